@@ -1,5 +1,6 @@
-// pyprof.h - v0.1.0 - the profiler an application that embeds CPython carries in itself - MIT or public domain
-// One C header; needs only libc and pthreads. No Python.h, no GIL, no signals: a thread reads the frames of all others.
+// pyprof.h - v0.1.0 - the profiler an application that embeds CPython carries within - MIT or public domain
+// One C header; needs only libc and pthreads. No Python.h, no GIL, no signals: a thread reads the frames of
+// all others.
 #if defined(PYPROF_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(_FEATURES_H)
 #define _GNU_SOURCE 1   // for syscall() and MAP_ANONYMOUS under -std=c11; has no effect after a system header
 #endif
@@ -22,16 +23,17 @@ QUICK START
         pyprof_save(profile, "profile.svg", NULL);
         pyprof_profile_free(profile);
 
-    Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34).
-    Or call pyprof_start_from_env() once and let users set PROFILING=1. Or leave the program as it is and preload
-    a library built from examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
+    Build: cc host.c -pthread (and whatever the program links already; -ldl before glibc 2.34). Or call
+    pyprof_start_from_env() once and let users set PROFILING=1. Or leave the program as it is and preload a
+    library built from examples/preload.c: PROFILING=1 LD_PRELOAD=libpyprof.so program.
 
 WHAT IT MEASURES
-    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line. How much of it a
-    thread spent waiting, and for what; holding the GIL, waiting for it, and which thread held it meanwhile; in C
-    functions; importing modules (<import NAME>); collecting garbage (<GC>); in which asyncio task. And how good the
-    recording is: every sample that was lost, retried, cut or not proven is counted.
-    Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark, temporary; leaks.
+    Wall time and CPU time of every Python thread of every interpreter, by stack, function and line. How
+    much of it a thread spent waiting, and for what; holding the GIL, waiting for it, and which thread held
+    it meanwhile; in C functions; importing modules (<import NAME>); collecting garbage (<GC>); in which
+    asyncio task. And how good the recording is: every sample that was lost, retried, cut or not proven is
+    counted. Memory, sampled or exact, by the same stacks: allocated, live, at the high-water mark,
+    temporary; leaks.
 
 WHAT IT DOES NOT MEASURE YET
     Native frames, other processes. A request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored.
@@ -65,51 +67,63 @@ WORDS (one meaning each, in the order in which data flows)
     target       a process that is read: its memory, its runtime, and how to see where its threads run
     origin       where copies of memory come from, and how; a mirror holds the copies of one window
     mapping      a line of /proc/PID/maps; a range is a part of one that the heap tracker counts
-    tick, sweep  an instant at which a sample is due; one pass of the sampler over all threads, at one or several ticks
+    tick, sweep  an instant at which a sample is due; one pass of the sampler over all threads, at one or
+                 several ticks
     window       a try within a sweep: from the first CPU clock it reads to the last copy it compares
-    look         at one thread in a sweep: does it run, or for what does it wait? A clue is known before the look
+    look         at one thread in a sweep: does it run, or for what does it wait? A clue is known before the
+                 look
     hold, halt   a thread has the GIL without a break; a thread stands still because our signal stopped it
     thread       pyprof__thread: a thread state; an OS thread can have several, also one after the other
     followed     pyprof__followed_thread: what a recorder remembers of a thread state that the sampler lists
-    allocating   pyprof__allocating_thread: an OS thread that allocates; pyprof__thread_life: the same, kept after its end
-    producer     what enters threads and frames into a recording: the sampler, the heap tracker; it names a thread by a key
+    allocating   pyprof__allocating_thread: an OS thread that allocates; pyprof__thread_life: the same, kept
+                 after its end
+    producer     what enters threads and frames into a recording: the sampler, the heap tracker; it names a
+                 thread by a key
     recorder     makes a model of what producers find; a session and a dump have one each
     recorded     pyprof__recorded_thread: one OS thread in one interpreter, as the profile shows it
     account      the time of an OS thread that is not distributed yet; its shares: running, and waiting
-    sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of the time line
+    sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of
+                 the time line
     code, spot   a code object, or what stands for a frame that is not Python code; an instruction of it
     location     a spot as the model knows it: function, pyprof__source_range (lines and columns), opcode
     node, leaf   a location below another node: a stack; a node that is no Python code: a C function, a wait
-    site         pyprof__heap_site: a stack that allocates, in the heap tracker's own tree; a site map leads to nodes
-    metric       a column of the tree; a gauge is a fact of the process at a time, a mark the live bytes of sites at a time
+    site         pyprof__heap_site: a stack that allocates, in the heap tracker's own tree; a site map leads
+                 to nodes
+    metric       a column of the tree; a gauge is a fact of the process at a time, a mark the live bytes of
+                 sites at a time
     view         the tree that a report shows, for one metric
     source       lines of the program's text; a fingerprint tells two code objects or two names apart
     generation   CPython's own, of its garbage and of its code objects
 
 CONFIGURATION MACROS
-    In exactly one file:  PYPROF_IMPLEMENTATION   the code, not only the declarations (C11 or C++17)
-    In every file alike:  PYPROF_STATIC           all functions static (then each file needs PYPROF_IMPLEMENTATION)
-                          PYPROF_DLL              symbols visible outside the shared object (default: hidden)
-                          PYPROF_DISABLE          typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
-    Beside the first:     PYPROF_INTERPOSE_MALLOC defines malloc and mmap, so that heap tracking sees memory allocated
-                                                  by C, too: for a program or a preload library, not for a module
-                          PYPROF_PRELOAD          with the macro above: a library for LD_PRELOAD, see examples/preload.c
+    In exactly one file:
+        PYPROF_IMPLEMENTATION    the code, not only the declarations (C11 or C++17)
+    In every file alike:
+        PYPROF_STATIC            all functions static (then each file needs PYPROF_IMPLEMENTATION)
+        PYPROF_DLL               symbols visible outside the shared object (default: hidden)
+        PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
+    Beside the first:
+        PYPROF_INTERPOSE_MALLOC  defines malloc and mmap, so that heap tracking sees memory allocated by C,
+                                 too: for a program or a preload library, not for a module
+        PYPROF_PRELOAD           with the macro above: a library for LD_PRELOAD, see examples/preload.c
 
 SUPPORTED
-    Linux on x86-64 and aarch64, CPython 3.8 to 3.15, including free-threaded builds. On other platforms it compiles,
-    and every function returns PYPROF_ERR_UNSUPPORTED.
+    Linux on x86-64 and aarch64, CPython 3.8 to 3.15, including free-threaded builds. On other platforms it
+    compiles, and every function returns PYPROF_ERR_UNSUPPORTED.
 
 THREADS, GIL, SIGNALS
-    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after Py_Finalize.
-    No function takes the GIL or waits for it; none is async-signal-safe. "waits" means: it may wait for the sampler to
-    finish its present sweep (well under a millisecond). The sampler thread reads. If there are checkpoints, a second
-    thread, the writer, writes them, so the only host thread that ever waits for a disk is the one that ends the
-    process. Both threads block all signals and send none; a handler is installed only for PYPROF_CAPTURE_SIGNAL. A
-    forked child has neither thread: see config.after_fork.
+    Every function may be called from any thread, with or without the GIL, before Py_Initialize and after
+    Py_Finalize. No function takes the GIL or waits for it; none is async-signal-safe. "waits" means: it may
+    wait for the sampler to finish its present sweep (well under a millisecond). The sampler thread reads.
+    If there are checkpoints, a second thread, the writer, writes them, so the only host thread that ever
+    waits for a disk is the one that ends the process. Both threads block all signals and send none; a
+    handler is installed only for PYPROF_CAPTURE_SIGNAL. A forked child has neither thread: see
+    config.after_fork.
 
 ERRORS AND LOGGING
-    Functions return a pyprof_result; pyprof_last_error() describes the failure in one sentence. Nothing is printed
-    unless a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts what it cannot read.
+    Functions return a pyprof_result; pyprof_last_error() describes the failure in one sentence. Nothing is
+    printed unless a logger is set or PROFILING=1 asks for it. The sampler never stops the host: it counts
+    what it cannot read.
 */
 // ============================================================================
 // [SECTION] API -- the declarations: all a caller reads
@@ -241,13 +255,19 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_COUNT = 19
 } pyprof_format;
 
-typedef enum pyprof_heap_mode { PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2 } pyprof_heap_mode;
-typedef enum pyprof_capture { PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2 } pyprof_capture;
+typedef enum pyprof_heap_mode {
+    PYPROF_HEAP_OFF = 0, PYPROF_HEAP_SAMPLED = 1, PYPROF_HEAP_EXACT = 2
+} pyprof_heap_mode;
+typedef enum pyprof_capture {
+    PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2
+} pyprof_capture;
 // What happens to a session in a forked child. START: the child makes a new recording, under the same token
 // and with a checkpoint of its own, as soon as it is certain that the child goes on in Python and does not
 // exec.
 typedef enum pyprof_after_fork { PYPROF_AFTER_FORK_STOP = 0, PYPROF_AFTER_FORK_START = 1 } pyprof_after_fork;
-typedef enum pyprof_paths { PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2 } pyprof_paths;
+typedef enum pyprof_paths {
+    PYPROF_PATHS_FULL = 0, PYPROF_PATHS_BASE = 1, PYPROF_PATHS_HASHED = 2
+} pyprof_paths;
 typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
     PYPROF_GROUP_LEAF = 4   // what threads waited for, and C functions: leaves of the kinds WAIT and NATIVE
@@ -255,7 +275,8 @@ typedef enum pyprof_group {
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
 // malloc and mmap
 typedef enum pyprof_domain {
-    PYPROF_DOMAIN_RAW = 0, PYPROF_DOMAIN_MEM = 1, PYPROF_DOMAIN_OBJ = 2, PYPROF_DOMAIN_NATIVE = 3, PYPROF_DOMAIN_COUNT = 4
+    PYPROF_DOMAIN_RAW = 0, PYPROF_DOMAIN_MEM = 1, PYPROF_DOMAIN_OBJ = 2, PYPROF_DOMAIN_NATIVE = 3,
+    PYPROF_DOMAIN_COUNT = 4
 } pyprof_domain;
 // How the live bytes of a place changed during the recording
 typedef enum pyprof_growth {
@@ -265,10 +286,15 @@ typedef enum pyprof_growth {
     PYPROF_GROWTH_UNSURE = 3        // it grew, and may go on growing: too little of its end was seen
 } pyprof_growth;
 typedef enum pyprof_heap_state {
-    PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2, PYPROF_HEAP_STATE_LOST = 3
+    PYPROF_HEAP_STATE_OFF = 0, PYPROF_HEAP_STATE_PENDING = 1, PYPROF_HEAP_STATE_ON = 2,
+    PYPROF_HEAP_STATE_LOST = 3
 } pyprof_heap_state;
-typedef enum pyprof_level { PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3 } pyprof_level;
-typedef enum pyprof_event { PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3 } pyprof_event;
+typedef enum pyprof_level {
+    PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3
+} pyprof_level;
+typedef enum pyprof_event {
+    PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3
+} pyprof_event;
 
 // Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause. See
 // docs/how-it-works.md.
@@ -378,7 +404,9 @@ typedef struct pyprof_diff_options {
                                     // each thread, or the threads, by their own values (self)
     uint64_t reserved[4];
 } pyprof_diff_options;
-typedef struct pyprof_dump_options { uint32_t max_depth; int native; int paths; uint64_t reserved[4]; } pyprof_dump_options;
+typedef struct pyprof_dump_options {
+    uint32_t max_depth; int native; int paths; uint64_t reserved[4];
+} pyprof_dump_options;
 
 typedef struct pyprof_row {
     const char *name, *qualname, *file;
@@ -447,7 +475,9 @@ typedef struct pyprof_item {        // valid only during the call; its strings l
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
-typedef struct pyprof_domain_total { int64_t alloc_bytes, alloc_blocks, live_bytes, live_blocks; } pyprof_domain_total;
+typedef struct pyprof_domain_total {
+    int64_t alloc_bytes, alloc_blocks, live_bytes, live_blocks;
+} pyprof_domain_total;
 
 typedef struct pyprof_info {
     int64_t pid;
@@ -533,7 +563,8 @@ PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
 // Copies the recording so far; sampling goes on. options may be NULL.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, STATE, MEMORY
-PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile);
+PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options,
+                                         pyprof_profile **profile);
 // Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
@@ -542,7 +573,8 @@ PYPROF_API pyprof_result pyprof_resume(pyprof *session);
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE, MEMORY
 PYPROF_API pyprof_result pyprof_reset(pyprof *session);
 // Restarts the high-water mark from the memory that is live now, for all sessions.
-//   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE (the session does not track memory)
+//   threads  any, waits     GIL  not needed
+//   returns  OK, ARGUMENT, STATE (the session does not track memory)
 PYPROF_API pyprof_result pyprof_reset_peak(pyprof *session);
 // Tells how good the recording is so far, and what it costs.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
@@ -555,11 +587,13 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 // /dev/null, and a FIFO that a program reads.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
-PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output);
+PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
+                                     const pyprof_output *output);
 // Passes the same bytes to fn. output->format must be set.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
-PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user);
+PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output,
+                                      pyprof_write_fn *fn, void *user);
 // Not yet: returns UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
@@ -568,17 +602,20 @@ PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 // if they have moved within the file.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
-PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
+PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                     const pyprof_diff_options *options,
                                      pyprof_profile **delta);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
 // row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
-PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size,
+PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
+                                    pyprof_row *rows, size_t row_size,
                                     size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
 // pairs, the longest holds of the GIL, waiting tasks.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
-PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user);
+PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
+                                      pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
 PYPROF_API pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info);
 PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats);
@@ -586,26 +623,31 @@ PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyp
 // may go on growing, plateaus last. *count = all such places. query->group defines a place (query NULL: a
 // line); its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
-PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
+PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query,
+                                      pyprof_leak *rows, size_t row_size,
                                       size_t capacity, size_t *count);
 // Reads every thread once, without a session. pid 0 = this process.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
-PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile);
+PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options,
+                                     pyprof_profile **profile);
 // Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
 // and only by their first address.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, STATE (no such block is known, or the session does not track memory)
-PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found);
+PYPROF_API pyprof_result pyprof_find_allocation(const pyprof *session, const void *address,
+                                                pyprof_allocation *found);
 
 // Does what PROFILING (1, true, yes, on; wait = start idle; 0, false, no, off) and the PYPROF_* variables ask
 // for: see docs/getting-started.md. Writes the files after 1, 2, 4, 8... s and every PYPROF_INTERVAL (60) s,
 // and the complete ones when Python shuts down (if memory is tracked), at exit, or when pyprof_stop ends the
 // session. A forked child that goes on in Python records to files of its own. Call it once.
 //   threads  any     GIL  not needed
-//   returns  DISABLED (PROFILING unset, empty or 0), otherwise as pyprof_start; ARGUMENT: stderr names the variable
+//   returns  DISABLED (PROFILING unset, empty or 0), otherwise as pyprof_start;
+//            ARGUMENT: stderr names the variable
 PYPROF_API pyprof_result pyprof_start_from_env(pyprof **session);
-// threads  any     GIL  not needed; static strings, except pyprof_last_error: this thread's, until its next pyprof call
+// threads any GIL not needed; static strings, except pyprof_last_error: this thread's, until its next pyprof
+// call
 PYPROF_API const char *pyprof_result_string(pyprof_result result);
 PYPROF_API const char *pyprof_last_error(void);
 PYPROF_API const char *pyprof_version(void);
@@ -616,37 +658,53 @@ PYPROF_API const char *pyprof_version(void);
 
 // The whole API as functions that only return a code: for PYPROF_DISABLE and for unsupported platforms.
 #define PYPROF__STUBS(api, code, text) \
-    api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) { (void)config; if (session) *session = NULL; return code; } \
-    api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) { (void)session; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile) \
+    api pyprof_result pyprof_start(const pyprof_config *config, pyprof **session) \
+        { (void)config; if (session) *session = NULL; return code; } \
+    api pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile) \
+        { (void)session; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, \
+                                      pyprof_profile **profile) \
         { (void)session; (void)options; if (profile) *profile = NULL; return code; } \
     api pyprof_result pyprof_pause(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_resume(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_reset(pyprof *session) { (void)session; return code; } \
     api pyprof_result pyprof_reset_peak(pyprof *session) { (void)session; return code; } \
-    api pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats) { (void)session; (void)stats; return code; } \
+    api pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats) \
+        { (void)session; (void)stats; return code; } \
     api void pyprof_profile_free(pyprof_profile *profile) { (void)profile; } \
-    api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output) \
+    api pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, \
+                                  const pyprof_output *output) \
         { (void)profile; (void)path; (void)output; return code; } \
-    api pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user) \
+    api pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, \
+                                   pyprof_write_fn *fn, void *user) \
         { (void)profile; (void)output; (void)fn; (void)user; return code; } \
-    api pyprof_result pyprof_load(const char *path, pyprof_profile **profile) { (void)path; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options, \
+    api pyprof_result pyprof_load(const char *path, pyprof_profile **profile) \
+        { (void)path; if (profile) *profile = NULL; return code; } \
+    api pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, \
+                                  const pyprof_diff_options *options, \
         pyprof_profile **delta) \
         { (void)before; (void)after; (void)options; if (delta) *delta = NULL; return code; } \
-    api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, \
+    api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, \
+                                 size_t row_size, \
         size_t capacity, size_t *count) \
-        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
-    api pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user) \
+        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; \
+          return code; } \
+    api pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, \
+                                   pyprof_visit_fn *fn, void *user) \
         { (void)profile; (void)query; (void)fn; (void)user; return code; } \
-    api pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info) { (void)profile; (void)info; return code; } \
-    api pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats) { (void)profile; (void)stats; return code; } \
-    api pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size, \
+    api pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyprof_info *info) \
+        { (void)profile; (void)info; return code; } \
+    api pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats) \
+        { (void)profile; (void)stats; return code; } \
+    api pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, \
+                                   pyprof_leak *rows, size_t row_size, \
         size_t capacity, size_t *count) \
-        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; return code; } \
+        { (void)profile; (void)query; (void)rows; (void)row_size; (void)capacity; if (count) *count = 0; \
+          return code; } \
     api pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile) \
         { (void)pid; (void)options; if (profile) *profile = NULL; return code; } \
-    api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found) \
+    api pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, \
+                                             pyprof_allocation *found) \
         { (void)session; (void)address; (void)found; return code; } \
     api pyprof_result pyprof_start_from_env(pyprof **session) { if (session) *session = NULL; return code; } \
     api const char *pyprof_result_string(pyprof_result result) { return result == PYPROF_OK ? "ok" : text; } \
@@ -668,7 +726,8 @@ PYPROF__STUBS(PYPROF_API, PYPROF_ERR_DISABLED, "built with PYPROF_DISABLE")
 PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x86-64 or aarch64")
 #undef PYPROF__NOTHING
 #elif defined(__GLIBC__) && !defined(__USE_MISC)
-#error "pyprof.h: include it with PYPROF_IMPLEMENTATION before any system header, or compile with -D_GNU_SOURCE or -std=gnu11"
+#error "pyprof.h: include it with PYPROF_IMPLEMENTATION before any system header, or compile with "
+       "-D_GNU_SOURCE or -std=gnu11"
 #else
 
 // ============================================================================
@@ -811,7 +870,8 @@ static pyprof__clock_fn *pyprof__clock_find(void)
     int i;
     for (i = 0; base && i < head->e_phnum; i++) {
         if (part[i].p_type == PT_LOAD && !moved) moved = (uintptr_t)base + part[i].p_offset - part[i].p_vaddr;
-        if (part[i].p_type == PT_DYNAMIC) dynamic = (const Elf64_Dyn *)(const void *)(base + part[i].p_offset);
+        if (part[i].p_type == PT_DYNAMIC)
+            dynamic = (const Elf64_Dyn *)(const void *)(base + part[i].p_offset);
     }
     for (; dynamic && dynamic->d_tag != DT_NULL; dynamic++) {
         if (dynamic->d_tag == DT_STRTAB) names = (const char *)(dynamic->d_un.d_ptr + moved);
@@ -898,7 +958,8 @@ static struct { uint32_t tid; char text[508]; } pyprof__details[PYPROF__DETAILS]
 
 static const char *const pyprof__result_texts[] = {
     "ok", "bad argument", "wrong state", "busy", "out of memory", "input/output error", "unknown format",
-    "no CPython in the process", "not supported", "permission denied", "no such process", "disabled", "memory budget too small",
+    "no CPython in the process", "not supported", "permission denied", "no such process", "disabled",
+    "memory budget too small",
 };
 
 // 1 = the calling thread owns the entry now.
@@ -907,7 +968,8 @@ static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)
     uint32_t owner = __atomic_load_n(&pyprof__details[i].tid, __ATOMIC_ACQUIRE);
     if (owner == own) return 1;
     if (owner && pyprof__thread_exists((int64_t)owner)) return 0;
-    return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&pyprof__details[i].tid, &owner, own, 0, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 static char *pyprof__detail_find(void)   // this thread's text; NULL = none
@@ -915,7 +977,8 @@ static char *pyprof__detail_find(void)   // this thread's text; NULL = none
     unsigned number = pyprof__own.detail;
     if (number == 0 || number > PYPROF__DETAILS) return NULL;
     // In a forked child the thread's number differs from the one in its entry.
-    return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text : NULL;
+    return pyprof__detail_claim(number - 1, (uint32_t)pyprof__gettid()) ? pyprof__details[number - 1].text
+        : NULL;
 }
 
 static char *pyprof__detail_new(void)   // NULL = all entries are taken
@@ -1025,7 +1088,8 @@ static pyprof_result pyprof__stay_mapped(void)
     else if (handle != object) why = "another library has this name";
     if (handle) dlclose(handle);
     if (handle == object) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot keep %.200s in memory, which the sampler's thread needs: %.200s",
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                        "cannot keep %.200s in memory, which the sampler's thread needs: %.200s",
                         name, why ? why : "the dynamic linker does not know it");
 }
 
@@ -1099,7 +1163,8 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
     sigset_t all, before;
     int error = pthread_attr_init(&attributes);
     if (error) return error;
-    pthread_attr_setstacksize(&attributes, (512 * 1024 + pyprof__stack_lost(&attributes) + 65535) & ~(size_t)65535);
+    pthread_attr_setstacksize(&attributes,
+                              (512 * 1024 + pyprof__stack_lost(&attributes) + 65535) & ~(size_t)65535);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(thread, &attributes, run, argument);
@@ -1114,7 +1179,10 @@ static int pyprof__thread_start(pthread_t *thread, void *(*run)(void *), void *a
 // ends; with a large weight the slice need not be that short.
 static void pyprof__thread_tune(void)
 {
-    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice;
+    struct {
+        uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline,
+            period;
+    } slice;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);    // the default, 50 us, is half a period at 10 kHz
     memset(&slice, 0, sizeof slice);
@@ -1139,7 +1207,10 @@ static pyprof__bool pyprof__cpus_get(pyprof__cpus *set)
     return syscall(SYS_sched_getaffinity, 0, sizeof *set, set) > 0;
 }
 
-static pyprof__bool pyprof__cpus_set(const pyprof__cpus *set) { return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0; }
+static pyprof__bool pyprof__cpus_set(const pyprof__cpus *set)
+{
+    return syscall(SYS_sched_setaffinity, 0, sizeof *set, set) == 0;
+}
 
 static pyprof__bool pyprof__cpus_has(const pyprof__cpus *set, int cpu)
 {
@@ -1200,9 +1271,11 @@ static volatile uint64_t *pyprof__rseq_word(int64_t cpu_word)
 static void pyprof__switches_watch(int64_t cpu_word)
 {
     // Every thread stores the same values.
-    __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2], __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.start_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[2],
+                     __ATOMIC_RELAXED);
     __atomic_store_n(&pyprof__rseq_nowhere.length, 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1], __ATOMIC_RELAXED);
+    __atomic_store_n(&pyprof__rseq_nowhere.abort_ip, (uint64_t)(uintptr_t)&pyprof__rseq_code[1],
+                     __ATOMIC_RELAXED);
     PYPROF__FENCE();
     *pyprof__rseq_word(cpu_word) = (uint64_t)(uintptr_t)&pyprof__rseq_nowhere;
     PYPROF__FENCE();
@@ -1224,7 +1297,8 @@ static uint32_t pyprof__waiters_offset(void)
     uint32_t i, found = 0, count = 0;
     memset(&u, 0, sizeof u);
     if (pthread_condattr_init(&how) != 0) return 0;
-    if (pthread_condattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0 && pthread_condattr_setclock(&how, CLOCK_MONOTONIC) == 0
+    if (pthread_condattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0
+        && pthread_condattr_setclock(&how, CLOCK_MONOTONIC) == 0
         && pthread_cond_init(&u.cond, &how) == 0) {
         for (i = 0; i < PYPROF__COUNT(u.words); i++)
             if (u.words[i]) { found = u.words[i] == 3 ? i * 4 : 0; count++; }
@@ -1311,8 +1385,8 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 }
 
 // ---- a process, as /proc describes it ------------------------------------------------
-// The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only through that
-// descriptor. The number is high, which leaves the low ones to programs that count on them.
+// The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
+// through that descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
 typedef struct {
@@ -1326,7 +1400,9 @@ typedef struct {
     const char *lack;            // what cannot be read, and why; NULL = no known lack
 } pyprof__proc;
 
-static pyprof__proc pyprof__own_proc = { { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL };
+static pyprof__proc pyprof__own_proc = {
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL
+};
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
 
@@ -1468,7 +1544,8 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
 
 // After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
 // the folders of its other threads do. 0 = that folder was tried already, or no other thread is known.
-static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other, size_t capacity)
+static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other,
+                                       size_t capacity)
 {
     if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
     if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
@@ -1503,7 +1580,8 @@ static pyprof__bool pyprof__proc_link(pyprof__proc *proc, const char *name, char
 }
 
 // Of a thread.
-static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *name, char *text, size_t capacity)
+static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *name, char *text,
+                                 size_t capacity)
 {
     char path[96];
     snprintf(path, sizeof path, "task/%lld/%s", (long long)tid, name);
@@ -1521,7 +1599,8 @@ static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field,
     return at ? at + 1 : NULL;
 }
 
-static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)   // in clock ticks since boot; 0 = unknown
+// in clock ticks since boot; 0 = unknown
+static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)
 {
     char text[1024];
     const char *at = pyprof__task_stat(proc, tid, 22, text, sizeof text);
@@ -1612,7 +1691,8 @@ typedef enum {
     PYPROF__WAITS_PLAIN,        // the verb alone describes it
     PYPROF__WAITS_FD,           // argument 0 is a descriptor
     PYPROF__WAITS_PATH,         // argument 0 is a path, which is not shown
-    PYPROF__WAITS_FUTEX, PYPROF__WAITS_POLL, PYPROF__WAITS_SELECT, PYPROF__WAITS_EPOLL, PYPROF__WAITS_ACCEPT, PYPROF__WAITS_CONNECT,
+    PYPROF__WAITS_FUTEX, PYPROF__WAITS_POLL, PYPROF__WAITS_SELECT, PYPROF__WAITS_EPOLL, PYPROF__WAITS_ACCEPT,
+    PYPROF__WAITS_CONNECT,
     PYPROF__WAITS_SLEEP
 } pyprof__waits;
 
@@ -1620,12 +1700,17 @@ typedef enum {
 // idle: the thread waits for work.
 static const struct { long number; const char *verb; pyprof__waits form; int idle; } pyprof__calls[] = {
     { SYS_futex, "futex", PYPROF__WAITS_FUTEX, 0 },
-    { SYS_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 }, { SYS_clock_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
-    { SYS_read, "read", PYPROF__WAITS_FD, 0 }, { SYS_pread64, "read", PYPROF__WAITS_FD, 0 }, { SYS_readv, "read", PYPROF__WAITS_FD, 0 },
-    { SYS_preadv, "read", PYPROF__WAITS_FD, 0 }, { SYS_write, "write", PYPROF__WAITS_FD, 0 }, { SYS_pwrite64, "write", PYPROF__WAITS_FD, 0 },
+    { SYS_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
+    { SYS_clock_nanosleep, "sleep", PYPROF__WAITS_SLEEP, 1 },
+    { SYS_read, "read", PYPROF__WAITS_FD, 0 }, { SYS_pread64, "read", PYPROF__WAITS_FD, 0 },
+    { SYS_readv, "read", PYPROF__WAITS_FD, 0 },
+    { SYS_preadv, "read", PYPROF__WAITS_FD, 0 }, { SYS_write, "write", PYPROF__WAITS_FD, 0 },
+    { SYS_pwrite64, "write", PYPROF__WAITS_FD, 0 },
     { SYS_writev, "write", PYPROF__WAITS_FD, 0 }, { SYS_pwritev, "write", PYPROF__WAITS_FD, 0 },
-    { SYS_recvfrom, "recv", PYPROF__WAITS_FD, 0 }, { SYS_recvmsg, "recv", PYPROF__WAITS_FD, 0 }, { SYS_recvmmsg, "recv", PYPROF__WAITS_FD, 0 },
-    { SYS_sendto, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmsg, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmmsg, "send", PYPROF__WAITS_FD, 0 },
+    { SYS_recvfrom, "recv", PYPROF__WAITS_FD, 0 }, { SYS_recvmsg, "recv", PYPROF__WAITS_FD, 0 },
+    { SYS_recvmmsg, "recv", PYPROF__WAITS_FD, 0 },
+    { SYS_sendto, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmsg, "send", PYPROF__WAITS_FD, 0 },
+    { SYS_sendmmsg, "send", PYPROF__WAITS_FD, 0 },
     { SYS_sendfile, "send", PYPROF__WAITS_FD, 0 }, { SYS_splice, "splice", PYPROF__WAITS_FD, 0 },
     { SYS_copy_file_range, "copy", PYPROF__WAITS_FD, 0 },
     { SYS_accept, "accept", PYPROF__WAITS_ACCEPT, 1 }, { SYS_accept4, "accept", PYPROF__WAITS_ACCEPT, 1 },
@@ -1633,26 +1718,36 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_ppoll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_pselect6, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_pwait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_wait4, "wait child", PYPROF__WAITS_PLAIN, 0 }, { SYS_waitid, "wait child", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_rt_sigtimedwait, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_rt_sigsuspend, "wait signal", PYPROF__WAITS_PLAIN, 1 },
-    { SYS_fsync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_fdatasync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_flock, "flock", PYPROF__WAITS_FD, 0 },
-    { SYS_fcntl, "lock", PYPROF__WAITS_FD, 0 }, { SYS_ioctl, "ioctl", PYPROF__WAITS_FD, 0 }, { SYS_close, "close", PYPROF__WAITS_FD, 0 },
-    { SYS_getdents64, "list", PYPROF__WAITS_FD, 0 }, { SYS_fstat, "stat", PYPROF__WAITS_FD, 0 }, { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
+    { SYS_rt_sigtimedwait, "wait signal", PYPROF__WAITS_PLAIN, 1 },
+    { SYS_rt_sigsuspend, "wait signal", PYPROF__WAITS_PLAIN, 1 },
+    { SYS_fsync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_fdatasync, "fsync", PYPROF__WAITS_FD, 0 },
+    { SYS_flock, "flock", PYPROF__WAITS_FD, 0 },
+    { SYS_fcntl, "lock", PYPROF__WAITS_FD, 0 }, { SYS_ioctl, "ioctl", PYPROF__WAITS_FD, 0 },
+    { SYS_close, "close", PYPROF__WAITS_FD, 0 },
+    { SYS_getdents64, "list", PYPROF__WAITS_FD, 0 }, { SYS_fstat, "stat", PYPROF__WAITS_FD, 0 },
+    { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
     { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
-    { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
     { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 },
     { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 }, { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
     { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 }, { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_mq_timedreceive, "message queue", PYPROF__WAITS_PLAIN, 0 }, { SYS_io_getevents, "aio", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mq_timedreceive, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_io_getevents, "aio", PYPROF__WAITS_PLAIN, 0 },
 #ifdef SYS_io_uring_enter
     { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
 #endif
 #ifdef SYS_poll
     { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
-    { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 }, { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
-    { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 }, { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 },
+    { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
 #endif
 };
@@ -1679,7 +1774,8 @@ static pyprof__call_state pyprof__call_name(pyprof__proc *proc, int64_t tid, pyp
     state = pyprof__task_stat(proc, tid, 3, text, sizeof text);
     if (!state || *state == 'X' || *state == 'Z') return PYPROF__CALL_UNKNOWN;
     if (*state == 'R') return PYPROF__CALL_RUNS;
-    pyprof__function_read(proc, tid, call->function, sizeof call->function);   // it may have fallen asleep just now
+    // it may have fallen asleep just now
+    pyprof__function_read(proc, tid, call->function, sizeof call->function);
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -1692,9 +1788,11 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
 {
     int rights = error == EACCES || error == EPERM;
     if (call->function[0])
-        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__TOLD_KIND
+                           : PYPROF__NO_CALLS PYPROF__TOLD_KIND);
     else if (!__atomic_load_n(&proc->lack, __ATOMIC_RELAXED))
-        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME : PYPROF__NO_CALLS PYPROF__NO_NAME);
+        pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME
+                           : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
@@ -1724,7 +1822,8 @@ static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, cha
     return pyprof__proc_link(proc, name, text, capacity);
 }
 
-static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the file's mode as the kernel remembers it; 0 = unknown
+// S_IFMT of the file's mode as the kernel remembers it; 0 = unknown
+static int pyprof__fd_type(const pyprof__proc *proc, int fd)
 {
 #ifdef SYS_statx
     uint32_t info[64];                      // struct statx: stx_mode is a 16-bit field at 28
@@ -1736,7 +1835,8 @@ static int pyprof__fd_type(const pyprof__proc *proc, int fd)   // S_IFMT of the 
     return 0;
 }
 
-static void pyprof__address_text(const struct sockaddr_storage *address, socklen_t size, char *text, size_t capacity)
+static void pyprof__address_text(const struct sockaddr_storage *address, socklen_t size, char *text,
+                                 size_t capacity)
 {
     const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)(const void *)address;
     const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)(const void *)address;
@@ -1800,7 +1900,8 @@ static const struct { const char *verb; int idle; const char *functions[5]; } py
     { "read timerfd", 0, { "timerfd_read" } }, { "read signalfd", 0, { "signalfd_" } },
     { "read inotify", 0, { "inotify_read" } },
     { "read tty", 0, { "n_tty_read" } }, { "write tty", 0, { "n_tty_write" } },
-    { "wait signal", 1, { "do_sigtimedwait", "sigsuspend", "__do_sys_pause", "sys_pause", "__x64_sys_pause" } },
+    { "wait signal", 1, { "do_sigtimedwait", "sigsuspend", "__do_sys_pause", "sys_pause",
+                          "__x64_sys_pause" } },
     { "flock", 0, { "locks_lock_inode_wait", "flock_lock_inode_wait" } },
     { "lock", 0, { "fcntl_setlk", "do_lock_file_wait" } },
     { "io_uring", 0, { "io_cqring_wait" } }, { "aio", 0, { "read_events" } },
@@ -1839,7 +1940,8 @@ static void pyprof__wait_name(pyprof__wait *wait, const char *function)
     else memcpy(wait->verb, "blocked", 8);
 }
 
-static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *verb, int64_t tid, int fd, int own)
+static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *verb, int64_t tid, int fd,
+                            int own)
 {
     char link[4096];
     const char *what = "file";
@@ -1847,16 +1949,22 @@ static void pyprof__wait_fd(pyprof__proc *proc, pyprof__wait *wait, const char *
     int type;
     snprintf(wait->verb, sizeof wait->verb, "%s", verb);
     if (!pyprof__fd_link(proc, tid, fd, link, sizeof link)) return;
-    if (strncmp(link, "socket:", 7) == 0) { pyprof__socket_text(proc, fd, own, wait->object, sizeof wait->object); return; }
+    if (strncmp(link, "socket:", 7) == 0) {
+        pyprof__socket_text(proc, fd, own, wait->object, sizeof wait->object);
+        return;
+    }
     type = link[0] == '/' ? pyprof__fd_type(proc, fd) : 0;
     if (strncmp(link, "pipe:", 5) == 0) what = "pipe";
     else if (strncmp(link, "/dev/pts/", 9) == 0 || strncmp(link, "/dev/tty", 8) == 0) what = "tty";
     else if (strncmp(link, "anon_inode:[", 12) == 0) { what = link + 12; link[strcspn(link, "]")] = 0; }
     else if (link[0] == '/') {
-        what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK ? "device" : "file";
+        what = type == S_IFIFO ? "pipe" : type == S_IFDIR ? "folder" : type == S_IFCHR || type == S_IFBLK
+            ? "device" : "file";
         size = strlen(link);
         wait->path = size < sizeof link - 1;   // otherwise it may be cut, and end in a folder's name
-        if (size >= sizeof wait->object) snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1, strrchr(link, '/'));
+        if (size >= sizeof wait->object)
+            snprintf(wait->object, sizeof wait->object, "%.*s", (int)sizeof wait->object - 1,
+                     strrchr(link, '/'));
         else memcpy(wait->object, link, size + 1);
         if (!wait->path) wait->object[0] = 0;
     }
@@ -1868,7 +1976,8 @@ static void pyprof__wait_many(pyprof__wait *wait, const char *verb, uint64_t cou
 {
     uint64_t round = 16;
     while (round <= count / 2) round *= 2;
-    if (count <= 16) snprintf(wait->verb, sizeof wait->verb, "%s %u fd%s", verb, (unsigned)count, count == 1 ? "" : "s");
+    if (count <= 16)
+        snprintf(wait->verb, sizeof wait->verb, "%s %u fd%s", verb, (unsigned)count, count == 1 ? "" : "s");
     else snprintf(wait->verb, sizeof wait->verb, "%s %llu+ fds", verb, (unsigned long long)round);
 }
 
@@ -1884,7 +1993,9 @@ static uint64_t pyprof__bits(const uint64_t *words, size_t count)
 // The handler only waits, for at most 2 ms: the sampler does all the reading. The signal is SIGURG because it
 // is ignored by default: if it is still pending when the program executes another one, it must not kill that
 // one.
-enum { PYPROF__HALT_SIGNAL = SIGURG, PYPROF__HALT_ASKED = 1, PYPROF__HALT_HELD, PYPROF__HALT_MOST_NS = 2000000 };
+enum {
+    PYPROF__HALT_SIGNAL = SIGURG, PYPROF__HALT_ASKED = 1, PYPROF__HALT_HELD, PYPROF__HALT_MOST_NS = 2000000
+};
 
 static struct {
     uint32_t word;              // futex: number of the request * 4 + its state; 0 = no request
@@ -1910,7 +2021,10 @@ static uint64_t pyprof__halt_cookie(void)   // added to a request's number; each
     return (uint64_t)(uintptr_t)&pyprof__halt * 0x9e3779b97f4a7c15u;
 }
 
-static void pyprof__halt_notify(void) { syscall(SYS_futex, &pyprof__halt.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0); }
+static void pyprof__halt_notify(void)
+{
+    syscall(SYS_futex, &pyprof__halt.word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
+}
 
 // Signals that are not ours go on to the earlier handler. That handler may pass them back to ours: if a
 // program installs its own handler a second time, on top of what it found the first time. The signal then
@@ -1923,14 +2037,16 @@ static pyprof__bool pyprof__hand_on_begin(const void *info, size_t *slot)   // 0
     size_t i;
     *slot = PYPROF__COUNT(pyprof__handing);
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++)
-        if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own && pyprof__handing[i].info == info) {
+        if (__atomic_load_n(&pyprof__handing[i].tid, __ATOMIC_RELAXED) == own
+            && pyprof__handing[i].info == info) {
             // The same is true if an earlier handler was left by a jump.
             __atomic_store_n(&pyprof__handing[i].tid, 0, __ATOMIC_RELEASE);
             return 0;
         }
     for (i = 0; i < PYPROF__COUNT(pyprof__handing); i++) {
         none = 0;
-        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        if (!__atomic_compare_exchange_n(&pyprof__handing[i].tid, &none, own, 0, __ATOMIC_ACQUIRE,
+                                         __ATOMIC_RELAXED))
             continue;
         pyprof__handing[i].info = info;
         *slot = i;
@@ -1943,11 +2059,13 @@ static void pyprof__hand_on(int number, siginfo_t *info, void *context)
 {
     const struct sigaction *before = &pyprof__halt.before;
     size_t slot;
-    if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN)) return;
+    if (!(before->sa_flags & SA_SIGINFO) && (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN))
+        return;
     if (!pyprof__hand_on_begin(info, &slot)) return;
     if (before->sa_flags & SA_SIGINFO) before->sa_sigaction(number, info, context);
     else before->sa_handler(number);
-    if (slot < PYPROF__COUNT(pyprof__handing)) __atomic_store_n(&pyprof__handing[slot].tid, 0, __ATOMIC_RELEASE);
+    if (slot < PYPROF__COUNT(pyprof__handing))
+        __atomic_store_n(&pyprof__handing[slot].tid, 0, __ATOMIC_RELEASE);
 }
 
 static void pyprof__on_signal(int number, siginfo_t *info, void *context)
@@ -1968,7 +2086,8 @@ static void pyprof__on_signal(int number, siginfo_t *info, void *context)
 
 static pyprof__bool pyprof__halt_is_ours(struct sigaction *now)
 {
-    return sigaction(PYPROF__HALT_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == pyprof__on_signal;
+    return sigaction(PYPROF__HALT_SIGNAL, NULL, now) == 0 && (now->sa_flags & SA_SIGINFO)
+        && now->sa_sigaction == pyprof__on_signal;
 }
 
 static pyprof__bool pyprof__is_handled(const struct sigaction *action)
@@ -2015,8 +2134,10 @@ static pyprof__bool pyprof__halt_begin(int64_t tid)
     info.si_uid = getuid();
     info.si_value.sival_ptr = (void *)(uintptr_t)(pyprof__halt_cookie() + asked);
     __atomic_store_n(&pyprof__halt.word, asked, __ATOMIC_RELEASE);
-    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HALT_SIGNAL, &info) == 0) pyprof__halt_wait(asked, pyprof__now() + 1000000);
-    return !pyprof__halt_change(asked, 0) && __atomic_load_n(&pyprof__halt.word, __ATOMIC_ACQUIRE) == asked + 1;
+    if (syscall(SYS_rt_tgsigqueueinfo, info.si_pid, (pid_t)tid, PYPROF__HALT_SIGNAL, &info) == 0)
+        pyprof__halt_wait(asked, pyprof__now() + 1000000);
+    return !pyprof__halt_change(asked, 0)
+        && __atomic_load_n(&pyprof__halt.word, __ATOMIC_ACQUIRE) == asked + 1;
 }
 
 static pyprof__bool pyprof__halt_end(void)   // 1 = it was halted until now
@@ -2065,7 +2186,10 @@ static int pyprof__write_on(int fd, const char **data, size_t *size)
     return 0;
 }
 
-static int pyprof__write_all(int fd, const char *data, size_t size) { return pyprof__write_on(fd, &data, &size); }
+static int pyprof__write_all(int fd, const char *data, size_t size)
+{
+    return pyprof__write_on(fd, &data, &size);
+}
 
 static int pyprof__file_write(const pyprof__file *file, const char *data, size_t size)
 {
@@ -2085,7 +2209,8 @@ static pyprof_result pyprof__file_open_folder(pyprof__file *file, const char *pa
     const char *name = slash ? slash + 1 : path;
     size_t folder_size = slash ? (size_t)(slash - path) : 0;
     char folder[4096];
-    if (*name == 0) return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it names a directory", *path ? path : "''");
+    if (*name == 0)
+        return pyprof__fail(PYPROF_ERR_IO, "cannot write %s: it names a directory", *path ? path : "''");
     if (strlen(name) >= sizeof file->name || folder_size >= sizeof folder)
         return pyprof__fail(PYPROF_ERR_IO, "cannot write %.100s...: %s", path, strerror(ENAMETOOLONG));
     memcpy(file->name, name, strlen(name) + 1);
@@ -2103,7 +2228,8 @@ static uint64_t pyprof__unguessable(void)
     const void *given = (const void *)(uintptr_t)getauxval(AT_RANDOM);
     uint64_t bits = 0, state;
     // 1 is GRND_NONBLOCK.
-    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0, 0) == (long)sizeof bits) return bits;
+    if (pyprof__kernel(SYS_getrandom, (long)(intptr_t)&bits, (long)sizeof bits, 1, 0, 0,
+                       0) == (long)sizeof bits) return bits;
     if (given) memcpy(&bits, given, sizeof bits);
     state = pyprof__now() ^ (uint64_t)pyprof__gettid() << 40;
     state ^= __atomic_add_fetch(&serial, (uint64_t)1 << 32, __ATOMIC_RELAXED);
@@ -2145,7 +2271,8 @@ static pyprof__bool pyprof__is_temporary(const char *name, uint32_t *machine)
 {
     unsigned long long number;
     char same[64];
-    if (strncmp(name, ".pyprof-", 8) != 0 || sscanf(name, ".pyprof-%8x-%16llx.tmp", machine, &number) != 2) return 0;
+    if (strncmp(name, ".pyprof-", 8) != 0 || sscanf(name, ".pyprof-%8x-%16llx.tmp", machine, &number) != 2)
+        return 0;
     snprintf(same, sizeof same, pyprof__temporary_form, (unsigned)*machine, number);
     return strcmp(name, same) == 0;
 }
@@ -2192,7 +2319,8 @@ static void pyprof__stale_clean(int folder)
         if (size <= 0) return;
         for (at = 0; at < size; at += ((const entry *)(const void *)(list.bytes + at))->size) {
             const char *name = list.bytes + at + offsetof(entry, name);
-            if (pyprof__is_temporary(name, &machine)) removed += pyprof__stale_remove(folder, name, machine == own);
+            if (pyprof__is_temporary(name, &machine))
+                removed += pyprof__stale_remove(folder, name, machine == own);
         }
     }
 }
@@ -2206,8 +2334,10 @@ static pyprof__bool pyprof__temporary_keep(pyprof__file *file, int fd)
     int locked = pyprof__lock_file(fd);
     if (!locked && errno == EWOULDBLOCK) return 0;
     if (!locked) {
-        snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp", (unsigned long long)pyprof__unguessable());
-        if (renameat(file->folder, file->temporary, file->folder, name) == 0) memcpy(file->temporary, name, sizeof name);
+        snprintf(name, sizeof name, ".pyprof-unlocked-%016llx.tmp",
+                 (unsigned long long)pyprof__unguessable());
+        if (renameat(file->folder, file->temporary, file->folder, name) == 0)
+            memcpy(file->temporary, name, sizeof name);
     }
     return !pyprof__stat(fd, &info) || info.st_nlink > 0;   // if that is unknown, renaming will show it
 }
@@ -2257,13 +2387,17 @@ static pyprof_result pyprof__file_share(pyprof__file *file, const char *path, in
 {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) return pyprof__file_refuse(path, "no such descriptor is open");
-    if ((flags & O_ACCMODE) == O_RDONLY) return pyprof__file_refuse(path, "that descriptor is open for reading only");
+    if ((flags & O_ACCMODE) == O_RDONLY)
+        return pyprof__file_refuse(path, "that descriptor is open for reading only");
     file->folder = -1;
     file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     return file->fd < 0 ? pyprof__file_refuse(path, strerror(errno)) : PYPROF_OK;
 }
 
-static pyprof__bool pyprof__is_null_device(const struct stat *info) { return S_ISCHR(info->st_mode) && info->st_rdev == 0x103; }
+static pyprof__bool pyprof__is_null_device(const struct stat *info)
+{
+    return S_ISCHR(info->st_mode) && info->st_rdev == 0x103;
+}
 
 // A pipe without a reader must not block the program: it is opened without waiting, then written in the usual
 // way. A pipe of another user is refused: it may be a trap.
@@ -2273,7 +2407,8 @@ static pyprof_result pyprof__file_open_device(pyprof__file *file, const char *pa
     const char *why = NULL;
     int flags, fd = pyprof__open(file->folder, file->name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
     if (fd < 0)
-        return pyprof__file_refuse(path, errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
+        return pyprof__file_refuse(path,
+                                   errno == ENXIO ? "it is a FIFO that no program reads" : strerror(errno));
     if (!pyprof__stat(fd, &info)) why = strerror(errno);
     else if (!S_ISFIFO(info.st_mode) && !pyprof__is_null_device(&info)) why = "it has changed";
     else if (S_ISFIFO(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0)
@@ -2400,14 +2535,16 @@ static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
 
 static void *pyprof__pages(size_t size)   // zeroed; takes no memory until it is touched. NULL = none
 {
-    void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
+    void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
     return pages == MAP_FAILED ? NULL : pages;
 }
 
 // Contents stay; NULL = no memory, and nothing has changed.
 static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)
 {
-    void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);   // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
+    // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
+    void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);
     return moved == MAP_FAILED ? NULL : moved;
 }
 
@@ -2426,11 +2563,15 @@ static void pyprof__pages_clear(void *pages, size_t size)
 // Linux 5.14.
 static void pyprof__pages_touch(void *memory, size_t size)
 {
-    uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)memory + size) & ~(uintptr_t)4095;
+    uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095,
+        end = ((uintptr_t)memory + size) & ~(uintptr_t)4095;
     if (end > begin) syscall(SYS_madvise, begin, end - begin, 23ul);
 }
 
-static pyprof__bool pyprof__try_lock(uint32_t *lock) { return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0; }
+static pyprof__bool pyprof__try_lock(uint32_t *lock)
+{
+    return __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0;
+}
 static void pyprof__unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
 // A barrier for all threads of the process: after it, every thread has seen the writes made before, and this
@@ -2452,7 +2593,10 @@ static int64_t pyprof__resident(pyprof__proc *proc)   // bytes of this process t
     return at ? (int64_t)strtoull(at, NULL, 10) * (int64_t)pyprof__page_size() : 0;
 }
 
-static int64_t pyprof__timeval_ns(const struct timeval *time) { return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000; }
+static int64_t pyprof__timeval_ns(const struct timeval *time)
+{
+    return (int64_t)time->tv_sec * 1000000000 + (int64_t)time->tv_usec * 1000;
+}
 
 static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this process; -1 = unknown
 {
@@ -2462,7 +2606,8 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this pro
     return pyprof__stat_at(folder, path, &info, 0) ? (int64_t)info.st_nlink - 2 : -1;
 }
 
-static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)   // the kernel's counters; takes some 10 us
+// the kernel's counters; takes some 10 us
+static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
@@ -2482,7 +2627,8 @@ static pyprof__bool pyprof__task_is_ours(int64_t tid)
 {
     char text[2048];
     const char *blocked;
-    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0 || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
+    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0
+        || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
     return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // it blocks every signal that can be blocked
 }
@@ -2514,7 +2660,8 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
 // [SECTION] MEMORY -- allocator, growable array, hash index
 //   Runs on    any thread; a pool belongs to one thread at a time
 //   Uses       PLATFORM
-//   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a crash
+//   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a
+//              crash
 // ============================================================================
 // refused: the allocator has returned NULL.
 typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;
@@ -2645,7 +2792,8 @@ static void pyprof__index_put(pyprof__index *index, uint64_t slot)
     index->slots[at] = slot;
 }
 
-static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, pyprof__same_fn *same, const void *context, const void *key)
+static uint32_t pyprof__index_find(const pyprof__index *index, uint64_t hash, pyprof__same_fn *same,
+                                   const void *context, const void *key)
 {
     size_t at;
     if (!index->slots) return PYPROF__NONE;
@@ -2676,7 +2824,8 @@ static pyprof__bool pyprof__index_grow(pyprof__pool *pool, pyprof__index *index,
 // The caller has checked that no equal item is in the index. 0 = no memory.
 static pyprof__bool pyprof__index_add(pyprof__pool *pool, pyprof__index *index, uint64_t hash, uint32_t item)
 {
-    if ((!index->slots || index->count * 3 >= index->mask * 2) && !pyprof__index_grow(pool, index, index->count)) return 0;
+    if ((!index->slots || index->count * 3 >= index->mask * 2)
+        && !pyprof__index_grow(pool, index, index->count)) return 0;
     pyprof__index_put(index, (hash & 0xffffffff00000000u) | (item + 1));
     index->count++;
     return 1;
@@ -2796,7 +2945,8 @@ static uint32_t pyprof__utf8_next(const char *text, size_t *length)
 {
     static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };
     const unsigned char *s = (const unsigned char *)text;
-    size_t need = s[0] < 0x80 ? 1 : s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc0 && s[0] < 0xe0 ? 2 : 0;
+    size_t need = s[0] < 0x80 ? 1 : s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+        : s[0] >= 0xc0 && s[0] < 0xe0 ? 2 : 0;
     uint32_t c = need == 1 ? s[0] : need == 2 ? s[0] & 31u : need == 3 ? s[0] & 15u : s[0] & 7u;
     size_t i;
     *length = 1;
@@ -2830,7 +2980,8 @@ static size_t pyprof__utf8_repair(char *out, size_t capacity, const char *text)
 // separators, byte order mark.
 static pyprof__bool pyprof__is_unsafe(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e)
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f
+        || (c >= 0x2028 && c <= 0x202e)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
@@ -2846,8 +2997,10 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
     whole = (uint64_t)size;
     part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
     if (part >= scale) { whole++; part -= scale; }
-    if (digits == 0) n = snprintf(out, capacity, "%s%llu", value < 0 && whole ? "-" : "", (unsigned long long)whole);
-    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && (whole || part) ? "-" : "", (unsigned long long)whole, digits,
+    if (digits == 0)
+        n = snprintf(out, capacity, "%s%llu", value < 0 && whole ? "-" : "", (unsigned long long)whole);
+    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && (whole || part) ? "-" : "",
+                      (unsigned long long)whole, digits,
                       (unsigned long long)part);
     return n < 0 ? 0 : (size_t)n;
 }
@@ -2893,7 +3046,8 @@ typedef struct {
 
 // memfd: pwritev reports EFAULT for a bad address, as any system call does, and needs no permission to
 // inspect a process.
-static ssize_t pyprof__gather_memfd(const pyprof__origin *origin, void *to, const struct iovec *from, int pieces)
+static ssize_t pyprof__gather_memfd(const pyprof__origin *origin, void *to, const struct iovec *from,
+                                    int pieces)
 {
     struct stat info;
     ssize_t in;
@@ -2906,7 +3060,8 @@ static ssize_t pyprof__gather_memfd(const pyprof__origin *origin, void *to, cons
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
 // read from the caller's memory (10 ns each), and only `to` is pinned.
-static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struct iovec *from, int pieces, size_t size)
+static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struct iovec *from, int pieces,
+                             size_t size)
 {
     struct iovec target;
     ssize_t done;
@@ -2914,8 +3069,10 @@ static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struc
     target.iov_len = size;
     if (origin->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_READV)
-        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from, (unsigned long)pieces, 0ul);
-    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)origin->tid, from, (unsigned long)pieces, &target, 1ul, 0ul);
+        done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from,
+                                (unsigned long)pieces, 0ul);
+    else done = (ssize_t)syscall(SYS_process_vm_writev, (pid_t)origin->tid, from, (unsigned long)pieces,
+                                 &target, 1ul, 0ul);
     return PYPROF__TEST_READ(to, size, done < 0 ? 0 : (size_t)done);
 }
 
@@ -2940,7 +3097,8 @@ static pyprof__bool pyprof__origin_works(const pyprof__origin *origin)
     uint64_t probe = 0x70797072, copy = 0;
     if (pyprof__is_own(origin->proc))
         return pyprof__copy(origin, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
-    errno = 0;   // no address of the other process is known yet: EFAULT for this one shows that reads are allowed
+    // no address of the other process is known yet: EFAULT for this one shows that reads are allowed
+    errno = 0;
     return pyprof__copy(origin, &copy, 4096, sizeof copy) || errno == EFAULT;
 }
 
@@ -2982,7 +3140,8 @@ static pyprof_result pyprof__origin_open(pyprof__origin *origin, pyprof__proc *p
                             "cannot read the memory of pid %lld: %s", (long long)proc->pid, strerror(error));
     if (pyprof__origin_try(origin, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__origin_close(origin);
-    return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s", strerror(error), strerror(errno));
+    return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s",
+                        strerror(error), strerror(errno));
 }
 
 // Does the chosen method still work? A seccomp filter can be installed later. If it does not, another method
@@ -3007,8 +3166,12 @@ static pyprof__way pyprof__origin_again(pyprof__origin *origin)
 //      foreign address -> block base -> plan or index -> block number -> offset of its bytes in this epoch
 //
 // The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
-enum { PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS, PYPROF__OWN_THREADS };
-enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096, PYPROF__FEW_MISSES = 8,
+enum {
+    PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS,
+    PYPROF__OWN_THREADS
+};
+enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
+       PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
@@ -3070,7 +3233,8 @@ static void pyprof__mirror_free(pyprof__mirror *mirror)
 
 static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context, item).base == *(const uint64_t *)key;
+    return PYPROF__AT(const pyprof__block, *(const pyprof__array *)context,
+                      item).base == *(const uint64_t *)key;
 }
 
 // The block's number, added if it is new; PYPROF__NONE = no memory.
@@ -3103,7 +3267,8 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
     }
     for (; first < count; first += whole + bad) {
         char *to = (char *)mirror->bytes.data + mirror->bytes.count;
-        whole = (int)(pyprof__gather(mirror->origin, to, from + first, count - first, (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
+        whole = (int)(pyprof__gather(mirror->origin, to, from + first, count - first,
+                                     (size_t)(count - first) * PYPROF__BLOCK) / PYPROF__BLOCK);
         bad = 1;
         if (whole == 0 && count - first > 1) {   // the kernel may have refused the whole call
             whole = pyprof__gather(mirror->origin, to, from + first, 1, PYPROF__BLOCK) == PYPROF__BLOCK;
@@ -3124,13 +3289,15 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
     uint32_t ids[PYPROF__PAGE / PYPROF__BLOCK];
     uint64_t base = PYPROF__AT(pyprof__block, mirror->blocks, id).base & ~(uint64_t)(PYPROF__PAGE - 1);
     int i, count = 0;
-    if (mirror->misses++ < PYPROF__FEW_MISSES || mirror->blocks.count + PYPROF__COUNT(ids) > PYPROF__MAX_BLOCKS) {
+    if (mirror->misses++ < PYPROF__FEW_MISSES
+        || mirror->blocks.count + PYPROF__COUNT(ids) > PYPROF__MAX_BLOCKS) {
         pyprof__mirror_batch(mirror, &id, 1);
         return;
     }
     for (i = 0; i < (int)PYPROF__COUNT(ids); i++) {
         uint32_t near = pyprof__mirror_block(mirror, base + (uint64_t)i * PYPROF__BLOCK);
-        if (near != PYPROF__NONE && PYPROF__AT(pyprof__block, mirror->blocks, near).epoch != mirror->epoch) ids[count++] = near;
+        if (near != PYPROF__NONE && PYPROF__AT(pyprof__block, mirror->blocks, near).epoch != mirror->epoch)
+            ids[count++] = near;
     }
     pyprof__mirror_batch(mirror, ids, count);
 }
@@ -3139,13 +3306,16 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 // the result of a search.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
-    pyprof__plan *plan = mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
+    pyprof__plan *plan = mirror->owner < mirror->plans.count
+        ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
     uint32_t id = PYPROF__NONE, i, *note;
     for (i = mirror->cursor; plan && i < plan->ids.count && i < mirror->cursor + 4 && id == PYPROF__NONE; i++)
-        if (PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(uint32_t, plan->ids, i)).base == base) id = PYPROF__AT(uint32_t, plan->ids, i);
+        if (PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(uint32_t, plan->ids, i)).base == base)
+            id = PYPROF__AT(uint32_t, plan->ids, i);
     if (id != PYPROF__NONE) mirror->cursor = i;
     else id = pyprof__mirror_block(mirror, base);
-    note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
+    note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
+        ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
     if (note) *note = id;
     return id;
 }
@@ -3155,12 +3325,14 @@ static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 {
     const pyprof__block *block;
     uint32_t id = mirror->last;
-    if (id == PYPROF__NONE || PYPROF__AT(pyprof__block, mirror->blocks, id).base != base) id = pyprof__mirror_expect(mirror, base);
+    if (id == PYPROF__NONE || PYPROF__AT(pyprof__block, mirror->blocks, id).base != base)
+        id = pyprof__mirror_expect(mirror, base);
     mirror->last = id;
     if (id == PYPROF__NONE) return NULL;
     if (PYPROF__AT(pyprof__block, mirror->blocks, id).epoch != mirror->epoch) pyprof__mirror_miss(mirror, id);
     block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
-    return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL : (const char *)mirror->bytes.data + block->offset;
+    return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL
+        : (const char *)mirror->bytes.data + block->offset;
 }
 
 // 1 = all bytes were read.
@@ -3185,7 +3357,8 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
 // The same, but past the mirror: too long to keep.
 static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
-    return mirror->direct ? pyprof__read(mirror, to, from, size) : pyprof__copy(mirror->origin, to, from, size);
+    return mirror->direct ? pyprof__read(mirror, to, from, size)
+        : pyprof__copy(mirror->origin, to, from, size);
 }
 
 // 0 = unreadable, or the pointer is NULL.
@@ -3265,8 +3438,10 @@ static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, s
 {
     const size_t n = mirror->twins;
     while (size > 0) {
-        size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)), part = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
-        const char *one = pyprof__mirror_fetch(mirror, from - offset), *bytes = (const char *)mirror->bytes.data;
+        size_t offset = (size_t)(from & (PYPROF__BLOCK - 1)),
+            part = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
+        const char *one = pyprof__mirror_fetch(mirror, from - offset),
+            *bytes = (const char *)mirror->bytes.data;
         size_t at = one ? (size_t)(one - bytes) / PYPROF__BLOCK : 0;
         if (!one || at < n || at >= 2 * n) return 0;
         if (memcmp(one + offset, bytes + (4 * n - 1 - at) * PYPROF__BLOCK + offset, part) != 0) return 0;
@@ -3282,7 +3457,8 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
     pyprof__mirror_own(mirror, PYPROF__NONE);
-    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->bytes.count < mirror->bytes.capacity / 8) pyprof__array_free(mirror->pool, &mirror->bytes);
+    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->bytes.count < mirror->bytes.capacity / 8)
+        pyprof__array_free(mirror->pool, &mirror->bytes);
     mirror->bytes.count = 0;
     mirror->misses = 0;
     mirror->twins = 0;
@@ -3301,7 +3477,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
     for (owner = 0; owner < owners && owner < mirror->plans.count; owner++) {
         const pyprof__array *plan = &PYPROF__AT(const pyprof__plan, mirror->plans, owner).ids;
         for (i = 0; i < plan->count && wanted[owner]; i++) {
-            pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *plan, i));
+            pyprof__block *block =
+                &PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *plan, i));
             if (block->epoch == mirror->epoch) continue;
             // pyprof__mirror_batch overwrites both; until then an owner that shares the block must not ask
             // for it again.
@@ -3320,15 +3497,18 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
 //   Runs on    any thread
 //   Uses       TEXT
-//   Promise    the only place with facts that differ between versions; the interpreter's own table of offsets (3.13 and
-//              later) is preferred, after every number in it was checked
+//   Promise    the only place with facts that differ between versions; the interpreter's own table of offsets
+//              (3.13 and later) is preferred, after every number in it was checked
 // ============================================================================
-enum { PYPROF__OLDEST = 0x0308, PYPROF__NEWEST = 0x030f, PYPROF__OLDEST_FREE_THREADED = 0x030d };   // the CPythons known here
+// the CPythons known here
+enum { PYPROF__OLDEST = 0x0308, PYPROF__NEWEST = 0x030f, PYPROF__OLDEST_FREE_THREADED = 0x030d };
 #define PYPROF__NO 0xffffffffu   // the version has no such field
 
 typedef enum { PYPROF__LINES_LNOTAB, PYPROF__LINES_310, PYPROF__LINES_LOCATIONS } pyprof__lines_form;
 typedef enum { PYPROF__INSTR_BYTES, PYPROF__INSTR_UNITS, PYPROF__INSTR_POINTER } pyprof__instr_form;
-typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE } pyprof__attrs_form;
+typedef enum {
+    PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF__ATTRS_INLINE
+} pyprof__attrs_form;
 
 // X(field, largest plausible value, its values by version). {12, 136} means 136 from 3.12 on. {113, 136}
 // means 136 from 3.13 on in free-threaded builds, which otherwise equal the default build. Offsets are in
@@ -3337,7 +3517,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
-    X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, {15, 944})   /* the main interpreter */ \
+    X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, \
+      {15, 944})   /* the main interpreter */ \
     X(runtime_gil, 1u << 20, {8, 1152}, {9, 352}, {11, 360}, {12, PYPROF__NO}) \
     X(runtime_gc, 1u << 20, {8, 344}, {9, PYPROF__NO}) \
     X(runtime_finishing, 1u << 20, {8, 600}, {9, PYPROF__NO})   /* ceval.pending.finishing */ \
@@ -3346,7 +3527,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(interp_id, 1u << 20, {8, 16}, {9, 24}, {11, 48}, {12, 8}, {13, 7272}, {14, 7280}, {15, 7272}) \
     X(interp_threads, 1u << 20, {8, 8}, {11, 16}, {12, 72}, {13, 7344}, {15, 7336}) \
     X(interp_gil, 1u << 20, {12, 384}, {13, 16}) \
-    X(interp_own_gil, 1u << 20, {12, 1040}, {13, 7752}, {14, 7784}, {15, 7736}, {113, 7760}, {114, 7808}, {115, 7736}) \
+    X(interp_own_gil, 1u << 20, {12, 1040}, {13, 7752}, {14, 7784}, {15, 7736}, {113, 7760}, {114, 7808}, \
+      {115, 7736}) \
     X(interp_modules, 1u << 20, {8, 56}, {9, 856}, {11, 888}, {12, 944}, {13, 7656}, {14, 7688}, {15, 7592}, \
       {113, 7664}, {114, 7712}, {115, 7592}) \
     X(interp_generation, 1u << 20, {14, 7992}, {15, 7944}, {114, 8024}, {115, 7952})   /* of code objects */ \
@@ -3357,9 +3539,10 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gil_locked, 1u << 20, {8, 16}, {113, 24}) \
     X(gil_switches, 1u << 20, {8, 24}, {113, 32}) \
     X(gil_cond, 1u << 20, {8, 32}, {113, 40}) \
-    /* struct _gc_runtime_state. gc_stats: a struct gc_generation_stats, of gc_item bytes, for each of three generations, which \
-       has the collections so far at gc_runs. From 3.15 on a pointer to rings of them, gc_young entries for the young and gc_old \
-       for each of the old, of which the largest number counts; gc_tail bytes follow each ring */ \
+    /* struct _gc_runtime_state. gc_stats: a struct gc_generation_stats, of gc_item bytes, for each of \
+       three generations, which has the collections so far at gc_runs. From 3.15 on a pointer to rings of \
+       them, gc_young entries for the young and gc_old for each of the old, of which the largest number \
+       counts; gc_tail bytes follow each ring */ \
     X(gc_collecting, 4096, {8, 200}, {14, 192}, {15, 112}) \
     X(gc_frame, 4096, {15, 120}) \
     X(gc_stats, 4096, {8, 128}, {14, 120}, {15, 104}) \
@@ -3368,8 +3551,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(gc_item, 128, {8, 24}, {15, 64}) \
     X(gc_runs, 128, {8, 0}, {15, 16}) \
     X(gc_tail, 128, {15, 8}) \
-    /* PyThreadState. thread_frame: a frame, in 3.11 and 3.12 a _PyCFrame. The status: an alive thread's, and the bit of one that \
-       is attached, where the GIL does not tell */ \
+    /* PyThreadState. thread_frame: a frame, in 3.11 and 3.12 a _PyCFrame. The status: an alive thread's, \
+       and the bit of one that is attached, where the GIL does not tell */ \
     X(thread_next, 4096, {8, 8}) \
     X(thread_interp, 4096, {8, 16}) \
     X(thread_frame, 4096, {8, 24}, {11, 56}, {13, 72}) \
@@ -3384,9 +3567,10 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(thread_exception, 4096, {8, 88}, {11, 96}, {13, 112}, {15, 136}) \
     X(cframe_current, 4096, {11, 8}, {12, 0}, {13, PYPROF__NO}) \
     X(cframe_previous, 4096, {11, 16}, {12, 8}, {13, PYPROF__NO}) \
-    /* PyFrameObject, from 3.11 on _PyInterpreterFrame. frame_stack: a pointer into its value stack; awaited: how far below it \
-       lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c). owner_*: what made it, a coroutine or a generator, or from \
-       this number on a C eval loop, whose own frame it is (3.11 has none yet) */ \
+    /* PyFrameObject, from 3.11 on _PyInterpreterFrame. frame_stack: a pointer into its value stack; \
+       awaited: how far below it lies what a coroutine awaits (_PyGen_yf in Objects/genobject.c). owner_*: \
+       what made it, a coroutine or a generator, or from this number on a C eval loop, whose own frame it \
+       is (3.11 has none yet) */ \
     X(frame_size, 512, {8, 120}, {10, 112}, {11, 80}, {14, 88}) \
     X(frame_previous, 512, {8, 24}, {11, 48}, {12, 8}) \
     X(frame_code, 512, {8, 32}, {12, 0}) \
@@ -3401,8 +3585,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
     X(frame_stack, 512, {14, 64}) \
     X(awaited, 64, {14, 8}, {15, 16}) \
-    /* PyCodeObject. code_locals: from 3.11 on the names of all variables; code_string: a bytes object; code_units: \
-       how many two-byte units of bytecode it has */ \
+    /* PyCodeObject. code_locals: from 3.11 on the names of all variables; code_string: a bytes object; \
+       code_units: how many two-byte units of bytecode it has */ \
     X(code_filename, 512, {8, 104}, {11, 112}, {113, 128}) \
     X(code_name, 512, {8, 112}, {11, 120}, {113, 136}) \
     X(code_qualname, 512, {11, 128}, {113, 144}) \
@@ -3420,15 +3604,16 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
-    /* objects. object_refs: how many references, where one number tells; object_data: where what follows the head begins: a \
-       float's value, what a cell or a method refers to */ \
+    /* objects. object_refs: how many references, where one number tells; object_data: where what follows \
+       the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
     X(object_refs, 64, {8, 0}, {113, PYPROF__NO}) \
     X(object_data, 128, {8, 16}, {113, 32}) \
     X(type_name, 512, {8, 24}, {113, 40}) \
     X(type_basicsize, 512, {8, 32}, {113, 48}) \
     X(type_flags, 512, {8, 168}, {113, 184}) \
-    X(type_managed, ~0u, {8, 0}, {11, 0x10})   /* flag: its instances have attributes in front of them, or behind */ \
+    /* type_managed: a flag: its instances have attributes in front of them, or behind */ \
+    X(type_managed, ~0u, {8, 0}, {11, 0x10}) \
     X(type_of_types, ~0u, {8, 0x80000000})     /* flag: its instances are types */ \
     X(type_dict, 512, {8, 264}, {113, 280}) \
     X(type_dictoffset, 512, {8, 288}, {113, 304}) \
@@ -3451,9 +3636,10 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(dict_used, 128, {8, 16}, {113, 32}) \
     X(dict_keys, 128, {8, 32}, {113, 48}) \
     X(dict_values, 128, {8, 40}, {113, 56}) \
-    /* struct _dictkeysobject. keys_index: how large its index is, up to 3.10 in entries, later the binary logarithm in bytes; \
-       keys_kind: not 0: entries without a hash. struct _dictvalues. managed_*: so far in front of an object are its values and \
-       its dict; from 3.13 on the values lie behind it, and have a head */ \
+    /* struct _dictkeysobject. keys_index: how large its index is, up to 3.10 in entries, later the binary \
+       logarithm in bytes; keys_kind: not 0: entries without a hash. struct _dictvalues. managed_*: so far \
+       in front of an object are its values and its dict; from 3.13 on the values lie behind it, and have \
+       a head */ \
     X(keys_index, 64, {8, 8}, {11, 9}) \
     X(keys_kind, 64, {11, 10}) \
     X(keys_count, 64, {8, 32}, {11, 24}) \
@@ -3465,17 +3651,18 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     X(managed_values, 64, {11, 32}, {12, 24}, {13, PYPROF__NO}) \
     X(managed_dict, 64, {11, 24}, {113, 8}) \
     X(module_dict, 128, {8, 16}, {113, 32}) \
-    /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a coroutine, and its state when it \
-       awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
+    /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a \
+       coroutine, and its state when it awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
     X(task_coro, 512, {12, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, {114, PYPROF__NO}) \
     X(task_name, 512, {12, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, {114, PYPROF__NO}) \
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
-    /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local variable \
-       (Python/pystate.c); a thread state can bear another thread's ids until its thread has begun; os.fork counts \
-       the process's threads and warns of more than one (Modules/posixmodule.c); only at some instructions a thread asks \
-       whether others want their turn (CHECK_EVAL_BREAKER in Python/ceval.c) */ \
+    /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local \
+       variable (Python/pystate.c); a thread state can bear another thread's ids until its thread has \
+       begun; os.fork counts the process's threads and warns of more than one (Modules/posixmodule.c); \
+       only at some instructions a thread asks whether others want their turn (CHECK_EVAL_BREAKER in \
+       Python/ceval.c) */ \
     X(own_state, 1, {8, 0}, {12, 1}) \
     X(stale_ids, 1, {8, 1}, {13, 0}) \
     X(counts_threads, 1, {8, 0}, {12, 1}) \
@@ -3483,7 +3670,8 @@ typedef enum { PYPROF__ATTRS_DICT, PYPROF__ATTRS_311, PYPROF__ATTRS_312, PYPROF_
     /* what differs in kind */ \
     X(lines_form, 8, {8, PYPROF__LINES_LNOTAB}, {10, PYPROF__LINES_310}, {11, PYPROF__LINES_LOCATIONS}) \
     X(instr_form, 8, {8, PYPROF__INSTR_BYTES}, {10, PYPROF__INSTR_UNITS}, {11, PYPROF__INSTR_POINTER}) \
-    X(attrs_form, 8, {8, PYPROF__ATTRS_DICT}, {11, PYPROF__ATTRS_311}, {12, PYPROF__ATTRS_312}, {13, PYPROF__ATTRS_INLINE})
+    X(attrs_form, 8, {8, PYPROF__ATTRS_DICT}, {11, PYPROF__ATTRS_311}, {12, PYPROF__ATTRS_312}, \
+      {13, PYPROF__ATTRS_INLINE})
 
 typedef struct {
 #define PYPROF__X(field, most, ...) uint32_t field;
@@ -3596,18 +3784,23 @@ static const struct { uint32_t size, version; } pyprof__runtime_sizes[] = {
     { 1464, 0x0308 }, { 656, 0x0309 }, { 672, 0x030a }, { 166688, 0x030b }, { 459944, 0x030c },
 };
 
-static uint32_t pyprof__value_in(const pyprof__since *history, size_t count, uint32_t minor, int free_threaded)   // in 3.minor
+// in 3.minor
+static uint32_t pyprof__value_in(const pyprof__since *history, size_t count, uint32_t minor,
+                                 int free_threaded)
 {
     uint32_t value = PYPROF__NO;
     size_t i;
     for (i = 0; i < count && history[i].since; i++)
-        if (history[i].since <= minor || (free_threaded && history[i].since > 100 && history[i].since <= 100 + minor)) value = history[i].value;
+        if (history[i].since <= minor
+            || (free_threaded && history[i].since > 100 && history[i].since <= 100 + minor)) value =
+            history[i].value;
     return value;
 }
 
 static uint32_t pyprof__position(size_t i, uint32_t minor)   // in the table, of pyprof__positions[i].field
 {
-    return pyprof__value_in(pyprof__positions[i].history, PYPROF__COUNT(pyprof__positions[i].history), minor, 0);
+    return pyprof__value_in(pyprof__positions[i].history, PYPROF__COUNT(pyprof__positions[i].history), minor,
+                            0);
 }
 
 // Overwrites a row's offsets with the interpreter's own. Returns PYPROF__NO if all are plausible, otherwise
@@ -3624,13 +3817,15 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
     for (i = 0; i < PYPROF__COUNT(pyprof__positions); i++) {
         field = pyprof__positions[i].field;
         at = pyprof__position(i, minor);
-        if (at == PYPROF__NO || was[field] == PYPROF__NO) continue;   // tlbc and enabled: only in free-threaded builds
+        // tlbc and enabled: only in free-threaded builds
+        if (at == PYPROF__NO || was[field] == PYPROF__NO) continue;
         memcpy(&value, table + at, sizeof value);
         if (value > pyprof__fields[field].most) return field;
         to[field] = (uint32_t)value;
         told[field] = 1;
     }
-    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked) return PYPROF__FIELD(gil_holder);
+    if (layout->interp_own_gil > layout->gil_holder || layout->interp_own_gil > layout->gil_locked)
+        return PYPROF__FIELD(gil_holder);
     layout->gil_holder -= layout->interp_own_gil;
     layout->gil_locked -= layout->interp_own_gil;
     if (layout->gil_enabled != PYPROF__NO) layout->gil_enabled -= layout->interp_own_gil;
@@ -3654,19 +3849,26 @@ static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size
 }
 
 // version: PY_VERSION_HEX. table: the interpreter's own offsets, or NULL before 3.13.
-static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t version, int free_threaded, const char *table)
+static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t version, int free_threaded,
+                                           const char *table)
 {
     uint32_t minor = version >> 16 & 255u, *to = (uint32_t *)(void *)layout, bad;
     size_t i;
-    if (version >> 16 < (free_threaded ? PYPROF__OLDEST_FREE_THREADED : PYPROF__OLDEST) || version >> 16 > PYPROF__NEWEST)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %u.%u%s is not supported: pyprof %s knows 3.%d to 3.%d", version >> 24, minor,
-                            free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING, PYPROF__OLDEST & 255, PYPROF__NEWEST & 255);
+    if (version >> 16 < (free_threaded ? PYPROF__OLDEST_FREE_THREADED : PYPROF__OLDEST)
+        || version >> 16 > PYPROF__NEWEST)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                            "CPython %u.%u%s is not supported: pyprof %s knows 3.%d to 3.%d", version >> 24,
+                            minor,
+                            free_threaded ? " (free-threaded)" : "", PYPROF_VERSION_STRING,
+                                PYPROF__OLDEST & 255, PYPROF__NEWEST & 255);
     for (i = 0; i < PYPROF__COUNT(pyprof__fields); i++)
-        to[i] = pyprof__value_in(pyprof__fields[i].history, PYPROF__COUNT(pyprof__fields[i].history), minor, free_threaded);
+        to[i] = pyprof__value_in(pyprof__fields[i].history, PYPROF__COUNT(pyprof__fields[i].history), minor,
+                                 free_threaded);
     layout->opcodes = minor;
     bad = table ? pyprof__layout_refine(layout, minor, table) : PYPROF__NO;
     if (bad == PYPROF__NO) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u is implausible: %s", version >> 24, minor,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the offset table of this CPython %u.%u is implausible: %s",
+                        version >> 24, minor,
                         pyprof__fields[bad].name);
 }
 
@@ -3676,119 +3878,173 @@ static pyprof_result pyprof__layout_choose(pyprof__layout *layout, uint32_t vers
 // version before, gaps included. Free-threaded builds have the same numbers. tests/py/test_opcodes.py
 // compares them with every interpreter.
 static const struct { uint32_t minor; const char *names; } pyprof__opcode_names[] = {
-    {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE UNARY_NOT 15 UNARY_INVERT "
-          "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR "
-          "BINARY_FLOOR_DIVIDE BINARY_TRUE_DIVIDE INPLACE_FLOOR_DIVIDE INPLACE_TRUE_DIVIDE 50 GET_AITER GET_ANEXT BEFORE_ASYNC_WITH BEGIN_FINALLY "
-          "END_ASYNC_FOR INPLACE_ADD INPLACE_SUBTRACT INPLACE_MULTIPLY 59 INPLACE_MODULO STORE_SUBSCR DELETE_SUBSCR BINARY_LSHIFT BINARY_RSHIFT "
-          "BINARY_AND BINARY_XOR BINARY_OR INPLACE_POWER GET_ITER GET_YIELD_FROM_ITER PRINT_EXPR LOAD_BUILD_CLASS YIELD_FROM GET_AWAITABLE 75 "
-          "INPLACE_LSHIFT INPLACE_RSHIFT INPLACE_AND INPLACE_XOR INPLACE_OR 81 WITH_CLEANUP_START WITH_CLEANUP_FINISH RETURN_VALUE IMPORT_STAR "
-          "SETUP_ANNOTATIONS YIELD_VALUE POP_BLOCK END_FINALLY POP_EXCEPT STORE_NAME DELETE_NAME UNPACK_SEQUENCE FOR_ITER UNPACK_EX STORE_ATTR "
-          "DELETE_ATTR STORE_GLOBAL DELETE_GLOBAL 100 LOAD_CONST LOAD_NAME BUILD_TUPLE BUILD_LIST BUILD_SET BUILD_MAP LOAD_ATTR COMPARE_OP "
-          "IMPORT_NAME IMPORT_FROM JUMP_FORWARD JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP JUMP_ABSOLUTE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE "
-          "LOAD_GLOBAL 122 SETUP_FINALLY 124 LOAD_FAST STORE_FAST DELETE_FAST 130 RAISE_VARARGS CALL_FUNCTION MAKE_FUNCTION BUILD_SLICE 135 "
-          "LOAD_CLOSURE LOAD_DEREF STORE_DEREF DELETE_DEREF 141 CALL_FUNCTION_KW CALL_FUNCTION_EX SETUP_WITH EXTENDED_ARG LIST_APPEND SET_ADD "
-          "MAP_ADD LOAD_CLASSDEREF BUILD_LIST_UNPACK BUILD_MAP_UNPACK BUILD_MAP_UNPACK_WITH_CALL BUILD_TUPLE_UNPACK BUILD_SET_UNPACK "
-          "SETUP_ASYNC_WITH FORMAT_VALUE BUILD_CONST_KEY_MAP BUILD_STRING BUILD_TUPLE_UNPACK_WITH_CALL 160 LOAD_METHOD CALL_METHOD CALL_FINALLY "
-          "POP_FINALLY" },
-    {  9, "1 POP_TOP..INPLACE_TRUE_DIVIDE 48 RERAISE WITH_EXCEPT_START GET_AITER..BEFORE_ASYNC_WITH 54 END_ASYNC_FOR..GET_AWAITABLE "
-          "LOAD_ASSERTION_ERROR INPLACE_LSHIFT..INPLACE_OR 82 LIST_TO_TUPLE RETURN_VALUE..POP_BLOCK 89 POP_EXCEPT..LOAD_GLOBAL IS_OP CONTAINS_OP "
-          "121 JUMP_IF_NOT_EXC_MATCH SETUP_FINALLY..LOAD_CLASSDEREF 154 SETUP_ASYNC_WITH..BUILD_STRING 160 LOAD_METHOD CALL_METHOD LIST_EXTEND "
-          "SET_UPDATE DICT_MERGE DICT_UPDATE" },
-    { 10, "1 POP_TOP..INPLACE_TRUE_DIVIDE GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS COPY_DICT_WITHOUT_KEYS 49 "
-          "WITH_EXCEPT_START..DELETE_GLOBAL ROT_N LOAD_CONST..CONTAINS_OP RERAISE 121 JUMP_IF_NOT_EXC_MATCH..DELETE_FAST 129 GEN_START "
-          "RAISE_VARARGS..LOAD_CLASSDEREF 152 MATCH_CLASS 154 SETUP_ASYNC_WITH..DICT_UPDATE" },
-    { 11, "CACHE POP_TOP PUSH_NULL BINARY_OP_ADAPTIVE BINARY_OP_ADD_FLOAT BINARY_OP_ADD_INT BINARY_OP_ADD_UNICODE BINARY_OP_INPLACE_ADD_UNICODE "
-          "BINARY_OP_MULTIPLY_FLOAT NOP..UNARY_NOT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT UNARY_INVERT BINARY_OP_SUBTRACT_INT "
-          "BINARY_SUBSCR_ADAPTIVE BINARY_SUBSCR_DICT BINARY_SUBSCR_GETITEM BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_TUPLE_INT CALL_ADAPTIVE "
-          "CALL_PY_EXACT_ARGS CALL_PY_WITH_DEFAULTS BINARY_SUBSCR COMPARE_OP_ADAPTIVE COMPARE_OP_FLOAT_JUMP COMPARE_OP_INT_JUMP COMPARE_OP_STR_JUMP "
-          "GET_LEN..MATCH_KEYS EXTENDED_ARG_QUICK PUSH_EXC_INFO CHECK_EXC_MATCH CHECK_EG_MATCH JUMP_BACKWARD_QUICK LOAD_ATTR_ADAPTIVE "
-          "LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_MODULE LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT LOAD_CONST__LOAD_FAST LOAD_FAST__LOAD_CONST "
-          "LOAD_FAST__LOAD_FAST LOAD_GLOBAL_ADAPTIVE LOAD_GLOBAL_BUILTIN WITH_EXCEPT_START..BEFORE_ASYNC_WITH BEFORE_WITH END_ASYNC_FOR "
-          "LOAD_GLOBAL_MODULE LOAD_METHOD_ADAPTIVE LOAD_METHOD_CLASS LOAD_METHOD_MODULE LOAD_METHOD_NO_DICT STORE_SUBSCR DELETE_SUBSCR "
-          "LOAD_METHOD_WITH_DICT LOAD_METHOD_WITH_VALUES PRECALL_ADAPTIVE PRECALL_BOUND_METHOD PRECALL_BUILTIN_CLASS "
-          "PRECALL_BUILTIN_FAST_WITH_KEYWORDS GET_ITER..LOAD_BUILD_CLASS PRECALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS PRECALL_NO_KW_BUILTIN_FAST "
-          "LOAD_ASSERTION_ERROR RETURN_GENERATOR PRECALL_NO_KW_BUILTIN_O PRECALL_NO_KW_ISINSTANCE PRECALL_NO_KW_LEN PRECALL_NO_KW_LIST_APPEND "
-          "PRECALL_NO_KW_METHOD_DESCRIPTOR_FAST PRECALL_NO_KW_METHOD_DESCRIPTOR_NOARGS LIST_TO_TUPLE..YIELD_VALUE ASYNC_GEN_WRAP PREP_RERAISE_STAR "
-          "POP_EXCEPT..DELETE_GLOBAL SWAP LOAD_CONST..JUMP_IF_TRUE_OR_POP PRECALL_NO_KW_METHOD_DESCRIPTOR_O POP_JUMP_FORWARD_IF_FALSE "
-          "POP_JUMP_FORWARD_IF_TRUE LOAD_GLOBAL..RERAISE COPY PRECALL_NO_KW_STR_1 BINARY_OP SEND LOAD_FAST..DELETE_FAST PRECALL_NO_KW_TUPLE_1 "
-          "POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE RAISE_VARARGS GET_AWAITABLE MAKE_FUNCTION BUILD_SLICE JUMP_BACKWARD_NO_INTERRUPT "
-          "MAKE_CELL LOAD_CLOSURE..DELETE_DEREF JUMP_BACKWARD PRECALL_NO_KW_TYPE_1 CALL_FUNCTION_EX PRECALL_PYFUNC EXTENDED_ARG..LOAD_CLASSDEREF "
-          "COPY_FREE_VARS RESUME_QUICK RESUME MATCH_CLASS STORE_ATTR_ADAPTIVE STORE_ATTR_INSTANCE_VALUE FORMAT_VALUE..BUILD_STRING STORE_ATTR_SLOT "
-          "STORE_ATTR_WITH_HINT LOAD_METHOD STORE_FAST__LOAD_FAST LIST_EXTEND..DICT_UPDATE PRECALL STORE_FAST__STORE_FAST STORE_SUBSCR_ADAPTIVE "
-          "STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT CALL KW_NAMES POP_JUMP_BACKWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_FALSE "
-          "POP_JUMP_BACKWARD_IF_TRUE UNPACK_SEQUENCE_ADAPTIVE UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 255 DO_TRACING" },
-    { 12, "CACHE..PUSH_NULL INTERPRETER_EXIT END_FOR END_SEND BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE NOP BINARY_OP_INPLACE_ADD_UNICODE "
-          "UNARY_NEGATIVE UNARY_NOT BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT UNARY_INVERT BINARY_OP_SUBTRACT_FLOAT RESERVED "
-          "BINARY_OP_SUBTRACT_INT BINARY_SUBSCR_DICT..BINARY_SUBSCR_TUPLE_INT CALL_PY_EXACT_ARGS..BINARY_SUBSCR BINARY_SLICE STORE_SLICE "
-          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BUILTIN_CLASS GET_LEN..MATCH_KEYS CALL_BUILTIN_FAST_WITH_KEYWORDS PUSH_EXC_INFO..CHECK_EG_MATCH "
-          "CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS CALL_NO_KW_BUILTIN_FAST CALL_NO_KW_BUILTIN_O CALL_NO_KW_ISINSTANCE CALL_NO_KW_LEN "
-          "CALL_NO_KW_LIST_APPEND CALL_NO_KW_METHOD_DESCRIPTOR_FAST CALL_NO_KW_METHOD_DESCRIPTOR_NOARGS CALL_NO_KW_METHOD_DESCRIPTOR_O "
-          "CALL_NO_KW_STR_1 CALL_NO_KW_TUPLE_1 WITH_EXCEPT_START..END_ASYNC_FOR CLEANUP_THROW CALL_NO_KW_TYPE_1 COMPARE_OP_FLOAT COMPARE_OP_INT "
-          "COMPARE_OP_STR STORE_SUBSCR DELETE_SUBSCR FOR_ITER_LIST FOR_ITER_TUPLE FOR_ITER_RANGE FOR_ITER_GEN LOAD_SUPER_ATTR_ATTR "
-          "LOAD_SUPER_ATTR_METHOD GET_ITER GET_YIELD_FROM_ITER LOAD_ATTR_CLASS LOAD_BUILD_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN "
-          "LOAD_ATTR_INSTANCE_VALUE LOAD_ASSERTION_ERROR RETURN_GENERATOR LOAD_ATTR_MODULE LOAD_ATTR_PROPERTY LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT "
-          "LOAD_ATTR_METHOD_LAZY_DICT LOAD_ATTR_METHOD_NO_DICT LOAD_ATTR_METHOD_WITH_VALUES RETURN_VALUE LOAD_CONST__LOAD_FAST SETUP_ANNOTATIONS "
-          "LOAD_FAST__LOAD_CONST LOAD_LOCALS LOAD_FAST__LOAD_FAST POP_EXCEPT..JUMP_FORWARD LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE "
-          "STORE_ATTR_INSTANCE_VALUE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE LOAD_GLOBAL..COPY RETURN_CONST BINARY_OP..DELETE_FAST LOAD_FAST_CHECK "
-          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_NONE RAISE_VARARGS..JUMP_BACKWARD LOAD_SUPER_ATTR CALL_FUNCTION_EX LOAD_FAST_AND_CLEAR "
-          "EXTENDED_ARG..MAP_ADD STORE_ATTR_SLOT COPY_FREE_VARS YIELD_VALUE RESUME MATCH_CLASS STORE_ATTR_WITH_HINT STORE_FAST__LOAD_FAST "
-          "FORMAT_VALUE..BUILD_STRING STORE_FAST__STORE_FAST STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT UNPACK_SEQUENCE_LIST LIST_EXTEND..DICT_UPDATE "
-          "UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE SEND_GEN 171 CALL KW_NAMES CALL_INTRINSIC_1 CALL_INTRINSIC_2 LOAD_FROM_DICT_OR_GLOBALS "
-          "LOAD_FROM_DICT_OR_DEREF 237 INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE "
-          "INSTRUMENTED_RESUME INSTRUMENTED_CALL INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE INSTRUMENTED_CALL_FUNCTION_EX "
-          "INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_RETURN_CONST INSTRUMENTED_FOR_ITER INSTRUMENTED_POP_JUMP_IF_FALSE "
-          "INSTRUMENTED_POP_JUMP_IF_TRUE INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_INSTRUCTION INSTRUMENTED_LINE" },
-    { 13, "CACHE BEFORE_ASYNC_WITH BEFORE_WITH BINARY_OP_INPLACE_ADD_UNICODE BINARY_SLICE BINARY_SUBSCR CHECK_EG_MATCH CHECK_EXC_MATCH "
-          "CLEANUP_THROW DELETE_SUBSCR END_ASYNC_FOR END_FOR END_SEND EXIT_INIT_CHECK FORMAT_SIMPLE FORMAT_WITH_SPEC GET_AITER RESERVED GET_ANEXT "
-          "GET_ITER GET_LEN GET_YIELD_FROM_ITER INTERPRETER_EXIT LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS LOAD_LOCALS MAKE_FUNCTION MATCH_KEYS "
-          "MATCH_MAPPING MATCH_SEQUENCE NOP POP_EXCEPT POP_TOP PUSH_EXC_INFO PUSH_NULL RETURN_GENERATOR RETURN_VALUE SETUP_ANNOTATIONS STORE_SLICE "
-          "STORE_SUBSCR TO_BOOL UNARY_INVERT UNARY_NEGATIVE UNARY_NOT WITH_EXCEPT_START BINARY_OP BUILD_CONST_KEY_MAP BUILD_LIST BUILD_MAP "
-          "BUILD_SET BUILD_SLICE BUILD_STRING BUILD_TUPLE CALL CALL_FUNCTION_EX CALL_INTRINSIC_1 CALL_INTRINSIC_2 CALL_KW COMPARE_OP CONTAINS_OP "
-          "CONVERT_VALUE COPY COPY_FREE_VARS DELETE_ATTR DELETE_DEREF DELETE_FAST DELETE_GLOBAL DELETE_NAME DICT_MERGE DICT_UPDATE ENTER_EXECUTOR "
-          "EXTENDED_ARG FOR_ITER GET_AWAITABLE IMPORT_FROM IMPORT_NAME IS_OP JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT JUMP_FORWARD LIST_APPEND "
-          "LIST_EXTEND LOAD_ATTR LOAD_CONST LOAD_DEREF LOAD_FAST LOAD_FAST_AND_CLEAR LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST LOAD_FROM_DICT_OR_DEREF "
-          "LOAD_FROM_DICT_OR_GLOBALS LOAD_GLOBAL LOAD_NAME LOAD_SUPER_ATTR MAKE_CELL MAP_ADD MATCH_CLASS POP_JUMP_IF_FALSE POP_JUMP_IF_NONE "
-          "POP_JUMP_IF_NOT_NONE POP_JUMP_IF_TRUE RAISE_VARARGS RERAISE RETURN_CONST SEND SET_ADD SET_FUNCTION_ATTRIBUTE SET_UPDATE STORE_ATTR "
-          "STORE_DEREF STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST STORE_GLOBAL STORE_NAME SWAP UNPACK_EX UNPACK_SEQUENCE YIELD_VALUE 149 "
-          "RESUME BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT "
-          "BINARY_OP_SUBTRACT_INT..BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_STR_INT BINARY_SUBSCR_TUPLE_INT CALL_ALLOC_AND_ENTER_INIT "
-          "CALL_BOUND_METHOD_EXACT_ARGS CALL_BOUND_METHOD_GENERAL CALL_BUILTIN_CLASS CALL_BUILTIN_FAST CALL_BUILTIN_FAST_WITH_KEYWORDS "
-          "CALL_BUILTIN_O CALL_ISINSTANCE CALL_LEN CALL_LIST_APPEND CALL_METHOD_DESCRIPTOR_FAST CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS "
-          "CALL_METHOD_DESCRIPTOR_NOARGS CALL_METHOD_DESCRIPTOR_O CALL_NON_PY_GENERAL CALL_PY_EXACT_ARGS CALL_PY_GENERAL CALL_STR_1 CALL_TUPLE_1 "
-          "CALL_TYPE_1 COMPARE_OP_FLOAT..COMPARE_OP_STR CONTAINS_OP_DICT CONTAINS_OP_SET FOR_ITER_GEN FOR_ITER_LIST FOR_ITER_RANGE FOR_ITER_TUPLE "
-          "LOAD_ATTR_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_METHOD_LAZY_DICT..LOAD_ATTR_METHOD_WITH_VALUES "
-          "LOAD_ATTR_MODULE LOAD_ATTR_NONDESCRIPTOR_NO_DICT LOAD_ATTR_NONDESCRIPTOR_WITH_VALUES LOAD_ATTR_PROPERTY..LOAD_ATTR_WITH_HINT "
-          "LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE LOAD_SUPER_ATTR_ATTR LOAD_SUPER_ATTR_METHOD RESUME_CHECK SEND_GEN STORE_ATTR_INSTANCE_VALUE "
-          "STORE_ATTR_SLOT STORE_ATTR_WITH_HINT STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT TO_BOOL_ALWAYS_TRUE TO_BOOL_BOOL TO_BOOL_INT TO_BOOL_LIST "
-          "TO_BOOL_NONE TO_BOOL_STR UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 236 INSTRUMENTED_RESUME "
-          "INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_RETURN_VALUE INSTRUMENTED_RETURN_CONST INSTRUMENTED_YIELD_VALUE "
-          "INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_FOR_ITER INSTRUMENTED_CALL INSTRUMENTED_CALL_KW INSTRUMENTED_CALL_FUNCTION_EX "
-          "INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_POP_JUMP_IF_TRUE "
-          "INSTRUMENTED_POP_JUMP_IF_FALSE INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_LINE" },
-    { 14, "CACHE BINARY_SLICE BUILD_TEMPLATE BINARY_OP_INPLACE_ADD_UNICODE CALL_FUNCTION_EX CHECK_EG_MATCH..DELETE_SUBSCR END_FOR..GET_AITER "
-          "GET_ANEXT GET_ITER RESERVED GET_LEN..INTERPRETER_EXIT LOAD_BUILD_CLASS..NOP NOT_TAKEN POP_EXCEPT POP_ITER POP_TOP..BINARY_OP "
-          "BUILD_INTERPOLATION BUILD_LIST..CALL CALL_INTRINSIC_1..DICT_UPDATE END_ASYNC_FOR EXTENDED_ARG..LOAD_ATTR LOAD_COMMON_CONSTANT "
-          "LOAD_CONST..LOAD_FAST_AND_CLEAR LOAD_FAST_BORROW LOAD_FAST_BORROW_LOAD_FAST_BORROW LOAD_FAST_CHECK..LOAD_NAME LOAD_SMALL_INT "
-          "LOAD_SPECIAL LOAD_SUPER_ATTR..RERAISE SEND..YIELD_VALUE 128 RESUME..BINARY_OP_ADD_UNICODE BINARY_OP_EXTEND BINARY_OP_MULTIPLY_FLOAT "
-          "BINARY_OP_MULTIPLY_INT BINARY_OP_SUBSCR_DICT BINARY_OP_SUBSCR_GETITEM BINARY_OP_SUBSCR_LIST_INT BINARY_OP_SUBSCR_LIST_SLICE "
-          "BINARY_OP_SUBSCR_STR_INT BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBTRACT_FLOAT BINARY_OP_SUBTRACT_INT "
-          "CALL_ALLOC_AND_ENTER_INIT..CALL_ISINSTANCE CALL_KW_BOUND_METHOD CALL_KW_NON_PY CALL_KW_PY CALL_LEN..FOR_ITER_TUPLE JUMP_BACKWARD_JIT "
-          "JUMP_BACKWARD_NO_JIT LOAD_ATTR_CLASS LOAD_ATTR_CLASS_WITH_METACLASS_CHECK LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN..LOAD_ATTR_WITH_HINT "
-          "LOAD_CONST_IMMORTAL LOAD_CONST_MORTAL LOAD_GLOBAL_BUILTIN..UNPACK_SEQUENCE_TWO_TUPLE 234 INSTRUMENTED_END_FOR INSTRUMENTED_POP_ITER "
-          "INSTRUMENTED_END_SEND INSTRUMENTED_FOR_ITER INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_NOT_TAKEN "
-          "INSTRUMENTED_POP_JUMP_IF_TRUE..INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_RESUME INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE "
-          "INSTRUMENTED_END_ASYNC_FOR INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_CALL..INSTRUMENTED_CALL_FUNCTION_EX INSTRUMENTED_JUMP_BACKWARD "
-          "INSTRUMENTED_LINE ENTER_EXECUTOR" },
-    { 15, "CACHE..GET_ANEXT GET_LEN RESERVED INTERPRETER_EXIT..GET_AWAITABLE GET_ITER IMPORT_FROM..YIELD_VALUE 128 "
-          "RESUME..BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBSCR_USTR_INT BINARY_OP_SUBTRACT_FLOAT..CALL_BUILTIN_O CALL_EX_NON_PY_GENERAL CALL_EX_PY "
-          "CALL_ISINSTANCE..FOR_ITER_TUPLE FOR_ITER_VIRTUAL GET_ITER_SELF GET_ITER_VIRTUAL JUMP_BACKWARD_JIT..LOAD_ATTR_WITH_HINT "
-          "LOAD_GLOBAL_BUILTIN..RESUME_CHECK RESUME_CHECK_JIT SEND_ASYNC_GEN SEND_GEN SEND_VIRTUAL "
-          "STORE_ATTR_INSTANCE_VALUE..UNPACK_SEQUENCE_TWO_TUPLE 233 INSTRUMENTED_END_FOR..ENTER_EXECUTOR TRACE_RECORD" },
+    {  8, "1 POP_TOP ROT_TWO ROT_THREE DUP_TOP DUP_TOP_TWO ROT_FOUR 9 NOP UNARY_POSITIVE UNARY_NEGATIVE "
+          "UNARY_NOT 15 UNARY_INVERT "
+          "BINARY_MATRIX_MULTIPLY INPLACE_MATRIX_MULTIPLY 19 BINARY_POWER BINARY_MULTIPLY 22 BINARY_MODULO "
+          "BINARY_ADD BINARY_SUBTRACT BINARY_SUBSCR BINARY_FLOOR_DIVIDE BINARY_TRUE_DIVIDE "
+          "INPLACE_FLOOR_DIVIDE INPLACE_TRUE_DIVIDE 50 GET_AITER GET_ANEXT BEFORE_ASYNC_WITH BEGIN_FINALLY "
+          "END_ASYNC_FOR INPLACE_ADD INPLACE_SUBTRACT INPLACE_MULTIPLY 59 INPLACE_MODULO STORE_SUBSCR "
+          "DELETE_SUBSCR BINARY_LSHIFT BINARY_RSHIFT BINARY_AND BINARY_XOR BINARY_OR INPLACE_POWER "
+          "GET_ITER GET_YIELD_FROM_ITER PRINT_EXPR LOAD_BUILD_CLASS YIELD_FROM GET_AWAITABLE 75 "
+          "INPLACE_LSHIFT INPLACE_RSHIFT INPLACE_AND INPLACE_XOR INPLACE_OR 81 WITH_CLEANUP_START "
+          "WITH_CLEANUP_FINISH RETURN_VALUE IMPORT_STAR SETUP_ANNOTATIONS YIELD_VALUE POP_BLOCK "
+          "END_FINALLY POP_EXCEPT STORE_NAME DELETE_NAME UNPACK_SEQUENCE FOR_ITER UNPACK_EX STORE_ATTR "
+          "DELETE_ATTR STORE_GLOBAL DELETE_GLOBAL 100 LOAD_CONST LOAD_NAME BUILD_TUPLE BUILD_LIST "
+          "BUILD_SET BUILD_MAP LOAD_ATTR COMPARE_OP IMPORT_NAME IMPORT_FROM JUMP_FORWARD "
+          "JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP JUMP_ABSOLUTE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE "
+          "LOAD_GLOBAL 122 SETUP_FINALLY 124 LOAD_FAST STORE_FAST DELETE_FAST 130 RAISE_VARARGS "
+          "CALL_FUNCTION MAKE_FUNCTION BUILD_SLICE 135 LOAD_CLOSURE LOAD_DEREF STORE_DEREF DELETE_DEREF "
+          "141 CALL_FUNCTION_KW CALL_FUNCTION_EX SETUP_WITH EXTENDED_ARG LIST_APPEND SET_ADD MAP_ADD "
+          "LOAD_CLASSDEREF BUILD_LIST_UNPACK BUILD_MAP_UNPACK BUILD_MAP_UNPACK_WITH_CALL "
+          "BUILD_TUPLE_UNPACK BUILD_SET_UNPACK SETUP_ASYNC_WITH FORMAT_VALUE BUILD_CONST_KEY_MAP "
+          "BUILD_STRING BUILD_TUPLE_UNPACK_WITH_CALL 160 LOAD_METHOD CALL_METHOD CALL_FINALLY POP_FINALLY"},
+    {  9, "1 POP_TOP..INPLACE_TRUE_DIVIDE 48 RERAISE WITH_EXCEPT_START GET_AITER..BEFORE_ASYNC_WITH 54 "
+          "END_ASYNC_FOR..GET_AWAITABLE "
+          "LOAD_ASSERTION_ERROR INPLACE_LSHIFT..INPLACE_OR 82 LIST_TO_TUPLE RETURN_VALUE..POP_BLOCK 89 "
+          "POP_EXCEPT..LOAD_GLOBAL IS_OP CONTAINS_OP 121 JUMP_IF_NOT_EXC_MATCH "
+          "SETUP_FINALLY..LOAD_CLASSDEREF 154 SETUP_ASYNC_WITH..BUILD_STRING 160 LOAD_METHOD CALL_METHOD "
+          "LIST_EXTEND SET_UPDATE DICT_MERGE DICT_UPDATE"},
+    { 10, "1 POP_TOP..INPLACE_TRUE_DIVIDE GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS "
+          "COPY_DICT_WITHOUT_KEYS 49 WITH_EXCEPT_START..DELETE_GLOBAL ROT_N LOAD_CONST..CONTAINS_OP "
+          "RERAISE 121 JUMP_IF_NOT_EXC_MATCH..DELETE_FAST 129 GEN_START RAISE_VARARGS..LOAD_CLASSDEREF 152 "
+          "MATCH_CLASS 154 SETUP_ASYNC_WITH..DICT_UPDATE"},
+    { 11, "CACHE POP_TOP PUSH_NULL BINARY_OP_ADAPTIVE BINARY_OP_ADD_FLOAT BINARY_OP_ADD_INT "
+          "BINARY_OP_ADD_UNICODE BINARY_OP_INPLACE_ADD_UNICODE BINARY_OP_MULTIPLY_FLOAT NOP..UNARY_NOT "
+          "BINARY_OP_MULTIPLY_INT BINARY_OP_SUBTRACT_FLOAT UNARY_INVERT BINARY_OP_SUBTRACT_INT "
+          "BINARY_SUBSCR_ADAPTIVE BINARY_SUBSCR_DICT BINARY_SUBSCR_GETITEM BINARY_SUBSCR_LIST_INT "
+          "BINARY_SUBSCR_TUPLE_INT CALL_ADAPTIVE CALL_PY_EXACT_ARGS CALL_PY_WITH_DEFAULTS BINARY_SUBSCR "
+          "COMPARE_OP_ADAPTIVE COMPARE_OP_FLOAT_JUMP COMPARE_OP_INT_JUMP COMPARE_OP_STR_JUMP "
+          "GET_LEN..MATCH_KEYS EXTENDED_ARG_QUICK PUSH_EXC_INFO CHECK_EXC_MATCH CHECK_EG_MATCH "
+          "JUMP_BACKWARD_QUICK LOAD_ATTR_ADAPTIVE LOAD_ATTR_INSTANCE_VALUE LOAD_ATTR_MODULE LOAD_ATTR_SLOT "
+          "LOAD_ATTR_WITH_HINT LOAD_CONST__LOAD_FAST LOAD_FAST__LOAD_CONST LOAD_FAST__LOAD_FAST "
+          "LOAD_GLOBAL_ADAPTIVE LOAD_GLOBAL_BUILTIN WITH_EXCEPT_START..BEFORE_ASYNC_WITH BEFORE_WITH "
+          "END_ASYNC_FOR LOAD_GLOBAL_MODULE LOAD_METHOD_ADAPTIVE LOAD_METHOD_CLASS LOAD_METHOD_MODULE "
+          "LOAD_METHOD_NO_DICT STORE_SUBSCR DELETE_SUBSCR LOAD_METHOD_WITH_DICT LOAD_METHOD_WITH_VALUES "
+          "PRECALL_ADAPTIVE PRECALL_BOUND_METHOD PRECALL_BUILTIN_CLASS PRECALL_BUILTIN_FAST_WITH_KEYWORDS "
+          "GET_ITER..LOAD_BUILD_CLASS PRECALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS "
+          "PRECALL_NO_KW_BUILTIN_FAST LOAD_ASSERTION_ERROR RETURN_GENERATOR PRECALL_NO_KW_BUILTIN_O "
+          "PRECALL_NO_KW_ISINSTANCE PRECALL_NO_KW_LEN PRECALL_NO_KW_LIST_APPEND "
+          "PRECALL_NO_KW_METHOD_DESCRIPTOR_FAST PRECALL_NO_KW_METHOD_DESCRIPTOR_NOARGS "
+          "LIST_TO_TUPLE..YIELD_VALUE ASYNC_GEN_WRAP PREP_RERAISE_STAR POP_EXCEPT..DELETE_GLOBAL SWAP "
+          "LOAD_CONST..JUMP_IF_TRUE_OR_POP PRECALL_NO_KW_METHOD_DESCRIPTOR_O POP_JUMP_FORWARD_IF_FALSE "
+          "POP_JUMP_FORWARD_IF_TRUE LOAD_GLOBAL..RERAISE COPY PRECALL_NO_KW_STR_1 BINARY_OP SEND "
+          "LOAD_FAST..DELETE_FAST PRECALL_NO_KW_TUPLE_1 POP_JUMP_FORWARD_IF_NOT_NONE "
+          "POP_JUMP_FORWARD_IF_NONE RAISE_VARARGS GET_AWAITABLE MAKE_FUNCTION BUILD_SLICE "
+          "JUMP_BACKWARD_NO_INTERRUPT MAKE_CELL LOAD_CLOSURE..DELETE_DEREF JUMP_BACKWARD "
+          "PRECALL_NO_KW_TYPE_1 CALL_FUNCTION_EX PRECALL_PYFUNC EXTENDED_ARG..LOAD_CLASSDEREF "
+          "COPY_FREE_VARS RESUME_QUICK RESUME MATCH_CLASS STORE_ATTR_ADAPTIVE STORE_ATTR_INSTANCE_VALUE "
+          "FORMAT_VALUE..BUILD_STRING STORE_ATTR_SLOT STORE_ATTR_WITH_HINT LOAD_METHOD "
+          "STORE_FAST__LOAD_FAST LIST_EXTEND..DICT_UPDATE PRECALL STORE_FAST__STORE_FAST "
+          "STORE_SUBSCR_ADAPTIVE STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT CALL KW_NAMES "
+          "POP_JUMP_BACKWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_FALSE "
+          "POP_JUMP_BACKWARD_IF_TRUE UNPACK_SEQUENCE_ADAPTIVE UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE "
+          "UNPACK_SEQUENCE_TWO_TUPLE 255 DO_TRACING"},
+    { 12, "CACHE..PUSH_NULL INTERPRETER_EXIT END_FOR END_SEND BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE "
+          "NOP BINARY_OP_INPLACE_ADD_UNICODE UNARY_NEGATIVE UNARY_NOT BINARY_OP_MULTIPLY_FLOAT "
+          "BINARY_OP_MULTIPLY_INT UNARY_INVERT BINARY_OP_SUBTRACT_FLOAT RESERVED BINARY_OP_SUBTRACT_INT "
+          "BINARY_SUBSCR_DICT..BINARY_SUBSCR_TUPLE_INT CALL_PY_EXACT_ARGS..BINARY_SUBSCR BINARY_SLICE "
+          "STORE_SLICE CALL_BOUND_METHOD_EXACT_ARGS CALL_BUILTIN_CLASS GET_LEN..MATCH_KEYS "
+          "CALL_BUILTIN_FAST_WITH_KEYWORDS PUSH_EXC_INFO..CHECK_EG_MATCH "
+          "CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS CALL_NO_KW_BUILTIN_FAST CALL_NO_KW_BUILTIN_O "
+          "CALL_NO_KW_ISINSTANCE CALL_NO_KW_LEN CALL_NO_KW_LIST_APPEND CALL_NO_KW_METHOD_DESCRIPTOR_FAST "
+          "CALL_NO_KW_METHOD_DESCRIPTOR_NOARGS CALL_NO_KW_METHOD_DESCRIPTOR_O CALL_NO_KW_STR_1 "
+          "CALL_NO_KW_TUPLE_1 WITH_EXCEPT_START..END_ASYNC_FOR CLEANUP_THROW CALL_NO_KW_TYPE_1 "
+          "COMPARE_OP_FLOAT COMPARE_OP_INT COMPARE_OP_STR STORE_SUBSCR DELETE_SUBSCR FOR_ITER_LIST "
+          "FOR_ITER_TUPLE FOR_ITER_RANGE FOR_ITER_GEN LOAD_SUPER_ATTR_ATTR LOAD_SUPER_ATTR_METHOD GET_ITER "
+          "GET_YIELD_FROM_ITER LOAD_ATTR_CLASS LOAD_BUILD_CLASS LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN "
+          "LOAD_ATTR_INSTANCE_VALUE LOAD_ASSERTION_ERROR RETURN_GENERATOR LOAD_ATTR_MODULE "
+          "LOAD_ATTR_PROPERTY LOAD_ATTR_SLOT LOAD_ATTR_WITH_HINT LOAD_ATTR_METHOD_LAZY_DICT "
+          "LOAD_ATTR_METHOD_NO_DICT LOAD_ATTR_METHOD_WITH_VALUES RETURN_VALUE LOAD_CONST__LOAD_FAST "
+          "SETUP_ANNOTATIONS LOAD_FAST__LOAD_CONST LOAD_LOCALS LOAD_FAST__LOAD_FAST "
+          "POP_EXCEPT..JUMP_FORWARD LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE STORE_ATTR_INSTANCE_VALUE "
+          "POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE LOAD_GLOBAL..COPY RETURN_CONST BINARY_OP..DELETE_FAST "
+          "LOAD_FAST_CHECK POP_JUMP_IF_NOT_NONE POP_JUMP_IF_NONE RAISE_VARARGS..JUMP_BACKWARD "
+          "LOAD_SUPER_ATTR CALL_FUNCTION_EX LOAD_FAST_AND_CLEAR EXTENDED_ARG..MAP_ADD STORE_ATTR_SLOT "
+          "COPY_FREE_VARS YIELD_VALUE RESUME MATCH_CLASS STORE_ATTR_WITH_HINT STORE_FAST__LOAD_FAST "
+          "FORMAT_VALUE..BUILD_STRING STORE_FAST__STORE_FAST STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT "
+          "UNPACK_SEQUENCE_LIST LIST_EXTEND..DICT_UPDATE UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE "
+          "SEND_GEN 171 CALL KW_NAMES CALL_INTRINSIC_1 CALL_INTRINSIC_2 LOAD_FROM_DICT_OR_GLOBALS "
+          "LOAD_FROM_DICT_OR_DEREF 237 INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_POP_JUMP_IF_NONE "
+          "INSTRUMENTED_POP_JUMP_IF_NOT_NONE INSTRUMENTED_RESUME INSTRUMENTED_CALL "
+          "INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE INSTRUMENTED_CALL_FUNCTION_EX "
+          "INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_RETURN_CONST "
+          "INSTRUMENTED_FOR_ITER INSTRUMENTED_POP_JUMP_IF_FALSE INSTRUMENTED_POP_JUMP_IF_TRUE "
+          "INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_INSTRUCTION INSTRUMENTED_LINE"},
+    { 13, "CACHE BEFORE_ASYNC_WITH BEFORE_WITH BINARY_OP_INPLACE_ADD_UNICODE BINARY_SLICE BINARY_SUBSCR "
+          "CHECK_EG_MATCH CHECK_EXC_MATCH CLEANUP_THROW DELETE_SUBSCR END_ASYNC_FOR END_FOR END_SEND "
+          "EXIT_INIT_CHECK FORMAT_SIMPLE FORMAT_WITH_SPEC GET_AITER RESERVED GET_ANEXT GET_ITER GET_LEN "
+          "GET_YIELD_FROM_ITER INTERPRETER_EXIT LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS LOAD_LOCALS "
+          "MAKE_FUNCTION MATCH_KEYS MATCH_MAPPING MATCH_SEQUENCE NOP POP_EXCEPT POP_TOP PUSH_EXC_INFO "
+          "PUSH_NULL RETURN_GENERATOR RETURN_VALUE SETUP_ANNOTATIONS STORE_SLICE STORE_SUBSCR TO_BOOL "
+          "UNARY_INVERT UNARY_NEGATIVE UNARY_NOT WITH_EXCEPT_START BINARY_OP BUILD_CONST_KEY_MAP "
+          "BUILD_LIST BUILD_MAP BUILD_SET BUILD_SLICE BUILD_STRING BUILD_TUPLE CALL CALL_FUNCTION_EX "
+          "CALL_INTRINSIC_1 CALL_INTRINSIC_2 CALL_KW COMPARE_OP CONTAINS_OP CONVERT_VALUE COPY "
+          "COPY_FREE_VARS DELETE_ATTR DELETE_DEREF DELETE_FAST DELETE_GLOBAL DELETE_NAME DICT_MERGE "
+          "DICT_UPDATE ENTER_EXECUTOR EXTENDED_ARG FOR_ITER GET_AWAITABLE IMPORT_FROM IMPORT_NAME IS_OP "
+          "JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT JUMP_FORWARD LIST_APPEND LIST_EXTEND LOAD_ATTR "
+          "LOAD_CONST LOAD_DEREF LOAD_FAST LOAD_FAST_AND_CLEAR LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST "
+          "LOAD_FROM_DICT_OR_DEREF LOAD_FROM_DICT_OR_GLOBALS LOAD_GLOBAL LOAD_NAME LOAD_SUPER_ATTR "
+          "MAKE_CELL MAP_ADD MATCH_CLASS POP_JUMP_IF_FALSE POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE "
+          "POP_JUMP_IF_TRUE RAISE_VARARGS RERAISE RETURN_CONST SEND SET_ADD SET_FUNCTION_ATTRIBUTE "
+          "SET_UPDATE STORE_ATTR STORE_DEREF STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST "
+          "STORE_GLOBAL STORE_NAME SWAP UNPACK_EX UNPACK_SEQUENCE YIELD_VALUE 149 RESUME "
+          "BINARY_OP_ADD_FLOAT..BINARY_OP_ADD_UNICODE BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT "
+          "BINARY_OP_SUBTRACT_FLOAT BINARY_OP_SUBTRACT_INT..BINARY_SUBSCR_LIST_INT BINARY_SUBSCR_STR_INT "
+          "BINARY_SUBSCR_TUPLE_INT CALL_ALLOC_AND_ENTER_INIT CALL_BOUND_METHOD_EXACT_ARGS "
+          "CALL_BOUND_METHOD_GENERAL CALL_BUILTIN_CLASS CALL_BUILTIN_FAST CALL_BUILTIN_FAST_WITH_KEYWORDS "
+          "CALL_BUILTIN_O CALL_ISINSTANCE CALL_LEN CALL_LIST_APPEND CALL_METHOD_DESCRIPTOR_FAST "
+          "CALL_METHOD_DESCRIPTOR_FAST_WITH_KEYWORDS CALL_METHOD_DESCRIPTOR_NOARGS "
+          "CALL_METHOD_DESCRIPTOR_O CALL_NON_PY_GENERAL CALL_PY_EXACT_ARGS CALL_PY_GENERAL CALL_STR_1 "
+          "CALL_TUPLE_1 CALL_TYPE_1 COMPARE_OP_FLOAT..COMPARE_OP_STR CONTAINS_OP_DICT CONTAINS_OP_SET "
+          "FOR_ITER_GEN FOR_ITER_LIST FOR_ITER_RANGE FOR_ITER_TUPLE LOAD_ATTR_CLASS "
+          "LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN LOAD_ATTR_INSTANCE_VALUE "
+          "LOAD_ATTR_METHOD_LAZY_DICT..LOAD_ATTR_METHOD_WITH_VALUES LOAD_ATTR_MODULE "
+          "LOAD_ATTR_NONDESCRIPTOR_NO_DICT LOAD_ATTR_NONDESCRIPTOR_WITH_VALUES "
+          "LOAD_ATTR_PROPERTY..LOAD_ATTR_WITH_HINT LOAD_GLOBAL_BUILTIN LOAD_GLOBAL_MODULE "
+          "LOAD_SUPER_ATTR_ATTR LOAD_SUPER_ATTR_METHOD RESUME_CHECK SEND_GEN STORE_ATTR_INSTANCE_VALUE "
+          "STORE_ATTR_SLOT STORE_ATTR_WITH_HINT STORE_SUBSCR_DICT STORE_SUBSCR_LIST_INT "
+          "TO_BOOL_ALWAYS_TRUE TO_BOOL_BOOL TO_BOOL_INT TO_BOOL_LIST TO_BOOL_NONE TO_BOOL_STR "
+          "UNPACK_SEQUENCE_LIST UNPACK_SEQUENCE_TUPLE UNPACK_SEQUENCE_TWO_TUPLE 236 INSTRUMENTED_RESUME "
+          "INSTRUMENTED_END_FOR INSTRUMENTED_END_SEND INSTRUMENTED_RETURN_VALUE INSTRUMENTED_RETURN_CONST "
+          "INSTRUMENTED_YIELD_VALUE INSTRUMENTED_LOAD_SUPER_ATTR INSTRUMENTED_FOR_ITER INSTRUMENTED_CALL "
+          "INSTRUMENTED_CALL_KW INSTRUMENTED_CALL_FUNCTION_EX INSTRUMENTED_INSTRUCTION "
+          "INSTRUMENTED_JUMP_FORWARD INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_POP_JUMP_IF_TRUE "
+          "INSTRUMENTED_POP_JUMP_IF_FALSE INSTRUMENTED_POP_JUMP_IF_NONE INSTRUMENTED_POP_JUMP_IF_NOT_NONE "
+          "INSTRUMENTED_LINE"},
+    { 14, "CACHE BINARY_SLICE BUILD_TEMPLATE BINARY_OP_INPLACE_ADD_UNICODE CALL_FUNCTION_EX "
+          "CHECK_EG_MATCH..DELETE_SUBSCR END_FOR..GET_AITER GET_ANEXT GET_ITER RESERVED "
+          "GET_LEN..INTERPRETER_EXIT LOAD_BUILD_CLASS..NOP NOT_TAKEN POP_EXCEPT POP_ITER "
+          "POP_TOP..BINARY_OP BUILD_INTERPOLATION BUILD_LIST..CALL CALL_INTRINSIC_1..DICT_UPDATE "
+          "END_ASYNC_FOR EXTENDED_ARG..LOAD_ATTR LOAD_COMMON_CONSTANT LOAD_CONST..LOAD_FAST_AND_CLEAR "
+          "LOAD_FAST_BORROW LOAD_FAST_BORROW_LOAD_FAST_BORROW LOAD_FAST_CHECK..LOAD_NAME LOAD_SMALL_INT "
+          "LOAD_SPECIAL LOAD_SUPER_ATTR..RERAISE SEND..YIELD_VALUE 128 RESUME..BINARY_OP_ADD_UNICODE "
+          "BINARY_OP_EXTEND BINARY_OP_MULTIPLY_FLOAT BINARY_OP_MULTIPLY_INT BINARY_OP_SUBSCR_DICT "
+          "BINARY_OP_SUBSCR_GETITEM BINARY_OP_SUBSCR_LIST_INT BINARY_OP_SUBSCR_LIST_SLICE "
+          "BINARY_OP_SUBSCR_STR_INT BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBTRACT_FLOAT "
+          "BINARY_OP_SUBTRACT_INT CALL_ALLOC_AND_ENTER_INIT..CALL_ISINSTANCE CALL_KW_BOUND_METHOD "
+          "CALL_KW_NON_PY CALL_KW_PY CALL_LEN..FOR_ITER_TUPLE JUMP_BACKWARD_JIT JUMP_BACKWARD_NO_JIT "
+          "LOAD_ATTR_CLASS LOAD_ATTR_CLASS_WITH_METACLASS_CHECK "
+          "LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN..LOAD_ATTR_WITH_HINT LOAD_CONST_IMMORTAL LOAD_CONST_MORTAL "
+          "LOAD_GLOBAL_BUILTIN..UNPACK_SEQUENCE_TWO_TUPLE 234 INSTRUMENTED_END_FOR INSTRUMENTED_POP_ITER "
+          "INSTRUMENTED_END_SEND INSTRUMENTED_FOR_ITER INSTRUMENTED_INSTRUCTION INSTRUMENTED_JUMP_FORWARD "
+          "INSTRUMENTED_NOT_TAKEN INSTRUMENTED_POP_JUMP_IF_TRUE..INSTRUMENTED_POP_JUMP_IF_NOT_NONE "
+          "INSTRUMENTED_RESUME INSTRUMENTED_RETURN_VALUE INSTRUMENTED_YIELD_VALUE "
+          "INSTRUMENTED_END_ASYNC_FOR INSTRUMENTED_LOAD_SUPER_ATTR "
+          "INSTRUMENTED_CALL..INSTRUMENTED_CALL_FUNCTION_EX INSTRUMENTED_JUMP_BACKWARD INSTRUMENTED_LINE "
+          "ENTER_EXECUTOR"},
+    { 15, "CACHE..GET_ANEXT GET_LEN RESERVED INTERPRETER_EXIT..GET_AWAITABLE GET_ITER "
+          "IMPORT_FROM..YIELD_VALUE 128 RESUME..BINARY_OP_SUBSCR_TUPLE_INT BINARY_OP_SUBSCR_USTR_INT "
+          "BINARY_OP_SUBTRACT_FLOAT..CALL_BUILTIN_O CALL_EX_NON_PY_GENERAL CALL_EX_PY "
+          "CALL_ISINSTANCE..FOR_ITER_TUPLE FOR_ITER_VIRTUAL GET_ITER_SELF GET_ITER_VIRTUAL "
+          "JUMP_BACKWARD_JIT..LOAD_ATTR_WITH_HINT LOAD_GLOBAL_BUILTIN..RESUME_CHECK RESUME_CHECK_JIT "
+          "SEND_ASYNC_GEN SEND_GEN SEND_VIRTUAL STORE_ATTR_INSTANCE_VALUE..UNPACK_SEQUENCE_TWO_TUPLE 233 "
+          "INSTRUMENTED_END_FOR..ENTER_EXECUTOR TRACE_RECORD"},
 };
 
 typedef enum {
     PYPROF__OP_OTHER, PYPROF__OP_SKIP,          // skip: pushes nothing of interest
-    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,   // pair: two locals
+    // pair: two locals
+    PYPROF__OP_NAME, PYPROF__OP_LOCAL, PYPROF__OP_PAIR, PYPROF__OP_CELL, PYPROF__OP_CONST, PYPROF__OP_COMMON,
     PYPROF__OP_ATTR, PYPROF__OP_SUPER, PYPROF__OP_SPECIAL, PYPROF__OP_ITEM, PYPROF__OP_COPY, PYPROF__OP_WITH,
     PYPROF__OP_PRECALL, PYPROF__OP_CALL, PYPROF__OP_EXTENDED, PYPROF__OP_MAKE,
     // forward; absolute; absolute until 3.10, forward since.
@@ -3800,47 +4056,67 @@ typedef enum {
 // the argument, m: twice the argument, p: one more, q: two more, x: two plus its lowest bit, f: one plus its
 // bit 2, u: two plus the number of its four lowest bits that are set; ?: unknown. caches: how many code units
 // follow (A: ten) in 3.11, 3.12 and so on; the last one is for all later versions.
-static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes; } pyprof__opcode_acts[] = {
+static const struct { const char *name, *caches; pyprof__act act; char pops; unsigned char pushes;
+                      } pyprof__opcode_acts[] = {
     { "BEFORE_WITH", NULL, PYPROF__OP_WITH, '?', 0 }, { "BINARY_", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 }, { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
+    { "BINARY_OP", "1115", PYPROF__OP_OTHER, '2', 1 },
+    { "BINARY_OP_SUBSCR_", "0005", PYPROF__OP_ITEM, '2', 1 },
     { "BINARY_SLICE", NULL, PYPROF__OP_ITEM, '3', 1 }, { "BINARY_SUBSCR", "4110", PYPROF__OP_ITEM, '2', 1 },
-    { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 }, { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
+    { "BUILD_CONST_KEY_MAP", NULL, PYPROF__OP_OTHER, 'p', 1 },
+    { "BUILD_LIST", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_MAP", NULL, PYPROF__OP_OTHER, 'm', 1 }, { "BUILD_MAP_UNPACK", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_SET", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_SLICE", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "BUILD_STRING", NULL, PYPROF__OP_OTHER, 'n', 1 }, { "BUILD_TUPLE", NULL, PYPROF__OP_OTHER, 'n', 1 },
     { "CALL", "43", PYPROF__OP_CALL, '?', 0 }, { "CALL_EX_", "00001", PYPROF__OP_CALL, '?', 0 },
     { "CALL_FINALLY", NULL, PYPROF__OP_JUMP, '?', 0 }, { "CALL_FUNCTION", NULL, PYPROF__OP_CALL, 'p', 1 },
-    { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 }, { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
+    { "CALL_FUNCTION_EX", "00001", PYPROF__OP_CALL, 'x', 1 },
+    { "CALL_FUNCTION_KW", NULL, PYPROF__OP_CALL, 'q', 1 },
     { "CALL_INTRINSIC_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "CALL_KW", "0003", PYPROF__OP_CALL, '?', 0 },
-    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 }, { "CALL_METHOD_DESCRIPTOR_", "03", PYPROF__OP_CALL, '?', 0 },
+    { "CALL_METHOD", NULL, PYPROF__OP_CALL, 'q', 1 },
+    { "CALL_METHOD_DESCRIPTOR_", "03", PYPROF__OP_CALL, '?', 0 },
     { "COMPARE_OP", "21", PYPROF__OP_OTHER, '2', 1 }, { "CONTAINS_OP", "001", PYPROF__OP_OTHER, '2', 1 },
-    { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 }, { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "COPY", NULL, PYPROF__OP_COPY, '?', 0 }, { "COPY_", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "DICT_MERGE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "DICT_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 }, { "DUP_TOP", NULL, PYPROF__OP_OTHER, '1', 2 },
     { "DUP_TOP_TWO", NULL, PYPROF__OP_OTHER, '?', 0 }, { "ENTER_EXECUTOR", "001", PYPROF__OP_OTHER, '?', 0 },
     { "EXTENDED_ARG", NULL, PYPROF__OP_EXTENDED, '?', 0 }, { "FORMAT_VALUE", NULL, PYPROF__OP_OTHER, 'f', 1 },
     { "FOR_ITER", "01", PYPROF__OP_JUMP, '?', 0 }, { "GET_AWAITABLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 }, { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
-    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 }, { "JUMP_BACKWARD", "001", PYPROF__OP_OTHER, '?', 0 },
-    { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 }, { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "GET_ITER", "00001", PYPROF__OP_OTHER, '1', 1 }, { "INPLACE_", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "IS_OP", NULL, PYPROF__OP_OTHER, '2', 1 },
+    { "JUMP_ABSOLUTE", NULL, PYPROF__OP_JUMP_TO, '?', 0 },
+    { "JUMP_BACKWARD", "001", PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_BACKWARD_NO_INTERRUPT", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "JUMP_FORWARD", NULL, PYPROF__OP_JUMP, '?', 0 },
     { "JUMP_IF_", NULL, PYPROF__OP_JUMP_IF, '?', 0 }, { "KW_NAMES", NULL, PYPROF__OP_SKIP, '?', 0 },
     { "LIST_EXTEND", NULL, PYPROF__OP_OTHER, '1', 0 }, { "LIST_TO_TUPLE", NULL, PYPROF__OP_OTHER, '1', 1 },
-    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 }, { "LOAD_ATTR", "49", PYPROF__OP_ATTR, '1', 1 },
-    { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
-    { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 }, { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
+    { "LOAD_ASSERTION_ERROR", NULL, PYPROF__OP_COMMON, '0', 1 },
+    { "LOAD_ATTR", "49", PYPROF__OP_ATTR, '1', 1 },
+    { "LOAD_BUILD_CLASS", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_CLASSDEREF", NULL, PYPROF__OP_CELL, '0', 1 },
+    { "LOAD_CLOSURE", NULL, PYPROF__OP_OTHER, '0', 1 },
+    { "LOAD_COMMON_CONSTANT", NULL, PYPROF__OP_COMMON, '?', 0 },
     { "LOAD_CONST", NULL, PYPROF__OP_CONST, '0', 1 }, { "LOAD_DEREF", NULL, PYPROF__OP_CELL, '0', 1 },
-    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 }, { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
-    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 }, { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
-    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 }, { "LOAD_GLOBAL", "54", PYPROF__OP_NAME, '0', 1 },
+    { "LOAD_FAST", NULL, PYPROF__OP_LOCAL, '0', 1 },
+    { "LOAD_FAST_BORROW_LOAD_", NULL, PYPROF__OP_PAIR, '?', 0 },
+    { "LOAD_FAST_LOAD_FAST", NULL, PYPROF__OP_PAIR, '?', 0 },
+    { "LOAD_FROM_DICT_OR_DEREF", NULL, PYPROF__OP_CELL, '?', 0 },
+    { "LOAD_FROM_DICT_OR_GLOBALS", NULL, PYPROF__OP_NAME, '?', 0 },
+    { "LOAD_GLOBAL", "54", PYPROF__OP_NAME, '0', 1 },
     { "LOAD_METHOD", "A0", PYPROF__OP_ATTR, '1', 2 }, { "LOAD_NAME", NULL, PYPROF__OP_NAME, '0', 1 },
-    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 }, { "LOAD_SUPER_ATTR", "01", PYPROF__OP_SUPER, '?', 0 },
-    { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 }, { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
-    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "POP_JUMP_IF_", "001", PYPROF__OP_JUMP_IF, '?', 0 },
+    { "LOAD_SPECIAL", NULL, PYPROF__OP_SPECIAL, '?', 0 },
+    { "LOAD_SUPER_ATTR", "01", PYPROF__OP_SUPER, '?', 0 },
+    { "MAKE_FUNCTION", NULL, PYPROF__OP_MAKE, 'u', 1 }, { "NOP", NULL, PYPROF__OP_SKIP, '0', 0 },
+    { "NOT_TAKEN", NULL, PYPROF__OP_SKIP, '?', 0 },
+    { "POP_JUMP_FORWARD_", NULL, PYPROF__OP_JUMP, '?', 0 },
+    { "POP_JUMP_IF_", "001", PYPROF__OP_JUMP_IF, '?', 0 },
     { "POP_TOP", NULL, PYPROF__OP_OTHER, '1', 0 }, { "PRECALL", "10", PYPROF__OP_PRECALL, '?', 0 },
-    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 }, { "SEND", "01", PYPROF__OP_JUMP, '?', 0 },
+    { "PUSH_NULL", NULL, PYPROF__OP_SKIP, '?', 0 }, { "RESUME", "00001", PYPROF__OP_OTHER, '?', 0 },
+    { "SEND", "01", PYPROF__OP_JUMP, '?', 0 },
     { "SETUP_", NULL, PYPROF__OP_JUMP, '?', 0 }, { "SETUP_ANNOTATIONS", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "SET_FUNCTION_", NULL, PYPROF__OP_MAKE, '?', 0 }, { "SET_UPDATE", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_ATTR", "4", PYPROF__OP_OTHER, '2', 0 }, { "STORE_DEREF", NULL, PYPROF__OP_OTHER, '1', 0 },
-    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
+    { "STORE_FAST", NULL, PYPROF__OP_OTHER, '1', 0 },
+    { "STORE_FAST_LOAD_FAST", NULL, PYPROF__OP_OTHER, '?', 0 },
     { "STORE_GLOBAL", NULL, PYPROF__OP_OTHER, '1', 0 }, { "STORE_NAME", NULL, PYPROF__OP_OTHER, '1', 0 },
     { "STORE_SUBSCR", "1", PYPROF__OP_OTHER, '3', 0 }, { "SWAP", NULL, PYPROF__OP_COPY, '?', 0 },
     { "TO_BOOL", "003", PYPROF__OP_OTHER, '?', 0 }, { "UNARY_", NULL, PYPROF__OP_OTHER, '1', 1 },
@@ -3905,9 +4181,11 @@ static void pyprof__opcode_learn(pyprof__opcode *opcode, uint32_t minor)   // lo
     for (i = 0; i < PYPROF__COUNT(pyprof__opcode_acts); i++) {
         const char *caches = pyprof__opcode_acts[i].caches;
         size_t length = strlen(pyprof__opcode_acts[i].name);
-        if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0) continue;
+        if (length > size || length <= best || memcmp(name, pyprof__opcode_acts[i].name, length) != 0)
+            continue;
         best = length;
-        digit = minor >= 11 && caches ? caches[minor - 11 < strlen(caches) ? minor - 11 : strlen(caches) - 1] : '0';
+        digit = minor >= 11 && caches ? caches[minor - 11 < strlen(caches) ? minor - 11 : strlen(caches) - 1]
+            : '0';
         opcode->act = (unsigned char)pyprof__opcode_acts[i].act;
         opcode->caches = (unsigned char)(digit == 'A' ? 10 : digit - '0');
         opcode->pops = pyprof__opcode_acts[i].pops;
@@ -3931,7 +4209,8 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
         pyprof__opcode *opcode = &opcodes->at[i];
         if (!opcode->name) continue;
         pyprof__opcode_learn(opcode, minor);
-        if (opcode->act == PYPROF__OP_CALL || opcode->act == PYPROF__OP_PRECALL) opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
+        if (opcode->act == PYPROF__OP_CALL || opcode->act == PYPROF__OP_PRECALL)
+            opcodes->calls[i / 8] |= (unsigned char)(1u << i % 8);
     }
 }
 
@@ -3939,7 +4218,8 @@ static void pyprof__opcodes_make(pyprof__opcodes *opcodes, uint32_t minor)
 static pyprof__act pyprof__opcode_act(const pyprof__opcodes *opcodes, unsigned number, uint32_t argument)
 {
     const pyprof__opcode *opcode = &opcodes->at[number];
-    if (opcodes->minor >= 14 && argument == 26 && opcode->size == 9 && memcmp(opcode->name, "BINARY_OP", 9) == 0) return PYPROF__OP_ITEM;
+    if (opcodes->minor >= 14 && argument == 26 && opcode->size == 9
+        && memcmp(opcode->name, "BINARY_OP", 9) == 0) return PYPROF__OP_ITEM;
     return (pyprof__act)opcode->act;
 }
 
@@ -3965,12 +4245,16 @@ static uint32_t pyprof__opcode_name_index(const pyprof__opcodes *opcodes, unsign
     const pyprof__opcode *opcode = &opcodes->at[number];
     if (opcode->act == PYPROF__OP_SUPER) return argument >> 2;
     if (opcode->act == PYPROF__OP_ATTR && opcodes->minor >= 12) return argument >> 1;
-    return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0 ? argument >> 1 : argument;
+    return opcodes->minor >= 11 && opcode->size >= 11 && memcmp(opcode->name, "LOAD_GLOBAL", 11) == 0
+        ? argument >> 1 : argument;
 }
 
 // Distance of a jump in code units; for an absolute jump, from the start of the code. Up to 3.9 the argument
 // is in bytes.
-static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument) { return opcodes->minor < 10 ? argument / 2 : argument; }
+static int64_t pyprof__opcode_jump(const pyprof__opcodes *opcodes, uint32_t argument)
+{
+    return opcodes->minor < 10 ? argument / 2 : argument;
+}
 
 // Is the start of the next instruction known? From 3.11 on caches follow an instruction.
 static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsigned number)
@@ -3981,7 +4265,8 @@ static pyprof__bool pyprof__opcode_has_end(const pyprof__opcodes *opcodes, unsig
 // If `polls` of the layout is 1: does this instruction check for requests such as giving up the GIL?
 static pyprof__bool pyprof__opcode_polls(const char *name)
 {
-    static const char *const polls[] = { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
+    static const char *const polls[] =
+        { "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "RESUME", "INSTRUMENTED_JUMP_B",
                                          "INSTRUMENTED_RESUME" };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(polls); i++)
@@ -4031,14 +4316,17 @@ static const char *const pyprof__common_names[] = {
 enum { PYPROF__ASYNCIO_WORDS = 13 };
 typedef struct {
     uint32_t task_name, task_coro, task_node;           // of a Task
-    uint32_t interp_tasks, thread_task, thread_tasks;   // thread_task: the running one; _tasks: heads of lists of all of them
+    // thread_task: the running one; _tasks: heads of lists of all of them
+    uint32_t interp_tasks, thread_task, thread_tasks;
 } pyprof__asyncio;
 
 // 1 = every number makes sense.
 static pyprof__bool pyprof__layout_asyncio(pyprof__asyncio *asyncio, const uint64_t *table)
 {
-    static const struct { uint8_t word, size; uint32_t most; } places[] = {   // the word, and that of its structure's size
-        { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 }, { 12, 9, 1u << 17 },
+    // the word, and that of its structure's size
+    static const struct { uint8_t word, size; uint32_t most; } places[] = {
+        { 1, 0, 512 }, { 5, 0, 512 }, { 6, 0, 512 }, { 8, 7, 1u << 20 }, { 11, 9, 1u << 17 },
+        { 12, 9, 1u << 17 },
     };
     uint32_t *to = (uint32_t *)(void *)asyncio;
     size_t i;
@@ -4054,7 +4342,8 @@ static void pyprof__version_text(uint32_t version, char *text, size_t capacity) 
 {
     uint32_t level = version >> 4 & 15u, serial = version & 15u;
     const char *suffix = level == 10 ? "a" : level == 11 ? "b" : level == 12 ? "rc" : "";
-    int n = snprintf(text, capacity, "%u.%u.%u%s", version >> 24, version >> 16 & 255u, version >> 8 & 255u, suffix);
+    int n = snprintf(text, capacity, "%u.%u.%u%s", version >> 24, version >> 16 & 255u, version >> 8 & 255u,
+                     suffix);
     if (*suffix && n > 0 && (size_t)n < capacity) snprintf(text + n, capacity - (size_t)n, "%u", serial);
 }
 
@@ -4074,14 +4363,17 @@ static const char *pyprof__new_name(const char *name)
 
 // Fields of one of tracemalloc's traces: (domain, size, frames), later (domain, size, frames, number of
 // frames); 0 = unknown version.
-static int pyprof__trace_items(int version) { return version >> 8 != 3 || version < 0x0306 ? 0 : version < 0x0309 ? 3 : 4; }
+static int pyprof__trace_items(int version)
+{
+    return version >> 8 != 3 || version < 0x0306 ? 0 : version < 0x0309 ? 3 : 4;
+}
 
 // ============================================================================
 // [SECTION] RUNTIME -- finds the interpreter in the process, and its version
 //   Runs on    the thread that calls pyprof_start, or the sampler's
 //   Uses       COPY, LAYOUT
-//   Promise    works for libpython linked or loaded RTLD_LOCAL, and for static programs with or without symbols;
-//              if it fails, the error says where it looked
+//   Promise    works for libpython linked or loaded RTLD_LOCAL, and for static programs with or without
+//              symbols; if it fails, the error says where it looked
 // ============================================================================
 typedef struct {
     uint64_t address;       // of _PyRuntime; 0 = not found
@@ -4110,7 +4402,10 @@ static uint32_t pyprof__linked_version(void) { return 0; }
 #endif
 
 // ---- symbols and sections of an ELF file ------------------------------------
-typedef struct { uint64_t runtime, runtime_size, py_version, get_version; const char *name; uint64_t named; } pyprof__symbols;   // 0 = not there
+// 0 = not there
+typedef struct {
+    uint64_t runtime, runtime_size, py_version, get_version; const char *name; uint64_t named;
+} pyprof__symbols;
 
 typedef struct { int fd; pyprof__pool *pool; Elf64_Ehdr header; Elf64_Shdr *sections; } pyprof__elf;
 
@@ -4121,11 +4416,14 @@ static pyprof__bool pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const
     elf->pool = pool;
     elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY);
     if (elf->fd < 0) return 0;
-    if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0) && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
+    if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0)
+        && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
         && elf->header.e_ident[EI_CLASS] == ELFCLASS64 && elf->header.e_phentsize == sizeof(Elf64_Phdr)) {
         size = elf->header.e_shnum * sizeof(Elf64_Shdr);
-        if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0) elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
-        if (elf->sections && !pyprof__read_at(elf->fd, elf->sections, size, elf->header.e_shoff)) memset(elf->sections, 0, size);
+        if (elf->header.e_shentsize == sizeof(Elf64_Shdr) && size > 0)
+            elf->sections = (Elf64_Shdr *)pyprof__alloc(pool, size);
+        if (elf->sections && !pyprof__read_at(elf->fd, elf->sections, size, elf->header.e_shoff))
+            memset(elf->sections, 0, size);
         return 1;
     }
     close(elf->fd);
@@ -4138,19 +4436,22 @@ static void pyprof__elf_close(pyprof__elf *elf)
     close(elf->fd);
 }
 
-static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)   // what to add to an address of the file
+// what to add to an address of the file
+static uint64_t pyprof__elf_bias(pyprof__elf *elf, uint64_t mapped_at)
 {
     Elf64_Phdr segment;
     int i;
     if (elf->header.e_type != ET_DYN) return 0;
     for (i = 0; i < elf->header.e_phnum; i++) {
-        if (!pyprof__read_at(elf->fd, &segment, sizeof segment, elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
+        if (!pyprof__read_at(elf->fd, &segment, sizeof segment,
+                             elf->header.e_phoff + (uint64_t)i * sizeof segment)) break;
         if (segment.p_type == PT_LOAD) return mapped_at - (segment.p_vaddr - segment.p_offset);
     }
     return mapped_at;
 }
 
-static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)   // its bytes; free with *size + 1
+// its bytes; free with *size + 1
+static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)
 {
     char *data;
     if (index >= elf->header.e_shnum || elf->sections[index].sh_size >= 256u << 20) return NULL;
@@ -4165,7 +4466,10 @@ static char *pyprof__elf_section(pyprof__elf *elf, uint32_t index, size_t *size)
 static void pyprof__elf_take(pyprof__symbols *found, const char *name, const Elf64_Sym *symbol)
 {
     if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0) return;
-    if (strcmp(name, "_PyRuntime") == 0) { found->runtime = symbol->st_value; found->runtime_size = symbol->st_size; }
+    if (strcmp(name, "_PyRuntime") == 0) {
+        found->runtime = symbol->st_value;
+        found->runtime_size = symbol->st_size;
+    }
     else if (strcmp(name, "Py_Version") == 0) found->py_version = symbol->st_value;
     else if (strcmp(name, "Py_GetVersion") == 0) found->get_version = symbol->st_value;
     if (found->name && strcmp(name, found->name) == 0) found->named = symbol->st_value;
@@ -4179,22 +4483,26 @@ static void pyprof__elf_symbols(pyprof__elf *elf, const Elf64_Shdr *table, pypro
     Elf64_Sym *symbols = (Elf64_Sym *)pyprof__alloc(elf->pool, chunk * sizeof *symbols);
     for (at = 0; names && symbols && at < count; at += chunk) {
         size_t n = count - at < chunk ? count - at : chunk;
-        if (!pyprof__read_at(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols)) break;
+        if (!pyprof__read_at(elf->fd, symbols, n * sizeof *symbols, table->sh_offset + at * sizeof *symbols))
+            break;
         for (i = 0; i < n; i++)
-            if (symbols[i].st_name < names_size) pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
+            if (symbols[i].st_name < names_size)
+                pyprof__elf_take(found, names + symbols[i].st_name, &symbols[i]);
     }
     pyprof__free(elf->pool, symbols, chunk * sizeof *symbols);
     pyprof__free(elf->pool, names, names_size + 1);
 }
 
-static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)   // a section by its name, NULL = none
+// a section by its name, NULL = none
+static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)
 {
     const Elf64_Shdr *found = NULL;
     size_t size = 0;
     char *names = elf->sections ? pyprof__elf_section(elf, elf->header.e_shstrndx, &size) : NULL;
     uint32_t i;
     for (i = 0; names && i < elf->header.e_shnum && !found; i++)
-        if (elf->sections[i].sh_name < size && strcmp(names + elf->sections[i].sh_name, name) == 0) found = &elf->sections[i];
+        if (elf->sections[i].sh_name < size && strcmp(names + elf->sections[i].sh_name, name) == 0)
+            found = &elf->sections[i];
     pyprof__free(elf->pool, names, size + 1);
     return found;
 }
@@ -4267,7 +4575,8 @@ static pyprof__bool pyprof__has_table(const pyprof__origin *origin, uint64_t add
 
 // The version, and its layout: from the table that 3.13 and later carry, otherwise from Py_Version, from a
 // call of Py_GetVersion (own process only), or from the size of _PyRuntime.
-static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__origin *origin, const pyprof__symbols *symbols)
+static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const pyprof__origin *origin,
+                                              const pyprof__symbols *symbols)
 {
     char table[PYPROF__OFFSETS_SIZE];
     uint64_t number = 0;
@@ -4284,12 +4593,15 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
         runtime->free_threaded = number != 0;
         return pyprof__layout_choose(&runtime->layout, runtime->version, runtime->free_threaded, table);
     }
-    if (symbols->py_version && pyprof__copy(origin, &number, symbols->py_version, sizeof number)) runtime->version = (uint32_t)number;
+    if (symbols->py_version && pyprof__copy(origin, &number, symbols->py_version, sizeof number))
+        runtime->version = (uint32_t)number;
     if (!runtime->version && pyprof__is_own(origin->proc))
         runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
     if (!runtime->version)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no Py_GetVersion, size %llu",
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                            "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no "
+                            "Py_GetVersion, size %llu",
                             runtime->where, (unsigned long long)symbols->runtime_size);
     return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
 }
@@ -4363,12 +4675,14 @@ static pyprof__bool pyprof__looks_like_runtime(const pyprof__origin *origin, con
                                                uint64_t interp)
 {
     uint64_t thread = 0, back = 0, ident = 0;
-    if (!pyprof__copy(origin, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8) return 0;
+    if (!pyprof__copy(origin, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8)
+        return 0;
     if (!pyprof__copy(origin, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
     return pyprof__copy(origin, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
 }
 
-static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof__mapping *mapping, const pyprof__layout *layout)
+static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof__mapping *mapping,
+                                     const pyprof__layout *layout)
 {
     uint64_t words[512], at;
     size_t i;
@@ -4376,8 +4690,10 @@ static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof_
         if (!pyprof__copy(origin, words, at, sizeof words)) return 0;
         for (i = 0; i + 1 < PYPROF__COUNT(words); i++) {
             if (!layout && pyprof__has_table(origin, at + i * 8)) return at + i * 8;
-            if (!layout || words[i] < 4096 || words[i] != words[i + 1] || words[i] % 8) continue;   // head == main
-            if (pyprof__looks_like_runtime(origin, layout, words[i])) return at + i * 8 - layout->runtime_head;
+            // head == main
+            if (!layout || words[i] < 4096 || words[i] != words[i + 1] || words[i] % 8) continue;
+            if (pyprof__looks_like_runtime(origin, layout, words[i]))
+                return at + i * 8 - layout->runtime_head;
         }
         if (!layout) at -= 8;
     }
@@ -4386,7 +4702,8 @@ static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof_
 
 // The version of a program without symbols: the literal PY_VERSION in its read-only data.
 // minor: 0x030c for 3.12, 0 = any.
-static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof__mapping *mapping, uint32_t minor)
+static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof__mapping *mapping,
+                                     uint32_t minor)
 {
     char text[4096 + 16];
     uint64_t at, size;
@@ -4419,13 +4736,16 @@ static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pypr
     const char *at = maps;
     memset(symbols, 0, sizeof *symbols);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !version)
-        if (strcmp(mapping.path, program) == 0 && !mapping.writable) version = pyprof__scan_version(origin, &mapping, 0);
+        if (strcmp(mapping.path, program) == 0 && !mapping.writable)
+            version = pyprof__scan_version(origin, &mapping, 0);
     at = maps;
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !symbols->runtime) {
-        in_program = strcmp(mapping.path, program) == 0 || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
+        in_program = strcmp(mapping.path, program) == 0
+            || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
         if (!in_program || !mapping.writable || mapping.end - mapping.start > 64u << 20) continue;
         if (!version) symbols->runtime = pyprof__scan_segment(origin, &mapping, NULL);
-        else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK) symbols->runtime = pyprof__scan_segment(origin, &mapping, &layout);
+        else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK)
+            symbols->runtime = pyprof__scan_segment(origin, &mapping, &layout);
     }
     snprintf(runtime->where, sizeof runtime->where, "by its shape in %.120s", program);
     if (version) symbols->runtime_size = 0;
@@ -4435,12 +4755,14 @@ static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pypr
 
 // If only the size of _PyRuntime identified the version, the text of PY_VERSION in the same file completes
 // it.
-static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origin *origin, const char *maps, const char *path)
+static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origin *origin, const char *maps,
+                                   const char *path)
 {
     pyprof__mapping mapping;
     const char *at = maps;
     uint32_t version;
-    while (runtime->version && !(runtime->version & 0xffffu) && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
+    while (runtime->version && !(runtime->version & 0xffffu)
+           && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
         if (mapping.writable || strcmp(mapping.path, path) != 0) continue;
         version = pyprof__scan_version(origin, &mapping, runtime->version >> 16);
         if (version) runtime->version = version;
@@ -4448,7 +4770,8 @@ static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origi
 }
 
 // Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
-static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__origin *origin, const char *maps)
+static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool,
+                                            const pyprof__origin *origin, const char *maps)
 {
     char program[512];
     pyprof__symbols symbols;
@@ -4474,13 +4797,18 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
         runtime->address = symbols.runtime;
         return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
     }
-    return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, in the symbols "
-                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's data. Link the program with "
-                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program, looked_at);
+    return pyprof__fail(PYPROF_ERR_NO_PYTHON,
+                        "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, "
+                        "in the symbols "
+                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's "
+                        "data. Link the program with "
+                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program,
+                        looked_at);
 }
 
 // Takes microseconds if this process's dynamic linker knows the symbol, otherwise up to some milliseconds.
-static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool, const pyprof__origin *origin)
+static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool *pool,
+                                          const pyprof__origin *origin)
 {
     pyprof__symbols symbols;
     size_t capacity;
@@ -4493,7 +4821,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     if (symbols.runtime) {
         runtime->address = symbols.runtime;
         snprintf(runtime->where, sizeof runtime->where, "at link time");
-        if (pyprof__has_table(origin, symbols.runtime)) return pyprof__runtime_identify(runtime, origin, &symbols);
+        if (pyprof__has_table(origin, symbols.runtime))
+            return pyprof__runtime_identify(runtime, origin, &symbols);
         runtime->version = pyprof__linked_version();
         return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
     }
@@ -4505,7 +4834,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         return pyprof__runtime_identify(runtime, origin, &symbols);
     }
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
-    if (!maps) return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
+    if (!maps)
+        return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -4522,7 +4852,8 @@ static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__po
     if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
     section = pyprof__elf_named(&elf, ".AsyncioDebug");
     if (section && section->sh_size >= sizeof table
-        && pyprof__copy(origin, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start), sizeof table))
+        && pyprof__copy(origin, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start),
+                        sizeof table))
         found = pyprof__layout_asyncio(asyncio, table);
     pyprof__elf_close(&elf);
     return found;
@@ -4543,7 +4874,8 @@ static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool 
         while (!found && (at = pyprof__next_mapping(at, &mapping)) != NULL) {
             const char *name = strrchr(mapping.path, '/');
             if (!name || !mapping.offset_zero || strncmp(mapping.path, "/dev/", 5) == 0) continue;
-            if ((pass == 0) == (strstr(name, "_asyncio") != NULL)) found = pyprof__asyncio_in_file(asyncio, pool, origin, &mapping);
+            if ((pass == 0) == (strstr(name, "_asyncio") != NULL))
+                found = pyprof__asyncio_in_file(asyncio, pool, origin, &mapping);
         }
     }
     pyprof__free(pool, maps, maps ? capacity : 0);
@@ -4552,7 +4884,8 @@ static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool 
 
 // ---- functions of its C API -------------------------------------------------------------
 // From the file's symbol table.
-static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at, const char *name)
+static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at,
+                                     const char *name)
 {
     pyprof__elf elf;
     pyprof__symbols symbols;
@@ -4571,7 +4904,9 @@ static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint6
 // A function of the interpreter found. NULL = not reachable: the program has no symbols.
 static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__pool *pool, const char *name)
 {
-    struct { const char *file; void *base; const char *symbol; void *address; } info = { NULL, NULL, NULL, NULL };   // Dl_info of dlfcn.h
+    // Dl_info of dlfcn.h
+    struct { const char *file; void *base; const char *symbol; void *address; } info =
+        { NULL, NULL, NULL, NULL };
     int (*where)(const void *, void *);
     void *found = dlsym(NULL, name), *library = dlsym(NULL, "dladdr");   // declared only with _GNU_SOURCE
     if (found || !library) return found;
@@ -4581,15 +4916,16 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
     found = library ? dlsym(library, name) : NULL;
     if (library) dlclose(library);
     if (found) return found;
-    return (void *)(uintptr_t)pyprof__elf_function(pool, pyprof__own_program, (uint64_t)(uintptr_t)info.base, name);
+    return (void *)(uintptr_t)pyprof__elf_function(pool, pyprof__own_program, (uint64_t)(uintptr_t)info.base,
+                                                   name);
 }
 
 // ============================================================================
 // [SECTION] TARGET -- a process as a value: its memory, its runtime, and how to see where its threads run
 //   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
 //   Uses       RUNTIME
-//   Promise    every question about a process goes through its target; two targets share nothing but the folder of
-//              this process in /proc
+//   Promise    every question about a process goes through its target; two targets share nothing but the
+//              folder of this process in /proc
 // ============================================================================
 typedef struct {
     pyprof__origin origin;         // whose memory is read, and how
@@ -4657,13 +4993,14 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // [SECTION] CODE -- code object -> names, file, line table
 //   Runs on    the sampler thread
 //   Uses       COPY, LAYOUT, TEXT
-//   Promise    a code object is identified by its contents, not only by its address: if one dies and its address is
-//              reused, its name never appears for the new one
+//   Promise    a code object is identified by its contents, not only by its address: if one dies and its
+//              address is reused, its name never appears for the new one
 // ============================================================================
 // The result of reading a stack, a frame or a code object: it is read, or why it cannot be.
 typedef enum {
     PYPROF__WALK_OK = 0,
-    PYPROF__WALK_UNREADABLE, PYPROF__WALK_CHAIN, PYPROF__WALK_CODE, PYPROF__WALK_MOVED, PYPROF__WALK_NAME, PYPROF__WALK_MEMORY,
+    PYPROF__WALK_UNREADABLE, PYPROF__WALK_CHAIN, PYPROF__WALK_CODE, PYPROF__WALK_MOVED, PYPROF__WALK_NAME,
+    PYPROF__WALK_MEMORY,
     PYPROF__WALK_AGAIN         // too many code objects are new: the next window reads the rest
 } pyprof__walk_result;
 
@@ -4681,17 +5018,24 @@ static pyprof_cause pyprof__walk_cause(pyprof__walk_result result)
 }
 
 enum {                         // instead of the number of an instruction
-    PYPROF__NOWHERE = INT32_MAX,   // it lies outside its code object, or its place cannot be read: the line is unknown
+    // it lies outside its code object, or its place cannot be read: the line is unknown
+    PYPROF__NOWHERE = INT32_MAX,
     PYPROF__HIDDEN = INT32_MIN     // the frame has not finished its prologue
 };
 
-typedef struct { int32_t line, end_line, column, end_column; } pyprof__source_range;   // line 0, columns -1: unknown
+// line 0, columns -1: unknown
+typedef struct { int32_t line, end_line, column, end_column; } pyprof__source_range;
 
-// ---- line tables: their bytes are not trusted, so every read is bounded and every loop consumes at least one byte
-static int32_t pyprof__clamp_line(int64_t line) { return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0; }
+// ---- line tables ---------------------------------------------------------------------------------------
+// Their bytes are not trusted, so every read is bounded and every loop consumes at least one byte.
+static int32_t pyprof__clamp_line(int64_t line)
+{
+    return line > 0 && line < INT32_MAX / 2 ? (int32_t)line : 0;
+}
 
 // 3.8 and 3.9 (Objects/lnotab_notes.txt): pairs of byte delta, signed line delta.
-static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__source_range *place)
+static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32_t first_line, int64_t offset,
+                                  pyprof__source_range *place)
 {
     int64_t line = first_line, address = 0;
     size_t i;
@@ -4705,7 +5049,8 @@ static void pyprof__locate_lnotab(const unsigned char *table, size_t size, int32
 
 // 3.10 (Objects/lnotab_notes.txt, PEP 626): ranges, each a byte delta and a signed line delta. A line delta
 // of -128 is a range without a line.
-static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset, pyprof__source_range *place)
+static void pyprof__locate_310(const unsigned char *table, size_t size, int32_t first_line, int64_t offset,
+                               pyprof__source_range *place)
 {
     int64_t line = first_line, end = 0;
     size_t i;
@@ -4747,7 +5092,8 @@ static int64_t pyprof__reader_svarint(pyprof__reader *reader)
 }
 
 // Reads one entry of a 3.11 location table (Objects/locations.md) and advances *line.
-static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line, pyprof__source_range *place)
+static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_t *line,
+                                   pyprof__source_range *place)
 {
     unsigned byte;
     uint32_t end_line, column, end_column;
@@ -4774,7 +5120,8 @@ static void pyprof__location_entry(pyprof__reader *reader, unsigned code, int64_
 }
 
 // 3.11 and later: entries of 1 to 8 code units each.
-static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit, pyprof__source_range *place)
+static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t first_line, int64_t unit,
+                               pyprof__source_range *place)
 {
     pyprof__reader reader;
     pyprof__source_range found;
@@ -4793,7 +5140,8 @@ static void pyprof__locate_311(const unsigned char *table, size_t size, int32_t 
 }
 
 // The source position of an instruction. instruction counts code units of two bytes.
-static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line, int64_t instruction, pyprof__source_range *place)
+static void pyprof__locate(int form, const unsigned char *table, size_t size, int32_t first_line,
+                           int64_t instruction, pyprof__source_range *place)
 {
     place->line = place->end_line = 0;
     place->column = place->end_column = -1;
@@ -4813,19 +5161,22 @@ static uint32_t pyprof__read_u32(pyprof__mirror *mirror, uint64_t from)
     return value;
 }
 
-// Reads a str as UTF-8 into out, which has room for PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and ends in
-// "...". -1 = not a str.
-static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address, char *out)
+// Reads a str as UTF-8 into out, which has room for PYPROF__MAX_CHARS * 4 + 8 bytes. A longer str is cut and
+// ends in "...". -1 = not a str.
+static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t address,
+                                char *out)
 {
     unsigned char raw[512];
     uint64_t length = 0, data, done = 0;
     uint32_t state, kind;
     size_t size = 0, i;
-    if (address % 8 || !pyprof__read(mirror, &length, address + layout->str_length, sizeof length) || length >= 1u << 30) return -1;
+    if (address % 8 || !pyprof__read(mirror, &length, address + layout->str_length, sizeof length)
+        || length >= 1u << 30) return -1;
     state = pyprof__read_u32(mirror, address + layout->str_state);
     kind = state >> layout->str_kind_shift & 7u;
     if (kind != 1 && kind != 2 && kind != 4) return -1;
-    if ((state & layout->str_is_compact) && (state & layout->str_is_ascii)) data = address + layout->str_ascii;
+    if ((state & layout->str_is_compact) && (state & layout->str_is_ascii))
+        data = address + layout->str_ascii;
     else if (state & layout->str_is_compact) data = address + layout->str_compact;
     else data = pyprof__read_pointer(mirror, address + layout->str_compact);
     while (done < length && done < PYPROF__MAX_CHARS) {
@@ -4881,7 +5232,8 @@ typedef struct { unsigned char root, count; uint16_t index[4]; } pyprof__route;
 // What kind of object was called. A spot remembers C, EITHER and ALIKE (EITHER, and a Python function of that
 // name was called there). It does not remember PYTHON: the next call may be to C.
 typedef enum {
-    PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER, PYPROF__CALLED_ALIKE
+    PYPROF__CALLED_UNKNOWN, PYPROF__CALLED_C, PYPROF__CALLED_PYTHON, PYPROF__CALLED_EITHER,
+    PYPROF__CALLED_ALIKE
 } pyprof__called;
 
 typedef struct {               // an instruction of a code object
@@ -4899,7 +5251,9 @@ typedef struct {               // an instruction of a code object
 typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__known_code;
 
 // Spots that are not a place in Python code
-enum { PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO };
+enum {
+    PYPROF__SPOT_NATIVE, PYPROF__SPOT_TRUNCATED, PYPROF__SPOT_LOST, PYPROF__SPOT_GC, PYPROF__SPOTS_PSEUDO
+};
 static const char *const pyprof__pseudo_names[] = { "<native>", "<truncated>", "<lost>", "<GC>" };
 
 typedef struct {
@@ -4926,7 +5280,8 @@ typedef struct {
     pyprof__opcodes *opcodes;
 } pyprof__codes;
 
-enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000, PYPROF__MEMOS = 1024,
+enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, PYPROF__MAX_CODES = 100000,
+       PYPROF__MEMOS = 1024,
       PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
 static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // adds the pseudo spots; 0 = no memory
@@ -4937,7 +5292,9 @@ static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // adds the pseud
         pyprof__code *code = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
         pyprof__spot *spot = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
         if (!code || !spot) return 0;
-        code->name = code->qualname = pyprof__intern(codes->pool, &codes->strings, pyprof__pseudo_names[i], strlen(pyprof__pseudo_names[i]));
+        code->name = code->qualname =
+            pyprof__intern(codes->pool, &codes->strings, pyprof__pseudo_names[i],
+                           strlen(pyprof__pseudo_names[i]));
         if (code->name == PYPROF__NONE) return 0;
         code->kind = PYPROF_KIND_PSEUDO;
         spot->code = (uint32_t)i;
@@ -4996,7 +5353,8 @@ static void pyprof__codes_free(pyprof__codes *codes)
 // The memory that pyprof__codes_renew would give back, roughly.
 static uint64_t pyprof__codes_bytes(const pyprof__codes *codes)
 {
-    return codes->codes.capacity * codes->codes.item + codes->tables.capacity * codes->tables.item + codes->spots.capacity * codes->spots.item
+    return codes->codes.capacity * codes->codes.item + codes->tables.capacity * codes->tables.item
+        + codes->spots.capacity * codes->spots.item
         + codes->strings.bytes.capacity + codes->strings.starts.capacity * codes->strings.starts.item;
 }
 
@@ -5027,11 +5385,13 @@ static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a
 
 static pyprof__bool pyprof__same_code(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key, sizeof(pyprof__code_key)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__code, *(const pyprof__array *)context, item).key, key,
+                  sizeof(pyprof__code_key)) == 0;
 }
 
 // Is this the type of that name? *known caches the type's address.
-static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type, const char *name, uint64_t *known)
+static pyprof__bool pyprof__is_type(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t type,
+                                    const char *name, uint64_t *known)
 {
     char text[32];
     uint64_t at;
@@ -5149,7 +5509,8 @@ static void pyprof__content_kind(pyprof__content *content, uint64_t object, cons
     if (strcmp(type, "int") == 0 || strcmp(type, "bool") == 0) pyprof__content_int(content, object);
     if (strcmp(type, "float") == 0) pyprof__content_memory(content, object + layout->object_data, 8);
     if (strcmp(type, "complex") == 0) pyprof__content_memory(content, object + layout->object_data, 16);
-    if (strcmp(type, "bytes") == 0 && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
+    if (strcmp(type, "bytes") == 0
+        && pyprof__content_read(content, &size, object + layout->bytes_size, sizeof size))
         pyprof__content_memory(content, object + layout->bytes_data, size);
     if (strcmp(type, "code") != 0) return;
     pyprof__content_fields(content, object);   // code of a function that is defined inside this function
@@ -5166,8 +5527,12 @@ static void pyprof__content_part(pyprof__content *content, uint64_t object)
     memset(name, 0, sizeof name);
     content->bad |= !type;
     if (!type) return;
-    if (pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) { pyprof__content_str(content, object); return; }
-    if (!pyprof__content_read(content, name, pyprof__read_pointer(mirror, type + codes->layout->type_name), 8)) return;
+    if (pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) {
+        pyprof__content_str(content, object);
+        return;
+    }
+    if (!pyprof__content_read(content, name, pyprof__read_pointer(mirror, type + codes->layout->type_name),
+                              8)) return;
     pyprof__content_hash(content, (const unsigned char *)name, strlen(name));
     pyprof__content_kind(content, object, name);
 }
@@ -5205,7 +5570,8 @@ static void pyprof__content_places(pyprof__content *content, pyprof__code *code)
     reader.at = table;
     reader.end = table + code->table_size;
     reader.bad = 0;
-    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes, size)) {
+    if (!pyprof__read_long(content->mirror, raw, code->key.address + content->codes->layout->code_bytes,
+                           size)) {
         content->bad = 1;
         return;
     }
@@ -5231,7 +5597,8 @@ static pyprof__bool pyprof__same_namesake(const void *context, uint32_t item, co
 }
 
 // NULL = not found, or no memory to add it.
-static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content, int add)
+static pyprof__namesake *pyprof__namesake_find(pyprof__codes *codes, uint64_t function, uint32_t content,
+                                               int add)
 {
     pyprof__namesake want, *added;
     uint64_t hash;
@@ -5275,7 +5642,8 @@ static uint32_t pyprof__content_admit(pyprof__codes *codes, const pyprof__code *
 // template. To hash all other code objects would take longer than to read their names.
 static pyprof__bool pyprof__may_have_namesakes(const pyprof__codes *codes, const pyprof__code *code)
 {
-    const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
+    const char *file = pyprof__string(&codes->strings, code->file),
+        *name = pyprof__string(&codes->strings, code->name);
     if (file[0] == '<') return strncmp(file, "<frozen ", 8) != 0;
     return name[0] == '<' ? strcmp(name, "<module>") != 0 : code->key.first_line <= 2;
 }
@@ -5296,7 +5664,8 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
     return 1;
 }
 
-// Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128 bytes.
+// Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128
+// bytes.
 static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerprint, uint64_t object,
                                        uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
@@ -5315,39 +5684,48 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
 
 // Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
 // other.
-static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key)
+static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror,
+                                         const pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_hash;
     pyprof__content content;
     char first;
-    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at, layout->str_ascii);
-    if (key->qualname) fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at, layout->str_ascii);
-    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at, layout->str_ascii);
+    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at,
+                                                  layout->str_ascii);
+    if (key->qualname)
+        fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at,
+                                             layout->str_ascii);
+    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at,
+                                         layout->str_ascii);
     // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
     // contents, too.
     if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
         pyprof__content_begin(&content, codes, mirror, key->address);
         fingerprint = pyprof__mix(fingerprint, content.hash);
     }
-    return pyprof__fingerprint_of(mirror, fingerprint, key->linetable, layout->bytes_size, 0, layout->bytes_data);
+    return pyprof__fingerprint_of(mirror, fingerprint, key->linetable, layout->bytes_size, 0,
+                                  layout->bytes_data);
 }
 
 // Reads the identity of the code object at address. Refuses anything that cannot be a live code object: wrong
 // alignment, wrong type, no references.
-static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, pyprof__code_key *key)
+static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__mirror *mirror,
+                                                 uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
     char raw[256];
     uint64_t type, refs = 0;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF__WALK_CODE;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t))) return PYPROF__WALK_UNREADABLE;
+    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t)))
+        return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
     if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (layout->object_refs != PYPROF__NO) PYPROF__FIELD_AT(refs, raw, layout->object_refs);
     // Dead, or free memory with a link in it.
-    if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff))) return PYPROF__WALK_CODE;
+    if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff)))
+        return PYPROF__WALK_CODE;
     key->address = address;
     PYPROF__FIELD_AT(key->filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(key->name, raw, layout->code_name);
@@ -5369,11 +5747,13 @@ static uint32_t pyprof__code_string(pyprof__codes *codes, pyprof__mirror *mirror
 static pyprof__bool pyprof__code_table(pyprof__codes *codes, pyprof__mirror *mirror, pyprof__code *code)
 {
     uint64_t size = 0, at = code->key.linetable;
-    if (!pyprof__read(mirror, &size, at + codes->layout->bytes_size, sizeof size) || size > PYPROF__MAX_TABLE) return 0;
+    if (!pyprof__read(mirror, &size, at + codes->layout->bytes_size, sizeof size) || size > PYPROF__MAX_TABLE)
+        return 0;
     if (!pyprof__array_reserve(codes->pool, &codes->tables, (size_t)size + 1)) return 0;
     code->table = (uint32_t)codes->tables.count;
     code->table_size = (uint32_t)size;
-    if (size > 0 && !pyprof__read_long(mirror, (char *)codes->tables.data + code->table, at + codes->layout->bytes_data, (size_t)size)) return 0;
+    if (size > 0 && !pyprof__read_long(mirror, (char *)codes->tables.data + code->table,
+                                       at + codes->layout->bytes_data, (size_t)size)) return 0;
     codes->tables.count += (size_t)size;
     return 1;
 }
@@ -5384,12 +5764,15 @@ static int32_t pyprof__code_role(const pyprof__codes *codes, const pyprof__code 
 {
     const char *name = pyprof__string(&codes->strings, code->name);
     if (strcmp(name, "__del__") == 0) return PYPROF__ROLE_FINALIZER;
-    if (strcmp(name, "_find_and_load") != 0 || strcmp(pyprof__string(&codes->strings, code->qualname), name) != 0) return PYPROF__ROLE_NONE;
-    return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0 ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
+    if (strcmp(name, "_find_and_load") != 0
+        || strcmp(pyprof__string(&codes->strings, code->qualname), name) != 0) return PYPROF__ROLE_NONE;
+    return strcmp(pyprof__string(&codes->strings, code->file), "<frozen importlib._bootstrap>") == 0
+        ? PYPROF__ROLE_IMPORT : PYPROF__ROLE_NONE;
 }
 
 // Decodes a code object that has never been seen before.
-static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code_key *key, uint32_t *id)
+static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mirror *mirror,
+                                               const pyprof__code_key *key, uint32_t *id)
 {
     pyprof__code code;
     pyprof__code *added;
@@ -5398,16 +5781,19 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     code.file = pyprof__code_string(codes, mirror, key->filename);
     code.name = pyprof__code_string(codes, mirror, key->name);
     code.qualname = key->qualname ? pyprof__code_string(codes, mirror, key->qualname) : code.name;
-    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__WALK_NAME;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE)
+        return PYPROF__WALK_NAME;
     if (!pyprof__code_table(codes, mirror, &code)) return PYPROF__WALK_NAME;
     if (!pyprof__code_content(codes, mirror, &code)) return PYPROF__WALK_NAME;
     code.role = pyprof__code_role(codes, &code);
-    if (code.role == PYPROF__ROLE_IMPORT) codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
+    if (code.role == PYPROF__ROLE_IMPORT)
+        codes->importers[codes->importer++ % PYPROF__COUNT(codes->importers)] = key->address;
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
     if (!added) return PYPROF__WALK_MEMORY;
     *added = code;
     *id = (uint32_t)codes->codes.count - 1;
-    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id)) return PYPROF__WALK_MEMORY;
+    if (!pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(key, sizeof *key), *id))
+        return PYPROF__WALK_MEMORY;
     codes->decoded++;
     if (!codes->asyncio && strstr(pyprof__string(&codes->strings, code.file), "/asyncio/"))
         codes->asyncio = strcmp(pyprof__string(&codes->strings, code.qualname), "<module>") != 0;
@@ -5416,7 +5802,8 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
 
 // The number of the code object at address, decoded if it is new. Its identity is read again each time,
 // unless the interpreter says that no code object has died since.
-static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, uint32_t *id)
+static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
+                                             uint32_t *id)
 {
     pyprof__known_code *memo = &codes->memo[(address >> 4 ^ address >> 14) & (PYPROF__MEMOS - 1)];
     int known = memo->address == address;
@@ -5427,7 +5814,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
-        *id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&key, sizeof key), pyprof__same_code, &codes->codes, &key);
+        *id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&key, sizeof key), pyprof__same_code,
+                                 &codes->codes, &key);
         if (*id == PYPROF__NONE) cause = pyprof__code_decode(codes, mirror, &key, id);
         if (cause) return cause;
     }
@@ -5460,11 +5848,14 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
     hash = pyprof__mix(pyprof__mix(1, code_id), (uint32_t)want.instruction);
     id = pyprof__index_find(&codes->spot_index, hash, pyprof__same_spot, &codes->spots, &want);
     if (id != PYPROF__NONE) return id;
-    pyprof__locate((int)codes->layout->lines_form, (const unsigned char *)codes->tables.data + code->table, code->table_size,
+    pyprof__locate((int)codes->layout->lines_form, (const unsigned char *)codes->tables.data + code->table,
+                   code->table_size,
                    code->key.first_line, instruction < 0 ? 0 : instruction, &want.place);
-    if (want.place.line <= 0) want.place.line = want.place.end_line = instruction == PYPROF__NOWHERE ? 0 : code->key.first_line;
+    if (want.place.line <= 0)
+        want.place.line = want.place.end_line = instruction == PYPROF__NOWHERE ? 0 : code->key.first_line;
     added = (pyprof__spot *)pyprof__push(codes->pool, &codes->spots);
-    if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1)) return PYPROF__NONE;
+    if (!added || !pyprof__index_add(codes->pool, &codes->spot_index, hash, (uint32_t)codes->spots.count - 1))
+        return PYPROF__NONE;
     *added = want;
     return (uint32_t)codes->spots.count - 1;
 }
@@ -5473,7 +5864,8 @@ static uint32_t pyprof__spot_find(pyprof__codes *codes, uint32_t code_id, int64_
 typedef struct {               // what makes such a frame the same one
     pyprof_kind kind;
     const char *name;          // of a C function, a task, a wait, "<import NAME>"
-    const char *address;       // of a wait: its peer; or "". Apart from the name: some recordings leave it out
+    // of a wait: its peer; or "". Apart from the name: some recordings leave it out
+    const char *address;
     const char *path;          // of a wait: its file; or ""
 } pyprof__pseudo;
 
@@ -5482,8 +5874,10 @@ static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, cons
     const pyprof__codes *codes = (const pyprof__codes *)context;
     const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, item);
     const pyprof__pseudo *pseudo = (const pyprof__pseudo *)key;
-    return code->kind == (int32_t)pseudo->kind && strcmp(pyprof__string(&codes->strings, code->name), pseudo->name) == 0
-        && strcmp(pyprof__string(&codes->strings, code->qualname), *pseudo->address ? pseudo->address : pseudo->name) == 0
+    return code->kind == (int32_t)pseudo->kind
+        && strcmp(pyprof__string(&codes->strings, code->name), pseudo->name) == 0
+        && strcmp(pyprof__string(&codes->strings, code->qualname),
+                  *pseudo->address ? pseudo->address : pseudo->name) == 0
         && strcmp(pyprof__string(&codes->strings, code->file), pseudo->path) == 0;
 }
 
@@ -5492,7 +5886,8 @@ static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, cons
 static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *pseudo, pyprof__bool add)
 {
     const char *qualname = *pseudo->address ? pseudo->address : pseudo->name;
-    uint64_t hash = pyprof__mix((uint64_t)pseudo->kind, pyprof__hash_text(pseudo->name, strlen(pseudo->name)));
+    uint64_t hash = pyprof__mix((uint64_t)pseudo->kind,
+                                pyprof__hash_text(pseudo->name, strlen(pseudo->name)));
     uint32_t id;
     pyprof__code *code;
     hash = pyprof__mix(hash, pyprof__hash_text(qualname, strlen(qualname)));
@@ -5506,12 +5901,14 @@ static uint32_t pyprof__pseudo_code(pyprof__codes *codes, const pyprof__pseudo *
     code->name = pyprof__intern(codes->pool, &codes->strings, pseudo->name, strlen(pseudo->name));
     code->qualname = pyprof__intern(codes->pool, &codes->strings, qualname, strlen(qualname));
     code->file = pyprof__intern(codes->pool, &codes->strings, pseudo->path, strlen(pseudo->path));
-    if (code->name == PYPROF__NONE || code->qualname == PYPROF__NONE || code->file == PYPROF__NONE) return PYPROF__NONE;
+    if (code->name == PYPROF__NONE || code->qualname == PYPROF__NONE || code->file == PYPROF__NONE)
+        return PYPROF__NONE;
     return pyprof__index_add(codes->pool, &codes->pseudo_index, hash, id) ? id : PYPROF__NONE;
 }
 
 // The same for one of many names: once *count reaches the limit, further names share one entry.
-static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name, const char *rest, uint32_t *count, uint32_t most)
+static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, const char *name,
+                                     const char *rest, uint32_t *count, uint32_t most)
 {
     pyprof__pseudo pseudo = { kind, name, "", "" };
     size_t known = codes->codes.count;
@@ -5522,12 +5919,14 @@ static uint32_t pyprof__pseudo_named(pyprof__codes *codes, pyprof_kind kind, con
     return id;
 }
 
-static uint32_t pyprof__pseudo_spot(pyprof__codes *codes, uint32_t code)   // PYPROF__NONE = there is no such code, or no memory
+// PYPROF__NONE = there is no such code, or no memory
+static uint32_t pyprof__pseudo_spot(pyprof__codes *codes, uint32_t code)
 {
     return code == PYPROF__NONE ? PYPROF__NONE : pyprof__spot_find(codes, code, 0);
 }
 
-static uint32_t pyprof__named_spot(pyprof__codes *codes, pyprof_kind kind, const char *name)   // PYPROF__NONE = no memory
+// PYPROF__NONE = no memory
+static uint32_t pyprof__named_spot(pyprof__codes *codes, pyprof_kind kind, const char *name)
 {
     pyprof__pseudo pseudo = { kind, name, "", "" };
     return pyprof__pseudo_spot(codes, pyprof__pseudo_code(codes, &pseudo, 1));
@@ -5553,11 +5952,13 @@ static pyprof__bool pyprof__is_str(pyprof__codes *codes, pyprof__mirror *mirror,
 static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
     char name[256], text[300] = "<import>";
-    if (pyprof__is_str(codes, mirror, object) && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
+    if (pyprof__is_str(codes, mirror, object)
+        && pyprof__read_str(mirror, codes->layout, object, codes->text) > 0) {
         pyprof__utf8_repair(name, sizeof name, codes->text);
         snprintf(text, sizeof text, "<import %s>", name);
     }
-    return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports, PYPROF__MAX_IMPORTS);
+    return pyprof__pseudo_named(codes, PYPROF_KIND_PSEUDO, text, "<import>", &codes->imports,
+                                PYPROF__MAX_IMPORTS);
 }
 
 // ---- instructions: what a spot's opcode is, and what it calls ---------------------------------------------
@@ -5567,7 +5968,10 @@ static uint32_t pyprof__import_find(pyprof__codes *codes, pyprof__mirror *mirror
 // later, free-threaded) may be specialised otherwise, but it is the same program.
 enum { PYPROF__UNITS = 512, PYPROF__LINKS = 16, PYPROF__CALLEE_SIZE = 256 };
 
-typedef struct { pyprof__source_range place; uint32_t argument, unit; unsigned char opcode, act; } pyprof__instruction;   // an instruction
+// an instruction
+typedef struct {
+    pyprof__source_range place; uint32_t argument, unit; unsigned char opcode, act;
+} pyprof__instruction;
 
 typedef struct {   // a code object's instructions up to the one of the spot, which is the last of them
     pyprof__codes *codes;
@@ -5580,7 +5984,8 @@ typedef struct {   // a code object's instructions up to the one of the spot, wh
 } pyprof__excerpt;
 
 // 1 = bytes is filled.
-static pyprof__bool pyprof__excerpt_read(pyprof__excerpt *excerpt, pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__spot *spot)
+static pyprof__bool pyprof__excerpt_read(pyprof__excerpt *excerpt, pyprof__codes *codes,
+                                         pyprof__mirror *mirror, const pyprof__spot *spot)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t at, size = 0;
@@ -5598,7 +6003,8 @@ static pyprof__bool pyprof__excerpt_read(pyprof__excerpt *excerpt, pyprof__codes
         if (size > PYPROF__MAX_TABLE || (uint64_t)excerpt->last >= size / 2) return 0;
         at += layout->bytes_data;
     }
-    return pyprof__read_long(mirror, excerpt->bytes, at + (uint64_t)excerpt->from * 2, (size_t)(excerpt->last - excerpt->from + 1) * 2);
+    return pyprof__read_long(mirror, excerpt->bytes, at + (uint64_t)excerpt->from * 2,
+                             (size_t)(excerpt->last - excerpt->from + 1) * 2);
 }
 
 // Is the code object still the one that the cache knows? Ask after the reads that have to come from it.
@@ -5609,17 +6015,20 @@ static pyprof__bool pyprof__excerpt_agrees(const pyprof__excerpt *excerpt)
     uint64_t filename, name, linetable;
     int32_t first_line;
     char raw[256];
-    if (!pyprof__read_long(excerpt->mirror, raw, key->address, layout->code_linetable + sizeof(uint64_t))) return 0;
+    if (!pyprof__read_long(excerpt->mirror, raw, key->address, layout->code_linetable + sizeof(uint64_t)))
+        return 0;
     PYPROF__FIELD_AT(filename, raw, layout->code_filename);
     PYPROF__FIELD_AT(name, raw, layout->code_name);
     PYPROF__FIELD_AT(linetable, raw, layout->code_linetable);
     PYPROF__FIELD_AT(first_line, raw, layout->code_firstline);
-    return filename == key->filename && name == key->name && linetable == key->linetable && first_line == key->first_line;
+    return filename == key->filename && name == key->name && linetable == key->linetable
+        && first_line == key->first_line;
 }
 
 // Adds the instructions in [begin, end), counted in units, which have one position in the source. An
 // instruction begins at `begin`.
-static void pyprof__excerpt_add(pyprof__excerpt *excerpt, int64_t begin, int64_t end, const pyprof__source_range *place)
+static void pyprof__excerpt_add(pyprof__excerpt *excerpt, int64_t begin, int64_t end,
+                                const pyprof__source_range *place)
 {
     const pyprof__opcodes *opcodes = excerpt->codes->opcodes;
     uint32_t extended = 0;
@@ -5684,7 +6093,8 @@ static int64_t pyprof__step_target(const pyprof__excerpt *excerpt, const pyprof_
     const pyprof__opcodes *opcodes = excerpt->codes->opcodes;
     int64_t by = pyprof__opcode_jump(opcodes, step->argument);
     if (step->act == PYPROF__OP_JUMP_TO) return by;
-    return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by : -1;
+    return step->act == PYPROF__OP_JUMP ? (int64_t)step->unit + 1 + opcodes->at[step->opcode].caches + by
+        : -1;
 }
 
 // Does a jump from before step `before` land after that step, but not after step i? Then the value on the
@@ -5700,7 +6110,8 @@ static pyprof__bool pyprof__excerpt_lands(const pyprof__excerpt *excerpt, int be
     return 0;
 }
 
-// ---- which instruction made the deepest value that another one takes: a call's function, an attribute's object
+// ---- which instruction made the deepest value that another one takes -----------------------------------
+// A call's function, an attribute's object.
 //
 // These functions return the step, -1 = unknown. Up to 3.10: counts what each instruction pops and pushes.
 static int pyprof__maker_by_stack(const pyprof__excerpt *excerpt, int i)
@@ -5722,12 +6133,16 @@ static pyprof__bool pyprof__same_start(const pyprof__source_range *a, const pypr
     return a->line == b->line && a->column == b->column && a->line > 0 && a->column >= 0;
 }
 
-static pyprof__bool pyprof__is_constant(const pyprof__instruction *step) { return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON; }
+static pyprof__bool pyprof__is_constant(const pyprof__instruction *step)
+{
+    return step->act == PYPROF__OP_CONST || step->act == PYPROF__OP_COMMON;
+}
 
 // And ends before it.
 static pyprof__bool pyprof__ends_within(const pyprof__source_range *inner, const pyprof__source_range *outer)
 {
-    return inner->end_line < outer->end_line || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
+    return inner->end_line < outer->end_line
+        || (inner->end_line == outer->end_line && inner->end_column < outer->end_column);
 }
 
 // Step k stands where call i starts. An attribute on another line than its object starts at its own name
@@ -5740,7 +6155,8 @@ static int pyprof__maker_beyond(const pyprof__excerpt *excerpt, int k, int i)
         found = 0;
         if (k + 1 < i && excerpt->steps[k + 1].act == PYPROF__OP_ATTR) { k++; moved = found = 1; continue; }
         for (m = k + 1; moved && m < i && !found; m++) {
-            if (excerpt->steps[m].act != PYPROF__OP_CALL || !pyprof__same_start(&excerpt->steps[m].place, &excerpt->steps[k].place)) continue;
+            if (excerpt->steps[m].act != PYPROF__OP_CALL
+                || !pyprof__same_start(&excerpt->steps[m].place, &excerpt->steps[k].place)) continue;
             k = m;
             found = 1;
         }
@@ -5762,17 +6178,20 @@ static int pyprof__maker_by_place(const pyprof__excerpt *excerpt, int i)
         // assert: the exception.
         if (same && step->act == PYPROF__OP_COMMON && step->argument < PYPROF__COMMON_CALLABLE) return k;
         // Keyword names.
-        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP || pyprof__is_constant(step)) continue;
+        if (!pyprof__same_start(&step->place, call) || step->act == PYPROF__OP_SKIP
+            || pyprof__is_constant(step)) continue;
         if (pyprof__ends_within(&step->place, call)) return pyprof__maker_beyond(excerpt, k, i);
         if (!same || (!makes && step->act != PYPROF__OP_SPECIAL)) continue;   // the same call, compiled twice
-        if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL) return k;
+        if ((step->act >= PYPROF__OP_NAME && step->act <= PYPROF__OP_ITEM) || step->act == PYPROF__OP_CALL)
+            return k;
     }
     return -1;
 }
 
 static int pyprof__maker(const pyprof__excerpt *excerpt, int i)
 {
-    if (excerpt->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return pyprof__maker_by_stack(excerpt, i);
+    if (excerpt->codes->layout->lines_form != PYPROF__LINES_LOCATIONS)
+        return pyprof__maker_by_stack(excerpt, i);
     if (excerpt->steps[i].act != PYPROF__OP_ATTR) return pyprof__maker_by_place(excerpt, i);
     // It takes the value pushed last.
     return i > excerpt->first && !pyprof__excerpt_lands(excerpt, i - 1, i) ? i - 1 : -1;
@@ -5787,22 +6206,28 @@ static pyprof__bool pyprof__is_exit(const pyprof__excerpt *excerpt, int i, int *
     int k;
     if (excerpt->codes->layout->lines_form != PYPROF__LINES_LOCATIONS) return 0;
     for (k = i - 3; k < i; k++)
-        if (k < excerpt->first || !pyprof__is_constant(&steps[k]) || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
+        if (k < excerpt->first || !pyprof__is_constant(&steps[k])
+            || !pyprof__same_place(&steps[k].place, &steps[i].place)) return 0;
     for (k = i - 4; k >= excerpt->first; k--)
-        if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL) && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
+        if ((steps[k].act == PYPROF__OP_WITH || steps[k].act == PYPROF__OP_SPECIAL)
+            && pyprof__same_place(&steps[k].place, &steps[i].place)) break;
     *maker = k - 1 >= excerpt->first ? k - 1 : -1;
     return 1;
 }
 
 // ---- the names of callees ---------------------------------------------------------------------------------
 // 0 = none.
-static uint64_t pyprof__tuple_item(const pyprof__excerpt *excerpt, uint32_t tuple_at, uint32_t i, uint64_t *size)
+static uint64_t pyprof__tuple_item(const pyprof__excerpt *excerpt, uint32_t tuple_at, uint32_t i,
+                                   uint64_t *size)
 {
     const pyprof__layout *layout = excerpt->codes->layout;
-    uint64_t tuple = tuple_at == PYPROF__NO ? 0 : pyprof__read_pointer(excerpt->mirror, excerpt->code->key.address + tuple_at);
+    uint64_t tuple = tuple_at == PYPROF__NO ? 0
+        : pyprof__read_pointer(excerpt->mirror, excerpt->code->key.address + tuple_at);
     *size = 0;
-    if (!tuple || tuple % 8 || !pyprof__read(excerpt->mirror, size, tuple + layout->bytes_size, 8) || *size > PYPROF__MAX_TABLE) return 0;
-    return i < *size ? pyprof__read_pointer(excerpt->mirror, tuple + layout->tuple_items + (uint64_t)i * 8) : 0;
+    if (!tuple || tuple % 8 || !pyprof__read(excerpt->mirror, size, tuple + layout->bytes_size, 8)
+        || *size > PYPROF__MAX_TABLE) return 0;
+    return i < *size ? pyprof__read_pointer(excerpt->mirror, tuple + layout->tuple_items + (uint64_t)i * 8)
+        : 0;
 }
 
 // The address of the str, 0 = none.
@@ -5812,13 +6237,18 @@ static uint64_t pyprof__step_name(const pyprof__excerpt *excerpt, const pyprof__
     uint32_t i = step->argument;
     uint64_t size, found;
     switch (step->act) {
-    case PYPROF__OP_PAIR: return pyprof__tuple_item(excerpt, layout->code_locals, first ? i >> 4 : i & 15u, &size);
+    case PYPROF__OP_PAIR: return pyprof__tuple_item(excerpt, layout->code_locals, first ? i >> 4 : i & 15u,
+                                                    &size);
     case PYPROF__OP_LOCAL: return pyprof__tuple_item(excerpt, layout->code_locals, i, &size);
     case PYPROF__OP_CELL:
-        if (layout->code_cells == PYPROF__NO) return pyprof__tuple_item(excerpt, layout->code_locals, i, &size);
+        if (layout->code_cells == PYPROF__NO)
+            return pyprof__tuple_item(excerpt, layout->code_locals, i, &size);
         found = pyprof__tuple_item(excerpt, layout->code_cells, i, &size);
-        return found || i < size ? found : pyprof__tuple_item(excerpt, layout->code_free, i - (uint32_t)size, &size);
-    default: return pyprof__tuple_item(excerpt, layout->code_names, pyprof__opcode_name_index(excerpt->codes->opcodes, step->opcode, i), &size);
+        return found || i < size ? found
+            : pyprof__tuple_item(excerpt, layout->code_free, i - (uint32_t)size, &size);
+    default: return pyprof__tuple_item(excerpt, layout->code_names,
+                                       pyprof__opcode_name_index(excerpt->codes->opcodes, step->opcode, i),
+                                           &size);
     }
 }
 
@@ -5839,22 +6269,27 @@ static pyprof__bool pyprof__callee_put(pyprof__callee *callee, const char *text)
     return 1;
 }
 
-static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__excerpt *excerpt, const pyprof__instruction *step)
+static pyprof__bool pyprof__callee_put_name(pyprof__callee *callee, const pyprof__excerpt *excerpt,
+                                            const pyprof__instruction *step)
 {
     char *text = excerpt->codes->text;
     uint64_t name = pyprof__step_name(excerpt, step, callee->first);
-    return pyprof__read_str(excerpt->mirror, excerpt->codes->layout, name, text) > 0 && pyprof__callee_put(callee, text);
+    return pyprof__read_str(excerpt->mirror, excerpt->codes->layout, name, text) > 0
+        && pyprof__callee_put(callee, text);
 }
 
 // ", ".join: adds the name of the constant's type
-static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__excerpt *excerpt, const pyprof__instruction *step)
+static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof__excerpt *excerpt,
+                                            const pyprof__instruction *step)
 {
     const pyprof__layout *layout = excerpt->codes->layout;
     char name[16];
     uint64_t size, at, object = pyprof__tuple_item(excerpt, layout->code_consts, step->argument, &size);
     memset(name, 0, sizeof name);
     if (!object) return 0;
-    at = pyprof__read_pointer(excerpt->mirror, pyprof__read_pointer(excerpt->mirror, object + layout->object_type) + layout->type_name);
+    at = pyprof__read_pointer(excerpt->mirror,
+                              pyprof__read_pointer(excerpt->mirror, object + layout->object_type)
+                                  + layout->type_name);
     return at && pyprof__read(excerpt->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
 }
 
@@ -5870,13 +6305,18 @@ static int pyprof__callee_link(pyprof__callee *callee, const pyprof__excerpt *ex
         return pyprof__callee_put_name(callee, excerpt, step) ? -1 : -2;
     case PYPROF__OP_CONST: return named && pyprof__callee_put_type(callee, excerpt, step) ? -1 : -2;
     case PYPROF__OP_COMMON:
-        if (step->argument >= PYPROF__COUNT(pyprof__common_names) || (!named && step->argument >= PYPROF__COMMON_CALLABLE)) return -2;
+        if (step->argument >= PYPROF__COUNT(pyprof__common_names)
+            || (!named && step->argument >= PYPROF__COMMON_CALLABLE)) return -2;
         return pyprof__callee_put(callee, pyprof__common_names[step->argument]) ? -1 : -2;
-    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, excerpt, step) && pyprof__callee_put(callee, "super().") ? -1 : -2;
+    case PYPROF__OP_SUPER: return pyprof__callee_put_name(callee, excerpt, step)
+        && pyprof__callee_put(callee, "super().") ? -1 : -2;
     case PYPROF__OP_SPECIAL:
         if (step->argument >= PYPROF__COUNT(pyprof__special_names)) return -2;
-        if (!pyprof__callee_put(callee, pyprof__special_names[step->argument]) || !pyprof__callee_put(callee, ".")) return -2;
-        for (i--; i >= excerpt->first && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL); i--) continue;
+        if (!pyprof__callee_put(callee, pyprof__special_names[step->argument])
+            || !pyprof__callee_put(callee, ".")) return -2;
+        for (i--; i >= excerpt->first
+             && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL);
+             i--) continue;
         return i >= excerpt->first ? i : -2;
     case PYPROF__OP_ATTR:
         if (!pyprof__callee_put_name(callee, excerpt, step) || !pyprof__callee_put(callee, ".")) return -2;
@@ -5904,11 +6344,14 @@ static const char *pyprof__excerpt_callee(const pyprof__excerpt *excerpt, pyprof
     if (i > excerpt->first && excerpt->steps[i - 1].act == PYPROF__OP_PRECALL) i--;
     if (pyprof__is_exit(excerpt, i, &maker)) {
         pyprof__callee_put(callee, ".__exit__");
-        for (i = maker; i >= excerpt->first && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL); i--)
+        for (i = maker; i >= excerpt->first
+             && (excerpt->steps[i].act == PYPROF__OP_COPY || excerpt->steps[i].act == PYPROF__OP_SPECIAL);
+             i--)
             continue;
     } else i = pyprof__maker(excerpt, i);
     while (i >= 0 && left-- > 0) i = pyprof__callee_link(callee, excerpt, i);
-    return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? "" : callee->text + callee->at;
+    return callee->text[callee->at] == '(' || callee->text[callee->at] == '[' ? ""
+        : callee->text + callee->at;
 }
 
 // Notes how to find the callee again while the frame stands at the call.
@@ -5944,7 +6387,8 @@ static void pyprof__excerpt_route(const pyprof__excerpt *excerpt, pyprof__route 
 
 // Up to 3.11 code objects have no version. Of two that are evaluated one after the other, x.f() and x.g()
 // differ only in their co_names: hash those.
-static uint64_t pyprof__names_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror, const pyprof__code *code)
+static uint64_t pyprof__names_fingerprint(pyprof__codes *codes, pyprof__mirror *mirror,
+                                          const pyprof__code *code)
 {
     const pyprof__layout *layout = codes->layout;
     uint64_t items[8], size = 0, tuple;
@@ -5970,7 +6414,8 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     const char *name;
     uint64_t names;
     uint32_t string;
-    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON || spot->instruction < 0) return 0;
+    if (PYPROF__AT(pyprof__code, codes->codes, spot->code).kind != PYPROF_KIND_PYTHON
+        || spot->instruction < 0) return 0;
     if (spot->callee == 1) return 0;
     names = pyprof__names_fingerprint(codes, mirror, &PYPROF__AT(pyprof__code, codes->codes, spot->code));
     if (spot->callee && spot->names == names) return spot->callee - 1;
@@ -5979,11 +6424,13 @@ static uint32_t pyprof__spot_callee(pyprof__codes *codes, pyprof__mirror *mirror
     if (!pyprof__excerpt_read(&excerpt, codes, mirror, spot)) return 0;
     last = excerpt.bytes + (excerpt.last - excerpt.from) * 2;
     if (!pyprof__opcode_calls(codes->opcodes, *last)) {
-        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__excerpt_agrees(&excerpt)) spot->callee = 1;
+        if (pyprof__opcode_is_plain(codes->opcodes, *last) && pyprof__excerpt_agrees(&excerpt))
+            spot->callee = 1;
         return 0;
     }
     if (!pyprof__excerpt_decode(&excerpt)) return 0;
-    name = excerpt.steps[excerpt.count - 1].unit == (uint32_t)excerpt.last ? pyprof__excerpt_callee(&excerpt, &callee) : NULL;
+    name = excerpt.steps[excerpt.count - 1].unit == (uint32_t)excerpt.last
+        ? pyprof__excerpt_callee(&excerpt, &callee) : NULL;
     if (!pyprof__excerpt_agrees(&excerpt)) return 0;
     string = name ? pyprof__intern(codes->pool, &codes->strings, name, strlen(name)) : PYPROF__NONE;
     if (name && string == PYPROF__NONE) return 0;
@@ -6007,7 +6454,8 @@ static uint32_t pyprof__spot_opcode(pyprof__codes *codes, pyprof__mirror *mirror
     decoded = pyprof__excerpt_decode(&excerpt);
     if (!pyprof__excerpt_agrees(&excerpt)) return 0;
     opcode = decoded ? &codes->opcodes->at[excerpt.steps[excerpt.count - 1].opcode] : NULL;
-    string = opcode && opcode->name ? pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size) : 0;
+    string = opcode && opcode->name ? pyprof__intern(codes->pool, &codes->strings, opcode->name, opcode->size)
+        : 0;
     if (string == PYPROF__NONE) return 0;
     spot->opcode = 1 + string;
     return string;
@@ -6019,7 +6467,8 @@ enum { PYPROF__MAX_TASKS = 1000, PYPROF__TASK_SIZE = 200 };
 // The name of a task from its name object: a str, or a number if the program has not asked for the name yet
 // (3.12 and later, Modules/_asynciomodule.c). asyncio numbers unnamed tasks: all of these share one name.
 // text has room for PYPROF__TASK_SIZE bytes. 0 = unreadable.
-static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address, char *text)
+static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
+                                      char *text)
 {
     static const char numbered[] = "Task-";
     uint64_t type = pyprof__read_pointer(mirror, address + codes->layout->object_type);
@@ -6029,7 +6478,8 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
     if (pyprof__is_type(codes, mirror, type, "int", &codes->int_type)) return 1;
     if (!pyprof__is_type(codes, mirror, type, "str", &codes->str_type)) return 0;
     if (pyprof__read_str(mirror, codes->layout, address, codes->text) < 0) return 0;
-    if (strncmp(codes->text, numbered, n) == 0 && codes->text[n] && strspn(codes->text + n, "0123456789") == strlen(codes->text + n)) return 1;
+    if (strncmp(codes->text, numbered, n) == 0 && codes->text[n]
+        && strspn(codes->text + n, "0123456789") == strlen(codes->text + n)) return 1;
     pyprof__utf8_repair(text, PYPROF__TASK_SIZE, codes->text[0] ? codes->text : "<unnamed task>");
     return 1;
 }
@@ -6037,7 +6487,9 @@ static pyprof__bool pyprof__task_name(pyprof__codes *codes, pyprof__mirror *mirr
 // The spot that stands for tasks of this name. PYPROF__NONE = no memory.
 static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 {
-    return pyprof__pseudo_spot(codes, pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>", &codes->tasks, PYPROF__MAX_TASKS));
+    return pyprof__pseudo_spot(codes,
+                               pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>",
+                                                    &codes->tasks, PYPROF__MAX_TASKS));
 }
 
 // ============================================================================
@@ -6062,7 +6514,8 @@ typedef struct {
 enum { PYPROF__OWNER_MOST = 8 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
-static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at, pyprof__raw_frame *frame)
+static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
+                                       pyprof__raw_frame *frame)
 {
     char raw[512];
     int32_t lasti;
@@ -6071,32 +6524,40 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
     frame->code = pyprof__untagged(frame->code);
-    if (layout->instr_form == PYPROF__INSTR_POINTER) PYPROF__FIELD_AT(frame->instruction, raw, layout->frame_instr);
+    if (layout->instr_form == PYPROF__INSTR_POINTER)
+        PYPROF__FIELD_AT(frame->instruction, raw, layout->frame_instr);
     else {
         PYPROF__FIELD_AT(lasti, raw, layout->frame_instr);
-        frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti);
+        frame->instruction = (uint64_t)(int64_t)(layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0
+                                                 ? lasti / 2 : lasti);
     }
-    if (layout->frame_locals + sizeof frame->local <= layout->frame_size) PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
+    if (layout->frame_locals + sizeof frame->local <= layout->frame_size)
+        PYPROF__FIELD_AT(frame->local, raw, layout->frame_locals);
     if (layout->frame_owner != PYPROF__NO) frame->owner = (unsigned char)raw[layout->frame_owner];
     if (layout->frame_tlbc != PYPROF__NO) PYPROF__FIELD_AT(frame->tlbc, raw, layout->frame_tlbc);
-    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0 : frame->owner >= layout->owner_shim;
+    frame->entry = layout->frame_entry != PYPROF__NO ? raw[layout->frame_entry] != 0
+        : frame->owner >= layout->owner_shim;
     return 1;
 }
 
 // The frame's position in its code in code units, or PYPROF__NOWHERE. In free-threaded 3.14 and later each
 // thread has its own copy of the bytecode (Python/index_pool.c, co_tlbc); entry 0 is the code object's own.
-static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout,
+                                                     const pyprof__raw_frame *frame,
                                                      int64_t *instruction)
 {
     uint64_t start = frame->code + layout->code_bytes, table = 0, size = 0;
-    *instruction = layout->instr_form == PYPROF__INSTR_POINTER ? (int64_t)PYPROF__NOWHERE : (int64_t)frame->instruction;
+    *instruction = layout->instr_form == PYPROF__INSTR_POINTER ? (int64_t)PYPROF__NOWHERE
+        : (int64_t)frame->instruction;
     if (layout->instr_form != PYPROF__INSTR_POINTER) return PYPROF__WALK_OK;
     if (frame->tlbc > 0) {
-        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(mirror, &table, frame->code + layout->code_tlbc, sizeof table))
+            return PYPROF__WALK_UNREADABLE;
         if (!table) return PYPROF__WALK_OK;
         if (!pyprof__read(mirror, &size, table, sizeof size)) return PYPROF__WALK_UNREADABLE;
         if ((uint64_t)frame->tlbc >= size || size > 1u << 20) return PYPROF__WALK_OK;
-        if (!pyprof__read(mirror, &start, table + layout->tlbc_entries + (uint64_t)frame->tlbc * 8, sizeof start)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(mirror, &start, table + layout->tlbc_entries + (uint64_t)frame->tlbc * 8,
+                          sizeof start)) return PYPROF__WALK_UNREADABLE;
         if (!start) return PYPROF__WALK_OK;
     }
     *instruction = ((int64_t)frame->instruction - (int64_t)start) / 2;
@@ -6105,13 +6566,16 @@ static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, con
 
 // Is the frame still in its prologue (making its cells)? The interpreter hides such frames, so we do as well
 // (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
-static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__raw_frame *frame,
+static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout,
+                                                       const pyprof__raw_frame *frame,
                                                        int64_t instruction, pyprof__bool *incomplete)
 {
     int32_t traceable = 0;
     *incomplete = 0;
-    if (layout->code_traceable == PYPROF__NO || frame->owner == layout->owner_generator) return PYPROF__WALK_OK;
-    if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable)) return PYPROF__WALK_UNREADABLE;
+    if (layout->code_traceable == PYPROF__NO || frame->owner == layout->owner_generator)
+        return PYPROF__WALK_OK;
+    if (!pyprof__read(mirror, &traceable, frame->code + layout->code_traceable, sizeof traceable))
+        return PYPROF__WALK_UNREADABLE;
     *incomplete = instruction < traceable;
     return PYPROF__WALK_OK;
 }
@@ -6124,7 +6588,8 @@ static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stac
     return PYPROF__WALK_OK;
 }
 
-static pyprof__walk_result pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place, uint32_t spot)
+static pyprof__walk_result pyprof__stack_insert(pyprof__codes *codes, pyprof__stack *stack, size_t place,
+                                                uint32_t spot)
 {
     pyprof__walk_result cause = pyprof__stack_push(codes, stack, spot);
     uint32_t *spots = (uint32_t *)stack->spots.data;
@@ -6174,22 +6639,27 @@ typedef struct {               // the input and the state of a walk
 } pyprof__walk;
 
 // The frame may be gone since it was noted. Is it unchanged, so that the object in its variable is alive?
-static pyprof__bool pyprof__frame_agrees(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint64_t local)
+static pyprof__bool pyprof__frame_agrees(const pyprof__walk *walk, uint64_t at,
+                                         const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
     const pyprof__origin *origin = walk->mirror->origin;
     uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(origin, &code, at + layout->frame_code, sizeof code) && pyprof__untagged(code) == frame->code
-        && pyprof__copy(origin, &previous, at + layout->frame_previous, sizeof previous) && previous == frame->previous
+    return pyprof__copy(origin, &code, at + layout->frame_code, sizeof code)
+        && pyprof__untagged(code) == frame->code
+        && pyprof__copy(origin, &previous, at + layout->frame_previous, sizeof previous)
+        && previous == frame->previous
         && pyprof__copy(origin, &now, at + layout->frame_locals, sizeof now) && now == local;
 }
 
 // Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
-static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
+                                               const pyprof__raw_frame *frame)
 {
     uint64_t local = frame->local;
     uint32_t code;
-    if (!local && !walk->links) local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
+    if (!local && !walk->links)
+        local = pyprof__read_pointer(walk->mirror, at + walk->codes->layout->frame_locals);
     code = pyprof__import_find(walk->codes, walk->mirror, pyprof__untagged(local));
     if (walk->links && local && !pyprof__frame_agrees(walk, at, frame, local)) return PYPROF__WALK_MOVED;
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
@@ -6225,7 +6695,8 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         step->role = role;
         step->from_c = layout->frame_owner == PYPROF__NO || frame->entry;
     }
-    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    cause = pyprof__stack_push(walk->codes, walk->stack,
+                               pyprof__spot_find(walk->codes, walk->last_code, instruction));
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
@@ -6274,8 +6745,10 @@ static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
     if (i == walk->task_count || walk->task_at) return PYPROF__WALK_OK;
     walk->task = walk->tasks[i].task;
     walk->task_named = pyprof__read_pointer(walk->mirror, walk->task + walk->task_name_at);
-    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text)) return PYPROF__WALK_OK;
-    if (!walk->links) return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    if (!pyprof__task_name(walk->codes, walk->mirror, walk->task_named, walk->task_text))
+        return PYPROF__WALK_OK;
+    if (!walk->links)
+        return pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     walk->task_at = (uint32_t)walk->links->count;
     return PYPROF__WALK_OK;
 }
@@ -6284,19 +6757,23 @@ static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 // 0 = neither.
 static uint64_t pyprof__await_coroutine(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t object)
 {
-    static const char *const names[] = { "coroutine", "generator", "async_generator", "coroutine_wrapper", "async_generator_asend",
+    static const char *const names[] =
+        { "coroutine", "generator", "async_generator", "coroutine_wrapper", "async_generator_asend",
                                          "async_generator_athrow" };
     uint64_t type = 0;
     uint32_t i;
-    if (!object || object % 8 || !pyprof__read(mirror, &type, object + codes->layout->object_type, sizeof type)) return 0;
-    for (i = 0; i < PYPROF__COUNT(names) && !pyprof__is_type(codes, mirror, type, names[i], &codes->await_types[i]); i++) {}
+    if (!object || object % 8 || !pyprof__read(mirror, &type, object + codes->layout->object_type,
+                                               sizeof type)) return 0;
+    for (i = 0; i < PYPROF__COUNT(names)
+         && !pyprof__is_type(codes, mirror, type, names[i], &codes->await_types[i]); i++) {}
     if (i == PYPROF__COUNT(names)) return 0;
     return i < 3 ? object : pyprof__read_pointer(mirror, object + codes->layout->object_data);
 }
 
 // Pushes what a suspended task waits for: its name, then the frames of its coroutines. The outermost comes
 // first; each awaits the next.
-static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio, uint64_t task)
+static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof__asyncio *asyncio,
+                                               uint64_t task)
 {
     const pyprof__layout *layout = walk->codes->layout;
     uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + asyncio->task_coro), top;
@@ -6305,21 +6782,25 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
     unsigned char state = 0;
     uint32_t code, depth;
     pyprof__walk_result cause;
-    if (!pyprof__task_name(walk->codes, walk->mirror, pyprof__read_pointer(walk->mirror, task + asyncio->task_name), walk->task_text))
+    if (!pyprof__task_name(walk->codes, walk->mirror,
+                           pyprof__read_pointer(walk->mirror, task + asyncio->task_name), walk->task_text))
         return PYPROF__WALK_NAME;
     cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
     for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
         coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
         if (!coroutine) break;
-        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1)) return PYPROF__WALK_UNREADABLE;
-        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(walk->mirror, &state, coroutine + layout->gen_state, 1))
+            return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__frame_read(walk->mirror, layout, coroutine + layout->gen_frame, &frame))
+            return PYPROF__WALK_UNREADABLE;
         // It has ended, or it runs.
         if (frame.owner != layout->owner_generator || frame.previous) return PYPROF__WALK_MOVED;
         cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
         if (cause) return cause;
         cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
         if (cause) return cause;
-        cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__spot_find(walk->codes, code, instruction));
+        cause = pyprof__stack_push(walk->codes, walk->stack,
+                                   pyprof__spot_find(walk->codes, code, instruction));
         if (state != layout->gen_awaits) break;
         top = pyprof__read_pointer(walk->mirror, coroutine + layout->gen_frame + layout->frame_stack);
         // Its values lie inside the coroutine, after the frame.
@@ -6342,7 +6823,8 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
         if (at == walk->gc_frame) pyprof__walk_meet(walk);
         if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF__WALK_CHAIN;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
-        if (walk->stack->spots.count >= walk->max_depth || (walk->links && walk->links->count >= walk->max_depth)) {
+        if (walk->stack->spots.count >= walk->max_depth
+            || (walk->links && walk->links->count >= walk->max_depth)) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
@@ -6370,7 +6852,8 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
     if (base && base == walk->gc_frame) pyprof__walk_meet(walk);
     // From 3.11 on only the first frame of a C eval loop can be the outermost one: the chain of a generator's
     // frame may have been cut.
-    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF__WALK_CHAIN : PYPROF__WALK_OK;
+    return layout->frame_owner != PYPROF__NO && walk->root && !frame.entry ? PYPROF__WALK_CHAIN
+        : PYPROF__WALK_OK;
 }
 
 // Starts again from this frame.
@@ -6392,12 +6875,16 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
     pyprof__walk_result cause;
     walk->below = 0;
     pyprof__walk_begin(walk);
-    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at)) return PYPROF__WALK_UNREADABLE;
+    if (!pyprof__read(walk->mirror, &at, thread + layout->thread_frame, sizeof at))
+        return PYPROF__WALK_UNREADABLE;
     if (layout->cframe_current != PYPROF__NO && at) {
         chain = at;
-        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop)) return PYPROF__WALK_UNREADABLE;
-        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at)) return PYPROF__WALK_UNREADABLE;
-        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current, sizeof walk->below)) return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(walk->mirror, &loop, at + layout->cframe_previous, sizeof loop))
+            return PYPROF__WALK_UNREADABLE;
+        if (!pyprof__read(walk->mirror, &at, at + layout->cframe_current, sizeof at))
+            return PYPROF__WALK_UNREADABLE;
+        if (loop && !pyprof__read(walk->mirror, &walk->below, loop + layout->cframe_current,
+                                  sizeof walk->below)) return PYPROF__WALK_UNREADABLE;
         walk->unsure = loop != 0;
     }
     if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
@@ -6413,9 +6900,11 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 // [SECTION] THREADS -- interpreters, thread states, the GIL's holder, names
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       FRAMES
-//   Promise    lists and names are read without a lock, so everything read is checked and every loop is bounded
+//   Promise    lists and names are read without a lock, so everything read is checked and every loop is
+//              bounded
 // ============================================================================
-enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64, PYPROF__CALM = 3,
+enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64,
+       PYPROF__CALM = 3,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
 // With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
 
@@ -6465,7 +6954,8 @@ typedef struct {
     size_t codes_from, codes_to;  // code objects first read during its walk
     pyprof__array twins;          // uint64_t: the blocks to read twice if it runs while it is read
     int listens;                  // the signal is not blocked
-    uint32_t deaf, deaf_until;    // signals in a row that it did not take; the sweep before which it gets no other
+    // signals in a row that it did not take; the sweep before which it gets no other
+    uint32_t deaf, deaf_until;
     // Garbage collection and propagating exceptions: in the proven stack, in that of the last walk.
     int collecting, trial_collecting;   // the stack contains <GC>
     int raising, trial_raising;
@@ -6475,23 +6965,30 @@ typedef struct {
     uint32_t named, name_tries;   // 1 = Python's name, not the kernel's
     // Wait: its reason according to the kernel (pyprof__spell), and the resulting state
     // (pyprof__decide_state).
-    uint32_t state, leaf;         // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
+    // of this sweep: bits (see PROFILE); the spot below its frames, PYPROF__NONE = none
+    uint32_t state, leaf;
     uint32_t decided;             // the sweep in which its state was last decided
     int waiting;                  // of this sweep: it does not run, as far as is known
     uint32_t spell, spell_leaf;   // its wait: state bits, leaf
-    uint32_t spell_version, spell_switches;   // the stack during that wait, and how often the GIL had changed hands
-    uint64_t spell_ns, spell_at;  // its CPU clock when its wait was examined, 0 = not examined; and the time of that
+    // the stack during that wait, and how often the GIL had changed hands
+    uint32_t spell_version, spell_switches;
+    // its CPU clock when its wait was examined, 0 = not examined; and the time of that
+    uint64_t spell_ns, spell_at;
     int spell_assumed, clue;      // the wait is assumed, not examined; see pyprof__clue_of
     int nameless;                 // how often the kernel had no name for its wait
     int stayed;                   // it has wanted the GIL since the previous sweep
-    uint32_t blocks, rival;       // number of threads that wait for its GIL; slot of the thread that holds the GIL it waits for
+    // number of threads that wait for its GIL; slot of the thread that holds the GIL it waits for
+    uint32_t blocks, rival;
     uint64_t rival_serial;        // and the serial of that thread state
     uint32_t native_callee, native_leaf;   // the C function called lately (see CODE), and its leaf
     uint64_t awaits_ns;           // the time at which its waiting tasks were last examined
     // Share of the CPU: since when it has not run, for ticks that are counted late (pyprof__off_since,
     // pyprof__state_weigh).
-    uint64_t off_ns;              // it has not run since then, as far as is known; equal to the time of the sweep: it ran or may have run until then
-    uint64_t left, left_cpu_ns;   // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
+    // it has not run since then, as far as is known; equal to the time of the sweep: it ran or may have run
+    // until then
+    uint64_t off_ns;
+    // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
+    uint64_t left, left_cpu_ns;
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
     int elsewhere;                // it runs on another CPU than the one for which the sampler waited
@@ -6538,7 +7035,8 @@ typedef struct {               // an interpreter's collection under way, if ther
     int calm, active, sure;    // calm_switches is known; a collection is under way; the collector is certain
     int maybe_new;             // one more run was counted: this collection is near its end, or this is the
                                // next one
-    pyprof__array outside;     // pyprof__walked_frame, innermost first: the frames outside, as far as they are
+    // pyprof__walked_frame, innermost first: the frames outside, as far as they are
+    pyprof__array outside;
                                // needed
     pyprof__array steps;       // the frames of the last walk
     uint32_t first;            // number of these inside the collection; PYPROF__NONE = this thread cannot be
@@ -6547,7 +7045,8 @@ typedef struct {               // an interpreter's collection under way, if ther
 
 enum { PYPROF__MAX_OUTSIDE = 64 };
 
-typedef struct { uint64_t interp, dict; } pyprof__current;   // 3.12, 3.13: the dict of an interpreter's running tasks
+// 3.12, 3.13: the dict of an interpreter's running tasks
+typedef struct { uint64_t interp, dict; } pyprof__current;
 
 typedef struct {
     pyprof__pool *pool;
@@ -6565,7 +7064,8 @@ typedef struct {
     int every;                 // all states of an OS thread are wanted, not only the one it runs
     int light;                 // this sweep lists only some threads
     uint64_t whole_due;        // when to list all
-    size_t ident_hint, name_at;        // where to look for an ident; where to go on reading names of many threads that have one
+    // where to look for an ident; where to go on reading names of many threads that have one
+    size_t ident_hint, name_at;
     pyprof__array gils;        // pyprof__gil, of this sweep
     pyprof__array interps;     // uint64_t addresses, of this sweep
     pyprof__array collections; // pyprof__collection
@@ -6573,7 +7073,8 @@ typedef struct {
     uint64_t active_interp, active;   // where threading._active was found
     pyprof__asyncio asyncio;
     uint32_t asyncio_tries;
-    int has_asyncio;           // 3.14 and later: all of asyncio is known; 3.12, 3.13: only task_name and task_coro
+    // 3.14 and later: all of asyncio is known; 3.12, 3.13: only task_name and task_coro
+    int has_asyncio;
     pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
@@ -6659,7 +7160,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
         slot = &PYPROF__AT(pyprof__thread, list->threads, list->free_at++);
         if (slot->address == 0 || (slot->tick + 1 < list->tick && !slot->cold)) return slot;
     }
-    if (!pyprof__array_reserve(list->pool, &list->addresses, 1) || !pyprof__array_reserve(list->pool, &list->idents, 1)) return NULL;
+    if (!pyprof__array_reserve(list->pool, &list->addresses, 1)
+        || !pyprof__array_reserve(list->pool, &list->idents, 1)) return NULL;
     slot = (pyprof__thread *)pyprof__push(list->pool, &list->threads);
     if (!slot) return NULL;
     list->addresses.count++;
@@ -6694,7 +7196,8 @@ static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t na
 {
     size_t i;
     for (i = 0; i < list->before.count && i < PYPROF__MANY; i++) {
-        const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
+        const pyprof__thread *other =
+            &PYPROF__AT(const pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
         if (other->native == native && !other->cold) return pyprof__clock_before(list, other);
     }
     return 0;
@@ -6704,7 +7207,8 @@ static uint64_t pyprof__clock_of_another(const pyprof__threads *list, int64_t na
 static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t address, uint64_t serial)
 {
     uint32_t known = pyprof__slot_of(list, address);
-    pyprof__thread *slot = known == PYPROF__NONE ? pyprof__slot_new(list) : &PYPROF__AT(pyprof__thread, list->threads, known);
+    pyprof__thread *slot = known == PYPROF__NONE ? pyprof__slot_new(list)
+        : &PYPROF__AT(pyprof__thread, list->threads, known);
     if (!slot) return NULL;
     list->hint = slot->slot + 1;
     if (known != PYPROF__NONE && slot->serial == serial) return slot;
@@ -6758,7 +7262,8 @@ static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t addr
     uint32_t status = 0;
     int attached;
     pyprof__thread *thread;
-    if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + sizeof serial)) return 0;
+    if (address % 8 || !pyprof__read(list->mirror, raw, address, layout->thread_serial + sizeof serial))
+        return 0;
     PYPROF__FIELD_AT(*next, raw, layout->thread_next);
     PYPROF__FIELD_AT(owner, raw, layout->thread_interp);
     PYPROF__FIELD_AT(serial, raw, layout->thread_serial);
@@ -6772,7 +7277,8 @@ static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t addr
     attached = layout->status_attached != PYPROF__NO && (status & layout->status_attached);
     native = ident ? pyprof__native_id(list, raw, ident) : 0;
     if (native == 0) {   // not bound to an OS thread yet
-        if (list->whole_due > list->now_ns + PYPROF__SOON_NS) list->whole_due = list->now_ns + PYPROF__SOON_NS;
+        if (list->whole_due > list->now_ns + PYPROF__SOON_NS)
+            list->whole_due = list->now_ns + PYPROF__SOON_NS;
         return 1;
     }
     thread = pyprof__thread_slot(list, address, serial);
@@ -6784,7 +7290,8 @@ static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t addr
     if (thread->cold) pyprof__thread_warm(list, thread);
     if (!pyprof__thread_push(list, thread)) return 0;
     thread->top = top;
-    thread->base = layout->thread_base == PYPROF__NO ? 0 : pyprof__read_pointer(list->mirror, address + layout->thread_base);
+    thread->base = layout->thread_base == PYPROF__NO ? 0
+        : pyprof__read_pointer(list->mirror, address + layout->thread_base);
     thread->interp = interp;
     thread->interp_id = interp_id;
     thread->attached = attached;
@@ -6811,13 +7318,17 @@ static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t addr
 static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t interp)
 {
     const pyprof__layout *layout = &runtime->layout;
-    return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc : interp + layout->interp_gc;
+    return layout->interp_gc == PYPROF__NO ? runtime->address + layout->runtime_gc
+        : interp + layout->interp_gc;
 }
 
 // The bytes that show whether garbage is being collected, and their address.
 enum { PYPROF__GC_SIZE = 128 };
 
-static uint32_t pyprof__gc_first(const pyprof__layout *layout) { return layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting; }
+static uint32_t pyprof__gc_first(const pyprof__layout *layout)
+{
+    return layout->gc_frame == PYPROF__NO ? layout->gc_stats : layout->gc_collecting;
+}
 
 // 0 = unknown.
 static size_t pyprof__gc_range(const pyprof__runtime *runtime, uint64_t interp, uint64_t *from)
@@ -6838,14 +7349,16 @@ static void pyprof__gc_parse(const pyprof__layout *layout, const char *raw, pypr
     memcpy(&collecting, raw + (layout->gc_collecting - first), sizeof collecting);
     gc->collecting = collecting != 0;
     if (!gc->collecting) return;
-    if (layout->gc_frame != PYPROF__NO) memcpy(&gc->frame, raw + (layout->gc_frame - first), sizeof gc->frame);
+    if (layout->gc_frame != PYPROF__NO)
+        memcpy(&gc->frame, raw + (layout->gc_frame - first), sizeof gc->frame);
     else for (i = 0; i < 3; i++) {
         memcpy(&runs, raw + i * layout->gc_item + layout->gc_runs, sizeof runs);
         gc->runs += runs;
     }
 }
 
-static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp, pyprof__gc *gc)
+static void pyprof__gc_read(pyprof__mirror *mirror, const pyprof__runtime *runtime, uint64_t interp,
+                            pyprof__gc *gc)
 {
     char raw[PYPROF__GC_SIZE];
     uint64_t from;
@@ -6859,15 +7372,19 @@ static int64_t pyprof__gc_runs(const pyprof__origin *origin, const pyprof__runti
 {
     const pyprof__layout *layout = &runtime->layout;
     const int rings = layout->gc_young != PYPROF__NO;
-    const uint32_t items[3] = { rings ? layout->gc_young : 1, rings ? layout->gc_old : 1, rings ? layout->gc_old : 1 };
-    const uint32_t item = layout->gc_item, tail = rings ? layout->gc_tail : 0, size = (items[0] + items[1] + items[2]) * item + 3 * tail;
+    const uint32_t items[3] = { rings ? layout->gc_young : 1, rings ? layout->gc_old : 1,
+                                rings ? layout->gc_old : 1 };
+    const uint32_t item = layout->gc_item, tail = rings ? layout->gc_tail : 0,
+        size = (items[0] + items[1] + items[2]) * item + 3 * tail;
     char raw[2048];
     int64_t runs = 0, most, number;
     uint64_t interp = 0, at;
     uint32_t ring, i, place = 0;
-    if (!pyprof__copy(origin, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp) return -1;
+    if (!pyprof__copy(origin, &interp, runtime->address + layout->runtime_main, sizeof interp) || !interp)
+        return -1;
     at = pyprof__gc_address(runtime, interp) + layout->gc_stats;
-    if (size > sizeof raw || (rings && !pyprof__copy(origin, &at, at, sizeof at)) || !pyprof__copy(origin, raw, at, size)) return -1;
+    if (size > sizeof raw || (rings && !pyprof__copy(origin, &at, at, sizeof at))
+        || !pyprof__copy(origin, raw, at, size)) return -1;
     for (ring = 0; ring < 3; ring++, place += tail, runs += most)
         for (most = 0, i = 0; i < items[ring]; i++, place += item) {
             memcpy(&number, raw + place + layout->gc_runs, sizeof number);
@@ -6885,16 +7402,20 @@ static pyprof__bool pyprof__gil_read(pyprof__threads *list, uint64_t interp)
     gil.interp = interp;
     gil.slot = PYPROF__NONE;
     gil.address = layout->interp_gil == PYPROF__NO ? list->runtime->address + layout->runtime_gil
-                                                   : pyprof__read_pointer(list->mirror, interp + layout->interp_gil);
+                                                   : pyprof__read_pointer(list->mirror,
+                                                           interp + layout->interp_gil);
     if (gil.address) {   // an interpreter that is coming up has no GIL yet
         gil.holder = gil.named = pyprof__read_pointer(list->mirror, gil.address + layout->gil_holder);
         gil.locked = (int)pyprof__read_u32(list->mirror, gil.address + layout->gil_locked);
         gil.switches = pyprof__read_u32(list->mirror, gil.address + layout->gil_switches);
         if (list->target->waiters_offset)
-            gil.waiters = pyprof__read_u32(list->mirror, gil.address + layout->gil_cond + list->target->waiters_offset) / 8;
-        gil.enabled = layout->gil_enabled == PYPROF__NO || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
+            gil.waiters = pyprof__read_u32(list->mirror,
+                                           gil.address + layout->gil_cond + list->target->waiters_offset) / 8;
+        gil.enabled = layout->gil_enabled == PYPROF__NO
+            || pyprof__read_u32(list->mirror, gil.address + layout->gil_enabled);
     }
-    if (layout->interp_generation != PYPROF__NO && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
+    if (layout->interp_generation != PYPROF__NO
+        && pyprof__read(list->mirror, &gil.stamp, interp + layout->interp_generation, sizeof gil.stamp))
         gil.stamp = pyprof__mix(interp, gil.stamp) | 1;
     pyprof__gc_read(list->mirror, list->runtime, interp, &gil.gc);
     added = (pyprof__gil *)pyprof__push(list->pool, &list->gils);
@@ -6911,12 +7432,15 @@ static pyprof__bool pyprof__interp_list_light(pyprof__threads *list, uint64_t in
     int count = 0, first = 1;
     for (; thread && count < PYPROF__MAX_THREADS && first; count++) {
         uint32_t known = pyprof__slot_of(list, thread);
-        if (known != PYPROF__NONE && PYPROF__AT(pyprof__thread, list->threads, known).known_ns < list->now_ns) first = 0;
+        if (known != PYPROF__NONE && PYPROF__AT(pyprof__thread, list->threads, known).known_ns < list->now_ns)
+            first = 0;
         if (!pyprof__thread_list_one(list, thread, interp, id, &thread)) return 0;
     }
     for (i = 0; i < list->before.count; i++) {
-        pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(uint32_t, list->before, i));
-        if (known->interp != interp || known->cold || known->pushed == list->tick || known->tick + 1 != list->tick) continue;
+        pyprof__thread *known = &PYPROF__AT(pyprof__thread, list->threads,
+                                            PYPROF__AT(uint32_t, list->before, i));
+        if (known->interp != interp || known->cold || known->pushed == list->tick
+            || known->tick + 1 != list->tick) continue;
         list->hint = known->slot;
         // It has ended.
         if (!pyprof__thread_list_one(list, known->address, interp, id, &thread)) known->calm = 0;
@@ -6937,7 +7461,8 @@ static pyprof__bool pyprof__interp_list(pyprof__threads *list, uint64_t interp, 
     *added = interp;
     if (list->light) return pyprof__interp_list_light(list, interp, (int64_t)id, thread);
     for (; thread; count++)
-        if (count >= PYPROF__MAX_THREADS || !pyprof__thread_list_one(list, thread, interp, (int64_t)id, &thread)) return 0;
+        if (count >= PYPROF__MAX_THREADS
+            || !pyprof__thread_list_one(list, thread, interp, (int64_t)id, &thread)) return 0;
     return 1;
 }
 
@@ -6945,7 +7470,8 @@ static const pyprof__gil *pyprof__gil_of(const pyprof__threads *list, uint64_t i
 {
     size_t i;
     for (i = 0; i < list->gils.count; i++)
-        if (PYPROF__AT(pyprof__gil, list->gils, i).interp == interp) return &PYPROF__AT(pyprof__gil, list->gils, i);
+        if (PYPROF__AT(pyprof__gil, list->gils, i).interp == interp)
+            return &PYPROF__AT(pyprof__gil, list->gils, i);
     return NULL;
 }
 
@@ -6962,7 +7488,8 @@ static pyprof__bool pyprof__thread_has_started(const pyprof__threads *list, cons
         // At times one of the two is set and the other not yet.
         int same = other->native == thread->native || other->ident == thread->ident;
         int now = other->tick == list->tick || other->cold;
-        if (other->interp != thread->interp || other->serial >= thread->serial || (other->tick + 1 < list->tick && !other->cold)
+        if (other->interp != thread->interp || other->serial >= thread->serial
+            || (other->tick + 1 < list->tick && !other->cold)
             || other->address == thread->address) continue;   // the previous state at this address has ended
         if (same && now) return 0;
         listed |= now;
@@ -6980,10 +7507,14 @@ static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pypr
     const pyprof__layout *layout = &list->runtime->layout;
     const pyprof__origin *origin = list->mirror->origin;
     uint64_t holder = 0, ident = 0, serial = 0, native = (uint64_t)thread->native;
-    if (!thread->holder || !pyprof__copy(origin, &holder, gil->address + layout->gil_holder, sizeof holder) || holder != thread->address) return 0;
-    if (!pyprof__copy(origin, &ident, thread->address + layout->thread_ident, sizeof ident) || ident != thread->ident) return 0;
-    if (layout->thread_native != PYPROF__NO && !pyprof__copy(origin, &native, thread->address + layout->thread_native, sizeof native)) return 0;
-    if (!pyprof__copy(origin, &serial, thread->address + layout->thread_serial, sizeof serial) || serial != thread->serial) return 0;
+    if (!thread->holder || !pyprof__copy(origin, &holder, gil->address + layout->gil_holder, sizeof holder)
+        || holder != thread->address) return 0;
+    if (!pyprof__copy(origin, &ident, thread->address + layout->thread_ident, sizeof ident)
+        || ident != thread->ident) return 0;
+    if (layout->thread_native != PYPROF__NO
+        && !pyprof__copy(origin, &native, thread->address + layout->thread_native, sizeof native)) return 0;
+    if (!pyprof__copy(origin, &serial, thread->address + layout->thread_serial, sizeof serial)
+        || serial != thread->serial) return 0;
     return (int64_t)native == thread->native;
 }
 
@@ -6992,7 +7523,8 @@ static pyprof__bool pyprof__thread_holds(const pyprof__threads *list, const pypr
 static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const pyprof__thread *thread)
 {
     uint64_t end = list->target->stack_end;
-    if (list->runtime->layout.cframe_current == PYPROF__NO || thread->native != list->target->origin.proc->pid) return 0;
+    if (list->runtime->layout.cframe_current == PYPROF__NO
+        || thread->native != list->target->origin.proc->pid) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -7005,7 +7537,8 @@ static pyprof__bool pyprof__thread_is_spare(const pyprof__threads *list, const p
     if (thread->top != 0 && thread->top != thread->base) return 0;
     for (i = 0; i < list->listed.count; i++) {
         const pyprof__thread *other = pyprof__listed(list, i);
-        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp && other->top != 0
+        if (other->tick == list->tick && other->native == thread->native && other->interp == thread->interp
+            && other->top != 0
             && other->top != other->base) return 1;
     }
     return 0;
@@ -7028,14 +7561,19 @@ static pyprof__bool pyprof__thread_is_current(const pyprof__threads *list, pypro
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *other = pyprof__listed(list, i);
         int others = pyprof__has_frames(other);
-        if (other == thread || other->native != thread->native || other->tick != list->tick || other->interp == thread->interp) continue;
+        if (other == thread || other->native != thread->native || other->tick != list->tick
+            || other->interp == thread->interp) continue;
         if (thread->holder && other->holder) thread->apart = other->apart = 1;
         if (thread->apart || other->apart) continue;
         if (framed != others) { if (others) return 0; continue; }
-        if (framed && stacked && other->top != thread->top) { if (other->top < thread->top) return 0; continue; }
+        if (framed && stacked && other->top != thread->top) {
+            if (other->top < thread->top) return 0;
+            continue;
+        }
         if (thread->holder || thread->attached) continue;
         if (other->holder || other->attached) return 0;
-        if (other->held_tick > thread->held_tick || (other->held_tick == thread->held_tick && other->serial < thread->serial)) return 0;
+        if (other->held_tick > thread->held_tick
+            || (other->held_tick == thread->held_tick && other->serial < thread->serial)) return 0;
     }
     return 1;
 }
@@ -7086,10 +7624,13 @@ static void pyprof__threads_relate(pyprof__threads *list)
         thread->held_by = gil ? gil->switches : 0;
         thread->holder = gil && gil->enabled && gil->locked == 1 && gil->holder == thread->address;
         if (thread->holder) thread->held_tick = list->tick;
-        if (!thread->started) thread->started = !may_be_stale || pyprof__thread_has_started(list, thread) || pyprof__thread_holds(list, gil, thread);
+        if (!thread->started)
+            thread->started = !may_be_stale || pyprof__thread_has_started(list, thread)
+                || pyprof__thread_holds(list, gil, thread);
         if (!thread->started || pyprof__thread_is_spare(list, thread)) {
             thread->tick--;
-            if (list->whole_due > list->now_ns + PYPROF__SOON_NS) list->whole_due = list->now_ns + PYPROF__SOON_NS;
+            if (list->whole_due > list->now_ns + PYPROF__SOON_NS)
+                list->whole_due = list->now_ns + PYPROF__SOON_NS;
             continue;
         }
         if (!several) thread->shared_tid = 0;
@@ -7110,11 +7651,13 @@ static pyprof__collection *pyprof__collection_of(pyprof__threads *list, uint64_t
 {
     size_t i;
     for (i = 0; i < list->collections.count; i++)
-        if (PYPROF__AT(pyprof__collection, list->collections, i).interp == interp) return &PYPROF__AT(pyprof__collection, list->collections, i);
+        if (PYPROF__AT(pyprof__collection, list->collections, i).interp == interp)
+            return &PYPROF__AT(pyprof__collection, list->collections, i);
     return NULL;
 }
 
-static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_t interp)   // NULL = no memory
+// NULL = no memory
+static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_t interp)
 {
     pyprof__collection *collection = NULL;
     size_t i;
@@ -7137,9 +7680,11 @@ static pyprof__collection *pyprof__collection_new(pyprof__threads *list, uint64_
 // Step 2: the thread that collects, 0 = unknown. It is the one thread of the interpreter that may run: by its
 // GIL or, without a GIL, because all other threads are stopped. *sure: there is no other thread, or none has
 // had the GIL since step 1.
-static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil, const pyprof__collection *collection, int *sure)
+static uint64_t pyprof__collector(const pyprof__threads *list, const pyprof__gil *gil,
+                                  const pyprof__collection *collection, int *sure)
 {
-    int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches, threads = list->cold_count ? 2 : 0, running = 0;
+    int held = gil->enabled && collection->calm && collection->calm_switches == gil->switches,
+        threads = list->cold_count ? 2 : 0, running = 0;
     uint64_t last = 0, runner = 0, holder = 0;
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
@@ -7175,7 +7720,8 @@ static void pyprof__collection_see(pyprof__threads *list, pyprof__gil *gil)
     // Step 2.
     thread = pyprof__collector(list, gil, collection, &sure);
     // Step 3.
-    same = collection->active && (collection->runs == gil->gc.runs || (collection->runs + 1 == gil->gc.runs && collection->thread == thread));
+    same = collection->active && (collection->runs == gil->gc.runs
+                                  || (collection->runs + 1 == gil->gc.runs && collection->thread == thread));
     if (!same) {
         // There was a calm moment in between, but how many switches ago?
         if (collection->active) collection->calm = 0;
@@ -7197,7 +7743,8 @@ static pyprof__bool pyprof__collection_matches(const pyprof__collection *collect
 {
     const pyprof__walked_frame *step = (const pyprof__walked_frame *)collection->steps.data;
     const pyprof__walked_frame *known = (const pyprof__walked_frame *)collection->outside.data;
-    while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at && step[i].instruction == known[k].instruction) {
+    while (i < collection->steps.count && k < collection->outside.count && step[i].at == known[k].at
+           && step[i].instruction == known[k].instruction) {
         i++;
         k++;
     }
@@ -7215,7 +7762,9 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
     for (k = 0; k < collection->outside.count && (k == 0 || !collection->maybe_new); k++)
         for (i = 0; i < count; i++) {
             if (step[i].at != known[k].at || !pyprof__collection_matches(collection, i, k)) continue;
-            if (i == 0 || (step[i - 1].from_c && (collection->sure || step[i - 1].role == PYPROF__ROLE_FINALIZER))) return (uint32_t)i;
+            if (i == 0 || (step[i - 1].from_c
+                           && (collection->sure
+                               || step[i - 1].role == PYPROF__ROLE_FINALIZER))) return (uint32_t)i;
         }
     // Step 5.
     if (collection->outside.count && !collection->maybe_new) return PYPROF__NONE;
@@ -7225,14 +7774,16 @@ static uint32_t pyprof__collection_inside(const pyprof__collection *collection)
 }
 
 // Step 6, after a walk. *collecting = <GC> is in the stack, or -1 = this thread is refuted.
-static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk, int *collecting)
+static pyprof__walk_result pyprof__collection_place(pyprof__collection *collection, pyprof__walk *walk,
+                                                    int *collecting)
 {
     size_t place = walk->gc_met ? walk->gc_met - 1 : walk->stack->spots.count;
     *collecting = 0;
     if (collection) {
         collection->first = pyprof__collection_inside(collection);
         if (collection->first == PYPROF__NONE) { *collecting = -1; return PYPROF__WALK_OK; }
-        if (collection->first < collection->steps.count) place = PYPROF__AT(pyprof__walked_frame, collection->steps, collection->first).place;
+        if (collection->first < collection->steps.count)
+            place = PYPROF__AT(pyprof__walked_frame, collection->steps, collection->first).place;
     } else if (!walk->gc_met) return PYPROF__WALK_OK;
     if (walk->stack->truncated && place >= walk->stack->spots.count) return PYPROF__WALK_OK;
     *collecting = 1;
@@ -7252,7 +7803,8 @@ static void pyprof__collection_learn(pyprof__threads *list, pyprof__collection *
     }
     if (count > PYPROF__MAX_OUTSIDE) count = PYPROF__MAX_OUTSIDE;
     if (count == 0 || !pyprof__array_reserve(list->pool, &collection->outside, count)) return;
-    memcpy(collection->outside.data, (const pyprof__walked_frame *)collection->steps.data + collection->first, count * sizeof(pyprof__walked_frame));
+    memcpy(collection->outside.data, (const pyprof__walked_frame *)collection->steps.data + collection->first,
+           count * sizeof(pyprof__walked_frame));
     collection->outside.count = count;
 }
 
@@ -7275,11 +7827,13 @@ static pyprof__bool pyprof__holders_list(pyprof__threads *list)
     for (i = 0; i < list->gils.count; i++) {
         const pyprof__gil *gil = &PYPROF__AT(const pyprof__gil, list->gils, i);
         uint32_t slot = gil->locked == 1 && gil->holder ? pyprof__slot_of(list, gil->holder) : PYPROF__NONE;
-        pyprof__thread *thread = slot == PYPROF__NONE ? NULL : &PYPROF__AT(pyprof__thread, list->threads, slot);
+        pyprof__thread *thread = slot == PYPROF__NONE ? NULL
+            : &PYPROF__AT(pyprof__thread, list->threads, slot);
         if (!thread || thread->pushed == list->tick) continue;
         pyprof__thread_warm(list, thread);
         list->hint = slot;
-        if (!pyprof__thread_list_one(list, thread->address, thread->interp, thread->interp_id, &next)) return 0;
+        if (!pyprof__thread_list_one(list, thread->address, thread->interp, thread->interp_id, &next))
+            return 0;
     }
     return 1;
 }
@@ -7305,9 +7859,11 @@ static pyprof__bool pyprof__threads_list(pyprof__threads *list)
     size_t i;
     list->gils.count = list->interps.count = 0;
     list->round += !list->light;
-    if (!pyprof__read(list->mirror, &interp, list->runtime->address + list->runtime->layout.runtime_head, sizeof interp)) return 0;
+    if (!pyprof__read(list->mirror, &interp, list->runtime->address + list->runtime->layout.runtime_head,
+                      sizeof interp)) return 0;
     while (interp)
-        if (list->interps.count >= PYPROF__MAX_INTERPRETERS || !pyprof__interp_list(list, interp, &interp)) return 0;
+        if (list->interps.count >= PYPROF__MAX_INTERPRETERS || !pyprof__interp_list(list, interp, &interp))
+            return 0;
     if (list->light && !pyprof__holders_list(list)) return 0;
     pyprof__threads_relate(list);
     if (!list->light) pyprof__cold_check(list);
@@ -7321,12 +7877,16 @@ static pyprof__bool pyprof__threads_list(pyprof__threads *list)
 }
 
 // ---- what a thread waits for -------------------------------------------------------
-static void pyprof__wait_poll(const pyprof__origin *origin, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_poll(const pyprof__origin *origin, int64_t tid, const pyprof__call *call,
+                              pyprof__wait *wait)
 {
     struct pollfd one;
     uint64_t count = (uint32_t)call->argument[1];   // the kernel takes the lower half of the register
     if (count == 0) { wait->idle = 1; memcpy(wait->verb, "sleep", 6); return; }
-    if (count > 1 || !pyprof__copy(origin, &one, call->argument[0], sizeof one)) { pyprof__wait_many(wait, "poll", count); return; }
+    if (count > 1 || !pyprof__copy(origin, &one, call->argument[0], sizeof one)) {
+        pyprof__wait_many(wait, "poll", count);
+        return;
+    }
     pyprof__wait_fd(origin->proc, wait, "poll", tid, one.fd, 0);
     // Python waits for a socket with a timeout in this way; a selector is recognised by its function.
     wait->idle = 0;
@@ -7339,7 +7899,8 @@ static void pyprof__wait_select(const pyprof__origin *origin, const pyprof__call
     size_t size = highest <= 1024 ? (highest + 63) / 64 : 16;
     int i;
     for (i = 1; i <= 3; i++)
-        if (call->argument[i] && pyprof__copy(origin, words, call->argument[i], size * 8)) count += pyprof__bits(words, size);
+        if (call->argument[i] && pyprof__copy(origin, words, call->argument[i], size * 8))
+            count += pyprof__bits(words, size);
     if (highest == 0 || count == 0) memcpy(wait->verb, "sleep", 6);
     else pyprof__wait_many(wait, "select", count);
 }
@@ -7353,28 +7914,33 @@ static void pyprof__wait_connect(const pyprof__origin *origin, const pyprof__cal
         pyprof__address_text(&address, (socklen_t)size, wait->object, sizeof wait->object);
 }
 
-static void pyprof__wait_describe(const pyprof__origin *origin, int64_t tid, const pyprof__call *call, pyprof__wait *wait)
+static void pyprof__wait_describe(const pyprof__origin *origin, int64_t tid, const pyprof__call *call,
+                                  pyprof__wait *wait)
 {
     size_t i, count = PYPROF__COUNT(pyprof__calls);
     memset(wait, 0, sizeof *wait);
     if (call->number == PYPROF__CALL_BY_NAME) { pyprof__wait_name(wait, call->function); return; }
     for (i = 0; i < count && pyprof__calls[i].number != call->number; i++) {}
     if (i == count) {
-        snprintf(wait->verb, sizeof wait->verb, call->number < 0 ? "page fault" : "system call %ld", call->number);
+        snprintf(wait->verb, sizeof wait->verb, call->number < 0 ? "page fault" : "system call %ld",
+                 call->number);
         return;
     }
     snprintf(wait->verb, sizeof wait->verb, "%s", pyprof__calls[i].verb);
     wait->idle = pyprof__calls[i].idle;
     switch (pyprof__calls[i].form) {
-    case PYPROF__WAITS_FD: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 0); break;
-    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid, (int)call->argument[0], 1); break;
+    case PYPROF__WAITS_FD: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid,
+                                           (int)call->argument[0], 0); break;
+    case PYPROF__WAITS_ACCEPT: pyprof__wait_fd(origin->proc, wait, pyprof__calls[i].verb, tid,
+                                               (int)call->argument[0], 1); break;
     case PYPROF__WAITS_CONNECT: pyprof__wait_connect(origin, call, wait); break;
     case PYPROF__WAITS_POLL: pyprof__wait_poll(origin, tid, call, wait); break;
     case PYPROF__WAITS_SELECT: pyprof__wait_select(origin, call, wait); break;
     case PYPROF__WAITS_FUTEX: wait->futex = call->argument[0]; break;
     // The number of descriptors of an epoll is only in /proc/PID/fdinfo, and reading that stops the epoll's
     // users for milliseconds.
-    case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN: case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
+    case PYPROF__WAITS_EPOLL: case PYPROF__WAITS_PLAIN:
+    case PYPROF__WAITS_PATH: case PYPROF__WAITS_SLEEP: break;
     }
 }
 
@@ -7384,7 +7950,8 @@ typedef struct {               // a dict, or an instance's values, as a list of 
     uint32_t count, stride, key_at;
 } pyprof__dict;
 
-// Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11 on
+// Include/cpython/dictobject.h and Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h from 3.11
+// on
 static pyprof__bool pyprof__dict_keys(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t keys,
                                       pyprof__dict *dict)
 {
@@ -7426,19 +7993,24 @@ static pyprof__bool pyprof__attributes(pyprof__mirror *mirror, const pyprof__lay
     unsigned char valid;
     memset(dict, 0, sizeof *dict);
     if (layout->attrs_form == PYPROF__ATTRS_DICT)
-        return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror,
+        return pyprof__dict_open(mirror, layout,
+                                 pyprof__read_pointer(mirror, object + (pyprof__read_pointer(mirror,
                                  type + layout->type_dictoffset) & 0xffff)),
                                  dict);
-    if (layout->attrs_form == PYPROF__ATTRS_311) values = pyprof__read_pointer(mirror, object - layout->managed_values);
+    if (layout->attrs_form == PYPROF__ATTRS_311)
+        values = pyprof__read_pointer(mirror, object - layout->managed_values);
     if (layout->attrs_form == PYPROF__ATTRS_312) {   // the same word: a dict, or one below its values
         values = pyprof__read_pointer(mirror, object - layout->managed_values);
         values = values & 1 ? values + 1 : 0;
     }
     if (layout->attrs_form == PYPROF__ATTRS_INLINE) {
         where = object + (pyprof__read_pointer(mirror, type + layout->type_basicsize) & 0xffff);
-        if (pyprof__read(mirror, &valid, where + layout->values_valid, 1) && valid == 1) values = where + layout->values_head;
+        if (pyprof__read(mirror, &valid, where + layout->values_valid, 1) && valid == 1)
+            values = where + layout->values_head;
     }
-    if (!values) return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - layout->managed_dict), dict);
+    if (!values)
+        return pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, object - layout->managed_dict),
+                                 dict);
     dict->values = values;
     return pyprof__dict_keys(mirror, layout, pyprof__read_pointer(mirror, type + layout->type_keys), dict);
 }
@@ -7447,7 +8019,8 @@ static pyprof__bool pyprof__dict_entry(pyprof__mirror *mirror, const pyprof__dic
                                        uint64_t *key, uint64_t *value)
 {
     uint64_t pair[2];
-    if (!pyprof__read(mirror, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair)) return 0;
+    if (!pyprof__read(mirror, pair, dict->entries + (uint64_t)i * dict->stride + dict->key_at, sizeof pair))
+        return 0;
     *key = pair[0];
     *value = dict->values ? pyprof__read_pointer(mirror, dict->values + (uint64_t)i * 8) : pair[1];
     return *key != 0 && *value != 0;
@@ -7465,19 +8038,24 @@ static pyprof__bool pyprof__str_is(pyprof__mirror *mirror, const pyprof__layout 
     return length == size && memcmp(raw + layout->str_ascii, text, size) == 0;
 }
 
-static uint64_t pyprof__dict_get(pyprof__mirror *mirror, const pyprof__layout *layout, const pyprof__dict *dict, const char *name)
+static uint64_t pyprof__dict_get(pyprof__mirror *mirror, const pyprof__layout *layout,
+                                 const pyprof__dict *dict, const char *name)
 {
     uint64_t key, value;
     uint32_t i;
     for (i = 0; i < dict->count && i < 65536; i++)
-        if (pyprof__dict_entry(mirror, dict, i, &key, &value) && pyprof__str_is(mirror, layout, key, name)) return value;
+        if (pyprof__dict_entry(mirror, dict, i, &key, &value) && pyprof__str_is(mirror, layout, key, name))
+            return value;
     return 0;
 }
 
-static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object)   // up to 64 bits
+// up to 64 bits
+static uint64_t pyprof__long_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t object)
 {
     uint32_t digits[3] = { 0, 0, 0 };   // 30 bits each (Include/cpython/longintrepr.h)
-    uint64_t sign, count = pyprof__layout_digits(layout, (int64_t)pyprof__read_pointer(mirror, object + layout->long_size), &sign);
+    uint64_t sign, count = pyprof__layout_digits(layout,
+                                                 (int64_t)pyprof__read_pointer(mirror,
+                                                         object + layout->long_size), &sign);
     if (count > 3 || !pyprof__read(mirror, digits, object + layout->long_digits, count * 4)) return 0;
     return (uint64_t)digits[0] | (uint64_t)digits[1] << 30 | (uint64_t)digits[2] << 60;
 }
@@ -7509,13 +8087,17 @@ static void pyprof__thread_name_set(const pyprof__threads *list, pyprof__thread 
 }
 
 // The value of a name in a module of an interpreter; 0 = the module is not imported, or has no such name.
-static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp, const char *module, const char *name)
+static uint64_t pyprof__module_value(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t interp,
+                                     const char *module, const char *name)
 {
     pyprof__dict dict;
     uint64_t found;
-    if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules), &dict)) return 0;
+    if (!pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, interp + layout->interp_modules),
+                           &dict)) return 0;
     found = pyprof__dict_get(mirror, layout, &dict, module);
-    if (!found || !pyprof__dict_open(mirror, layout, pyprof__read_pointer(mirror, found + layout->module_dict), &dict)) return 0;
+    if (!found || !pyprof__dict_open(mirror, layout,
+                                     pyprof__read_pointer(mirror, found + layout->module_dict),
+                                         &dict)) return 0;
     return pyprof__dict_get(mirror, layout, &dict, name);
 }
 
@@ -7556,7 +8138,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
     pyprof__current *current;
     if (layout->gen_frame == PYPROF__NO) return;
     if (layout->task_coro == PYPROF__NO) {
-        if (!list->has_asyncio) list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->origin);
+        if (!list->has_asyncio)
+            list->has_asyncio = pyprof__asyncio_find(&list->asyncio, list->pool, list->mirror->origin);
         // Up to a minute apart: this Python may have no asyncio.
         list->asyncio_tries += list->asyncio_tries < 6;
         return;
@@ -7578,7 +8161,8 @@ static void pyprof__tasks_find(pyprof__threads *list)
 // The walk may meet it.
 static void pyprof__walk_expect_task(const pyprof__threads *list, pyprof__walk *walk, uint64_t task)
 {
-    uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro) : 0;
+    uint64_t coro = task && task % 8 == 0 ? pyprof__read_pointer(walk->mirror, task + list->asyncio.task_coro)
+        : 0;
     if (!coro || coro % 8 || walk->task_count >= PYPROF__LOOPS) return;
     walk->tasks[walk->task_count].task = task;
     walk->tasks[walk->task_count++].frame = coro + list->runtime->layout.gen_frame;
@@ -7596,11 +8180,14 @@ static void pyprof__walk_tasks(const pyprof__threads *list, pyprof__walk *walk, 
     walk->task_coro_at = list->asyncio.task_coro;
     walk->task_name_at = list->asyncio.task_name;
     if (list->has_asyncio) {
-        pyprof__walk_expect_task(list, walk, pyprof__read_pointer(walk->mirror, thread->address + list->asyncio.thread_task));
+        pyprof__walk_expect_task(list, walk,
+                                 pyprof__read_pointer(walk->mirror,
+                                                      thread->address + list->asyncio.thread_task));
         return;
     }
     for (i = 0; i < list->current.count; i++)
-        if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp) dict = PYPROF__AT(pyprof__current, list->current, i).dict;
+        if (PYPROF__AT(pyprof__current, list->current, i).interp == thread->interp)
+            dict = PYPROF__AT(pyprof__current, list->current, i).dict;
     if (dict) used = pyprof__read_pointer(walk->mirror, dict + layout->dict_used);
     if (!used || !pyprof__dict_open(walk->mirror, layout, dict, &tasks)) return;
     // Removed entries stay as empty ones until the dict is rebuilt.
@@ -7628,7 +8215,8 @@ static void pyprof__name_from_other(const pyprof__threads *list, pyprof__thread 
     size_t i;
     for (i = 0; i < list->threads.count && !thread->named; i++) {
         const pyprof__thread *other = &PYPROF__AT(const pyprof__thread, list->threads, i);
-        if (other == thread || !other->address || !other->named || other->native != thread->native || other->ident != thread->ident) continue;
+        if (other == thread || !other->address || !other->named || other->native != thread->native
+            || other->ident != thread->ident) continue;
         memcpy(thread->name, other->name, sizeof thread->name);
         thread->named = 1;
     }
@@ -7648,8 +8236,8 @@ static pyprof__bool pyprof__names_missing(const pyprof__threads *list)
     return 0;
 }
 
-// Reads the names of all listed threads; text has room for PYPROF__TEXT_SIZE bytes. all: also finds threading again,
-// which takes some 0.5 ms. Otherwise this takes 10 us or more, so it is not done in every sweep.
+// Reads the names of all listed threads; text has room for PYPROF__TEXT_SIZE bytes. all: also finds threading
+// again, which takes some 0.5 ms. Otherwise this takes 10 us or more, so it is not done in every sweep.
 static void pyprof__names_read(pyprof__threads *list, char *text, int all)
 {
     const unsigned char wanted[] = { 0, 1 };
@@ -7657,7 +8245,8 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
     pyprof__mirror_begin(list->mirror);
     pyprof__mirror_prefetch(list->mirror, wanted, sizeof wanted);
     pyprof__mirror_own(list->mirror, PYPROF__OWN_NAMES);
-    for (i = 0; i < list->interps.count; i++) pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text, all);
+    for (i = 0; i < list->interps.count; i++)
+        pyprof__names_of_interp(list, PYPROF__AT(uint64_t, list->interps, i), text, all);
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
         if (thread->tick != list->tick || thread->named) continue;
@@ -7771,7 +8360,8 @@ static uint64_t pyprof__calling_attribute(pyprof__calling *calling, uint64_t obj
     if (!type) return 0;
     pyprof__calling_type(calling, type, name, sizeof name);
     if (strcmp(name, "module") == 0)
-        return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict), key);
+        return pyprof__calling_find(calling, pyprof__calling_pointer(calling, object + layout->module_dict),
+                                    key);
     // A class: its own attributes first.
     if (pyprof__type_field(calling, type, layout->type_flags) & layout->type_of_types) {
         found = pyprof__calling_inherited(calling, object, key);
@@ -7797,9 +8387,13 @@ static uint64_t pyprof__calling_name(const pyprof__calling *calling, uint32_t i)
 static uint64_t pyprof__calling_global(pyprof__calling *calling, uint64_t key)   // 0 = unknown
 {
     const pyprof__layout *layout = calling->codes->layout;
-    uint64_t found = key ? pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_globals), key) : 0;
+    uint64_t found = key ? pyprof__calling_find(calling,
+                                                pyprof__calling_pointer(calling,
+                                                        calling->frame + layout->frame_globals), key) : 0;
     if (found || !key) return found;
-    return pyprof__calling_find(calling, pyprof__calling_pointer(calling, calling->frame + layout->frame_builtins), key);
+    return pyprof__calling_find(calling,
+                                pyprof__calling_pointer(calling, calling->frame + layout->frame_builtins),
+                                    key);
 }
 
 // The value of the variable at the root of the route, 0 = unknown.
@@ -7858,7 +8452,8 @@ static uint64_t pyprof__calling_frame(const pyprof__calling *calling, uint64_t a
     for (steps = 0; at && at % 8 == 0 && steps < 4; steps++, at = frame.previous) {
         if (!pyprof__frame_read(calling->mirror, layout, at, &frame)) return 0;
         if (frame.code != calling->code->key.address) continue;
-        if (pyprof__frame_instruction(calling->mirror, layout, &frame, &instruction) == PYPROF__WALK_OK && instruction == spot->instruction)
+        if (pyprof__frame_instruction(calling->mirror, layout, &frame, &instruction) == PYPROF__WALK_OK
+            && instruction == spot->instruction)
             return at;
     }
     return 0;
@@ -7870,9 +8465,11 @@ static pyprof__called pyprof__called_by_opcode(const pyprof__calling *calling, c
     const pyprof__layout *layout = calling->codes->layout;
     unsigned char number;
     if (layout->code_bytes == PYPROF__NO) return PYPROF__CALLED_UNKNOWN;
-    if (!pyprof__read(calling->mirror, &number, calling->code->key.address + layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
+    if (!pyprof__read(calling->mirror, &number,
+                      calling->code->key.address + layout->code_bytes + (uint64_t)spot->instruction * 2, 1))
         return PYPROF__CALLED_UNKNOWN;
-    return pyprof__opcode_calls_python(&calling->codes->opcodes->at[number]) ? PYPROF__CALLED_PYTHON : PYPROF__CALLED_UNKNOWN;
+    return pyprof__opcode_calls_python(&calling->codes->opcodes->at[number]) ? PYPROF__CALLED_PYTHON
+        : PYPROF__CALLED_UNKNOWN;
 }
 
 // top: the thread's frame pointer, or its _PyCFrame. A C eval loop that is just starting has no frame yet;
@@ -7964,10 +8561,12 @@ typedef struct {
     uint32_t content;                   // distinguishes functions with the same name and place; as in
                                         // pyprof__code
 } pyprof__function;
-typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode; } pyprof__location;   // opcode: string, 0 = not recorded
+// opcode: string, 0 = not recorded
+typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode; } pyprof__location;
 typedef struct { uint32_t parent, location; } pyprof__node;
 
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;   // started: as in pyprof__recorded_thread
+// started: as in pyprof__recorded_thread
+typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -7984,7 +8583,8 @@ typedef struct {               // one OS thread in one interpreter
 
 // The state of a thread in a sample: bits
 enum {
-    PYPROF__IS_WAITING = 1, PYPROF__HAS_GIL = 2, PYPROF__WANTS_GIL = 4, PYPROF__IS_IDLE = 8, PYPROF__IS_NATIVE = 16, PYPROF__IS_NOGIL = 32,
+    PYPROF__IS_WAITING = 1, PYPROF__HAS_GIL = 2, PYPROF__WANTS_GIL = 4, PYPROF__IS_IDLE = 8,
+    PYPROF__IS_NATIVE = 16, PYPROF__IS_NOGIL = 32,
     PYPROF__WANTS_CPU = 64, PYPROF__IS_RAISING = 128, PYPROF__IS_UNKNOWN = 256
 };
 
@@ -8020,7 +8620,8 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_NS, "cpu_ns", "CPU time", NULL, "cpu",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, 0, 0, NULL },
     { PYPROF_WAIT_NS, "wait_ns", "waiting", NULL, "waiting",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_WAIT_SAMPLES, PYPROF__IS_WAITING, "waiting" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_WAIT_SAMPLES, PYPROF__IS_WAITING,
+      "waiting" },
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", NULL,
@@ -8086,7 +8687,8 @@ static int pyprof__waiting_part(int metric)
 {
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING) return pyprof__metrics[i].metric;
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
+            return pyprof__metrics[i].metric;
     return 0;
 }
 
@@ -8207,27 +8809,32 @@ static void pyprof__model_free(pyprof__model *model)
 
 static pyprof__bool pyprof__same_function(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__function, *(const pyprof__array *)context, item), key, sizeof(pyprof__function)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__function, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__function)) == 0;
 }
 
 static pyprof__bool pyprof__same_location(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__location, *(const pyprof__array *)context, item), key, sizeof(pyprof__location)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__location, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__location)) == 0;
 }
 
 static pyprof__bool pyprof__same_node(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key, sizeof(pyprof__node)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__node, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__node)) == 0;
 }
 
 static pyprof__bool pyprof__same_native(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(pyprof__recorded_thread, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+    return PYPROF__AT(pyprof__recorded_thread, *(const pyprof__array *)context,
+                      item).native == *(const uint64_t *)key;
 }
 
 // Finds or adds an item of an array with an index; items are plain data without padding. PYPROF__NONE = no
 // memory.
-static uint32_t pyprof__unique(pyprof__pool *pool, pyprof__array *array, pyprof__index *index, pyprof__same_fn *same, const void *item)
+static uint32_t pyprof__unique(pyprof__pool *pool, pyprof__array *array, pyprof__index *index,
+                               pyprof__same_fn *same, const void *item)
 {
     const uint32_t *words = (const uint32_t *)item;
     uint64_t hash = array->item;
@@ -8260,23 +8867,29 @@ static uint32_t pyprof__model_path(pyprof__model *model, const char *path)
     char text[64];
     if (model->paths == PYPROF_PATHS_BASE) return pyprof__model_string(model, base);
     if (model->paths != PYPROF_PATHS_HASHED || *path == 0) return pyprof__model_string(model, path);
-    snprintf(text, sizeof text, "%016llx%.8s", (unsigned long long)pyprof__hash_text(path, strlen(path)), dot ? dot : "");
+    snprintf(text, sizeof text, "%016llx%.8s", (unsigned long long)pyprof__hash_text(path, strlen(path)),
+             dot ? dot : "");
     return pyprof__model_string(model, text);
 }
 
-static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function, const pyprof__source_range *place, uint32_t opcode)
+static uint32_t pyprof__model_instruction(pyprof__model *model, const pyprof__function *function,
+                                          const pyprof__source_range *place, uint32_t opcode)
 {
     pyprof__location location;
     location.opcode = opcode;
-    if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return PYPROF__NONE;
-    location.function = pyprof__unique(model->pool, &model->functions, &model->function_index, pyprof__same_function, function);
+    if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE
+        || function->file == PYPROF__NONE) return PYPROF__NONE;
+    location.function = pyprof__unique(model->pool, &model->functions, &model->function_index,
+                                       pyprof__same_function, function);
     location.place = *place;
     if (opcode == PYPROF__NONE) return PYPROF__NONE;
     if (location.function == PYPROF__NONE) return PYPROF__NONE;
-    return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location, &location);
+    return pyprof__unique(model->pool, &model->locations, &model->location_index, pyprof__same_location,
+                          &location);
 }
 
-static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function, const pyprof__source_range *place)
+static uint32_t pyprof__model_location(pyprof__model *model, const pyprof__function *function,
+                                       const pyprof__source_range *place)
 {
     return pyprof__model_instruction(model, function, place, 0);
 }
@@ -8305,19 +8918,24 @@ static uint32_t pyprof__model_pseudo(pyprof__model *model, const char *name, pyp
 // The root, and the first process; 0 = no memory.
 static pyprof__bool pyprof__model_begin(pyprof__model *model, int64_t pid, uint64_t started)
 {
-    pyprof__recorded_process *process = (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
+    pyprof__recorded_process *process =
+        (pyprof__recorded_process *)pyprof__push(model->pool, &model->processes);
     if (!process) return 0;
     process->pid = pid;
     process->started = started;
-    return pyprof__strings_init(model->pool, &model->strings) && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all",
-                                                                                    PYPROF_KIND_PROCESS, 0)) == 0;
+    return pyprof__strings_init(model->pool, &model->strings)
+        && pyprof__model_node(model, 0, pyprof__model_pseudo(model, "all",
+                                                                                    PYPROF_KIND_PROCESS,
+                                                                                    0)) == 0;
 }
 
 // "[read file data.bin]": the target with as much detail as the session wants.
-static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const char *address, const char *path)
+static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const char *address,
+                                   const char *path)
 {
     char text[512];
-    const char *slash = strrchr(path, '/'), *target = *path ? path : strcmp(address, verb) == 0 ? "" : address;
+    const char *slash = strrchr(path, '/'),
+        *target = *path ? path : strcmp(address, verb) == 0 ? "" : address;
     if (model->paths == PYPROF_PATHS_HASHED) target = "";
     if (model->paths == PYPROF_PATHS_BASE && *path && slash) target = slash + 1;
     if (model->paths == PYPROF_PATHS_BASE && !*path && strncmp(target, "unix:", 5) == 0) target = "unix";
@@ -8325,7 +8943,8 @@ static uint32_t pyprof__model_wait(pyprof__model *model, const char *verb, const
     return pyprof__model_string(model, text);
 }
 
-static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *codes, uint32_t spot_id)   // -> location
+// -> location
+static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *codes, uint32_t spot_id)
 {
     const pyprof__spot *spot = &PYPROF__AT(pyprof__spot, codes->spots, spot_id);
     const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, spot->code);
@@ -8336,7 +8955,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     function.qualname = pyprof__model_string(model, pyprof__string(&codes->strings, code->qualname));
     function.file = pyprof__model_path(model, pyprof__string(&codes->strings, code->file));
     if (code->kind == PYPROF_KIND_WAIT) {
-        function.name = function.qualname = pyprof__model_wait(model, pyprof__string(&codes->strings, code->name),
+        function.name = function.qualname =
+            pyprof__model_wait(model, pyprof__string(&codes->strings, code->name),
             pyprof__string(&codes->strings, code->qualname), pyprof__string(&codes->strings, code->file));
         function.file = 0;
     }
@@ -8344,7 +8964,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     function.kind = code->kind;
     function.column = code->column;
     function.content = code->content;
-    if (model->opcodes && spot->opcode > 1) opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
+    if (model->opcodes && spot->opcode > 1)
+        opcode = pyprof__model_string(model, pyprof__string(&codes->strings, spot->opcode - 1));
     return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
 
@@ -8372,7 +8993,8 @@ static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
     values[PYPROF_GIL_BLOCK_NS] = (int64_t)moment->block_ns;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (moment->state & pyprof__metrics[i].state)
-            values[pyprof__metrics[i].metric] = pyprof__metrics[i].unit == PYPROF__UNIT_NS ? (int64_t)moment->wall_ns : (int64_t)moment->count;
+            values[pyprof__metrics[i].metric] = pyprof__metrics[i].unit == PYPROF__UNIT_NS
+                ? (int64_t)moment->wall_ns : (int64_t)moment->count;
     if (moment->state & PYPROF__IS_WAITING || !moment->taken_ns) return;
     values[PYPROF_WAIT_NS] = values[PYPROF_CPU_WAIT_NS] = (int64_t)moment->taken_ns;
     if (values[PYPROF_NATIVE_NS]) values[PYPROF_NATIVE_NS] -= (int64_t)moment->taken_ns;
@@ -8384,7 +9006,8 @@ static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *mo
     int64_t values[PYPROF_METRIC_COUNT];
     int i;
     pyprof__moment_values(moment, values);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i]);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++)
+        pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i]);
 }
 
 static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
@@ -8443,7 +9066,8 @@ static pyprof__marks *pyprof__model_history_row(pyprof__model *model, uint32_t n
 // ---- tasks that wait: their time belongs to no thread, so it is in no column of the tree ------------------
 static pyprof__bool pyprof__same_waited(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context, item).node == *(const uint32_t *)key;
+    return PYPROF__AT(const pyprof__waited, *(const pyprof__array *)context,
+                      item).node == *(const uint32_t *)key;
 }
 
 static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
@@ -8456,7 +9080,10 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
         if (!waited) return 0;
         waited->node = node;
         id = (uint32_t)model->waited.count - 1;
-        if (!pyprof__index_add(model->pool, &model->waited_index, hash, id)) { model->waited.count--; return 0; }
+        if (!pyprof__index_add(model->pool, &model->waited_index, hash, id)) {
+            model->waited.count--;
+            return 0;
+        }
     }
     waited = &PYPROF__AT(pyprof__waited, model->waited, id);
     waited->ns += ns;
@@ -8465,11 +9092,13 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
 }
 
 // ---- time line ---------------------------------------------------------------
-static void pyprof__moments_trim(pyprof__model *model, uint64_t now)   // forgets what is older than timeline_s
+// forgets what is older than timeline_s
+static void pyprof__moments_trim(pyprof__model *model, uint64_t now)
 {
     uint64_t keep = (uint64_t)(model->timeline_s * 1e9);
     pyprof__moment *moments = (pyprof__moment *)model->moments.data;
-    while (model->moments_first < model->moments.count && moments[model->moments_first].end_ns + keep < now) model->moments_first++;
+    while (model->moments_first < model->moments.count && moments[model->moments_first].end_ns + keep < now)
+        model->moments_first++;
     if (model->moments_first < 1024 || model->moments_first < model->moments.count / 2) return;
     model->moments.count -= model->moments_first;
     memmove(moments, moments + model->moments_first, model->moments.count * sizeof *moments);
@@ -8484,7 +9113,8 @@ static pyprof__bool pyprof__moment_extend(pyprof__model *model, const pyprof__mo
     pyprof__moment *before;
     if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
     before = &PYPROF__AT(pyprof__moment, model->moments, place);
-    if (before->node != moment->node || before->state != moment->state || moment->start_ns > before->end_ns + 1) return 0;
+    if (before->node != moment->node || before->state != moment->state
+        || moment->start_ns > before->end_ns + 1) return 0;
     // An entry without end would keep everything that follows it.
     if (moment->end_ns - before->start_ns > (uint64_t)(model->timeline_s * 1e9) / 4) return 0;
     before->end_ns = moment->end_ns;
@@ -8515,7 +9145,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     *last = 0;
 }
 
-// ---- merging a part of one model into another: for the last part of the time line -------------------------------
+// ---- merging a part of one model into another: for the last part of the time line ------------------------
 static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
     return pyprof__array_copy(to->pool, &to->strings.bytes, &from->strings.bytes)
@@ -8541,14 +9171,15 @@ static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__
     return 1;
 }
 
-// The columns of the last part come from the time line; the first and last moment may extend past its border by
-// one run of equal samples.
+// The columns of the last part come from the time line; the first and last moment may extend past its border
+// by one run of equal samples.
 static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
     for (i = 0; i < to->moments.count; i++) {
         pyprof__moment *moment = &PYPROF__AT(pyprof__moment, to->moments, i);
-        uint64_t length = moment->end_ns - moment->start_ns, inside = moment->start_ns >= since ? length : moment->end_ns - since;
+        uint64_t length = moment->end_ns - moment->start_ns,
+            inside = moment->start_ns >= since ? length : moment->end_ns - since;
         double part = length ? (double)inside / (double)length : 1.0;
         if (part < 1.0) {
             moment->start_ns = since;
@@ -8601,9 +9232,11 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
         if (to->recorded_ns > recent_ns) to->recorded_ns = recent_ns;
     }
     if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
-    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges) || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
+    if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)
+        || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
-    if (!pyprof__array_copy(pool, &to->history, &from->history) || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
+    if (!pyprof__array_copy(pool, &to->history, &from->history)
+        || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
     if (since) {
         pyprof__model_columns_since(to, since);
@@ -8618,8 +9251,9 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
 // [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
 //   Runs on    the sampler thread, the GIL not held
 //   Uses       THREADS
-//   Promise    a stack is accepted if its thread is proven not to have run while it was copied; otherwise if its top did
-//              not change between two copies, and it counts as unfrozen; otherwise it is rejected, counted by cause
+//   Promise    a stack is accepted if its thread is proven not to have run while it was copied; otherwise if
+//              its top did not change between two copies, and it counts as unfrozen; otherwise it is
+//              rejected, counted by cause
 //
 // How a thread is frozen without a signal: the sampler sleeps on the CPU of the thread that holds the GIL.
 // When its timer fires there, the kernel takes that thread off the CPU, and no other thread may change a
@@ -8627,11 +9261,15 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
 // advance between the start and the end of the copy. A thread whose clock has not advanced since its stack
 // was last proven still has that stack: it is not even read.
 // ============================================================================
-typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;   // a task of that thread: its spots, the time since the last look
+// a task of that thread: its spots, the time since the last look
+typedef struct { uint32_t slot, first, count; uint64_t ns; } pyprof__await;
 enum { PYPROF__MAX_AWAITS = 1000, PYPROF__AWAITS_NS = 100000000 };
-enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8, PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
-      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__MOST_WAITED = 1000, PYPROF__LEAF_SIZE = 300,
-      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000, PYPROF__BLUR_NS = 4000,
+enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INNER = 8,
+       PYPROF__WINDOW_NS = 2000000, PYPROF__STARVED_NS = 100000000,
+      PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__MOST_WAITED = 1000,
+      PYPROF__LEAF_SIZE = 300,
+      PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000,
+      PYPROF__BLUR_NS = 4000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
@@ -8650,7 +9288,8 @@ typedef struct {
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
     int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants opcodes
-    int stay, by_signal;           // a session wants the sampler to stay on its CPU; running threads are halted
+    // a session wants the sampler to stay on its CPU; running threads are halted
+    int stay, by_signal;
                                    // by a signal
     int cpu;                       // where the sampler is pinned, -1 = nowhere
     pyprof__cpus allowed;
@@ -8701,7 +9340,8 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
 }
 
 // Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid, const pyprof_allocator *allocator,
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
+                                          const pyprof_allocator *allocator,
                                           uint64_t max_bytes, uint32_t max_depth, int may_move)
 {
     pyprof_result result;
@@ -8719,7 +9359,8 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
     pyprof__array_init(&sweeper->awaiting.spots, sizeof(uint32_t));
     pyprof__mirror_init(&sweeper->mirror, &sweeper->pool, &sweeper->target.origin);
     pyprof__threads_init(&sweeper->list, &sweeper->pool, &sweeper->mirror, &sweeper->target);
-    if (pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->target.runtime.layout)) return PYPROF_OK;
+    if (pyprof__codes_init(&sweeper->codes, &sweeper->pool, &sweeper->target.runtime.layout))
+        return PYPROF_OK;
     pyprof__sweeper_close(sweeper);
     return pyprof__fail_memory("the sampler");
 }
@@ -8748,20 +9389,23 @@ static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread
 {
     int32_t cpu = -1;
     if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native);
-    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
+    return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
+                        sizeof cpu) ? cpu : -1;
 }
 
 static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
 {
     int32_t cpu = -1;
     if (!sweeper->target.cpu_word) return -1;
-    return pyprof__copy(&sweeper->target.origin, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word, sizeof cpu) ? cpu : -1;
+    return pyprof__copy(&sweeper->target.origin, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
+                        sizeof cpu) ? cpu : -1;
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
 {
     pyprof__cpus now;
-    if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu || !pyprof__cpus_has(&sweeper->allowed, cpu))
+    if (!sweeper->may_move || sweeper->stay || cpu == sweeper->cpu || cpu == sweeper->stuck_cpu
+        || !pyprof__cpus_has(&sweeper->allowed, cpu))
         return 0;
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
@@ -8823,7 +9467,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
     sweeper->cpu = -1;
     others.word[(unsigned)sweeper->stuck_cpu / 64] &= ~(1ul << ((unsigned)sweeper->stuck_cpu % 64));
     if (!pyprof__cpus_set(&others)) pyprof__cpus_set(&sweeper->allowed);
-    sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it for a while";
+    sweeper->degraded = "the sampler was starved on the CPU of the thread it follows and kept away from it "
+                        "for a while";
 }
 
 // Each CPU has its own scheduler clock, which leaves out time taken by a hypervisor. The note about the
@@ -8840,7 +9485,8 @@ static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
     if (sweeper->hopped) return mine;
     if (sweeper->ahead[cpu].cpu != here) sweeper->ahead[cpu].at = 0;   // it was another CPU's
     off = (int64_t)(mine - woke) - sweeper->ahead[cpu].ns;
-    if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off;
+    if (!sweeper->ahead[cpu].at || woke > PYPROF__AHEAD_NS + sweeper->ahead[cpu].at || off < -PYPROF__WAKE_NS)
+        sweeper->ahead[cpu].ns += off;
     else if (off <= PYPROF__WAKE_NS) sweeper->ahead[cpu].ns += off / 4;
     else {
         sweeper->expected = woke + (uint64_t)sweeper->ahead[cpu].ns;
@@ -8866,7 +9512,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
-        uint32_t slot = PYPROF__AT(const uint32_t, *slots, i < list->before.count ? i : i - list->before.count);
+        uint32_t slot = PYPROF__AT(const uint32_t, *slots,
+                                   i < list->before.count ? i : i - list->before.count);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, slot);
         if (!thread->address || !thread->pending || flags[slot + PYPROF__OWN_THREADS]) continue;
         flags[slot + PYPROF__OWN_THREADS] = 1;
@@ -8889,7 +9536,8 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
             : &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
         int listed = thread->tick == list->tick;
-        if (thread->address == 0 || thread->cold || (listed && !thread->pending) || thread->tick + 1 < list->tick) continue;
+        if (thread->address == 0 || thread->cold || (listed && !thread->pending)
+            || thread->tick + 1 < list->tick) continue;
         if (!now && thread->pushed == list->tick) continue;   // it follows in the second part
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
@@ -8909,10 +9557,12 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     int asked = 0;
     sweeper->asked = list->tick;
     for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, PYPROF__AT(const uint32_t, list->before, i));
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
+                                             PYPROF__AT(const uint32_t, list->before, i));
         uint64_t ran = thread->clock_ns - thread->cpu_ns;
         thread->left_cpu_ns = 0;
-        if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS) continue;
+        if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS)
+            continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
@@ -8931,7 +9581,9 @@ static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
     sweeper->listed_now = 1;
-    pyprof__mirror_own(&sweeper->mirror, sweeper->list.light || !sweeper->list.cold_count ? PYPROF__OWN_LISTS : PYPROF__OWN_ALL);
+    pyprof__mirror_own(&sweeper->mirror,
+                       sweeper->list.light || !sweeper->list.cold_count ? PYPROF__OWN_LISTS
+                           : PYPROF__OWN_ALL);
     sweeper->codes.decoded = 0;
     return pyprof__threads_list(&sweeper->list);
 }
@@ -8942,24 +9594,28 @@ static pyprof__bool pyprof__should_collect(const pyprof__sweeper *sweeper, const
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     if (!gil || !gil->gc.collecting) return 0;
-    return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address : thread->collecting;
+    return sweeper->target.runtime.layout.gc_frame == PYPROF__NO ? gil->gc.thread == thread->address
+        : thread->collecting;
 }
 
 // Is the thread proven not to have run since its stack was proven?
 static pyprof__bool pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns
+        && thread->proven_cpu_ns == thread->cpu_ns
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
 // Prepares a walk for a collection that is under way (gc).
-static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__thread *thread, const pyprof__gc *gc)
+static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof__walk *walk,
+                                               const pyprof__thread *thread, const pyprof__gc *gc)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__collection *collection = NULL;
     if (!gil) return NULL;
     walk->gc_frame = gc->frame;
-    if (gc->collecting && gil->gc.thread == thread->address) collection = pyprof__collection_of(&sweeper->list, thread->interp);
+    if (gc->collecting && gil->gc.thread == thread->address)
+        collection = pyprof__collection_of(&sweeper->list, thread->interp);
     if (collection) walk->steps = &collection->steps;
     return collection;
 }
@@ -8986,8 +9642,11 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     pyprof__walk_tasks(&sweeper->list, &walk, thread);
     thread->cause = pyprof__walk_from(&walk, thread->address, thread->base);
     thread->trial_root = walk.root;
-    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror, thread->address + sweeper->target.runtime.layout.thread_exception) != 0;
-    if (thread->cause == 0) thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
+    thread->trial_raising = pyprof__read_pointer(&sweeper->mirror,
+                                                 thread->address
+                                                     + sweeper->target.runtime.layout.thread_exception) != 0;
+    if (thread->cause == 0)
+        thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
         thread->cause = pyprof__stack_push(&sweeper->codes, &thread->trial, PYPROF__SPOT_NATIVE);
     thread->codes_to = sweeper->codes.codes.count;
@@ -8997,7 +9656,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
 static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
     pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
-    pyprof__collection *collection = thread->trial_collecting ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
+    pyprof__collection *collection = thread->trial_collecting
+        ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
     if (collection) pyprof__collection_learn(&sweeper->list, collection);
     thread->collecting = thread->trial_collecting > 0;
     thread->raising = !unfrozen && thread->trial_raising;
@@ -9019,7 +9679,8 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
 static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     size_t i;
-    for (i = thread->codes_from; i < thread->codes_to; i++) PYPROF__AT(pyprof__code, sweeper->codes.codes, i).key.address = 0;
+    for (i = thread->codes_from; i < thread->codes_to; i++)
+        PYPROF__AT(pyprof__code, sweeper->codes.codes, i).key.address = 0;
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
@@ -9032,7 +9693,8 @@ static pyprof__bool pyprof__did_not_run(const pyprof__sweeper *sweeper, const py
     if (sweeper->target.fine_clock) return 1;
     if (!sweeper->own_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->own_word)) return 0;
     here = pyprof__cpu_here(sweeper->own_word);
-    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here && pyprof__switches_none(sweeper->own_word);
+    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here
+        && pyprof__switches_none(sweeper->own_word);
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
@@ -9048,11 +9710,14 @@ static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const 
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
         const pyprof__thread *other = pyprof__listed(&sweeper->list, i);
-        if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick) holder = other;
+        if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick)
+            holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->target.origin, &now, gil->address + layout->gil_holder, sizeof now) && now == gil->named
-        && pyprof__copy(&sweeper->target.origin, &locked, gil->address + layout->gil_locked, sizeof locked) && locked == 1;
+    return pyprof__copy(&sweeper->target.origin, &now, gil->address + layout->gil_holder, sizeof now)
+        && now == gil->named
+        && pyprof__copy(&sweeper->target.origin, &locked, gil->address + layout->gil_locked, sizeof locked)
+        && locked == 1;
 }
 
 static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -9090,8 +9755,10 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__t
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns;
     if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    return (gil && gil->enabled && gil->locked == 1) || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
+    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock
+        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    return (gil && gil->enabled && gil->locked == 1)
+        || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
 
 // Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
@@ -9122,7 +9789,8 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
         thread->codes_from = thread->codes_to = 0;
         thread->later |= walked >= PYPROF__AT_ONCE;
         if (thread->later) continue;
-        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED) thread->cause = PYPROF__WALK_AGAIN;
+        if (!thread->clocked || sweeper->codes.decoded >= PYPROF__MAX_DECODED)
+            thread->cause = PYPROF__WALK_AGAIN;
         else if (pyprof__runs_elsewhere(sweeper, thread)) thread->cause = PYPROF__WALK_MOVED;
         else {
             pyprof__walk_thread(sweeper, thread, thread->slot);
@@ -9186,13 +9854,15 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
     pyprof__outcome outcome = { 0, 0, 0 };
     int attempt, rounds = 0, attempts = sweeper->may_move && !sweeper->stay ? PYPROF__ATTEMPTS : 1;
     sweeper->listed = 0;
-    for (attempt = 0; attempt < attempts || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !outcome.again) {
+    for (attempt = 0; attempt < attempts
+         || (!sweeper->listed && attempt < PYPROF__ATTEMPTS); attempt += !outcome.again) {
         pyprof__thread *follow;
         outcome.again = 0;
         if (!pyprof__window_open(sweeper)) { sweeper->retried++; continue; }
         sweeper->listed = 1;
         follow = pyprof__to_follow(sweeper);
-        if (follow && follow->holder && pyprof__follow(sweeper, follow) && !pyprof__window_open(sweeper)) continue;
+        if (follow && follow->holder && pyprof__follow(sweeper, follow) && !pyprof__window_open(sweeper))
+            continue;
         pyprof__window_sort(sweeper);
         outcome = pyprof__window_walk(sweeper);
         if (outcome.remaining == 0) break;
@@ -9236,7 +9906,8 @@ static void pyprof__halt_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         return;
     }
     // The signal would stay pending.
-    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.origin.proc, thread->native, PYPROF__HALT_SIGNAL)) {
+    if (!thread->listens && pyprof__signal_is_blocked(sweeper->target.origin.proc, thread->native,
+                                                      PYPROF__HALT_SIGNAL)) {
         thread->deaf_until = sweeper->list.tick + 1000;
         return;
     }
@@ -9275,7 +9946,8 @@ static size_t pyprof__some_later(pyprof__sweeper *sweeper, size_t *at, uint32_t 
         if (thread->tick != sweeper->list.tick || !thread->pending || !thread->later) continue;
         thread->cpu_ns = pyprof__used_cpu(sweeper, thread);
         if (thread->cpu_ns == 0) { thread->tick--; continue; }
-        if (thread->slot + PYPROF__OWN_THREADS < sweeper->wanted.count) flags[thread->slot + PYPROF__OWN_THREADS] = 1;
+        if (thread->slot + PYPROF__OWN_THREADS < sweeper->wanted.count)
+            flags[thread->slot + PYPROF__OWN_THREADS] = 1;
         slots[count++] = thread->slot;
     }
     return count;
@@ -9288,10 +9960,13 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
     size_t at = 0, i, count;
     while ((count = pyprof__some_later(sweeper, &at, slots)) > 0) {
         pyprof__mirror_begin(&sweeper->mirror);
-        pyprof__mirror_prefetch(&sweeper->mirror, (const unsigned char *)sweeper->wanted.data, sweeper->wanted.count);
+        pyprof__mirror_prefetch(&sweeper->mirror, (const unsigned char *)sweeper->wanted.data,
+                                sweeper->wanted.count);
         sweeper->codes.decoded = 0;
         sweeper->listed_now = 0;
-        for (i = 0; i < count; i++) pyprof__walk_thread(sweeper, &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]), slots[i]);
+        for (i = 0; i < count; i++)
+            pyprof__walk_thread(sweeper, &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]),
+                                slots[i]);
         for (i = 0; i < count; i++) {
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]);
             int still = pyprof__did_not_run(sweeper, thread);
@@ -9312,7 +9987,8 @@ static pyprof__bool pyprof__root_is_known(const pyprof__sweeper *sweeper, pyprof
     if (thread->trial.truncated) return 1;
     if (thread->trial_root == thread->root) { thread->other_seen = 0; return 1; }
     // Its clock is shared. Without the GIL it advances little; with the GIL, the clock is probably its own.
-    if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns)) return 1;
+    if (thread->shared_tid && (!thread->holder || pyprof__used_cpu(sweeper, thread) == thread->clock_ns))
+        return 1;
     // One vote in each sweep: a wrong root can persist for many tries.
     if (thread->vote_tick == tick) return 0;
     thread->vote_tick = tick;
@@ -9336,7 +10012,8 @@ static void pyprof__twins_add(pyprof__sweeper *sweeper, uint64_t base)
 static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)
 {
     const pyprof__mirror *mirror = &sweeper->mirror;
-    const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
+    const pyprof__array *ids = PYPROF__OWN_TWINS < mirror->plans.count
+        ? &PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).ids : NULL;
     uint64_t before[PYPROF__TWINS];
     size_t i, known = ids ? ids->count : 0, count = sweeper->twin_count, inner;
     memcpy(before, sweeper->twins, count * sizeof *before);
@@ -9346,8 +10023,10 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)
     inner = known - aside < PYPROF__INNER ? known - aside : (size_t)PYPROF__INNER;
     for (i = 0; i < known && i < PYPROF__TWINS; i++) {
         size_t nth = i < inner ? aside + i : i < inner + aside ? i - inner : i;
-        const pyprof__block *block = &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
-        if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE) pyprof__twins_add(sweeper, block->base);
+        const pyprof__block *block =
+            &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, nth));
+        if (block->epoch != mirror->epoch || block->offset != PYPROF__NONE)
+            pyprof__twins_add(sweeper, block->base);
     }
     for (i = 0; i < count && i < PYPROF__TWINS / 4; i++)   // an unreadable block would end the copy each time
         if (before[i] != mirror->unreadable) pyprof__twins_add(sweeper, before[i]);
@@ -9355,7 +10034,8 @@ static void pyprof__twins_learn(pyprof__sweeper *sweeper, size_t aside)
 
 static size_t pyprof__twins_touched(const pyprof__mirror *mirror)   // blocks touched so far
 {
-    return PYPROF__OWN_TWINS < mirror->plans.count ? PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).next.count : 0;
+    return PYPROF__OWN_TWINS < mirror->plans.count
+        ? PYPROF__AT(const pyprof__plan, mirror->plans, PYPROF__OWN_TWINS).next.count : 0;
 }
 
 // The fields that lead to the top frame.
@@ -9388,13 +10068,14 @@ static pyprof__bool pyprof__link_agrees(pyprof__sweeper *sweeper, const pyprof__
     if (!callee) return 1;
     if (layout->frame_owner != PYPROF__NO && callee->at > link->at && callee->at - link->at < 2048)
         return pyprof__twins_agree(mirror, link->at, (size_t)(callee->at - link->at), outer);
-    if (link->frame.local && !pyprof__twins_agree(mirror, link->at + layout->frame_locals, 8, outer)) return 0;
+    if (link->frame.local && !pyprof__twins_agree(mirror, link->at + layout->frame_locals, 8, outer))
+        return 0;
     return pyprof__twins_agree(mirror, link->at + layout->frame_instr, width, outer);
 }
 
 // Step 9 for the whole walk. A stack that is too deep to be copied twice is read on from the last frame that
-// agreed: as long as that frame is on the stack, the frames below it cannot change. So it is checked once more
-// at the end.
+// agreed: as long as that frame is on the stack, the frames below it cannot change. So it is checked once
+// more at the end.
 static pyprof__bool pyprof__links_agree(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
@@ -9420,14 +10101,16 @@ static pyprof__bool pyprof__task_agrees(pyprof__sweeper *sweeper, const pyprof__
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
     if (!walk->task_at) return 1;
-    if (sweeper->list.has_asyncio && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
+    if (sweeper->list.has_asyncio
+        && !pyprof__twins_agree(mirror, thread->address + sweeper->list.asyncio.thread_task, 8, 0)) return 0;
     return pyprof__twins_agree(mirror, walk->task + walk->task_coro_at, 8, 0)
         && pyprof__twins_agree(mirror, walk->task + walk->task_name_at, 8, 0)
         && pyprof__twins_agree(mirror, walk->task_named, layout->str_compact + strlen(walk->task_text), 0);
 }
 
 // Step 10: the code of frames that agree.
-static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk, const pyprof__array *links,
+static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk,
+                                                 const pyprof__array *links,
                                                  pyprof__collection *collection, pyprof__thread *thread)
 {
     size_t i;
@@ -9445,16 +10128,20 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
         if (met == i + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
         cause = pyprof__walk_frame(walk, link->at, frame);
         if (cause == 0 && walk->codes->layout->code_units != PYPROF__NO
-            && (pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame, &instruction) != PYPROF__WALK_OK
-                || instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes, walk->last_code).key.units))
+            && (pyprof__frame_instruction(walk->mirror, walk->codes->layout, frame,
+                                          &instruction) != PYPROF__WALK_OK
+                || instruction > (int64_t)PYPROF__AT(pyprof__code, walk->codes->codes,
+                                                     walk->last_code).key.units))
             cause = PYPROF__WALK_CHAIN;
         if (cause == 0 && i + 1 == walk->task_at)
-            cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+            cause = pyprof__stack_push(walk->codes, walk->stack,
+                                       pyprof__task_spot(walk->codes, walk->task_text));
     }
     if (met && met == links->count + 1) walk->gc_met = (uint32_t)walk->stack->spots.count + 1;
     if (cause == 0) cause = pyprof__collection_place(collection, walk, &thread->trial_collecting);
     if (cause == 0 && truncated) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
-    if (cause == 0 && walk->stack->spots.count == 0) cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_NATIVE);
+    if (cause == 0 && walk->stack->spots.count == 0)
+        cause = pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_NATIVE);
     return cause;
 }
 
@@ -9479,7 +10166,8 @@ static pyprof__bool pyprof__codes_confirm(pyprof__sweeper *sweeper, size_t from)
 }
 
 // One attempt: steps 7 to 11. PYPROF__WALK_OK = trial is the thread's stack.
-static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot, int tasks)
+static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pyprof__thread *thread,
+                                                 size_t slot, int tasks)
 {
     size_t codes = sweeper->codes.codes.count;
     pyprof__collection *collection;
@@ -9497,9 +10185,11 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     walk.max_depth = sweeper->max_depth;
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
-    gc_size = pyprof__gc_range(&sweeper->target.runtime, thread->interp, &gc_from);   // read apart: it changes all the time on the other CPU
+    // read apart: it changes all the time on the other CPU
+    gc_size = pyprof__gc_range(&sweeper->target.runtime, thread->interp, &gc_from);
     memset(&gc, 0, sizeof gc);
-    if (gc_size && pyprof__copy(&sweeper->target.origin, before, gc_from, gc_size)) pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
+    if (gc_size && pyprof__copy(&sweeper->target.origin, before, gc_from, gc_size))
+        pyprof__gc_parse(&sweeper->target.runtime.layout, before, &gc);
     else gc_size = 0;
     pyprof__mirror_begin(&sweeper->mirror);
     // Step 7.
@@ -9512,7 +10202,8 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     // Step 9.
     agrees = cause == 0 && pyprof__links_agree(sweeper, thread) && pyprof__task_agrees(sweeper, &walk, thread)
-        && (!gc_size || (pyprof__copy(&sweeper->target.origin, after, gc_from, gc_size) && memcmp(before, after, gc_size) == 0));
+        && (!gc_size || (pyprof__copy(&sweeper->target.origin, after, gc_from, gc_size)
+                         && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     pyprof__twins_learn(sweeper, aside);
     // Its outer part may be certain.
@@ -9545,7 +10236,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
 {
     int attempt;
     sweeper->twin_count = thread->twins.count;   // what was read last time
-    if (thread->twins.count) memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
+    if (thread->twins.count)
+        memcpy(sweeper->twins, thread->twins.data, thread->twins.count * sizeof *sweeper->twins);
     thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
@@ -9556,7 +10248,8 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
     thread->twins.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
-    if (sweeper->twin_count) memcpy(thread->twins.data, sweeper->twins, sweeper->twin_count * sizeof *sweeper->twins);
+    if (sweeper->twin_count)
+        memcpy(thread->twins.data, sweeper->twins, sweeper->twin_count * sizeof *sweeper->twins);
     thread->twins.count = sweeper->twin_count;
 }
 
@@ -9587,19 +10280,24 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
 // ---- why a thread takes time ------------------------------------------------------------
 // Functions of the standard library in which a thread waits for work: file and name.
 static const char *const pyprof__idle_functions[][2] = {
-    { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" }, { "threading.py", "_shutdown" },
-    { "queue.py", "get" }, { "queue.py", "join" }, { "thread.py", "_worker" }, { "selectors.py", "select" }, { "selectors.py", "_select" },
+    { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" },
+    { "threading.py", "_shutdown" },
+    { "queue.py", "get" }, { "queue.py", "join" }, { "thread.py", "_worker" }, { "selectors.py", "select" },
+    { "selectors.py", "_select" },
     { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
 };
 
 static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
 {
-    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
-    const char *file = pyprof__string(&codes->strings, code->file), *name = pyprof__string(&codes->strings, code->name);
+    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes,
+                                           PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
+    const char *file = pyprof__string(&codes->strings, code->file),
+        *name = pyprof__string(&codes->strings, code->name);
     const char *slash = strrchr(file, '/');
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__idle_functions); i++)
-        if (strcmp(pyprof__idle_functions[i][1], name) == 0 && strcmp(pyprof__idle_functions[i][0], slash ? slash + 1 : file) == 0) return 1;
+        if (strcmp(pyprof__idle_functions[i][1], name) == 0
+            && strcmp(pyprof__idle_functions[i][0], slash ? slash + 1 : file) == 0) return 1;
     return 0;
 }
 
@@ -9608,7 +10306,8 @@ static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_
 static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *wait)
 {
     char object[sizeof wait->object * 3];
-    pyprof__pseudo pseudo = { PYPROF_KIND_WAIT, wait->verb, wait->path ? "" : object, wait->path ? object : "" };
+    pyprof__pseudo pseudo = { PYPROF_KIND_WAIT, wait->verb, wait->path ? "" : object,
+                              wait->path ? object : "" };
     size_t known = sweeper->codes.codes.count;
     uint32_t code;
     pyprof__utf8_repair(object, sizeof object, wait->object);
@@ -9621,14 +10320,18 @@ static uint32_t pyprof__wait_leaf(pyprof__sweeper *sweeper, const pyprof__wait *
     return pyprof__pseudo_spot(&sweeper->codes, code);
 }
 
-static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper) { return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, "GIL"); }
+static uint32_t pyprof__gil_leaf(pyprof__sweeper *sweeper)
+{
+    return pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, "GIL");
+}
 
 // A thread that waits for the GIL wakes up every 5 ms to ask for it (Python/ceval_gil.h, take_gil): its clock
 // advances a little, its stack does not change.
 static pyprof__bool pyprof__still_wants_gil(const pyprof__thread *thread, uint64_t now)
 {
     uint64_t waited = now - thread->spell_at;
-    return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder && thread->spell_version == thread->version
+    return thread->spell_ns && (thread->spell & PYPROF__WANTS_GIL) && !thread->holder
+        && thread->spell_version == thread->version
         && thread->cpu_ns - thread->spell_ns <= 30000 * (1 + waited / 5000000);
 }
 
@@ -9643,20 +10346,23 @@ static uint32_t pyprof__running_state(const pyprof__thread *thread, const pyprof
 static pyprof__bool pyprof__ran_through(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     uint64_t elapsed = sweeper->elapsed_ns;
-    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed / 64;
+    return thread->last_cpu_ns && thread->cpu_ns - thread->last_cpu_ns + sweeper->took_ns >= elapsed - elapsed
+        / 64;
 }
 
 // Does it run at this moment, on another CPU?
 static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
-    return !sweeper->target.fine_clock || thread->unfrozen || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
+    return !sweeper->target.fine_clock || thread->unfrozen
+        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
 static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock && thread->cpu_ns == thread->last_cpu_ns
+    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock
+        && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
 
@@ -9667,8 +10373,10 @@ enum { PYPROF__CLUE_STILL, PYPROF__CLUE_RUNS, PYPROF__CLUE_SAME, PYPROF__CLUE_MA
 
 static int pyprof__clue_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
-    int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread) || pyprof__is_moving(sweeper, thread));
-    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns && !(thread->spell & PYPROF__WANTS_CPU);
+    int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
+                                    || pyprof__is_moving(sweeper, thread));
+    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns
+        && !(thread->spell & PYPROF__WANTS_CPU);
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__CLUE_STILL;
     if (same || thread->stayed) {
         if (thread->spell_assumed) return PYPROF__CLUE_MAYBE;
@@ -9704,7 +10412,8 @@ static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread
     const char *name, *last;
     uint32_t callee = 0;
     if (!wait->some_poll || thread->cause || thread->stack.spots.count == 0) return;
-    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0));
+    callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror,
+                                 PYPROF__AT(uint32_t, thread->stack.spots, 0));
     name = callee ? pyprof__string(&sweeper->codes.strings, callee - 1) : "";
     last = strrchr(name, '.');
     if (strcmp(last ? last + 1 : name, "sleep") != 0) return;
@@ -9736,10 +10445,13 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->target.origin, thread->native, &call, &wait);
         pyprof__wait_for_time(sweeper, thread, &wait);
-        if (wait.some_futex ? wanted_gil : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
+        if (wait.some_futex ? wanted_gil
+            : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
             memcpy(wait.verb, "GIL", 4);
-        } else if (wait.idle || (thread->cause == 0 && pyprof__is_idle_function(&sweeper->codes, PYPROF__AT(uint32_t, thread->stack.spots, 0))))
+        } else if (wait.idle || (thread->cause == 0
+                                 && pyprof__is_idle_function(&sweeper->codes,
+                                                             PYPROF__AT(uint32_t, thread->stack.spots, 0))))
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
@@ -9752,7 +10464,8 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     pyprof__spell_begin(thread, now, 0);
     // The kernel has no function name for a thread that is just leaving its CPU or being woken. So it is
     // asked again, a few times: this kernel may hide all names.
-    if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES) thread->spell_ns = 0;
+    if (call.number == PYPROF__CALL_BY_NAME && !call.function[0] && thread->nameless++ < PYPROF__NAME_TRIES)
+        thread->spell_ns = 0;
     return 1;
 }
 
@@ -9814,10 +10527,12 @@ static uint64_t pyprof__off_since(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (!first && !pyprof__kept_cpu(sweeper)) return pyprof__now();   // it may have run since
         if (!sweeper->mine || sweeper->hopped) sweeper->mine = pyprof__came(sweeper);
         if (!sweeper->mine) return 0;
-        *until = last + PYPROF__BLUR_NS >= sweeper->mine || (sweeper->expected < sweeper->mine && last + PYPROF__WAKE_NS >= sweeper->expected);
+        *until = last + PYPROF__BLUR_NS >= sweeper->mine
+            || (sweeper->expected < sweeper->mine && last + PYPROF__WAKE_NS >= sweeper->expected);
         return woke - PYPROF__WAKE_NS - (sweeper->mine - last);
     }
-    if (!sweeper->ahead[at].at || sweeper->ahead[at].cpu != cpu || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
+    if (!sweeper->ahead[at].at || sweeper->ahead[at].cpu != cpu
+        || woke > PYPROF__AHEAD_NS + sweeper->ahead[at].at) return 0;
     return last - (uint64_t)sweeper->ahead[at].ns;
 }
 
@@ -9832,7 +10547,8 @@ static void pyprof__state_unknown(pyprof__sweeper *sweeper, pyprof__thread *thre
 {
     pyprof__state_moved(thread, sweeper->list.now_ns);
     if (pyprof__used_cpu(sweeper, thread) == 0) return;   // it has ended
-    sweeper->degraded = "the system does not show which threads had a CPU: if their clocks do not show it, it is unknown";
+    sweeper->degraded = "the system does not show which threads had a CPU: if their clocks do not show it, "
+                        "it is unknown";
 }
 
 // If the clock has moved since the last sweep: what did the thread do when the sampler came, and since when
@@ -9854,18 +10570,26 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->elsewhere = 0;
     if (thread->put_off) return;
     if (thread->waiting && !wants) {   // among many threads it has not been examined for long
-        off = sweeper->late || (thread->last_cpu_ns == 0 && thread->known_ns < woke) ? pyprof__off_since(sweeper, thread, &until) : 0;
+        off = sweeper->late || (thread->last_cpu_ns == 0 && thread->known_ns < woke)
+            ? pyprof__off_since(sweeper, thread, &until) : 0;
         if (off && off < woke) thread->off_ns = off;
         return;
     }
-    if (!wants && (thread->seen_running == sweeper->list.tick || pyprof__is_moving(sweeper, thread))) { thread->elsewhere = 1; return; }
+    if (!wants && (thread->seen_running == sweeper->list.tick || pyprof__is_moving(sweeper, thread))) {
+        thread->elsewhere = 1;
+        return;
+    }
     if (!wants && pyprof__ran_through(sweeper, thread)) { thread->elsewhere = sweeper->hopped; return; }
     off = pyprof__off_since(sweeper, thread, &until);
     if (thread->put_off) return;
     if (off == 0 && here) { pyprof__state_unknown(sweeper, thread); return; }
     if (here && !until && off > woke) { pyprof__state_moved(thread, off); return; }
     if (until) {   // it ran until then
-        if (wants) { thread->state = pyprof__running_state(thread, gil); thread->waiting = 0; thread->leaf = PYPROF__NONE; }
+        if (wants) {
+            thread->state = pyprof__running_state(thread, gil);
+            thread->waiting = 0;
+            thread->leaf = PYPROF__NONE;
+        }
         thread->elsewhere = sweeper->hopped;
         return;
     }
@@ -9882,15 +10606,18 @@ static pyprof__bool pyprof__takes_gil(pyprof__sweeper *sweeper, const pyprof__th
                                       const pyprof__gil *gil)
 {
     uint32_t opcode;
-    if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause || thread->stack.spots.count == 0) return 0;
+    if (!sweeper->codes.layout->polls || !gil || !gil->enabled || thread->holder || thread->cause
+        || thread->stack.spots.count == 0) return 0;
     if ((thread->state & PYPROF__IS_WAITING) && !(thread->state & PYPROF__WANTS_CPU)) return 0;
-    opcode = pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(uint32_t, thread->stack.spots, 0));
+    opcode = pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror,
+                                 PYPROF__AT(uint32_t, thread->stack.spots, 0));
     return pyprof__opcode_polls(pyprof__string(&sweeper->codes.strings, opcode));
 }
 
 // The leaf of a thread that runs C code called by its innermost Python line. A Python function that is about
 // to begin is not a leaf.
-static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state, uint32_t *leaf)
+static void pyprof__native_leaf(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t *state,
+                                uint32_t *leaf)
 {
     char name[PYPROF__LEAF_SIZE];
     uint32_t spot, callee;
@@ -9920,7 +10647,8 @@ static pyprof__gil *pyprof__queue_of(pyprof__threads *list, const pyprof__thread
     const pyprof__gil *gil = pyprof__gil_of(list, thread->interp);
     size_t i;
     for (i = 0; gil && i < list->gils.count; i++)
-        if (PYPROF__AT(pyprof__gil, list->gils, i).address == gil->address) return &PYPROF__AT(pyprof__gil, list->gils, i);
+        if (PYPROF__AT(pyprof__gil, list->gils, i).address == gil->address)
+            return &PYPROF__AT(pyprof__gil, list->gils, i);
     return NULL;
 }
 
@@ -9964,7 +10692,8 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t n
         int queued;
         if (thread->tick != sweeper->list.tick || thread->clue != clue) continue;
         queue = pyprof__queue_of(&sweeper->list, thread);
-        queued = !sweeper->list.cold_count && queue && queue->waiters && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
+        queued = !sweeper->list.cold_count && queue && queue->waiters
+            && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
         if (queue) *(clue == PYPROF__CLUE_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
         pyprof__decide_state(sweeper, thread, now, queued);
     }
@@ -10074,7 +10803,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
-        int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder && thread->waiting
+        int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder
+            && thread->waiting
             && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->target.fine_clock
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
@@ -10096,14 +10826,16 @@ static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 
 // One sweep: every thread of every interpreter gets a stack or a cause. 0 = the interpreter is gone. A sweep
 // may also find that nothing can be listed at the moment.
-static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // came: when the sampler got its CPU
+// came: when the sampler got its CPU
+static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
 {
     uint64_t head = 0;
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
-    sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns : 0;
+    sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
+        : 0;
     // The sampler had lost the CPU in the middle.
     if (sweeper->took_ns > PYPROF__TOOK_NS) sweeper->took_ns = PYPROF__TOOK_NS;
     // The time until it read the clock, and the time since.
@@ -10128,7 +10860,8 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // 
     if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
     // Threads that were read last time will be read again.
     for (i = 0; i < sweeper->list.before.count; i++) {
-        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, PYPROF__AT(uint32_t, sweeper->list.before, i));
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads,
+                                             PYPROF__AT(uint32_t, sweeper->list.before, i));
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
     }
@@ -10148,7 +10881,8 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // 
     PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
     PYPROF__TEST_DECIDE(sweeper->list.listed.count);
-    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count)) pyprof__cool(sweeper);
+    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count))
+        pyprof__cool(sweeper);
     return 1;
 }
 
@@ -10158,7 +10892,8 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)   // 
 static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint32_t slot, uint64_t now)
 {
     const pyprof__asyncio *asyncio = &sweeper->list.asyncio;
-    uint64_t head = thread->address + asyncio->thread_tasks, node = pyprof__read_pointer(&sweeper->mirror, head), task;
+    uint64_t head = thread->address + asyncio->thread_tasks,
+        node = pyprof__read_pointer(&sweeper->mirror, head), task;
     uint64_t running = pyprof__read_pointer(&sweeper->mirror, thread->address + asyncio->thread_task);
     pyprof__walk walk;
     uint32_t steps;
@@ -10167,7 +10902,8 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
     walk.mirror = &sweeper->mirror;
     walk.stack = &sweeper->awaiting;
     walk.max_depth = sweeper->max_depth;
-    for (steps = 0; node && node != head && sweeper->awaits.count < PYPROF__MAX_AWAITS && steps < 2 * PYPROF__MAX_AWAITS; steps++) {
+    for (steps = 0; node && node != head && sweeper->awaits.count < PYPROF__MAX_AWAITS
+         && steps < 2 * PYPROF__MAX_AWAITS; steps++) {
         size_t first = sweeper->awaiting.spots.count;
         pyprof__await *await;
         if (node % 8) return 0;
@@ -10186,7 +10922,8 @@ static int pyprof__awaits_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
         await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
         // Do not count a gap in which no thread ran, or long periods in which the thread could not be read.
         await->ns = thread->awaits_ns ? now - thread->awaits_ns : 0;
-        if (await->ns > 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost) await->ns = 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost;
+        if (await->ns > 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost)
+            await->ns = 2 * PYPROF__AWAITS_NS + 40 * sweeper->awaits_cost;
     }
     return node == head ? 1 : node ? 2 : 0;
 }
@@ -10212,7 +10949,8 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         size_t awaits = sweeper->awaits.count, spots = sweeper->awaiting.spots.count;
         int whole;
-        if (thread->tick != sweeper->list.tick || thread->pending || (thread->awaits_ns && now - thread->awaits_ns < PYPROF__AWAITS_NS)) continue;
+        if (thread->tick != sweeper->list.tick || thread->pending
+            || (thread->awaits_ns && now - thread->awaits_ns < PYPROF__AWAITS_NS)) continue;
         thread->codes_from = sweeper->codes.codes.count;
         whole = pyprof__awaits_of(sweeper, thread, thread->slot, now);
         thread->codes_to = sweeper->codes.codes.count;
@@ -10224,7 +10962,8 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
     took = pyprof__now() - begin;
     // The usual cost rises slowly: this time the sampler may have lost the CPU.
-    sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost : took;
+    sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost
+        : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
 }
 
@@ -10254,7 +10993,9 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     for (attempt = 0; attempt < attempts && !*proven; attempt++) {
         sweeper->list.tick++;
         pyprof__list_begin(&sweeper->list);
-        if (attempt) pyprof__sleep_until((uint32_t *)(void *)&sweeper->listed, (uint32_t)sweeper->listed, pyprof__now() + 200000);
+        if (attempt)
+            pyprof__sleep_until((uint32_t *)(void *)&sweeper->listed, (uint32_t)sweeper->listed,
+                                pyprof__now() + 200000);
         if (!pyprof__window_open(sweeper)) continue;
         listed = 1;
         if (sweeper->list.interps.count == 0) return PYPROF_OK;
@@ -10276,18 +11017,23 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     if (*proven) return PYPROF_OK;
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s", version,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                        "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s",
+                        version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
-                        !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE ? "a frame has no code object"
-                        : cause == PYPROF__WALK_NAME ? "names cannot be read" : "the chain of frames is implausible");
+                        !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE
+                            ? "a frame has no code object"
+                        : cause == PYPROF__WALK_NAME ? "names cannot be read"
+                        : "the chain of frames is implausible");
 }
 
 // ============================================================================
 // [SECTION] HEAP -- allocation hooks, sampled and exact
 //   Runs on    the threads that allocate, with or without the GIL; the sampler thread; API callers' threads
 //   Uses       CODE, FRAMES, PROFILE
-//   Promise    a hook never waits for the GIL, calls no Python function, changes no reference count, allocates nothing.
-//              Once installed, hooks stay valid for ever: when taken out, they pass every call through
+//   Promise    a hook never waits for the GIL, calls no Python function, changes no reference count,
+//              allocates nothing. Once installed, hooks stay valid for ever: when taken out, they pass every
+//              call through
 //
 // The hooks stand in CPython's three allocator domains (PyMem_SetAllocator) and, with
 // PYPROF_INTERPOSE_MALLOC, in malloc itself. Most calls pass after two comparisons: each thread counts down
@@ -10295,7 +11041,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
 // mode works the same way, with every block a sample.
 //
 //      block -> shard -> entry (address, size, domain, site, birth)           16 bytes, open addressing
-//      site = a node of the heap's own call tree: (parent, code, instruction); its counters have the same number
+//      site = a node of the heap's own call tree: (parent, code, instruction);
+//             its counters have the same number
 //
 // Only the thread itself counts at the sites below its root: no atomic operations are needed. Blocks that
 // other threads free are counted in separate fields. Snapshots read the counters while they change.
@@ -10320,10 +11067,13 @@ typedef struct {                 // functions of CPython's C API, found by name
     void *(*main_interpreter)(void);
 } pyprof__python_api;
 
-enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHARDS = 256, PYPROF__FRONT = 16, PYPROF__FILTER = 65536,
+enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHARDS = 256, PYPROF__FRONT = 16,
+       PYPROF__FILTER = 65536,
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
-       PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4, PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45, PYPROF__HERE_BITS = 37,
+       PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4,
+       PYPROF__TEMP_BYTES = 4096,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45,
+       PYPROF__HERE_BITS = 37,
        PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12, PYPROF__SEGMENTS = 11,
        PYPROF__REACHED = 100 };
 
@@ -10374,7 +11124,8 @@ typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
 
 typedef struct pyprof__allocating_thread pyprof__allocating_thread;
-struct pyprof__allocating_thread { // of a thread that allocates; never freed, but reused after the thread's end
+// of a thread that allocates; never freed, but reused after the thread's end
+struct pyprof__allocating_thread {
     pyprof__allocating_thread *next;
     uint64_t tid, holder;        // tid: 0 = not in use; holder: the thread that used it last
     uint32_t life, root, native; // life: its number + 1
@@ -10535,11 +11286,13 @@ static void pyprof__heap_forked(void)
     pyprof__heap.pid = pyprof__own_pid();
     pyprof__pages_free(pyprof__heap.claim, 4096);
     pyprof__heap.claim = NULL;
-    pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting = pyprof__heap.calling = 0;
+    pyprof__heap.mode = pyprof__heap.users = pyprof__heap.wanted = pyprof__heap.noting =
+        pyprof__heap.calling = 0;
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
     pyprof__heap.table_bytes = 0;
-    pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock = pyprof__heap.segments_lock = 0;
+    pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock =
+        pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
     memset(&pyprof__ranges, 0, sizeof pyprof__ranges);
     // These may have been growing in the parent: their pages may be gone, and other memory may be there.
@@ -10644,20 +11397,34 @@ static uint64_t pyprof__block_hash(const void *block)
 }
 
 // Inverse of pyprof__block_hash.
-static uint64_t pyprof__hash_block(uint64_t hash) { return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3; }
+static uint64_t pyprof__hash_block(uint64_t hash)
+{
+    return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
+}
 static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
 // The hash's lower bits.
-static uint64_t pyprof__entry_here(const pyprof__entry *entry) { return entry->what & PYPROF__ONES(PYPROF__HERE_BITS); }
-static uint32_t pyprof__entry_site(const pyprof__entry *entry) { return (uint32_t)(entry->what >> 37 & PYPROF__ONES(22)); }
+static uint64_t pyprof__entry_here(const pyprof__entry *entry)
+{
+    return entry->what & PYPROF__ONES(PYPROF__HERE_BITS);
+}
+static uint32_t pyprof__entry_site(const pyprof__entry *entry)
+{
+    return (uint32_t)(entry->what >> 37 & PYPROF__ONES(22));
+}
 static int pyprof__entry_domain(const pyprof__entry *entry) { return (int)(entry->what >> 59 & 3); }
-static uint64_t pyprof__entry_size(const pyprof__entry *entry) { return entry->what >> 61 << 36 | (entry->more & PYPROF__ONES(36)); }
+static uint64_t pyprof__entry_size(const pyprof__entry *entry)
+{
+    return entry->what >> 61 << 36 | (entry->more & PYPROF__ONES(36));
+}
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t size, int domain, uint32_t site, uint32_t birth)
+static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t size, int domain, uint32_t site,
+                               uint32_t birth)
 {
-    entry->what = (hash & PYPROF__ONES(PYPROF__HERE_BITS)) | (uint64_t)site << 37 | (uint64_t)domain << 59 | size >> 36 << 61;
+    entry->what = (hash & PYPROF__ONES(PYPROF__HERE_BITS)) | (uint64_t)site << 37 | (uint64_t)domain << 59
+        | size >> 36 << 61;
     entry->more = (size & PYPROF__ONES(36)) | (uint64_t)birth << 36;
 }
 
@@ -10675,7 +11442,10 @@ static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry) 
     shard->count++;
 }
 
-static size_t pyprof__shard_bytes(uint32_t capacity) { return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095; }
+static size_t pyprof__shard_bytes(uint32_t capacity)
+{
+    return ((size_t)capacity * sizeof(pyprof__entry) + 4095) & ~(size_t)4095;
+}
 
 // Under the lock of pyprof__aside.
 static pyprof__bool pyprof__set_aside(const pyprof__entry *entries, size_t size)
@@ -10713,10 +11483,12 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
+    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes))
+        return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
-        entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes) : pyprof__pages(bytes));
+        entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes)
+                                    : pyprof__pages(bytes));
     if (entries) {
         __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
         shard->entries = entries;
@@ -10756,7 +11528,8 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t has
     for (i = shard->waiting; i-- > 0;)
         if (pyprof__entry_here(&shard->front[i]) == want.what) return &shard->front[i];
     if (!shard->count) return NULL;
-    for (at = pyprof__home(shard, &want); shard->entries[at].what; at = at + 1 == shard->capacity ? 0 : at + 1)
+    for (at = pyprof__home(shard, &want); shard->entries[at].what; at = at + 1 == shard->capacity ? 0
+         : at + 1)
         if (pyprof__entry_here(&shard->entries[at]) == want.what) return &shard->entries[at];
     return NULL;
 }
@@ -10765,7 +11538,10 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t has
 static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
 {
     uint32_t hole, at, home;
-    if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) { *entry = shard->front[--shard->waiting]; return; }
+    if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) {
+        *entry = shard->front[--shard->waiting];
+        return;
+    }
     for (hole = at = (uint32_t)(entry - shard->entries);;) {
         at = at + 1 == shard->capacity ? 0 : at + 1;
         if (!shard->entries[at].what) break;
@@ -10783,7 +11559,8 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 {
     unsigned char old = PYPROF__GET(filter[at]);
     while (old != 255 && !(old == 0 && by < 0)
-           && !__atomic_compare_exchange_n(&filter[at], &old, (unsigned char)(old + by), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+           && !__atomic_compare_exchange_n(&filter[at], &old, (unsigned char)(old + by), 0, __ATOMIC_RELAXED,
+                                           __ATOMIC_RELAXED)) {}
 }
 
 // 0 = no room, or this tracking has ended.
@@ -10792,7 +11569,8 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     pyprof__shard *shard = pyprof__shard_of(hash);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
-    if (tracking == PYPROF__GET(pyprof__hot.tracking) && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
+    if (tracking == PYPROF__GET(pyprof__hot.tracking)
+        && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
         added = 1;
@@ -10857,7 +11635,8 @@ static uint64_t pyprof__code_hash(uint64_t address) { return pyprof__mix(0x636f6
 
 static uint32_t *pyprof__code_place(uint64_t address)   // the link that leads to its entry, or to 0
 {
-    uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS - 1)];
+    uint32_t *link = &pyprof__heap.code_buckets[pyprof__code_hash(address) >> 16 & (PYPROF__CODE_BUCKETS
+            - 1)];
     while (*link && PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).address != address)
         link = &PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).next;
     return link;
@@ -10897,7 +11676,8 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     code.file = pyprof__code_string(codes, &pyprof__heap.mirror, raw.filename);
     code.name = pyprof__code_string(codes, &pyprof__heap.mirror, raw.name);
     code.qualname = raw.qualname ? pyprof__code_string(codes, &pyprof__heap.mirror, raw.qualname) : code.name;
-    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE) return PYPROF__NONE;
+    if (code.file == PYPROF__NONE || code.name == PYPROF__NONE || code.qualname == PYPROF__NONE)
+        return PYPROF__NONE;
     if (!pyprof__code_table(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     if (!pyprof__code_content(codes, &pyprof__heap.mirror, &code)) return PYPROF__NONE;
     table = (const unsigned char *)codes->tables.data + code.table;
@@ -10908,14 +11688,16 @@ static uint32_t pyprof__heap_decode(uint64_t address)
     code.key.qualname = code.qualname;
     code.key.linetable = hash;
     code.key.fingerprint = code.content;
-    id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), pyprof__same_code, &codes->codes, &code.key);
+    id = pyprof__index_find(&codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key),
+                            pyprof__same_code, &codes->codes, &code.key);
     if (id != PYPROF__NONE) { codes->tables.count = tables; return id; }
     added = (pyprof__code *)pyprof__push(codes->pool, &codes->codes);
     if (!added) return PYPROF__NONE;
     *added = code;
     id = (uint32_t)codes->codes.count - 1;
     if (pyprof__code_role(codes, &code) == PYPROF__ROLE_IMPORT) PYPROF__SET(pyprof__heap.importer, id);
-    return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key), id) ? id : PYPROF__NONE;
+    return pyprof__index_add(codes->pool, &codes->code_index, pyprof__hash_bytes(&code.key, sizeof code.key),
+                             id) ? id : PYPROF__NONE;
 }
 
 __attribute__((noinline))
@@ -10925,7 +11707,8 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     int error = errno;
     uint32_t id = pyprof__heap_decode(address), number = pyprof__heap.address_free, *bucket;
     if (id == PYPROF__NONE) return PYPROF__NONE;
-    if (number) pyprof__heap.address_free = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, number - 1).next;
+    if (number)
+        pyprof__heap.address_free = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, number - 1).next;
     else {
         if (!pyprof__push(&pyprof__heap.pool, &pyprof__heap.addresses)) return PYPROF__NONE;
         number = (uint32_t)pyprof__heap.addresses.count;
@@ -10936,7 +11719,8 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     at->code = id;
     at->next = *bucket;
     *bucket = number;
-    pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__filter_change(pyprof__code_filter,
+                          pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
     errno = error;
     return id;
 }
@@ -10960,12 +11744,14 @@ static uint32_t pyprof__at32(uint64_t address)
 static uint32_t pyprof__heap_code(pyprof__allocating_thread *self, uint64_t address)
 {
     pyprof__code_memo *memo = &self->codes[(address >> 4 ^ address >> 12) & (PYPROF__MEMO_SITES - 1)];
-    uint32_t version = pyprof__heap.layout.code_version != PYPROF__NO ? pyprof__at32(address + pyprof__heap.layout.code_version) : 0, *link, code;
+    uint32_t version = pyprof__heap.layout.code_version != PYPROF__NO
+        ? pyprof__at32(address + pyprof__heap.layout.code_version) : 0, *link, code;
     uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE);
     if (memo->address == address && memo->epoch == epoch && memo->version == version) return memo->code;
     pyprof__heap_lock(&pyprof__heap.names_lock);
     link = pyprof__code_place(address);
-    code = *link ? PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).code : pyprof__heap_code_new(address);
+    code = *link ? PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, *link - 1).code
+        : pyprof__heap_code_new(address);
     pyprof__unlock(&pyprof__heap.names_lock);
     if (code == PYPROF__NONE) return code;
     memo->address = address;
@@ -11011,7 +11797,10 @@ static size_t pyprof__segment_bytes(uint32_t count)
     return count * (each + (pyprof__heap.doubtful ? sizeof(pyprof__site_doubt) : 0));
 }
 
-static uint32_t pyprof__site_limit(void) { return __atomic_load_n(&pyprof__heap.site_limit, __ATOMIC_ACQUIRE); }
+static uint32_t pyprof__site_limit(void)
+{
+    return __atomic_load_n(&pyprof__heap.site_limit, __ATOMIC_ACQUIRE);
+}
 static uint32_t pyprof__segment_first(uint32_t site)
 {
     return site < PYPROF__SITES_LEAST ? 0 : 0x80000000u >> __builtin_clz(site);
@@ -11025,13 +11814,15 @@ static pyprof__bool pyprof__segment_is_there(uint32_t site)
 // The number of sites; the last of them may still be under construction.
 static uint32_t pyprof__heap_sites(void)
 {
-    uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE), limit = pyprof__site_limit();
+    uint32_t count = __atomic_load_n(&pyprof__heap.site_count, __ATOMIC_ACQUIRE),
+        limit = pyprof__site_limit();
     if (count > limit) count = limit;
     if (count && !pyprof__segment_is_there(count - 1)) count = pyprof__segment_first(count - 1);
     return count;
 }
 
-static void pyprof__segment_fill(pyprof__segment *segment, pyprof__heap_site *sites, uint32_t first, uint32_t count)
+static void pyprof__segment_fill(pyprof__segment *segment, pyprof__heap_site *sites, uint32_t first,
+                                 uint32_t count)
 {
     segment->first = first;
     segment->count = count;
@@ -11067,7 +11858,8 @@ static pyprof__bool pyprof__segment_new(uint32_t site)
 }
 
 // PYPROF__NONE = all are in use.
-static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket, uint32_t owner)
+static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruction, uint32_t *bucket,
+                                 uint32_t owner)
 {
     uint32_t id = __atomic_fetch_add(&pyprof__heap.site_count, 1, __ATOMIC_RELAXED), first;
     pyprof__site_key *key;
@@ -11156,7 +11948,8 @@ static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t fram
 
 static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 {
-    size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15, own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
+    size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15,
+        own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
     char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
     pyprof__allocating_thread *self = (pyprof__allocating_thread *)(void *)pages;
     if (!pages) return NULL;
@@ -11169,13 +11962,16 @@ static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 // ended. Not any other: a thread that was stopped in the middle of an allocation looks at its record once
 // more, perhaps in a later tracking; if nobody else has that record, it cannot clear another thread's busy
 // flag.
-static pyprof__allocating_thread *pyprof__allocating_spare(int64_t tid, uint32_t depth)   // NULL = there is none
+// NULL = there is none
+static pyprof__allocating_thread *pyprof__allocating_spare(int64_t tid, uint32_t depth)
 {
     pyprof__allocating_thread *self;
     for (self = pyprof__heap.threads; self; self = self->next)
-        if (PYPROF__GET(self->tid) == 0 && self->holder == (uint64_t)tid && self->capacity >= depth) return self;
+        if (PYPROF__GET(self->tid) == 0 && self->holder == (uint64_t)tid && self->capacity >= depth)
+            return self;
     for (self = pyprof__heap.threads; self; self = self->next)
-        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth && !pyprof__thread_exists((int64_t)self->holder)) return self;
+        if (PYPROF__GET(self->tid) == 0 && self->capacity >= depth
+            && !pyprof__thread_exists((int64_t)self->holder)) return self;
     return NULL;
 }
 
@@ -11234,7 +12030,8 @@ static uint64_t pyprof__own_state(int domain)   // the address of the thread's s
     void *state = NULL;
     // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
     // require.
-    if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ) state = pyprof__heap.api.attached();
+    if (pyprof__heap.layout.own_state || domain == PYPROF_DOMAIN_MEM || domain == PYPROF_DOMAIN_OBJ)
+        state = pyprof__heap.api.attached();
     if (!state && pyprof__heap.api.this_thread) state = pyprof__heap.api.this_thread();
     return (uint64_t)(uintptr_t)state;
 }
@@ -11253,10 +12050,13 @@ static int32_t pyprof__own_instruction(uint64_t at, uint64_t code, uint64_t raw)
         int32_t lasti = (int32_t)raw;
         return layout->instr_form == PYPROF__INSTR_BYTES && lasti > 0 ? lasti / 2 : lasti;
     }
-    if (layout->frame_owner != PYPROF__NO) frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
+    if (layout->frame_owner != PYPROF__NO)
+        frame.owner = *(const unsigned char *)(uintptr_t)(at + layout->frame_owner);
     if (layout->frame_tlbc != PYPROF__NO) frame.tlbc = (int32_t)pyprof__at32(at + layout->frame_tlbc);
-    if (pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame, &instruction) != PYPROF__WALK_OK) return PYPROF__NOWHERE;
-    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction, &incomplete) == PYPROF__WALK_OK && incomplete)
+    if (pyprof__frame_instruction(&pyprof__heap.mirror, layout, &frame, &instruction) != PYPROF__WALK_OK)
+        return PYPROF__NOWHERE;
+    if (pyprof__frame_is_incomplete(&pyprof__heap.mirror, layout, &frame, instruction,
+                                    &incomplete) == PYPROF__WALK_OK && incomplete)
         return PYPROF__HIDDEN;
     return instruction < -1 || instruction > INT32_MAX ? PYPROF__NOWHERE : (int32_t)instruction;
 }
@@ -11267,14 +12067,16 @@ static uint64_t pyprof__own_name(uint64_t at)
 {
     // -1: not computed yet.
     uint64_t name = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals)), hash = ~(uint64_t)0;
-    if (name && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
+    if (name
+        && pyprof__at(name + pyprof__heap.layout.object_type) == PYPROF__GET(pyprof__heap.codes.str_type))
         hash = pyprof__at(name + pyprof__heap.layout.str_hash);
     return (hash == ~(uint64_t)0 ? name : hash) | 1;
 }
 
 __attribute__((noinline))
 // The site of <import NAME>.
-static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at, uint64_t *name)
+static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
+                                    uint64_t *name)
 {
     uint64_t local = pyprof__untagged(pyprof__at(at + pyprof__heap.layout.frame_locals));
     uint32_t code, site;
@@ -11299,9 +12101,11 @@ static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t pa
 
 // The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
 // is still hidden.
-static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at, uint64_t code, uint64_t raw, uint64_t *name)
+static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
+                                   uint64_t code, uint64_t raw, uint64_t *name)
 {
-    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES - 1)];
+    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
+            - 1)];
     int32_t instruction;
     uint32_t id, site;
     *name = 0;
@@ -11309,7 +12113,8 @@ static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t par
     instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
-    if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer)) parent = pyprof__import_site(self, parent, at, name);
+    if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer))
+        parent = pyprof__import_site(self, parent, at, name);
     site = id == PYPROF__NONE ? PYPROF__NONE : pyprof__site_find(parent, id, instruction, self->life);
     // Counted at the deepest known site.
     if (site == PYPROF__NONE) { PYPROF__SET(pyprof__heap.full, 1); return parent; }
@@ -11343,7 +12148,8 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating_thread *self, pypro
 }
 
 // Is it close by in the chain?
-static pyprof__bool pyprof__overlap_find(const pyprof__allocating_thread *self, pyprof__overlap *o, uint64_t frame)
+static pyprof__bool pyprof__overlap_find(const pyprof__allocating_thread *self, pyprof__overlap *o,
+                                         uint64_t frame)
 {
     uint32_t i = o->left, least = i > 16 ? i - 16 : 0;
     while (i > least && self->chain.frame[i - 1] != frame) i--;
@@ -11354,15 +12160,18 @@ static pyprof__bool pyprof__overlap_find(const pyprof__allocating_thread *self, 
 
 static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the frame of a C eval loop itself
 {
-    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame + owner) >= pyprof__heap.layout.owner_shim;
+    return owner != PYPROF__NO && *(const unsigned char *)(uintptr_t)(frame
+            + owner) >= pyprof__heap.layout.owner_shim;
 }
 
 // Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
 // are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer)
+static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at,
+                                            int pointer)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    const size_t previous = layout->frame_previous, instruction = layout->frame_instr, code = layout->frame_code;
+    const size_t previous = layout->frame_previous, instruction = layout->frame_instr,
+        code = layout->frame_code;
     const uint64_t *frames = chain->frame, *instructions = chain->instruction;
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
@@ -11371,7 +12180,8 @@ static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t l
         __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
         if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
-            : pyprof__at32(address + instruction) != instructions[left - 1] || pyprof__at(address + code) != chain->code[left - 1]) break;
+            : pyprof__at32(address + instruction) != instructions[left - 1]
+            || pyprof__at(address + code) != chain->code[left - 1]) break;
         frame = pyprof__at(address + previous);
     }
     *at = frame;
@@ -11412,7 +12222,8 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
-    uint64_t at = pyprof__at(thread + layout->thread_frame), base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
+    uint64_t at = pyprof__at(thread + layout->thread_frame),
+        base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
     uint64_t code, instruction;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
@@ -11421,7 +12232,8 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
         code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
-            if (self->chain.instruction[o->left - 1] == instruction && self->chain.code[o->left - 1] == code) {
+            if (self->chain.instruction[o->left - 1] == instruction
+                && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
                 o->left = pyprof__overlap_run(&self->chain, o->top, &at, base);
@@ -11446,7 +12258,8 @@ static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
-    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i], &chain->name[i]);
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i],
+                                        &chain->name[i]);
     if (chain->name[i]) self->named = i + 1;
 }
 
@@ -11466,7 +12279,8 @@ static void pyprof__chain_rename(pyprof__allocating_thread *self, uint32_t kept)
 static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
     uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root, leaf = PYPROF__NONE;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root,
+        leaf = PYPROF__NONE;
     pyprof__overlap overlap = { 0, 0, 0, 0 };
     // A code object died: its address may now be another one's, and so may all that was remembered of it.
     if (self->code_epoch != epoch) {
@@ -11498,13 +12312,15 @@ static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 // ---- counting ------------------------------------------------------------------------------------
 static uint64_t pyprof__site_live(const pyprof__heap_site *site)
 {
-    int64_t live = (int64_t)(PYPROF__GET(site->in.bytes) - PYPROF__GET(site->out.bytes) - PYPROF__GET(site->gone.bytes));
+    int64_t live = (int64_t)(PYPROF__GET(site->in.bytes) - PYPROF__GET(site->out.bytes)
+                             - PYPROF__GET(site->gone.bytes));
     return live > 0 ? (uint64_t)live : 0;
 }
 
 static uint64_t pyprof__site_live_blocks(const pyprof__heap_site *site)
 {
-    int64_t live = (int64_t)(PYPROF__GET(site->in.blocks) - PYPROF__GET(site->out.blocks) - PYPROF__GET(site->gone.blocks));
+    int64_t live = (int64_t)(PYPROF__GET(site->in.blocks) - PYPROF__GET(site->out.blocks)
+                             - PYPROF__GET(site->gone.blocks));
     return live > 0 ? (uint64_t)live : 0;
 }
 
@@ -11531,7 +12347,8 @@ PYPROF__HOT void pyprof__site_keep(uint32_t at)
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
 PYPROF__HOT void pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
 {
-    int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps), total = PYPROF__GET(pyprof__heap.live) + unflushed;
+    int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps),
+        total = PYPROF__GET(pyprof__heap.live) + unflushed;
     PYPROF__SET(self->unflushed, unflushed);
     if (total > PYPROF__GET(pyprof__heap.peak)) {
         PYPROF__SET(pyprof__heap.peak, total);
@@ -11555,7 +12372,8 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
     __atomic_fetch_add(&flow->births, births, __ATOMIC_RELAXED);
 }
 
-static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain, uint32_t birth)
+static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
+                             uint32_t birth)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
@@ -11579,7 +12397,8 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const vo
     for (i = 0; i < PYPROF__RECENT; i++) {
         if (self->recent[i].block != block) continue;
         self->recent[i].block = NULL;
-        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
+        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
+            || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
     }
     return 0;
 }
@@ -11626,7 +12445,8 @@ static void pyprof__heap_forget_live(void)
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
         pyprof__site_keep(i);
         bytes += (int64_t)live;
-        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
+        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births)
+            - PYPROF__GET(site->gone.births);
         pyprof__flow_gone(&site->gone, live, blocks, births);
         if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
             __atomic_fetch_add(&pyprof__site_doubt_at(i)->gone, pyprof__site_live_doubt(i), __ATOMIC_RELAXED);
@@ -11640,7 +12460,8 @@ static pyprof__bool pyprof__heap_thaw(void)
 {
     int frozen = 1, error = errno;
     if (pyprof__heap.api.is_finalizing() || !pyprof__heap.api.main_interpreter()) return 0;
-    if (!__atomic_compare_exchange_n(&pyprof__heap.frozen, &frozen, 2, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return frozen == 0;
+    if (!__atomic_compare_exchange_n(&pyprof__heap.frozen, &frozen, 2, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return frozen == 0;
     pyprof__heap_forget_live();
     PYPROF__SET(pyprof__heap.lost, PYPROF__GET(pyprof__heap.lost) | 2);
     PYPROF__SET(pyprof__heap.frozen, 0);
@@ -11648,14 +12469,16 @@ static pyprof__bool pyprof__heap_thaw(void)
     return 1;
 }
 
-// ---- the slow side of the hooks. errno must not change: a function here that makes a system call restores it
+// ---- the slow side of the hooks ------------------------------------------------------------------------
+// errno must not change: a function here that makes a system call restores it.
 __attribute__((noinline))
 static pyprof__allocating_thread *pyprof__own_renew(uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     int error = errno;
     if (PYPROF__GET(pyprof__heap.pid) != pyprof__own_pid()) return NULL;   // the child of a bare clone()
-    if (!self || self->tracking != tracking || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid()) self = pyprof__allocating_begin(tracking);
+    if (!self || self->tracking != tracking || PYPROF__GET(self->tid) != (uint64_t)pyprof__gettid())
+        self = pyprof__allocating_begin(tracking);
     pyprof__own.self = self;
     pyprof__own.tracking = tracking;
     pyprof__own.left = 0;
@@ -11666,7 +12489,8 @@ static pyprof__allocating_thread *pyprof__own_renew(uint32_t tracking)
 static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
-    return pyprof__own.tracking == tracking && self && PYPROF__GET(self->tid) ? self : pyprof__own_renew(tracking);
+    return pyprof__own.tracking == tracking && self && PYPROF__GET(self->tid) ? self
+        : pyprof__own_renew(tracking);
 }
 
 // The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
@@ -11698,7 +12522,10 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uin
     return 0;
 }
 
-static inline void pyprof__be_idle(pyprof__allocating_thread *self) { __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE); }
+static inline void pyprof__be_idle(pyprof__allocating_thread *self)
+{
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+}
 
 // Notes a new block: its site, its entry in the table, its counters.
 static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
@@ -11707,13 +12534,15 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
     pyprof__entry entry;
     uint64_t hash = pyprof__block_hash(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39 || !pyprof__get_busy(self, tracking)) return;
+    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
+        || !pyprof__get_busy(self, tracking)) return;
     __builtin_prefetch(pyprof__shard_of(hash), 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
     pyprof__entry_make(&entry, hash, size, domain, site, birth);
     if (!pyprof__block_add(hash, &entry, tracking)) {
-        if (tracking == PYPROF__GET(pyprof__hot.tracking)) __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
+        if (tracking == PYPROF__GET(pyprof__hot.tracking))
+            __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
         return;
     }
@@ -11795,7 +12624,8 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__e
 // Call it after pyprof__forget.
 PYPROF__HOT void pyprof__gone(uint32_t tracking, const void *block, const pyprof__entry *entry)
 {
-    pyprof__allocating_thread *self = tracking && tracking == PYPROF__GET(pyprof__hot.tracking) ? pyprof__own_record(tracking) : NULL;
+    pyprof__allocating_thread *self = tracking && tracking == PYPROF__GET(pyprof__hot.tracking)
+        ? pyprof__own_record(tracking) : NULL;
     if (!self || !pyprof__get_busy(self, tracking)) return;
     pyprof__count_out(self, block, entry);
     pyprof__be_idle(self);
@@ -11823,7 +12653,8 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
     // go unnoticed.
-    if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) call->tracking = 0;
+    if (domain == PYPROF_DOMAIN_NATIVE && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
+        call->tracking = 0;
     call->left = pyprof__own.left;
 }
 
@@ -11869,7 +12700,8 @@ static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *
     if (block) pyprof__forget(block, &known, &entry);
     moved = below->realloc(below->context, block, size);
     freed = moved || (size == 0 && domain == PYPROF_DOMAIN_NATIVE);
-    if (known && (freed || !pyprof__block_add(pyprof__block_hash(block), &entry, known))) pyprof__gone(known, block, &entry);
+    if (known && (freed || !pyprof__block_add(pyprof__block_hash(block), &entry, known)))
+        pyprof__gone(known, block, &entry);
     return pyprof__come_out(&call, moved, size);
 }
 
@@ -11885,7 +12717,8 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
     pyprof__gone(known, block, &entry);
     below->free(below->context, block);
     // This was a Python object: the thread holds the GIL, and no lock of libc.
-    if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
+    if (PYPROF__GET(pyprof__stir.ends) && domain == PYPROF_DOMAIN_OBJ
+        && __atomic_exchange_n(&pyprof__stir.ends, 0, __ATOMIC_RELAXED)
         && pyprof__stir.ending) pyprof__stir.ending();
     pyprof__inside = 0;
 }
@@ -11895,7 +12728,8 @@ static void pyprof__slow_free(const pyprof__pymem *below, int domain, void *bloc
 static inline pyprof__bool pyprof__passes(size_t size)
 {
     int64_t left = pyprof__own.left - (int64_t)size - 1;
-    if (size > PYPROF__LEAN || left < 0 || pyprof__own.tracking != PYPROF__GET(pyprof__hot.tracking)) return 0;
+    if (size > PYPROF__LEAN || left < 0 || pyprof__own.tracking != PYPROF__GET(pyprof__hot.tracking))
+        return 0;
     pyprof__own.left = left;
     return 1;
 }
@@ -11924,7 +12758,8 @@ static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainl
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *block; \
         (void)context; \
-        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) return pyprof__slow_calloc(below, domain, count, size); \
+        if ((inside) || (count | size) >> 31 || !pyprof__passes(count * size)) \
+            return pyprof__slow_calloc(below, domain, count, size); \
         PYPROF__MARKED(block = below->calloc(below->context, count, size)); \
         return block; \
     } \
@@ -11933,7 +12768,8 @@ static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainl
         const pyprof__pymem *below = __atomic_load_n(&pyprof__hot.below[domain], __ATOMIC_ACQUIRE); \
         void *moved; \
         (void)context; \
-        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) return pyprof__slow_realloc(below, domain, block, size); \
+        if ((inside) || pyprof__is_known(block) || !pyprof__passes(size)) \
+            return pyprof__slow_realloc(below, domain, block, size); \
         PYPROF__MARKED(moved = below->realloc(below->context, block, size)); \
         return moved; \
     } \
@@ -11956,13 +12792,26 @@ PYPROF__HOOKS(obj, PYPROF_DOMAIN_OBJ, 0)
 // other, ours never form a loop. The outermost of them counts the block. Other tools can form a loop: one
 // that puts back an allocator of its own on which ours stand. The innermost call ends that loop.
 static void *pyprof__no_malloc(void *context, size_t size) { (void)context; (void)size; return NULL; }
-static void *pyprof__no_calloc(void *context, size_t count, size_t size) { (void)context; (void)count; (void)size; return NULL; }
-static void *pyprof__no_realloc(void *context, void *block, size_t size) { (void)context; (void)block; (void)size; return NULL; }
+static void *pyprof__no_calloc(void *context, size_t count, size_t size)
+{
+    (void)context;
+    (void)count;
+    (void)size;
+    return NULL;
+}
+static void *pyprof__no_realloc(void *context, void *block, size_t size)
+{
+    (void)context;
+    (void)block;
+    (void)size;
+    return NULL;
+}
 static void pyprof__no_free(void *context, void *block) { (void)context; (void)block; }
 
 static const pyprof__pymem *pyprof__place_enter(int domain, int place)   // the allocator to call
 {
-    static const pyprof__pymem none = { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
+    static const pyprof__pymem none =
+        { NULL, pyprof__no_malloc, pyprof__no_calloc, pyprof__no_realloc, pyprof__no_free };
     if (++pyprof__own.nested <= PYPROF__NESTED) return &pyprof__below[domain][place];
     PYPROF__SET(pyprof__heap.looped, 1);
     // CPython's own, if it has been seen.
@@ -12024,15 +12873,19 @@ static void pyprof__place_free(int domain, int place, void *block)
         pyprof__place_free(domain, place, block); \
     }
 #define PYPROF__PLACES_OF(name, domain) \
-    PYPROF__PLACE(name##1, domain, 1) PYPROF__PLACE(name##2, domain, 2) PYPROF__PLACE(name##3, domain, 3) PYPROF__PLACE(name##4, domain, 4) \
+    PYPROF__PLACE(name##1, domain, 1) PYPROF__PLACE(name##2, domain, 2) PYPROF__PLACE(name##3, domain, \
+            3) PYPROF__PLACE(name##4, domain, 4) \
     PYPROF__PLACE(name##5, domain, 5) PYPROF__PLACE(name##6, domain, 6) PYPROF__PLACE(name##7, domain, 7)
 PYPROF__PLACES_OF(raw, PYPROF_DOMAIN_RAW)
 PYPROF__PLACES_OF(mem, PYPROF_DOMAIN_MEM)
 PYPROF__PLACES_OF(obj, PYPROF_DOMAIN_OBJ)
 
-#define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, pyprof__##name##_realloc, pyprof__##name##_free }
-#define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), PYPROF__FOUR(name##3), \
-                                 PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), PYPROF__FOUR(name##7) }
+#define PYPROF__FOUR(name) { NULL, pyprof__##name##_malloc, pyprof__##name##_calloc, \
+                             pyprof__##name##_realloc, pyprof__##name##_free }
+#define PYPROF__HOOKS_OF(name) { PYPROF__FOUR(name), PYPROF__FOUR(name##1), PYPROF__FOUR(name##2), \
+                                 PYPROF__FOUR(name##3), \
+                                 PYPROF__FOUR(name##4), PYPROF__FOUR(name##5), PYPROF__FOUR(name##6), \
+                                     PYPROF__FOUR(name##7) }
 // Place 0: on CPython's own allocators.
 static const pyprof__pymem pyprof__hooks[PYPROF__DOMAINS][PYPROF__PLACES] = {
     PYPROF__HOOKS_OF(raw), PYPROF__HOOKS_OF(mem), PYPROF__HOOKS_OF(obj),
@@ -12082,8 +12935,16 @@ static pyprof__bool pyprof__is_early(const void *block)
     return (uintptr_t)block - (uintptr_t)pyprof__libc.early < PYPROF__EARLY;
 }
 
-static void *pyprof__libc_malloc(void *context, size_t size) { (void)context; return pyprof__libc.malloc(size); }
-static void *pyprof__libc_calloc(void *context, size_t count, size_t size) { (void)context; return pyprof__libc.calloc(count, size); }
+static void *pyprof__libc_malloc(void *context, size_t size)
+{
+    (void)context;
+    return pyprof__libc.malloc(size);
+}
+static void *pyprof__libc_calloc(void *context, size_t count, size_t size)
+{
+    (void)context;
+    return pyprof__libc.calloc(count, size);
+}
 static void *pyprof__libc_realloc(void *context, void *block, size_t size)
 {
     size_t before;
@@ -12101,17 +12962,23 @@ static void pyprof__libc_free(void *context, void *block)
     if (!pyprof__is_early(block)) pyprof__libc.free(block);
 }
 
-static const pyprof__pymem pyprof__libc_allocator = { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
+static const pyprof__pymem pyprof__libc_allocator =
+    { NULL, pyprof__libc_malloc, pyprof__libc_calloc, pyprof__libc_realloc, pyprof__libc_free };
 
 __attribute__((noinline))
 static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is running, and needs memory itself
 {
     static const struct { const char *name; size_t offset; } names[] = {
-        { "malloc", offsetof(__typeof__(pyprof__libc), malloc) }, { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
-        { "realloc", offsetof(__typeof__(pyprof__libc), realloc) }, { "free", offsetof(__typeof__(pyprof__libc), free) },
-        { "memalign", offsetof(__typeof__(pyprof__libc), memalign) }, { "aligned_alloc", offsetof(__typeof__(pyprof__libc), aligned_alloc) },
-        { "mmap", offsetof(__typeof__(pyprof__libc), mmap) }, { "munmap", offsetof(__typeof__(pyprof__libc), munmap) },
-        { "mremap", offsetof(__typeof__(pyprof__libc), mremap) }, { "mprotect", offsetof(__typeof__(pyprof__libc), mprotect) },
+        { "malloc", offsetof(__typeof__(pyprof__libc), malloc) },
+        { "calloc", offsetof(__typeof__(pyprof__libc), calloc) },
+        { "realloc", offsetof(__typeof__(pyprof__libc), realloc) },
+        { "free", offsetof(__typeof__(pyprof__libc), free) },
+        { "memalign", offsetof(__typeof__(pyprof__libc), memalign) },
+        { "aligned_alloc", offsetof(__typeof__(pyprof__libc), aligned_alloc) },
+        { "mmap", offsetof(__typeof__(pyprof__libc), mmap) },
+        { "munmap", offsetof(__typeof__(pyprof__libc), munmap) },
+        { "mremap", offsetof(__typeof__(pyprof__libc), mremap) },
+        { "mprotect", offsetof(__typeof__(pyprof__libc), mprotect) },
     };
     size_t i;
     if (__atomic_exchange_n(&pyprof__libc.looking, 1, __ATOMIC_ACQUIRE)) return 0;
@@ -12125,7 +12992,8 @@ static pyprof__bool pyprof__libc_find(void)   // 0 = dlsym is running, and needs
 
 static inline pyprof__bool pyprof__libc_ready(void)
 {
-    return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL || pyprof__libc_find();
+    return __atomic_load_n(&pyprof__hot.below[PYPROF_DOMAIN_NATIVE], __ATOMIC_ACQUIRE) != NULL
+        || pyprof__libc_find();
 }
 
 // ---- whose malloc is called?
@@ -12202,19 +13070,23 @@ static void pyprof__objects_tell(uint32_t told, const char *format, const char *
 // Which objects have a malloc, or an operator new, that is not ours?
 static void pyprof__objects_find_once(void)
 {
-    pyprof__object_at libc, news, *ours = &pyprof__objects.ours, *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
+    pyprof__object_at libc, news, *ours = &pyprof__objects.ours, *front = &pyprof__objects.front,
+        *behind = &pyprof__objects.behind;
     void *each = dlsym(NULL, "dl_iterate_phdr");
     memcpy(&pyprof__objects.each, &each, sizeof each);
-    if (!pyprof__libc_ready() || !pyprof__object_find(ours, NULL, (uint64_t)(uintptr_t)&pyprof__objects)) return;
+    if (!pyprof__libc_ready() || !pyprof__object_find(ours, NULL, (uint64_t)(uintptr_t)&pyprof__objects))
+        return;
     pyprof__object_find(&libc, "getpid", 0);
     pyprof__object_find(behind, NULL, (uint64_t)(uintptr_t)pyprof__libc.malloc);
     pyprof__object_find(front, "malloc", 0);
     if (behind->begin == libc.begin) behind->address = 0;
     if (front->begin == ours->begin) front->address = 0;
     if (front->address)
-        pyprof__objects_tell(1, "heap: malloc of %s stands in front of ours: native memory is not counted", front->name, "");
+        pyprof__objects_tell(1, "heap: malloc of %s stands in front of ours: native memory is not counted",
+                             front->name, "");
     else if (behind->address && pyprof__object_find(&news, "_Znwm", 0) && news.begin == behind->begin)
-        pyprof__objects_tell(1, "heap: operator new of %s does not call malloc: what C++ allocates is not counted", news.name, "");
+        pyprof__objects_tell(1, "heap: operator new of %s does not call malloc: what C++ allocates is not "
+                                "counted", news.name, "");
 }
 
 static void pyprof__objects_find(void)   // when tracking begins
@@ -12230,10 +13102,13 @@ static pyprof__bool pyprof__is_allocator(const void *code)   // of an allocator 
 {
     const pyprof__object_at *front = &pyprof__objects.front, *behind = &pyprof__objects.behind;
     uint64_t at = (uint64_t)(uintptr_t)code;
-    return (front->address && at >= front->begin && at < front->end) || (behind->address && at >= behind->begin && at < behind->end);
+    return (front->address && at >= front->begin && at < front->end)
+        || (behind->address && at >= behind->begin && at < behind->end);
 }
 
-typedef struct { const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other; } pyprof__object_scan;
+typedef struct {
+    const pyprof__object *object; uint64_t begin, end, symbols, names; uint64_t other;
+} pyprof__object_scan;
 
 // Finds among these relocations the one that leads to malloc. Before it is used for the first time it leads
 // into the object itself.
@@ -12243,9 +13118,11 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     for (; at < end && !scan->other; at++) {
         const Elf64_Sym *symbol = (const Elf64_Sym *)(uintptr_t)scan->symbols + ELF64_R_SYM(at->r_info);
         uint64_t leads_to;
-        if (!ELF64_R_SYM(at->r_info) || strcmp((const char *)(uintptr_t)(scan->names + symbol->st_name), "malloc") != 0) continue;
+        if (!ELF64_R_SYM(at->r_info)
+            || strcmp((const char *)(uintptr_t)(scan->names + symbol->st_name), "malloc") != 0) continue;
         leads_to = pyprof__at(scan->object->bias + at->r_offset);
-        if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin) continue;
+        if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin)
+            continue;
         if (leads_to - scan->begin >= scan->end - scan->begin) scan->other = leads_to;
     }
 }
@@ -12253,25 +13130,30 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
 // The malloc that the object calls if it is not ours; 0 = not known to be another.
 static uint64_t pyprof__object_malloc(const pyprof__object *object)
 {
-    static const int64_t wanted[] = { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
+    static const int64_t wanted[] =
+        { DT_SYMTAB, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_JMPREL, DT_PLTRELSZ };
     uint64_t found[PYPROF__COUNT(wanted)] = { 0, 0, 0, 0, 0, 0, 0 };
     pyprof__object_scan scan = { object, 0, 0, 0, 0, 0 };
     const Elf64_Dyn *entry = NULL;
     size_t i;
     pyprof__object_span(object, &scan.begin, &scan.end);
     for (i = 0; i < object->count; i++)
-        if (object->segments[i].p_type == PT_DYNAMIC) entry = (const Elf64_Dyn *)(uintptr_t)(object->bias + object->segments[i].p_vaddr);
+        if (object->segments[i].p_type == PT_DYNAMIC)
+            entry = (const Elf64_Dyn *)(uintptr_t)(object->bias + object->segments[i].p_vaddr);
     for (; entry && entry->d_tag != DT_NULL; entry++)
         for (i = 0; i < PYPROF__COUNT(wanted); i++)
             if (entry->d_tag == wanted[i]) found[i] = entry->d_un.d_val;
     // The dynamic linker may or may not have turned these into addresses already.
     for (i = 0; i < PYPROF__COUNT(wanted); i++)
-        if (found[i] && found[i] < scan.begin && wanted[i] != DT_RELASZ && wanted[i] != DT_RELACOUNT && wanted[i] != DT_PLTRELSZ)
+        if (found[i] && found[i] < scan.begin && wanted[i] != DT_RELASZ && wanted[i] != DT_RELACOUNT
+            && wanted[i] != DT_PLTRELSZ)
             found[i] += object->bias;
     scan.symbols = found[0];
     scan.names = found[1];
     if (!scan.symbols || !scan.names) return 0;
-    if (found[2]) pyprof__object_relocations(&scan, found[2] + found[4] * sizeof(Elf64_Rela), found[3] - found[4] * sizeof(Elf64_Rela));
+    if (found[2])
+        pyprof__object_relocations(&scan, found[2] + found[4] * sizeof(Elf64_Rela),
+                                   found[3] - found[4] * sizeof(Elf64_Rela));
     if (found[5]) pyprof__object_relocations(&scan, found[5], found[6]);
     return scan.other;
 }
@@ -12301,16 +13183,20 @@ static void pyprof__objects_watch(int at_once)
     pyprof__objects_look look = { at_once, 0, "" };
     pyprof__object_at other;
     uint64_t now = pyprof__now();
-    if (!PYPROF__GET(pyprof__heap.mode) || !pyprof__objects.ours.address || PYPROF__GET(pyprof__objects.told)) return;
-    if ((!at_once && now < PYPROF__GET(pyprof__objects.due)) || !pyprof__try_lock(&pyprof__objects.lock)) return;
+    if (!PYPROF__GET(pyprof__heap.mode) || !pyprof__objects.ours.address || PYPROF__GET(pyprof__objects.told))
+        return;
+    if ((!at_once && now < PYPROF__GET(pyprof__objects.due)) || !pyprof__try_lock(&pyprof__objects.lock))
+        return;
     look.scan |= now >= pyprof__objects.scan;
     pyprof__objects.each(pyprof__object_looks, &look);
     PYPROF__SET(pyprof__objects.due, now + pyprof__second / 10);
-    if (look.scan) pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
+    if (look.scan)
+        pyprof__objects.step = pyprof__objects.step ? 2 * pyprof__objects.step : pyprof__second / 10;
     if (look.scan) pyprof__objects.scan = now + pyprof__objects.step;
     // Otherwise it is being loaded right now.
     if (look.other && pyprof__object_find(&other, NULL, look.other))
-        pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted", look.name, other.name);
+        pyprof__objects_tell(2, "heap: %s calls malloc of %s, not ours: what it allocates is not counted",
+                             look.name, other.name);
     pyprof__unlock(&pyprof__objects.lock);
 }
 
@@ -12414,7 +13300,8 @@ static void pyprof__range_came(pyprof__allocating_thread *self, const pyprof__ra
 }
 
 // Counts a range that was memory. Cutting a range in two adds a block: blocks is then below 0.
-static void pyprof__range_went(pyprof__allocating_thread *self, const pyprof__range *range, uint64_t bytes, int64_t blocks)
+static void pyprof__range_went(pyprof__allocating_thread *self, const pyprof__range *range, uint64_t bytes,
+                               int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     blocks *= (int64_t)pyprof__range_weight();
@@ -12458,7 +13345,8 @@ static uint32_t pyprof__ranges_around(uint64_t address)
     return found;
 }
 
-static void pyprof__ranges_cut(pyprof__allocating_thread *self, uint64_t at)   // afterwards no range has `at` inside
+// afterwards no range has `at` inside
+static void pyprof__ranges_cut(pyprof__allocating_thread *self, uint64_t at)
 {
     uint32_t number = pyprof__ranges_around(at), rest;
     pyprof__range range = pyprof__ranges.list[number];
@@ -12488,7 +13376,8 @@ static uint32_t pyprof__ranges_take(pyprof__allocating_thread *self, uint64_t be
 // NULL = memory is not tracked; nothing is locked.
 static pyprof__allocating_thread *pyprof__ranges_lock(uint32_t tracking)
 {
-    pyprof__allocating_thread *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen) ? pyprof__own_record(tracking) : NULL;
+    pyprof__allocating_thread *self = PYPROF__GET(pyprof__heap.mode) && !PYPROF__GET(pyprof__heap.frozen)
+        ? pyprof__own_record(tracking) : NULL;
     if (!self || !pyprof__get_busy(self, tracking)) return NULL;
     pyprof__heap_lock(&pyprof__ranges.lock);
     return self;
@@ -12521,7 +13410,8 @@ static void pyprof__remap_begin(pyprof__range_change *call, const void *address,
     call->tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
     call->tree = 0;
     call->counts = -1;
-    if (pyprof__inside || !size || !PYPROF__GET(pyprof__ranges.root) || begin & (pyprof__page_size() - 1)) return;
+    if (pyprof__inside || !size || !PYPROF__GET(pyprof__ranges.root) || begin & (pyprof__page_size() - 1))
+        return;
     pyprof__inside = 1;
     self = pyprof__ranges_lock(call->tracking);
     if (self && pyprof__ranges.tracking == call->tracking) {
@@ -12542,7 +13432,8 @@ static void pyprof__remap_end(const pyprof__range_change *call, int gone)
     pyprof__inside = 1;
     self = pyprof__ranges_lock(call->tracking);
     if (self && pyprof__ranges.tracking == call->tracking) {
-        if (gone || !pyprof__is_mapped(pyprof__ranges.list[call->tree].begin)) pyprof__ranges_forget(self, call->tree);
+        if (gone || !pyprof__is_mapped(pyprof__ranges.list[call->tree].begin))
+            pyprof__ranges_forget(self, call->tree);
         else pyprof__ranges_insert(call->tree);
     }
     if (self) pyprof__ranges_unlock(self);
@@ -12676,7 +13567,8 @@ PYPROF__INTERPOSED void *calloc(size_t count, size_t size) PYPROF__THROWS
 
 PYPROF__INTERPOSED void *realloc(void *block, size_t size) PYPROF__THROWS
 {
-    return pyprof__libc_ready() ? pyprof__native_realloc(NULL, block, size) : block ? NULL : pyprof__libc_early(size);
+    return pyprof__libc_ready() ? pyprof__native_realloc(NULL, block, size) : block ? NULL
+        : pyprof__libc_early(size);
 }
 
 PYPROF__INTERPOSED void free(void *block) PYPROF__THROWS
@@ -12746,7 +13638,8 @@ static pyprof__bool pyprof__maps_memory(int protection, int flags)
 
 // Mappings of another allocator do not count: its blocks are counted, or pyprof has reported that they are
 // not.
-static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset, const void *caller)
+static void *pyprof__map(void *address, size_t size, int protection, int flags, int fd, off_t offset,
+                         const void *caller)
 {
     pyprof__range_change over;
     void *made;
@@ -12759,12 +13652,14 @@ static void *pyprof__map(void *address, size_t size, int protection, int flags, 
     return made;
 }
 
-PYPROF__INTERPOSED void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+PYPROF__INTERPOSED void *mmap(void *address, size_t size, int protection, int flags, int fd,
+                              off_t offset) PYPROF__THROWS
 {
     return pyprof__map(address, size, protection, flags, fd, offset, __builtin_return_address(0));
 }
 
-PYPROF__INTERPOSED void *mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset) PYPROF__THROWS
+PYPROF__INTERPOSED void *mmap64(void *address, size_t size, int protection, int flags, int fd,
+                                off_t offset) PYPROF__THROWS
 {
     return pyprof__map(address, size, protection, flags, fd, offset, __builtin_return_address(0));
 }
@@ -12816,7 +13711,8 @@ static int pyprof__protected(void *address, size_t size, int protection, int res
 PYPROF__INTERPOSED int mprotect(void *address, size_t size, int protection) PYPROF__THROWS
 {
     int ready = pyprof__libc_ready();
-    return pyprof__protected(address, size, protection, ready ? pyprof__libc.mprotect(address, size, protection)
+    return pyprof__protected(address, size, protection,
+                             ready ? pyprof__libc.mprotect(address, size, protection)
                              : (int)syscall(SYS_mprotect, address, size, protection));
 }
 
@@ -12835,7 +13731,8 @@ static void pyprof__objects_watch(int at_once) { (void)at_once; }
 static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
-// ---- installing and removing hooks: with the GIL, because other threads read the table of allocators without a lock
+// ---- installing and removing hooks ---------------------------------------------------------------------
+// With the GIL, because other threads read the table of allocators without a lock.
 // Does every allocation pass one of the domain's hooks? A pool seldom calls the allocator below it for small
 // blocks.
 static pyprof__bool pyprof__reaches_us(const pyprof__pymem *top, int domain)
@@ -12881,7 +13778,10 @@ static int pyprof__place_on(const pyprof__pymem *top, int domain)
 }
 
 // At any time.
-static pyprof__bool pyprof__hooks_were_in(void) { return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc; }
+static pyprof__bool pyprof__hooks_were_in(void)
+{
+    return pyprof__below[0][0].malloc || pyprof__below[0][1].malloc;
+}
 
 // Our hook gets the context of the allocator below it, but ignores the context it is called with: callers
 // read context and function one after the other, and may find one of ours and one of another allocator.
@@ -12894,7 +13794,8 @@ static int pyprof__hook_in(int domain)
     if (pyprof__below_ours(&top, domain)) return 1;
     // CPython's object allocator, which may be below, needs an interpreter.
     probe = domain == PYPROF_DOMAIN_RAW || pyprof__heap.api.is_initialized();
-    if (probe && pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain)) return 1;
+    if (probe && pyprof__hooks_were_in() && !pyprof__is_pythons(&top) && pyprof__reaches_us(&top, domain))
+        return 1;
     place = pyprof__place_on(&top, domain);
     if (place < 0) return 0;
     ours = pyprof__hooks[domain][place];
@@ -12948,7 +13849,8 @@ static pyprof__bool pyprof__heap_settle(void *unused)   // a pending call; or th
         pyprof__heap_forget_live();
         if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON) PYPROF__SET(pyprof__heap.lost, 1);
     }
-    PYPROF__SET(pyprof__heap.state, !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
+    PYPROF__SET(pyprof__heap.state,
+                !wanted ? PYPROF_HEAP_STATE_OFF : whole ? PYPROF_HEAP_STATE_ON : PYPROF_HEAP_STATE_LOST);
     PYPROF__SET(pyprof__heap.calling, 0);
     pyprof__unlock(&pyprof__heap.settle_lock);
     return 0;
@@ -12968,7 +13870,8 @@ static pyprof__bool pyprof__takes_calls(void)
 {
     const pyprof__python_api *api = &pyprof__heap.api;
     if (!api->is_initialized() || api->is_finalizing() || !api->main_interpreter()) return 0;
-    return pyprof__heap.layout.runtime_finishing == PYPROF__NO || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
+    return pyprof__heap.layout.runtime_finishing == PYPROF__NO
+        || !pyprof__at32(pyprof__heap.runtime + pyprof__heap.layout.runtime_finishing);
 }
 
 // Installs or removes the hooks, now or as soon as Python's main thread gets to it. An interpreter that is
@@ -12977,24 +13880,31 @@ static pyprof__bool pyprof__takes_calls(void)
 // (COMPUTE_EVAL_BREAKER in Python/ceval.c).
 static void pyprof__heap_request(void)
 {
-    if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING && pyprof__hooks_are_in()) {
+    if (PYPROF__GET(pyprof__heap.wanted) && PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_PENDING
+        && pyprof__hooks_are_in()) {
         PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_ON);   // a forked child has its parent's hooks
         return;
     }
     if (pyprof__holds_gil(&pyprof__heap.layout)) { pyprof__heap_settle(NULL); return; }
     if (!pyprof__takes_calls()) return;
     // A call can be lost when the interpreter ends.
-    if (!PYPROF__GET(pyprof__heap.calling) || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
+    if (!PYPROF__GET(pyprof__heap.calling)
+        || pyprof__now() - PYPROF__GET(pyprof__heap.called_ns) > pyprof__second / 2) {
         PYPROF__SET(pyprof__heap.calling, 1);
         PYPROF__SET(pyprof__heap.called_ns, pyprof__now());
         // The queue is full: try again later.
-        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0) PYPROF__SET(pyprof__heap.calling, 0);
+        if (pyprof__heap.api.add_pending_call(pyprof__heap_settle, NULL) != 0)
+            PYPROF__SET(pyprof__heap.calling, 0);
     }
 }
 
 // ---- beginning and end of tracking ------------------------------------------------------------------------
 static void *pyprof__heap_pages(void *user, size_t size) { (void)user; return pyprof__pages(size); }
-static void pyprof__heap_pages_free(void *user, void *memory, size_t size) { (void)user; pyprof__pages_free(memory, size); }
+static void pyprof__heap_pages_free(void *user, void *memory, size_t size)
+{
+    (void)user;
+    pyprof__pages_free(memory, size);
+}
 
 static uint32_t pyprof__heap_native(const char *name)   // a code that is no code object
 {
@@ -13010,7 +13920,8 @@ static void pyprof__heap_empty(void)
     PYPROF__SET(pyprof__heap.site_count, 0);
     PYPROF__SET(pyprof__heap.life_count, 0);
     for (i = 0; i < PYPROF__SEGMENTS; i++) {
-        pyprof__pages_free(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
+        pyprof__pages_free(pyprof__heap.segments[i].sites,
+                           pyprof__segment_bytes(pyprof__heap.segments[i].count));
         pyprof__heap.segments[i].sites = NULL;
     }
     if (pyprof__heap.codes.pool) pyprof__codes_free(&pyprof__heap.codes);
@@ -13026,9 +13937,13 @@ static pyprof__bool pyprof__heap_regions(uint64_t max_bytes, int sampled)
     pyprof__heap.doubtful = sampled;
     limit = max_bytes / 2 / pyprof__segment_bytes(1);
     pyprof__heap.site_limit = limit < PYPROF__SITES_MOST ? (uint32_t)limit : (uint32_t)PYPROF__SITES_MOST;
-    if (!pyprof__heap.buckets) pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
-    if (!pyprof__heap.lives) pyprof__heap.lives = (pyprof__thread_life *)pyprof__pages(PYPROF__LIVES * sizeof(pyprof__thread_life));
-    return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST && pyprof__segment_new(0);
+    if (!pyprof__heap.buckets)
+        pyprof__heap.buckets = (uint32_t *)pyprof__pages(PYPROF__BUCKETS * sizeof(uint32_t));
+    if (!pyprof__heap.lives)
+        pyprof__heap.lives = (pyprof__thread_life *)pyprof__pages(PYPROF__LIVES
+                * sizeof(pyprof__thread_life));
+    return pyprof__heap.buckets && pyprof__heap.lives && limit >= PYPROF__SITES_LEAST
+        && pyprof__segment_new(0);
 }
 
 static void pyprof__heap_clear(void)   // gives the memory of the last tracking back; the regions stay
@@ -13037,7 +13952,8 @@ static void pyprof__heap_clear(void)   // gives the memory of the last tracking 
     pyprof__pages_clear(pyprof__heap.buckets, PYPROF__BUCKETS * sizeof(uint32_t));
     pyprof__pages_clear(pyprof__heap.lives, PYPROF__LIVES * sizeof(pyprof__thread_life));
     for (i = 0; i < PYPROF__SEGMENTS; i++)
-        pyprof__pages_clear(pyprof__heap.segments[i].sites, pyprof__segment_bytes(pyprof__heap.segments[i].count));
+        pyprof__pages_clear(pyprof__heap.segments[i].sites,
+                            pyprof__segment_bytes(pyprof__heap.segments[i].count));
 }
 
 static void pyprof__heap_forget(void)   // forgets all counts; under the locks
@@ -13045,7 +13961,10 @@ static void pyprof__heap_forget(void)   // forgets all counts; under the locks
     pyprof__allocating_thread *thread;
     pyprof__blocks_drop();
     pyprof__ranges_drop();
-    for (thread = pyprof__heap.threads; thread; thread = thread->next) { pyprof__allocating_end(thread); PYPROF__SET(thread->unflushed, 0); }
+    for (thread = pyprof__heap.threads; thread; thread = thread->next) {
+        pyprof__allocating_end(thread);
+        PYPROF__SET(thread->unflushed, 0);
+    }
     memset(pyprof__heap.ended, 0, sizeof pyprof__heap.ended);
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
@@ -13093,7 +14012,8 @@ static pyprof__bool pyprof__heap_codes(uint64_t max_bytes)   // 0 = no memory
 static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
 {
     static const struct { const char *name; size_t offset; } names[] = {
-        { "PyMem_GetAllocator", offsetof(pyprof__python_api, get_allocator) }, { "PyMem_SetAllocator", offsetof(pyprof__python_api, set_allocator) },
+        { "PyMem_GetAllocator", offsetof(pyprof__python_api, get_allocator) },
+        { "PyMem_SetAllocator", offsetof(pyprof__python_api, set_allocator) },
         { "Py_AddPendingCall", offsetof(pyprof__python_api, add_pending_call) },
         { "PyGILState_GetThisThreadState", offsetof(pyprof__python_api, this_thread) },
         { "_PyThreadState_UncheckedGet", offsetof(pyprof__python_api, attached) },
@@ -13107,8 +14027,12 @@ static pyprof_result pyprof__heap_api(const pyprof__runtime *runtime)
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     for (i = 0; i < PYPROF__COUNT(names); i++) {
         void *found = pyprof__runtime_function(runtime, &pool, names[i].name);
-        if (!found && pyprof__new_name(names[i].name)) found = pyprof__runtime_function(runtime, &pool, pyprof__new_name(names[i].name));
-        if (!found) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "heap: this Python's C API cannot be reached: no %s (found it %s)", names[i].name,
+        if (!found && pyprof__new_name(names[i].name))
+            found = pyprof__runtime_function(runtime, &pool, pyprof__new_name(names[i].name));
+        if (!found)
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                                "heap: this Python's C API cannot be reached: no %s (found it %s)",
+                                names[i].name,
                                         runtime->where);
         // Hooks may be reading it already.
         at = (void **)(void *)((char *)&pyprof__heap.api + names[i].offset);
@@ -13131,7 +14055,8 @@ static pyprof__bool pyprof__claim(void **claim)   // 0 = another copy has it
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     at = maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL)
-        taken |= strncmp(mapping.path, "/memfd:", 7) == 0 && strncmp(mapping.path + 7, name, sizeof name - 1) == 0;
+        taken |= strncmp(mapping.path, "/memfd:", 7) == 0
+            && strncmp(mapping.path + 7, name, sizeof name - 1) == 0;
     pyprof__free(&pool, maps, capacity);
     if (taken) return 0;
     fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
@@ -13176,7 +14101,8 @@ static pyprof__bool pyprof__heap_quiet(void)
     int tries = 0;
     pyprof__order_threads();
     for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
-        while (__atomic_load_n(&thread->busy, __ATOMIC_ACQUIRE) && pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) {
+        while (__atomic_load_n(&thread->busy, __ATOMIC_ACQUIRE)
+               && pyprof__thread_exists((int64_t)PYPROF__GET(thread->tid))) {
             if (++tries > 2000) return 0;
             pyprof__nap(500000);
         }
@@ -13194,9 +14120,11 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     if (pyprof__heap.pid != pyprof__own_pid() && pyprof__heap.pid) pyprof__heap_forked();
     PYPROF__SET(pyprof__heap.pid, pyprof__own_pid());
     pyprof__pulse_begin();
-    if (!pyprof__heap_quiet()) return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread has not left the previous tracking yet");
+    if (!pyprof__heap_quiet())
+        return pyprof__fail(PYPROF_ERR_BUSY, "heap: a thread has not left the previous tracking yet");
     if (!pyprof__claim(&pyprof__heap.claim))
-        return pyprof__fail(PYPROF_ERR_BUSY, "heap: another copy of pyprof.h in this process tracks memory already");
+        return pyprof__fail(PYPROF_ERR_BUSY,
+                            "heap: another copy of pyprof.h in this process tracks memory already");
     pyprof__objects_find();
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
@@ -13213,7 +14141,8 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
         pyprof__heap_clear();
         PYPROF__SET(pyprof__heap.interval, wish->interval);
         PYPROF__SET(pyprof__heap.max_bytes, wish->table_bytes);
-        pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth : (uint32_t)PYPROF__HEAP_DEPTH;
+        pyprof__heap.max_depth = wish->depth < PYPROF__HEAP_DEPTH ? wish->depth
+            : (uint32_t)PYPROF__HEAP_DEPTH;
         pyprof__heap_forget();
     }
     pyprof__unlock(&pyprof__heap.threads_lock);
@@ -13255,7 +14184,8 @@ static int64_t pyprof__heap_live(void)   // bytes
 {
     int64_t live = PYPROF__GET(pyprof__heap.live);
     const pyprof__allocating_thread *thread;
-    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) live += PYPROF__GET(thread->unflushed);
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
+        live += PYPROF__GET(thread->unflushed);
     return live > 0 ? live : 0;
 }
 
@@ -13268,7 +14198,8 @@ static void pyprof__heap_reap(void)
         uint64_t tid = PYPROF__GET(thread->tid);
         if (!tid || pyprof__thread_exists((int64_t)tid)) continue;
         pyprof__heap_lock(&pyprof__heap.threads_lock);
-        if (PYPROF__GET(thread->tid) == tid && !pyprof__thread_exists((int64_t)tid)) pyprof__allocating_end(thread);
+        if (PYPROF__GET(thread->tid) == tid && !pyprof__thread_exists((int64_t)tid))
+            pyprof__allocating_end(thread);
         pyprof__unlock(&pyprof__heap.threads_lock);
     }
 }
@@ -13306,7 +14237,8 @@ static void pyprof__heap_mark(uint64_t now)
 static int pyprof__heap_watch(int running)   // running: there is an interpreter
 {
     pyprof__pymem top;
-    int domain, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON, lost = PYPROF__GET(pyprof__heap.lost);
+    int domain, on = PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_ON,
+        lost = PYPROF__GET(pyprof__heap.lost);
     PYPROF__SET(pyprof__heap.lost, 0);
     if (!running) { pyprof__heap_unverified(); return lost; }
     if (PYPROF__GET(pyprof__heap.frozen)) pyprof__heap_thaw();
@@ -13328,7 +14260,8 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
     uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
-        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i] : &shard->entries[i - shard->waiting];
+        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
+            : &shard->entries[i - shard->waiting];
         *begin = pyprof__hash_block(number | pyprof__entry_here(entry));
         if (entry->what && byte >= *begin && byte - *begin < pyprof__entry_size(entry)) return entry;
     }
@@ -13401,7 +14334,8 @@ static pyprof__bool pyprof__site_map_begin(pyprof__site_map *map, pyprof__pool *
 {
     uint32_t i, count = pyprof__heap_sites();
     int sampled;
-    if (!pyprof__array_reserve(pool, &map->before, count > map->before.count ? count - map->before.count : 0)) return 0;
+    if (!pyprof__array_reserve(pool, &map->before, count > map->before.count ? count - map->before.count : 0))
+        return 0;
     map->nodes.count = map->before.count = 0;
     sampled = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED;
     pyprof__heap_totals(map->domains, map->sizes);
@@ -13436,23 +14370,28 @@ static void pyprof__site_map_fill(const pyprof__site_map *map, pyprof__model *mo
     uint64_t now = (pyprof__now() - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH;
     for (i = 1; i < map->nodes.count; i++) {
         const pyprof__heap_site *site = pyprof__site_at(i);
-        const pyprof__counted *before = i < map->before.count ? &PYPROF__AT(const pyprof__counted, map->before, i) : &nothing;
+        const pyprof__counted *before = i < map->before.count
+            ? &PYPROF__AT(const pyprof__counted, map->before, i) : &nothing;
         uint32_t node = PYPROF__AT(const uint32_t, map->nodes, i);
         uint64_t live, blocks, births, age, peak, peak_blocks;
         if (!node || !PYPROF__GET(site->in.blocks)) continue;
         live = pyprof__site_live(site);
         blocks = pyprof__site_live_blocks(site);
-        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births) - PYPROF__GET(site->gone.births);
+        births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births)
+            - PYPROF__GET(site->gone.births);
         age = blocks * now > births ? pyprof__whole_blocks(blocks * now - births) * PYPROF__BIRTH : 0;
         peak = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_bytes) : live;
         peak_blocks = PYPROF__GET(site->epoch) == epoch ? PYPROF__GET(site->peak_blocks) : blocks;
-        pyprof__model_add(model, PYPROF_ALLOC_BYTES, node, (int64_t)(PYPROF__GET(site->in.bytes) - before->bytes));
-        pyprof__model_add(model, PYPROF_ALLOC_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->in.blocks) - before->blocks));
+        pyprof__model_add(model, PYPROF_ALLOC_BYTES, node,
+                          (int64_t)(PYPROF__GET(site->in.bytes) - before->bytes));
+        pyprof__model_add(model, PYPROF_ALLOC_BLOCKS, node,
+                          (int64_t)pyprof__whole_blocks(PYPROF__GET(site->in.blocks) - before->blocks));
         pyprof__model_add(model, PYPROF_LIVE_BYTES, node, (int64_t)live);
         pyprof__model_add(model, PYPROF_LIVE_BLOCKS, node, (int64_t)pyprof__whole_blocks(blocks));
         pyprof__model_add(model, PYPROF_PEAK_BYTES, node, (int64_t)peak);
         pyprof__model_add(model, PYPROF_PEAK_BLOCKS, node, (int64_t)pyprof__whole_blocks(peak_blocks));
-        pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node, (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
+        pyprof__model_add(model, PYPROF_TEMP_BLOCKS, node,
+                          (int64_t)pyprof__whole_blocks(PYPROF__GET(site->temp) - before->temp));
         pyprof__model_add(model, PYPROF_LIVE_AGE_MS, node, (int64_t)age);
         if (sampled) pyprof__site_map_doubts(model, node, i, before->doubt);
     }
@@ -13485,7 +14424,8 @@ static pyprof__bool pyprof__site_map_history(const pyprof__site_map *map, pyprof
 }
 
 // Adds a live block to the births of its site's node.
-static void pyprof__heap_born(const pyprof__site_map *map, pyprof__model *model, uint32_t site, uint32_t birth,
+static void pyprof__heap_born(const pyprof__site_map *map, pyprof__model *model, uint32_t site,
+                              uint32_t birth,
                               const pyprof__weight *weight)
 {
     const uint64_t *marks = pyprof__heap.mark_ns;
@@ -13494,7 +14434,8 @@ static void pyprof__heap_born(const pyprof__site_map *map, pyprof__model *model,
     if (site >= map->nodes.count) return;   // newer than the profile
     births = pyprof__model_births(model, PYPROF__AT(const uint32_t, map->nodes, site));
     if (!births) return;
-    while (k < pyprof__heap.marks && birth > (marks[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH) k++;
+    while (k < pyprof__heap.marks && birth > (marks[k] - pyprof__heap.start_ns) / 1000000 / PYPROF__BIRTH)
+        k++;
     births->born[k] += (float)weight->bytes;
     births->born_doubt[k] += (float)weight->doubt;
 }
@@ -13545,7 +14486,8 @@ static pyprof__bool pyprof__site_map_births(const pyprof__site_map *map, pyprof_
     if (!pyprof__births_make(model)) return 0;
     for (i = 1; i < map->nodes.count; i++) {
         pyprof__births *births = pyprof__model_births(model, PYPROF__AT(const uint32_t, map->nodes, i));
-        for (m = 0; births && m < pyprof__heap.marks; m++) births->doubt[m] += pyprof__site_doubt_at(i)->marks[m];
+        for (m = 0; births && m < pyprof__heap.marks; m++)
+            births->doubt[m] += pyprof__site_doubt_at(i)->marks[m];
     }
     for (i = 0; i < PYPROF__SHARDS; i++) pyprof__heap_born_shard(map, model, &pyprof__shards[i]);
     pyprof__heap_born_ranges(map, model);
@@ -13561,15 +14503,19 @@ static void pyprof__site_map_facts(const pyprof__site_map *map, pyprof__heap_fac
     memset(facts, 0, sizeof *facts);
     facts->mode = PYPROF__GET(pyprof__heap.mode);
     facts->interval = facts->mode == PYPROF_HEAP_SAMPLED ? pyprof__heap.interval : 0;
-    facts->peak_ns = PYPROF__GET(pyprof__heap.peak) ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
+    facts->peak_ns = PYPROF__GET(pyprof__heap.peak)
+        ? pyprof__heap.start_ns + (uint64_t)PYPROF__GET(pyprof__heap.peak_ms) * 1000000 : 0;
     // live: everything allocated less everything freed since tracking began.
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         facts->domains[i].live_bytes = now[i].alloc_bytes - now[i].live_bytes;
-        facts->domains[i].live_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
+        facts->domains[i].live_blocks =
+            (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - now[i].live_blocks));
         facts->domains[i].alloc_bytes = now[i].alloc_bytes - map->domains[i].alloc_bytes;
-        facts->domains[i].alloc_blocks = (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - map->domains[i].alloc_blocks));
+        facts->domains[i].alloc_blocks =
+            (int64_t)pyprof__whole_blocks((uint64_t)(now[i].alloc_blocks - map->domains[i].alloc_blocks));
     }
-    for (i = 0; i < PYPROF_SIZES; i++) facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - map->sizes[i]);
+    for (i = 0; i < PYPROF_SIZES; i++)
+        facts->sizes[i] = (int64_t)pyprof__whole_blocks(sizes[i] - map->sizes[i]);
     facts->marks = PYPROF__GET(pyprof__heap.marks);
     memcpy(facts->mark_ns, pyprof__heap.mark_ns, sizeof facts->mark_ns);
 }
@@ -13578,7 +14524,8 @@ static uint64_t pyprof__heap_noted(void)   // number of noted blocks
 {
     uint64_t noted = PYPROF__GET(pyprof__heap.ended_sampled);
     const pyprof__allocating_thread *thread;
-    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) noted += PYPROF__GET(thread->sampled);
+    for (thread = __atomic_load_n(&pyprof__heap.threads, __ATOMIC_ACQUIRE); thread; thread = thread->next)
+        noted += PYPROF__GET(thread->sampled);
     return noted;
 }
 
@@ -13598,7 +14545,8 @@ static uint64_t pyprof__heap_bytes(void)   // the tracker's own memory
     uint64_t marks = PYPROF__GET(pyprof__heap.marks) ? PYPROF__MARKS * sizeof(float) : 0;
     uint64_t doubt = PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? sizeof(pyprof__site_doubt) : 0;
     uint64_t each = sizeof(pyprof__heap_site) + sizeof(pyprof__site_key) + marks + doubt;
-    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each + PYPROF__GET(pyprof__heap.pool.used);
+    return PYPROF__GET(pyprof__heap.table_bytes) + pyprof__heap_sites() * each
+        + PYPROF__GET(pyprof__heap.pool.used);
 }
 
 // "file:line in function" of a site; returns the kernel's id of its thread
@@ -13608,16 +14556,19 @@ static uint64_t pyprof__heap_where(uint32_t site, char *where, size_t capacity)
     uint32_t spot = PYPROF__NONE;
     const pyprof__site_key *named = pyprof__site_key_at(site), *caller = pyprof__site_key_at(named->parent);
     pyprof__heap_lock(&pyprof__heap.names_lock);
-    if (named->parent && caller->parent && PYPROF__AT(pyprof__code, codes->codes, named->code).kind == PYPROF_KIND_NATIVE)
+    if (named->parent && caller->parent
+        && PYPROF__AT(pyprof__code, codes->codes, named->code).kind == PYPROF_KIND_NATIVE)
         named = caller;   // the line that called malloc
     if (named->parent) spot = pyprof__spot_find(codes, named->code, named->instruction);
     if (spot != PYPROF__NONE) {
         const pyprof__spot *at = &PYPROF__AT(pyprof__spot, codes->spots, spot);
         const pyprof__code *code = &PYPROF__AT(pyprof__code, codes->codes, at->code);
-        const char *name = pyprof__string(&codes->strings, code->qualname), *file = pyprof__string(&codes->strings, code->file);
+        const char *name = pyprof__string(&codes->strings, code->qualname),
+            *file = pyprof__string(&codes->strings, code->file);
         size_t length = strlen(file), most = 120;
         if (code->kind != PYPROF_KIND_PYTHON) snprintf(where, capacity, "%s", name);
-        else snprintf(where, capacity, "%s%s:%ld in %.100s", length > most ? "..." : "", length > most ? file + length - most : file,
+        else snprintf(where, capacity, "%s%s:%ld in %.100s", length > most ? "..." : "",
+                      length > most ? file + length - most : file,
                       (long)at->place.line, name);
     } else pyprof__copy_text(where, capacity, "<native>");
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -13641,7 +14592,8 @@ static void pyprof__heap_reset_peak(void)
 //   Promise    a thread's time is counted once, whatever was missed; a recorder knows nothing of its owner
 // ============================================================================
 enum { PYPROF__MOST_THREADS = 16384, PYPROF__RIVALS = 1024, PYPROF__ACCOUNTS = 65536, PYPROF__DUE = 512,
-       PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000, PYPROF__SETTLED = 8 };
+       PYPROF__PROMPT_NS = 100000, PYPROF__LEAVE_NS = 25000, PYPROF__ELSEWHERE_NS = 4000000,
+       PYPROF__SETTLED = 8 };
 
 typedef struct {                 // a tick of the sampler, whether late or not
     uint64_t now, late;          // when the sampler got its CPU; how long after the first due tick that was
@@ -13664,7 +14616,8 @@ typedef struct {                 // time of one kind: see "the time of threads"
     uint64_t moment;             // its number + 1 on the time line
 } pyprof__share;
 
-typedef struct {                 // the time of an OS thread, of all its thread states: see the time of threads
+// the time of an OS thread, of all its thread states: see the time of threads
+typedef struct {
     uint64_t native;
     uint32_t recorded;
     // At its last look
@@ -13679,7 +14632,8 @@ typedef struct {                 // the time of an OS thread, of all its thread 
     int64_t debt_ns;             // CPU time to count once the thread proves to live on
     uint64_t tail_ns;            // time to count once the thread has ended
     uint64_t outside_ns;         // CPU time used outside all thread states
-    uint64_t block_ns;           // how long other threads waited for the GIL that it held, since its last sample
+    // how long other threads waited for the GIL that it held, since its last sample
+    uint64_t block_ns;
     // Its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
     int ran;
@@ -13753,9 +14707,11 @@ static pyprof__thread_account *pyprof__account_at(const pyprof__recorder *record
     return &PYPROF__AT(pyprof__thread_account, recorder->accounts, id);
 }
 
-static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *recorder, size_t slot)   // NULL = not taken yet
+// NULL = not taken yet
+static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *recorder, size_t slot)
 {
-    return slot < recorder->followed.count ? &PYPROF__AT(pyprof__followed_thread, recorder->followed, slot) : NULL;
+    return slot < recorder->followed.count ? &PYPROF__AT(pyprof__followed_thread, recorder->followed, slot)
+        : NULL;
 }
 
 // Adds a reason once, if there is room. 1 = added.
@@ -13782,7 +14738,8 @@ static void pyprof__degrade(pyprof__recorder *recorder, const char *reason)
 
 static void pyprof__degrade_full(pyprof__recorder *recorder)
 {
-    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already known");
+    pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already "
+                              "known");
 }
 
 // ---- the way into a recording ---------------------------------------------------------------
@@ -13802,13 +14759,15 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
 
 static pyprof__bool pyprof__same_account(const void *context, uint32_t item, const void *key)
 {
-    return PYPROF__AT(const pyprof__thread_account, *(const pyprof__array *)context, item).native == *(const uint64_t *)key;
+    return PYPROF__AT(const pyprof__thread_account, *(const pyprof__array *)context,
+                      item).native == *(const uint64_t *)key;
 }
 
 // Is this the thread that a producer knows? One OS thread in one interpreter is one thread of the recording,
 // through all its thread states (PyGILState_Ensure makes one per call). A thread with the native id of one
 // that has ended is another thread.
-static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder, const pyprof__recorded_thread *recorded,
+static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder,
+                                        const pyprof__recorded_thread *recorded,
                                       const pyprof__thread_key *who, uint64_t at, uint64_t *started)
 {
     if (who->interp_id == -1) return recorded->last_ns + pyprof__second > at;
@@ -13821,13 +14780,15 @@ static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder, const 
 }
 
 // Finds the latest matching thread; *before = the latest one with this native id. Either may be PYPROF__NONE.
-static uint32_t pyprof__recorded_find(const pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t at, uint32_t *before)
+static uint32_t pyprof__recorded_find(const pyprof__recorder *recorder, const pyprof__thread_key *who,
+                                      uint64_t at, uint32_t *before)
 {
     const pyprof__model *model = &recorder->model;
     uint64_t native = (uint64_t)who->native, started = 0;
     uint32_t found = PYPROF__NONE, id;
     *before = PYPROF__NONE;
-    id = pyprof__index_find(&model->native_index, pyprof__mix(13, native), pyprof__same_native, &model->threads, &native);
+    id = pyprof__index_find(&model->native_index, pyprof__mix(13, native), pyprof__same_native,
+                            &model->threads, &native);
     while (id != PYPROF__NONE) {
         const pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, id);
         if (pyprof__recorded_is(recorder, recorded, who, at, &started)) found = id;
@@ -13838,11 +14799,13 @@ static uint32_t pyprof__recorded_find(const pyprof__recorder *recorder, const py
 }
 
 // A thread of the recording, with its node below the root. The last one stands for all further threads.
-static uint32_t pyprof__recorded_new(pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t now, uint32_t before)
+static uint32_t pyprof__recorded_new(pyprof__recorder *recorder, const pyprof__thread_key *who, uint64_t now,
+                                     uint32_t before)
 {
     pyprof__model *model = &recorder->model;
     uint32_t id = (uint32_t)model->threads.count;
-    const char *name = id + 1 == PYPROF__MOST_THREADS ? "<more threads>" : who->name[0] ? who->name : "<unnamed>";
+    const char *name = id + 1 == PYPROF__MOST_THREADS ? "<more threads>" : who->name[0] ? who->name
+        : "<unnamed>";
     pyprof__recorded_thread *recorded = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads);
     if (!recorded) return PYPROF__NONE;
     recorded->native = (uint64_t)who->native;
@@ -13853,9 +14816,12 @@ static uint32_t pyprof__recorded_new(pyprof__recorder *recorder, const pyprof__t
     recorded->first_ns = now;
     recorded->wanted = (uint32_t)pyprof__glob(recorder->config->thread_filter, name);
     recorded->name = pyprof__model_string(model, name);
-    recorded->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)id + 1));
+    recorded->node = pyprof__model_node(model, 0,
+                                        pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD,
+                                                             (int32_t)id + 1));
     if (recorded->name != PYPROF__NONE && recorded->node != PYPROF__NONE
-        && (before != PYPROF__NONE || pyprof__index_add(model->pool, &model->native_index, pyprof__mix(13, recorded->native), id))) {
+        && (before != PYPROF__NONE
+            || pyprof__index_add(model->pool, &model->native_index, pyprof__mix(13, recorded->native), id))) {
         if (before != PYPROF__NONE) pyprof__recorded_at(recorder, before)->newer = id;
         return id;
     }
@@ -13870,7 +14836,8 @@ static void pyprof__recorded_rename(pyprof__recorder *recorder, uint32_t id, con
     pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, id);
     pyprof__location *location;
     uint32_t name, wanted;
-    if (!changed[0] || id + 1 == PYPROF__MOST_THREADS || strcmp(pyprof__string(&model->strings, recorded->name), changed) == 0) return;
+    if (!changed[0] || id + 1 == PYPROF__MOST_THREADS
+        || strcmp(pyprof__string(&model->strings, recorded->name), changed) == 0) return;
     name = pyprof__model_string(model, changed);
     if (name == PYPROF__NONE) return;
     recorded->name = name;
@@ -13878,7 +14845,8 @@ static void pyprof__recorded_rename(pyprof__recorder *recorder, uint32_t id, con
     // Its allocations are now included, or no longer.
     if (wanted != recorded->wanted) recorder->site_map.nodes.count = 0;
     recorded->wanted = wanted;
-    location = &PYPROF__AT(pyprof__location, model->locations, PYPROF__AT(pyprof__node, model->nodes, recorded->node).location);
+    location = &PYPROF__AT(pyprof__location, model->locations,
+                           PYPROF__AT(pyprof__node, model->nodes, recorded->node).location);
     PYPROF__AT(pyprof__function, model->functions, location->function).name = name;
     PYPROF__AT(pyprof__function, model->functions, location->function).qualname = name;
 }
@@ -13922,7 +14890,8 @@ static uint32_t pyprof__frame_location(pyprof__recorder *recorder, pyprof__produ
     return location;
 }
 
-static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below, uint32_t location)   // below itself = no memory
+// below itself = no memory
+static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below, uint32_t location)
 {
     uint32_t node = pyprof__model_node(&recorder->model, below, location);
     if (node != PYPROF__NONE) return node;
@@ -13931,7 +14900,8 @@ static uint32_t pyprof__location_node(pyprof__recorder *recorder, uint32_t below
 }
 
 // Step 2: the node of a frame below a node; `below` itself = no memory.
-static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below, uint32_t spot)
+static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__producer *producer, uint32_t below,
+                                     uint32_t spot)
 {
     return pyprof__location_node(recorder, below, pyprof__frame_location(recorder, producer, spot));
 }
@@ -13940,15 +14910,18 @@ static uint32_t pyprof__record_frame(pyprof__recorder *recorder, pyprof__produce
 static uint32_t pyprof__pseudo_node(pyprof__recorder *recorder, uint32_t parent, const char *name)
 {
     pyprof__model *model = &recorder->model;
-    uint32_t node = pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
+    uint32_t node = pyprof__model_node(model, parent,
+                                       pyprof__model_pseudo(model, name, PYPROF_KIND_PSEUDO, 0));
     return node == PYPROF__NONE ? parent : node;
 }
 
 // ---- the sampler: a thread's slot, and the node of its stack ------------------------------------
-static pyprof__followed_thread *pyprof__followed_of(pyprof__recorder *recorder, size_t slot)   // NULL = no memory
+// NULL = no memory
+static pyprof__followed_thread *pyprof__followed_of(pyprof__recorder *recorder, size_t slot)
 {
     while (recorder->followed.count <= slot) {
-        pyprof__followed_thread *added = (pyprof__followed_thread *)pyprof__push(&recorder->pool, &recorder->followed);
+        pyprof__followed_thread *added =
+            (pyprof__followed_thread *)pyprof__push(&recorder->pool, &recorder->followed);
         if (!added) return NULL;
         added->recorded = added->account = PYPROF__NONE;
         pyprof__array_init(&added->spots, sizeof(uint32_t));
@@ -13960,7 +14933,8 @@ static pyprof__followed_thread *pyprof__followed_of(pyprof__recorder *recorder, 
 static pyprof__bool pyprof__followed_take(pyprof__recorder *recorder, pyprof__followed_thread *followed,
                                       const pyprof__thread *thread, uint64_t now)
 {
-    if (followed->address != thread->address || followed->serial != thread->serial || followed->native != thread->native) {
+    if (followed->address != thread->address || followed->serial != thread->serial
+        || followed->native != thread->native) {
         followed->address = thread->address;
         followed->serial = thread->serial;
         followed->native = thread->native;
@@ -13968,7 +14942,8 @@ static pyprof__bool pyprof__followed_take(pyprof__recorder *recorder, pyprof__fo
         followed->account = PYPROF__NONE;
     }
     if (followed->recorded == PYPROF__NONE) {   // another thread than before, or the recording was reset
-        pyprof__thread_key who = { thread->native, thread->interp_id, thread->ident, thread->serial, thread->name };
+        pyprof__thread_key who = { thread->native, thread->interp_id, thread->ident, thread->serial,
+                                   thread->name };
         followed->recorded = pyprof__record_whose(recorder, &who, now);
         followed->spots.count = followed->nodes.count = 0;
         followed->leaf_node = 0;
@@ -13982,10 +14957,13 @@ static pyprof__bool pyprof__followed_take(pyprof__recorder *recorder, pyprof__fo
 
 // The node of a thread's stack. The part in common with the thread's last stack, from the root on, is not
 // looked up again.
-static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__stack *stack)
+static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__followed_thread *followed,
+                                   const pyprof__stack *stack)
 {
-    uint32_t depth = (uint32_t)stack->spots.count, node = pyprof__recorded_at(recorder, followed->recorded)->node, i, spot, child;
-    uint32_t limit = recorder->config->max_depth, cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
+    uint32_t depth = (uint32_t)stack->spots.count,
+        node = pyprof__recorded_at(recorder, followed->recorded)->node, i, spot, child;
+    uint32_t limit = recorder->config->max_depth,
+        cut = depth - (uint32_t)stack->truncated > limit ? depth - limit : 0;
     size_t kept = 0;
     for (i = cut ? cut - 1 : 0; i < depth; i++) {
         spot = PYPROF__AT(uint32_t, stack->spots, depth - 1 - i);
@@ -14013,7 +14991,8 @@ static uint32_t pyprof__stack_node(pyprof__recorder *recorder, pyprof__followed_
 }
 
 // The time of a rejected sample stays in the totals, below the reliable part of the stack.
-static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__followed_thread *followed, const pyprof__thread *thread)
+static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__followed_thread *followed,
+                                  const pyprof__thread *thread)
 {
     uint32_t parent = pyprof__recorded_at(recorder, followed->recorded)->node;
     if (followed->version == thread->version && thread->stable && thread->stable <= followed->nodes.count)
@@ -14022,11 +15001,13 @@ static uint32_t pyprof__lost_node(pyprof__recorder *recorder, const pyprof__foll
 }
 
 // If the innermost frame waits or has called a C function, that is a node below it.
-static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, uint32_t leaf)
+static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__followed_thread *followed,
+                                  uint32_t leaf)
 {
     uint32_t node;
     if (leaf == PYPROF__NONE) return followed->node;
-    if (followed->leaf == leaf && followed->leaf_under == followed->node && followed->leaf_node) return followed->leaf_node;
+    if (followed->leaf == leaf && followed->leaf_under == followed->node && followed->leaf_node)
+        return followed->leaf_node;
     node = pyprof__record_frame(recorder, &recorder->sampler, followed->node, leaf);
     followed->leaf_node = node == followed->node ? 0 : node;
     followed->leaf = leaf;
@@ -14034,7 +15015,8 @@ static uint32_t pyprof__leaf_node(pyprof__recorder *recorder, pyprof__followed_t
     return node;
 }
 
-static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__thread *thread, uint32_t leaf)
+static uint32_t pyprof__sample_node(pyprof__recorder *recorder, pyprof__followed_thread *followed,
+                                    const pyprof__thread *thread, uint32_t leaf)
 {
     if (thread->cause) return pyprof__lost_node(recorder, followed, thread);
     if (followed->version != thread->version || followed->spots.count == 0) {
@@ -14057,7 +15039,8 @@ static void pyprof__followed_anew(pyprof__recorder *recorder, pyprof__codes *cod
 }
 
 // ---- the GIL: its waiters and its owner ----------------------------------------------------------
-static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder, uint64_t wall)
+static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, uint32_t slot, uint64_t holder,
+                                 uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     const pyprof__followed_thread *followed = pyprof__followed_at(recorder, slot);
@@ -14065,7 +15048,8 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
     size_t i;
     // Another thread had this slot.
     if (!followed || followed->recorded == PYPROF__NONE || followed->serial != holder) return;
-    for (i = 0; i < model->rivals.count && (rivals[i].waiter != waiter || rivals[i].holder != followed->recorded); i++) {}
+    for (i = 0; i < model->rivals.count
+         && (rivals[i].waiter != waiter || rivals[i].holder != followed->recorded); i++) {}
     if (i == model->rivals.count) {
         if (i >= PYPROF__RIVALS || !pyprof__push(model->pool, &model->rivals)) return;
         rivals = (pyprof__rivals *)model->rivals.data;
@@ -14078,11 +15062,13 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
 
 // Records which thread waits for which, and how long one thread has held the GIL without a break while others
 // waited.
-static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thread *followed, const pyprof__thread *thread,
+static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thread *followed,
+                               const pyprof__thread *thread,
                                uint32_t node, uint64_t now, uint64_t wall)
 {
     pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, followed->recorded);
-    if (thread->rival != PYPROF__NONE) pyprof__record_rival(recorder, followed->recorded, thread->rival, thread->rival_serial, wall);
+    if (thread->rival != PYPROF__NONE)
+        pyprof__record_rival(recorder, followed->recorded, thread->rival, thread->rival_serial, wall);
     if (!thread->holder || !thread->blocks) { followed->hold_ns = 0; return; }
     if (followed->hold_number != thread->held_by) followed->hold_ns = 0;
     followed->hold_number = thread->held_by;
@@ -14123,7 +15109,8 @@ static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const py
 {
     pyprof__model *model = &recorder->model;
     uint64_t place = share->moment - 1 - model->moments_gone;
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count) return NULL;
+    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count)
+        return NULL;
     return &PYPROF__AT(pyprof__moment, model->moments, place);
 }
 
@@ -14157,7 +15144,8 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model *model = &recorder->model;
     pyprof__moment *told = pyprof__share_moment(recorder, share);
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
-    if (share->state & PYPROF__IS_WAITING) pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_WAITING)
+        pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -14171,14 +15159,16 @@ static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *sh
     return (uint64_t)(ns - half);
 }
 
-static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__thread_account *account, pyprof__share *share, int ran)
+static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__thread_account *account,
+                                 pyprof__share *share, int ran)
 {
     pyprof__share between = *share;
     if (share->ns <= 0) return;
     if (!between.node) {   // no sample found the thread in this state
         between.moment = 0;
         between.state = ran ? 0 : PYPROF__IS_WAITING | PYPROF__IS_UNKNOWN;
-        between.node = pyprof__pseudo_node(recorder, pyprof__recorded_at(recorder, account->recorded)->node, pyprof__between_name);
+        between.node = pyprof__pseudo_node(recorder, pyprof__recorded_at(recorder, account->recorded)->node,
+                                           pyprof__between_name);
     }
     pyprof__share_add(recorder, &between, share->ns, ran);
     share->ns = 0;
@@ -14195,8 +15185,10 @@ static void pyprof__account_tail(pyprof__thread_account *account, uint64_t most)
 static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__thread_account *account)
 {
     pyprof__share outside;
-    if (account->recorded == PYPROF__NONE || !pyprof__recorded_at(recorder, account->recorded)->wanted) return;
-    if (account->tick < recorder->tick && !account->cold && account->tail_ns) pyprof__account_tail(account, UINT64_MAX);
+    if (account->recorded == PYPROF__NONE || !pyprof__recorded_at(recorder, account->recorded)->wanted)
+        return;
+    if (account->tick < recorder->tick && !account->cold && account->tail_ns)
+        pyprof__account_tail(account, UINT64_MAX);
     if (account->runs.node) pyprof__share_block(recorder, &account->runs, account->block_ns);
     account->block_ns = 0;
     pyprof__share_settle(recorder, account, &account->runs, 1);
@@ -14210,7 +15202,8 @@ static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__thread_ac
 static void pyprof__accounts_settle(pyprof__recorder *recorder)
 {
     size_t i;
-    for (i = 0; i < recorder->accounts.count; i++) pyprof__account_settle(recorder, pyprof__account_at(recorder, i));
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_settle(recorder, pyprof__account_at(recorder, i));
 }
 
 static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are too many
@@ -14222,7 +15215,8 @@ static void pyprof__accounts_forget(pyprof__recorder *recorder)   // there are t
 }
 
 // The model is new: earlier time was counted in the old one.
-static void pyprof__account_renew(pyprof__thread_account *account, uint64_t now, uint64_t due, uint64_t thinned)
+static void pyprof__account_renew(pyprof__thread_account *account, uint64_t now, uint64_t due,
+                                  uint64_t thinned)
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
@@ -14235,12 +15229,16 @@ static void pyprof__account_renew(pyprof__thread_account *account, uint64_t now,
     if (account->look_ns < now) account->look_ns = now;
 }
 
-static pyprof__thread_account *pyprof__account_of(pyprof__recorder *recorder, pyprof__followed_thread *followed)   // NULL = no memory
+// NULL = no memory
+static pyprof__thread_account *pyprof__account_of(pyprof__recorder *recorder,
+                                                  pyprof__followed_thread *followed)
 {
     uint64_t native = (uint64_t)followed->native, hash = pyprof__mix(11, native);
     uint32_t id = followed->account;
     pyprof__thread_account *account;
-    if (id == PYPROF__NONE) id = pyprof__index_find(&recorder->account_index, hash, pyprof__same_account, &recorder->accounts, &native);
+    if (id == PYPROF__NONE)
+        id = pyprof__index_find(&recorder->account_index, hash, pyprof__same_account, &recorder->accounts,
+                                &native);
     if (id == PYPROF__NONE) {
         if (recorder->accounts.count >= PYPROF__ACCOUNTS) {
             pyprof__accounts_settle(recorder);
@@ -14251,7 +15249,10 @@ static pyprof__thread_account *pyprof__account_of(pyprof__recorder *recorder, py
         account->native = native;
         account->recorded = PYPROF__NONE;
         id = (uint32_t)recorder->accounts.count - 1;
-        if (!pyprof__index_add(&recorder->pool, &recorder->account_index, hash, id)) { recorder->accounts.count--; return NULL; }
+        if (!pyprof__index_add(&recorder->pool, &recorder->account_index, hash, id)) {
+            recorder->accounts.count--;
+            return NULL;
+        }
     }
     followed->account = id;
     account = pyprof__account_at(recorder, id);
@@ -14274,7 +15275,8 @@ static void pyprof__account_pass(pyprof__thread_account *account, uint64_t wall,
 
 // Steps 5, 7 and 8: the thread was not looked at in the tick before. paused, if not 0: the thread existed,
 // but the recording began or resumed since, so how much it ran is unknown; this is the maximum.
-static void pyprof__account_meet(pyprof__thread_account *account, const pyprof__thread *thread, uint64_t period, int runs, uint64_t paused)
+static void pyprof__account_meet(pyprof__thread_account *account, const pyprof__thread *thread,
+                                 uint64_t period, int runs, uint64_t paused)
 {
     // The same OS thread: it was outside of Python.
     int known = !paused && account->cpu_ns && thread->cpu_ns >= account->cpu_ns;
@@ -14282,7 +15284,8 @@ static void pyprof__account_meet(pyprof__thread_account *account, const pyprof__
     uint64_t clock = known ? thread->cpu_ns - account->cpu_ns : thread->cpu_ns;
     if (known) account->outside_ns += clock;
     if (account->tail_ns) {
-        uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX, tail = account->tail_ns < most ? account->tail_ns : most;
+        uint64_t most = account->ran && known ? account->outside_ns : UINT64_MAX,
+            tail = account->tail_ns < most ? account->tail_ns : most;
         if (account->ran && known) account->outside_ns -= tail;
         pyprof__account_tail(account, most);
     }
@@ -14296,7 +15299,8 @@ static void pyprof__account_meet(pyprof__thread_account *account, const pyprof__
     pyprof__account_pass(account, half, cpu);
 }
 
-static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__thread_account *account, const pyprof__thread *thread, uint64_t now)
+static void pyprof__account_note(const pyprof__recorder *recorder, pyprof__thread_account *account,
+                                 const pyprof__thread *thread, uint64_t now)
 {
     account->cpu_ns = thread->cpu_ns;
     account->look_ns = now;
@@ -14313,11 +15317,12 @@ typedef struct { uint64_t ticks, stood, ran, late, thinned; } pyprof__told;
 
 // Step 2. A tick becomes a sample in three cases:
 //   - The thread has not run since the tick was due: it stood where it is.
-//   - The last tick was due at most PROMPT_NS ago, which is how long a prompt sampler takes to get here. For a thread
-//     on another CPU, which cannot be the reason for the delay, the limit is ELSEWHERE_NS.
-//   - The thread left the CPU within LEAVE_NS after the tick was due: the sampler's timer took it off the CPU, but
-//     another process got that CPU first.
-static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, const pyprof__thread_account *account, const pyprof__thread *thread,
+//   - The last tick was due at most PROMPT_NS ago, which is how long a prompt sampler takes to get here. For
+//     a thread on another CPU, which cannot be the reason for the delay, the limit is ELSEWHERE_NS.
+//   - The thread left the CPU within LEAVE_NS after the tick was due: the sampler's timer took it off the
+//     CPU, but another process got that CPU first.
+static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder,
+                                          const pyprof__thread_account *account, const pyprof__thread *thread,
                                           uint64_t now, uint64_t since, int stood)
 {
     pyprof__told told = { recorder->due - since, 0, 0, 0, 0 };
@@ -14329,15 +15334,18 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder, cons
         if (at < off) break;
     }
     prompt = told.ticks && off <= now
-        && now - recorder->due_ns[(recorder->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
+        && now - recorder->due_ns[(recorder->due - 1) % PYPROF__DUE] < (!waits && thread->elsewhere
+                ? PYPROF__ELSEWHERE_NS : PYPROF__PROMPT_NS);
     if (told.stood == 0 && prompt) told.stood = 1;
-    else if (told.stood < told.ticks && waits && off <= now && at && at < off && off - at < PYPROF__LEAVE_NS) told.ran = 1;
+    else if (told.stood < told.ticks && waits && off <= now && at && at < off && off - at < PYPROF__LEAVE_NS)
+        told.ran = 1;
     told.late = told.stood + told.ran - (uint64_t)(prompt && told.stood);
     return told;
 }
 
 // Reads a thread's clock, and finds the ticks at which the thread was seen.
-static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thread_account *account, const pyprof__thread *thread, uint64_t now)
+static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thread_account *account,
+                                         const pyprof__thread *thread, uint64_t now)
 {
     int runs = !(thread->state & PYPROF__IS_WAITING) && !thread->put_off;
     int unmet = account->tick == 0 || account->spell != recorder->spells;
@@ -14348,10 +15356,12 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     pyprof__told told = { 0, 0, 0, 0, 0 };
     // Everything is counted later.
     if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }
-    if (!goes_on || recorder->every) account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
+    if (!goes_on || recorder->every)
+        account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
-                              old || (account->tick && account->spell != recorder->spells) ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
+                              old || (account->tick && account->spell != recorder->spells)
+                                  ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
@@ -14366,9 +15376,11 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
 // ---- samples ---------------------------------------------------------------------------
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
 // both shares.
-static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account, pyprof__moment *moment)
+static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account,
+                                pyprof__moment *moment)
 {
-    int waits = (moment->state & PYPROF__IS_WAITING) != 0, unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
+    int waits = (moment->state & PYPROF__IS_WAITING) != 0,
+        unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
     moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
     moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
@@ -14376,7 +15388,8 @@ static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_accou
 }
 
 // Step 4: the sample may get more time.
-static void pyprof__sample_keep(pyprof__thread_account *account, const pyprof__moment *moment, uint64_t number)
+static void pyprof__sample_keep(pyprof__thread_account *account, const pyprof__moment *moment,
+                                uint64_t number)
 {
     pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
     account->ran = share == &account->runs;
@@ -14389,7 +15402,8 @@ static void pyprof__sample_keep(pyprof__thread_account *account, const pyprof__m
 static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__thread_account *account,
                                  const pyprof__thread *thread, pyprof__moment *moment)
 {
-    int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns : (int64_t)recorder->took_ns;
+    int64_t ns = account->waits.ns < (int64_t)recorder->took_ns ? account->waits.ns
+        : (int64_t)recorder->took_ns;
     if (moment->state & PYPROF__IS_WAITING || thread->elsewhere || ns <= 0) return;
     moment->taken_ns = (uint64_t)ns;
     moment->wall_ns += (uint64_t)ns;
@@ -14404,7 +15418,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
 
 // Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
 // stack has time but no sample.
-static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_account *account, pyprof__followed_thread *followed,
+static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_account *account,
+                                  pyprof__followed_thread *followed,
                                   const pyprof__thread *thread, pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
@@ -14429,7 +15444,8 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
 
 // A look at a thread can account for two moments: ticks at which it still ran (told.ran), then ticks since it
 // stands where it stands now (told.stood).
-static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot, uint64_t now)
+static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot,
+                                  uint64_t now)
 {
     pyprof__model *model = &recorder->model;
     pyprof__followed_thread *followed = pyprof__followed_of(recorder, slot);
@@ -14437,7 +15453,8 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
     uint64_t before;
     pyprof__told told;
     pyprof__moment moment;
-    if (followed && pyprof__followed_take(recorder, followed, thread, now)) account = pyprof__account_of(recorder, followed);
+    if (followed && pyprof__followed_take(recorder, followed, thread, now))
+        account = pyprof__account_of(recorder, followed);
     if (!account) {
         model->stats.asked++;
         pyprof__count_rejected(&model->stats, PYPROF__WALK_MEMORY, 1);
@@ -14476,11 +15493,13 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
 // stopped (suspend, SIGSTOP): that is a gap, not a burst of missed ticks.
 static pyprof__bool pyprof__was_suspended(pyprof__sweeper *sweeper, const pyprof__tick *tick)
 {
-    return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50 && !pyprof__was_queued(sweeper, tick->late);
+    return tick->late >= pyprof__second && pyprof__threads_ran(sweeper) < tick->late / 50
+        && !pyprof__was_queued(sweeper, tick->late);
 }
 
 // If the cache of code was emptied, spot numbers are new, and the maps from them are void.
-static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper, const pyprof__tick *tick)
+static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweeper *sweeper,
+                                 const pyprof__tick *tick)
 {
     pyprof_stats *stats = &recorder->model.stats;
     recorder->tick++;
@@ -14527,10 +15546,12 @@ static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *t
     for (; many; many--, recorder->due++)
         recorder->due_ns[recorder->due % PYPROF__DUE] = tick->last;
     for (i = 0; i < tick->count; i++)
-        if (pyprof__record_periods(recorder, ratio * tick->periods[i], 1)) recorder->due_ns[recorder->due++ % PYPROF__DUE] = tick->at[i];
+        if (pyprof__record_periods(recorder, ratio * tick->periods[i], 1))
+            recorder->due_ns[recorder->due++ % PYPROF__DUE] = tick->at[i];
     recorder->due_now += recorder->due - before;
     recorder->thinned_now += recorder->thinned - thinned;
-    if (recorder->bound_told || recorder->thinned == thinned || !pyprof__is_thinned(recorder->thinned, recorder->due)) return;
+    if (recorder->bound_told || recorder->thinned == thinned
+        || !pyprof__is_thinned(recorder->thinned, recorder->due)) return;
     recorder->bound_told = 1;
     pyprof__degrade_event(recorder, "sampling costs more than max_cpu allows: ticks are left out");
 }
@@ -14569,7 +15590,8 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 // ---- a part of the recording ends ----------------------------------------------------------
 // Step 9: counts the time since the last tick as far as the clocks show it, and the ticks that were due while
 // the sampler had no CPU.
-static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now, uint64_t due)
+static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now,
+                                uint64_t due)
 {
     // At the latest until the next look at a cold thread.
     uint64_t turn = 200000000 + 100000 * (uint64_t)recorder->accounts.count;
@@ -14600,7 +15622,8 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
     size_t i;
     for (i = 0; i < recorder->accounts.count; i++) {
         pyprof__thread_account *account = pyprof__account_at(recorder, i);
-        if (account->cold && account->look_ns < recorder->last_ns) pyprof__account_end(recorder, account, recorder->last_ns, 0);
+        if (account->cold && account->look_ns < recorder->last_ns)
+            pyprof__account_end(recorder, account, recorder->last_ns, 0);
     }
 }
 
@@ -14618,7 +15641,8 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
     for (i = 0; i < recorder->accounts.count; i++)
-        pyprof__account_end(recorder, pyprof__account_at(recorder, i), now, due > counted ? due - counted : 0);
+        pyprof__account_end(recorder, pyprof__account_at(recorder, i), now,
+                            due > counted ? due - counted : 0);
     if (due) recorder->due_now = 0;
     // The sampler saw no thread, but the calling thread exists.
     if (due && asked == model->stats.asked && (recorder->tick == 0 || blind)) {
@@ -14635,7 +15659,8 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 static pyprof__bool pyprof__is_over(const pyprof__recorder *recorder, uint64_t now)
 {
     return recorder->config->duration_s > 0
-        && (double)(recorder->model.recorded_ns + now - recorder->last_ns) >= recorder->config->duration_s * 1e9;
+        && (double)(recorder->model.recorded_ns + now - recorder->last_ns) >= recorder->config->duration_s
+        * 1e9;
 }
 
 static void pyprof__record_over(pyprof__recorder *recorder)
@@ -14706,15 +15731,19 @@ static void pyprof__record_awaits(pyprof__recorder *recorder, const pyprof__swee
         const pyprof__await *await = &PYPROF__AT(const pyprof__await, sweeper->awaits, i);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, sweeper->list.threads, await->slot);
         const pyprof__followed_thread *followed = pyprof__followed_at(recorder, await->slot);
-        if (!followed || followed->address != thread->address || followed->serial != thread->serial || followed->recorded == PYPROF__NONE) continue;
+        if (!followed || followed->address != thread->address || followed->serial != thread->serial
+            || followed->recorded == PYPROF__NONE) continue;
         if (!pyprof__recorded_at(recorder, followed->recorded)->wanted) continue;
         node = pyprof__recorded_at(recorder, followed->recorded)->node;
         for (k = 0, before = PYPROF__NONE; k < await->count && node != before; k++) {
             before = node;
-            node = pyprof__record_frame(recorder, &recorder->sampler, node, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, await->first + k));
+            node = pyprof__record_frame(recorder, &recorder->sampler, node,
+                                        PYPROF__AT(const uint32_t, sweeper->awaiting.spots,
+                                                   await->first + k));
         }
         since = recorder->last_ns - recorder->awake_ns;   // without the time of a pause
-        if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since)) pyprof__degrade_full(recorder);
+        if (node == before || !pyprof__model_waited(model, node, await->ns < since ? await->ns : since))
+            pyprof__degrade_full(recorder);
     }
 }
 
@@ -14735,7 +15764,8 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 {
     uint32_t location;
     pyprof__heap_lock(&pyprof__heap.names_lock);   // threads that allocate add to the codes
-    location = pyprof__frame_location(recorder, &recorder->tracker, pyprof__spot_find(&pyprof__heap.codes, key->code, key->instruction));
+    location = pyprof__frame_location(recorder, &recorder->tracker,
+                                      pyprof__spot_find(&pyprof__heap.codes, key->code, key->instruction));
     pyprof__unlock(&pyprof__heap.names_lock);
     return pyprof__location_node(recorder, below, location);
 }
@@ -14746,7 +15776,10 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
     pyprof__array *nodes = &recorder->site_map.nodes;
     uint32_t count = pyprof__heap_sites(), i;
     if (!recorder->heap || nodes->count >= count) return;
-    if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) { pyprof__degrade_full(recorder); return; }
+    if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) {
+        pyprof__degrade_full(recorder);
+        return;
+    }
     for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
         uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
@@ -14765,16 +15798,25 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
     int refused = PYPROF__GET(pyprof__heap.refused);
     pyprof__degrade(recorder, pyprof__objects_reason());
     if (PYPROF__GET(pyprof__heap.state) == PYPROF_HEAP_STATE_LOST)
-        pyprof__degrade(recorder, "heap: too many allocators came and went: the hooks are no longer on top, and see only the calls that reach them");
+        pyprof__degrade(recorder,
+                        "heap: too many allocators came and went: the hooks are no longer on top, and see "
+                        "only the calls that reach them");
     if (PYPROF__GET(pyprof__heap.looped))
-        pyprof__degrade(recorder, "heap: an allocator was put above the hooks that call it: each called the other without end");
+        pyprof__degrade(recorder,
+                        "heap: an allocator was put above the hooks that call it: each called the other "
+                        "without end");
     if (PYPROF__GET(pyprof__heap.full) && refused)
-        pyprof__degrade(recorder, "heap: the system gives no more memory: blocks from new stacks are counted at the deepest "
+        pyprof__degrade(recorder,
+                        "heap: the system gives no more memory: blocks from new stacks are counted at the "
+                        "deepest "
                         "frame known");
     else if (PYPROF__GET(pyprof__heap.full))
-        pyprof__degrade(recorder, "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame known");
+        pyprof__degrade(recorder,
+                        "heap: max_bytes is used up: blocks from new stacks are counted at the deepest frame "
+                        "known");
     if (PYPROF__GET(pyprof__heap.dropped))
-        pyprof__degrade(recorder, refused ? "heap: the system gives no more memory: live memory is a lower bound"
+        pyprof__degrade(recorder,
+                        refused ? "heap: the system gives no more memory: live memory is a lower bound"
                         : "heap: heap_max_bytes is used up: live memory is a lower bound");
 }
 
@@ -14785,7 +15827,8 @@ static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
     pyprof__heap_reasons(recorder);
     pyprof__site_map_fill(&recorder->site_map, copy);
     pyprof__site_map_facts(&recorder->site_map, &copy->heap);
-    if (!pyprof__site_map_history(&recorder->site_map, copy) || !pyprof__site_map_births(&recorder->site_map, copy)) copy->heap.marks = 0;
+    if (!pyprof__site_map_history(&recorder->site_map, copy)
+        || !pyprof__site_map_births(&recorder->site_map, copy)) copy->heap.marks = 0;
 }
 
 // ---- ten times a second ------------------------------------------------------------------------
@@ -14815,7 +15858,8 @@ static void pyprof__record_memory(pyprof__recorder *recorder, const pyprof__gaug
     pyprof__record_sites(recorder);
     pyprof__heap_reasons(recorder);
     if (!lost) return;
-    pyprof__degrade(recorder, lost & 1 ? "heap: the allocation hooks were removed or covered: live memory is counted since they "
+    pyprof__degrade(recorder, lost & 1
+                    ? "heap: the allocation hooks were removed or covered: live memory is counted since they "
                     "were back"
                     : "heap: the interpreter was initialised again: live memory is counted since then");
     if (lost & 1) recorder->events |= 1 << PYPROF_EVENT_HOOKS_LOST;
@@ -14856,7 +15900,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     for (i = 0; i < recorder->followed.count; i++) pyprof__followed_at(recorder, i)->recorded = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
-    return pyprof__model_begin(&recorder->model, recorder->target->origin.proc->pid, recorder->target->started)
+    return pyprof__model_begin(&recorder->model, recorder->target->origin.proc->pid,
+                               recorder->target->started)
         && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
@@ -14879,7 +15924,8 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 }
 
 // Makes a zeroed recorder record from now on, with at most most_bytes of memory. 0 = no memory.
-static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target, const pyprof_config *config,
+static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target,
+                                          const pyprof_config *config,
                                           uint64_t most_bytes)
 {
     recorder->config = config;
@@ -14899,13 +15945,15 @@ static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pypr
 // Adds the rate that was reached on average, if ticks were left out.
 static void pyprof__tell_thinned(const pyprof__recorder *recorder, pyprof_stats *stats)
 {
-    double asked = (double)stats->asked, all = asked + (double)stats->thinned, rate = recorder->config->rate_hz, percent = 100 * recorder->bound;
+    double asked = (double)stats->asked, all = asked + (double)stats->thinned,
+        rate = recorder->config->rate_hz, percent = 100 * recorder->bound;
     char wanted[48], reached[48], most[48], text[256];
     if (!pyprof__is_thinned(stats->thinned, stats->asked)) return;
     pyprof__format_fixed(wanted, sizeof wanted, rate, rate < 10 ? 3 : 0);
     pyprof__format_fixed(reached, sizeof reached, rate * asked / all, rate * asked / all < 10 ? 3 : 0);
     pyprof__format_fixed(most, sizeof most, percent, percent < 1 ? 4 : 0);
-    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz were reached", wanted, most, reached);
+    snprintf(text, sizeof text, "max_cpu: %s Hz cost more than %s %% of the CPU time of the process, %s Hz "
+                                "were reached", wanted, most, reached);
     pyprof__add_reason(stats, text);
 }
 
@@ -14956,9 +16004,13 @@ struct pyprof_profile {
                                    // after
 };
 
-static const char *const pyprof__kind_names[] = { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
+static const char *const pyprof__kind_names[] =
+    { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
-static const char *pyprof__text(const pyprof_profile *profile, uint32_t id) { return pyprof__string(&profile->model.strings, id); }
+static const char *pyprof__text(const pyprof_profile *profile, uint32_t id)
+{
+    return pyprof__string(&profile->model.strings, id);
+}
 
 static const pyprof__recorded_process *pyprof__process_of(const pyprof_profile *profile)
 {
@@ -14977,7 +16029,8 @@ static const pyprof__location *pyprof__location_of(const pyprof_profile *profile
 
 static const pyprof__function *pyprof__function_of(const pyprof_profile *profile, uint32_t node)
 {
-    return &PYPROF__AT(const pyprof__function, profile->model.functions, pyprof__location_of(profile, node)->function);
+    return &PYPROF__AT(const pyprof__function, profile->model.functions,
+                       pyprof__location_of(profile, node)->function);
 }
 
 static uint32_t pyprof__parent_of(const pyprof_profile *profile, uint32_t node)
@@ -15022,7 +16075,10 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
     return pyprof__metric_row(metric)->from == PYPROF__FROM_SAMPLES;
 }
 
-static double pyprof__unix(const pyprof__model *model, uint64_t ns) { return (double)ns / 1e9 + model->unix_offset; }
+static double pyprof__unix(const pyprof__model *model, uint64_t ns)
+{
+    return (double)ns / 1e9 + model->unix_offset;
+}
 
 // ---- labels: stem.qualname, made unique ----------------------------------------
 // stem = the file's name without folder and ".py"; for __init__.py and __main__.py the folder's name.
@@ -15034,7 +16090,8 @@ static pyprof__slice pyprof__stem(const char *file)
     stem.text = base;
     stem.size = strlen(base);
     if (stem.size > 3 && strcmp(base + stem.size - 3, ".py") == 0) stem.size -= 3;
-    if (!slash || slash == file || (strcmp(base, "__init__.py") != 0 && strcmp(base, "__main__.py") != 0)) return stem;
+    if (!slash || slash == file || (strcmp(base, "__init__.py") != 0 && strcmp(base, "__main__.py") != 0))
+        return stem;
     for (folder = slash; folder > file && folder[-1] != '/'; folder--) {}
     stem.text = folder;
     stem.size = (size_t)(slash - folder);
@@ -15046,26 +16103,32 @@ static pyprof__slice pyprof__stem(const char *file)
 // function's number in this profile.
 static uint32_t pyprof__make_label(pyprof_profile *profile, const pyprof__function *function, int detail)
 {
-    const char *qualname = pyprof__text(profile, function->qualname), *file = pyprof__text(profile, function->file);
+    const char *qualname = pyprof__text(profile, function->qualname),
+        *file = pyprof__text(profile, function->file);
     pyprof__slice stem = pyprof__stem(file);
     size_t capacity = stem.size + strlen(qualname) + strlen(file) + 80;
     char *text = (char *)pyprof__alloc(&profile->pool, capacity);
     int size;
     uint32_t id, recorded = (uint32_t)function->first_line - 1;
     if (!text) return PYPROF__NONE;
-    if (function->kind == PYPROF_KIND_THREAD && recorded < profile->model.threads.count)   // names of threads need not differ
+    // names of threads need not differ
+    if (function->kind == PYPROF_KIND_THREAD && recorded < profile->model.threads.count)
         size = snprintf(text, capacity, "%s (%llu)", qualname,
-                        (unsigned long long)PYPROF__AT(pyprof__recorded_thread, profile->model.threads, recorded).native);
+                        (unsigned long long)PYPROF__AT(pyprof__recorded_thread, profile->model.threads,
+                                                       recorded).native);
     else if (function->kind != PYPROF_KIND_PYTHON) size = snprintf(text, capacity, "%s", qualname);
     else size = snprintf(text, capacity, "%.*s.%s", (int)stem.size, stem.text, qualname);
     if (detail && size > 0 && function->kind != PYPROF_KIND_PYTHON)
         size += snprintf(text + size, capacity - (size_t)size, " (%s)", pyprof__kind_names[function->kind]);
     else if (detail == 2 && size > 0 && function->column)
-        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file, (long)function->first_line,
+        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld:%ld)", file,
+                         (long)function->first_line,
                          (long)function->column);
-    else if (detail && size > 0) size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
+    else if (detail && size > 0)
+        size += snprintf(text + size, capacity - (size_t)size, " (%s:%ld)", file, (long)function->first_line);
     if (detail > 2 && size > 0 && function->content)
-        size += snprintf(text + size, capacity - (size_t)size, " #%06lx", (unsigned long)(function->content >> 8));
+        size += snprintf(text + size, capacity - (size_t)size, " #%06lx",
+                         (unsigned long)(function->content >> 8));
     if (detail > 3 && size > 0)
         size += snprintf(text + size, capacity - (size_t)size, " #%u",
                          (unsigned)(function - (const pyprof__function *)profile->model.functions.data));
@@ -15079,7 +16142,8 @@ typedef struct { uint32_t label, function; } pyprof__labelled;
 static int pyprof__by_label(const void *a, const void *b)
 {
     const pyprof__labelled *x = (const pyprof__labelled *)a, *y = (const pyprof__labelled *)b;
-    return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
+    return x->label != y->label ? (x->label < y->label ? -1 : 1) : x->function < y->function ? -1
+        : x->function > y->function;
 }
 
 // The part of the label that follows the place, appended to the qualname. PYPROF__NONE = no memory.
@@ -15112,9 +16176,12 @@ static pyprof__bool pyprof__labels_part(pyprof_profile *profile, pyprof__labelle
     }
     qsort(items, count, sizeof *items, pyprof__by_label);
     for (i = 0; i < count; i++) {   // equal labels are neighbours now
-        const pyprof__function *function = &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
-        if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK && !pyprof__is_leaf(function->kind)) continue;
-        if ((i == 0 || items[i - 1].label != items[i].label) && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
+        const pyprof__function *function =
+            &PYPROF__AT(pyprof__function, profile->model.functions, items[i].function);
+        if (function->kind != PYPROF_KIND_PYTHON && function->kind != PYPROF_KIND_TASK
+            && !pyprof__is_leaf(function->kind)) continue;
+        if ((i == 0 || items[i - 1].label != items[i].label)
+            && (i + 1 == count || items[i + 1].label != items[i].label)) continue;
         labels[items[i].function] = pyprof__make_label(profile, function, detail);
         titles[items[i].function] = pyprof__make_title(profile, function, detail);
         if (labels[items[i].function] == PYPROF__NONE || titles[items[i].function] == PYPROF__NONE) return 0;
@@ -15167,14 +16234,16 @@ static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no m
 }
 
 // A profile from a copy of a model. recent_ns 0 = everything. NULL = no memory.
-static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns, const pyprof_allocator *allocator)
+static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns,
+                                           const pyprof_allocator *allocator)
 {
     pyprof_profile *profile = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *profile);
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns) && pyprof__labels_make(profile) && pyprof__measure_depth(profile))
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns) && pyprof__labels_make(profile)
+        && pyprof__measure_depth(profile))
         return profile;
     pyprof__profile_free(profile);
     return NULL;
@@ -15209,7 +16278,8 @@ static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
     if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
     if (!pyprof__glob(query->file, pyprof__text(profile, function->file))) return 0;
-    return pyprof__glob(query->function, pyprof__text(profile, function->qualname)) || pyprof__glob(query->function, pyprof__label(profile, id));
+    return pyprof__glob(query->function, pyprof__text(profile, function->qualname))
+        || pyprof__glob(query->function, pyprof__label(profile, id));
 }
 
 // A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
@@ -15223,11 +16293,14 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     if (!selection->chosen) return 0;
     for (i = 0; i < selection->count; i++) {
         uint32_t parent = pyprof__parent_of(profile, i);
-        unsigned char state = i ? selection->chosen[parent] : 0;   // bit 0: thread matches, bit 1: so does a frame
+        // bit 0: thread matches, bit 1: so does a frame
+        unsigned char state = i ? selection->chosen[parent] : 0;
         const pyprof__function *function = pyprof__function_of(profile, i);
         if (function->kind == PYPROF_KIND_THREAD)
-            state = (unsigned char)pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, function->name));
-        if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query)) state |= 2;
+            state = (unsigned char)pyprof__glob(query ? query->thread : NULL,
+                                                pyprof__text(profile, function->name));
+        if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query))
+            state |= 2;
         selection->chosen[i] = state;
     }
     for (i = 0; i < selection->count; i++) selection->chosen[i] = selection->chosen[i] == 3;
@@ -15239,14 +16312,18 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
 {
     const pyprof__model *model = &selection->profile->model;
     size_t bytes = selection->count * sizeof(int64_t);
-    int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes), *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
+    int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
+        *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
     uint32_t i;
     selection->self[metric] = self;
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i]) self[i] = total[i] = pyprof__model_value(model, metric, i) - (idle ? pyprof__model_value(model, idle, i) : 0);
-    for (i = (uint32_t)selection->count; i-- > 1;) total[pyprof__parent_of(selection->profile, i)] += total[i];
+        if (selection->chosen[i])
+            self[i] = total[i] = pyprof__model_value(model, metric, i)
+                - (idle ? pyprof__model_value(model, idle, i) : 0);
+    for (i = (uint32_t)selection->count; i-- > 1;)
+        total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
@@ -15264,7 +16341,8 @@ static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_pr
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
         pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        if (profile->model.columns[metric].count
+            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
 }
@@ -15283,15 +16361,18 @@ static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const
                                           uint32_t id)
 {
     const pyprof__array *threads = &profile->model.threads;
-    const pyprof__recorded_thread *recorded = id < threads->count ? &PYPROF__AT(const pyprof__recorded_thread, *threads, id) : NULL;
-    return recorded && recorded->wanted && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, recorded->name));
+    const pyprof__recorded_thread *recorded = id < threads->count
+        ? &PYPROF__AT(const pyprof__recorded_thread, *threads, id) : NULL;
+    return recorded && recorded->wanted
+        && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, recorded->name));
 }
 
 // A pair belongs to the thread that waited.
 static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                           const pyprof__rivals *pair)
 {
-    return pair->ns && pair->holder < profile->model.threads.count && pyprof__recorded_wanted(profile, query, pair->waiter);
+    return pair->ns && pair->holder < profile->model.threads.count
+        && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
@@ -15320,7 +16401,8 @@ static pyprof__group_key pyprof__key_of(const pyprof_profile *profile, uint32_t 
 
 static pyprof__bool pyprof__same_key(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__group_key)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__group_key, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__group_key)) == 0;
 }
 
 // In recursion, a node below another one with the same row adds nothing to that row's total.
@@ -15348,7 +16430,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
     if (group == PYPROF_GROUP_FILE) row->qualname = row->name;
     row->line = function->first_line;
     if (group == PYPROF_GROUP_LINE) row->line = pyprof__location_of(profile, node)->place.line;
-    if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF) row->line = 0;
+    if (group == PYPROF_GROUP_FILE || group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF)
+        row->line = 0;
 }
 
 typedef struct {
@@ -15367,7 +16450,8 @@ static void pyprof__table_free(pyprof__table *table)
 }
 
 // The row of a node, made if it does not exist; NULL = no memory
-static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node, int group)
+static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node,
+                                     int group)
 {
     pyprof__group_key key = pyprof__key_of(profile, node, group);
     uint32_t id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
@@ -15377,7 +16461,9 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
     }
-    if (profile->is_diff) PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node) & 1;
+    if (profile->is_diff)
+        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen,
+                node) & 1;
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
@@ -15391,14 +16477,16 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
     pyprof__group_key key;
     if (!row) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->self[metric] += by_total ? pyprof__total(selection, metric, node) : pyprof__self(selection, metric, node);
+        row->self[metric] += by_total ? pyprof__total(selection, metric, node)
+            : pyprof__self(selection, metric, node);
     if (owner != node && group != PYPROF__GROUP_LABEL) return 1;
     row = pyprof__table_row(table, profile, node, group);
     key = pyprof__key_of(profile, node, group);
     if (!row) return 0;
     if (group != PYPROF_GROUP_LEAF && !pyprof__is_outermost(profile, node, group, &key)) return 1;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node) : pyprof__total(selection, metric, node);
+        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node)
+            : pyprof__total(selection, metric, node);
     return 1;
 }
 
@@ -15409,7 +16497,8 @@ static void pyprof__table_changed_only(pyprof__table *table)
     for (i = 0; i < table->rows.count; i++) {
         const pyprof_row *row = &PYPROF__AT(pyprof_row, table->rows, i);
         int64_t any = 0;
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) any |= row->self[metric] | row->total[metric];
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+            any |= row->self[metric] | row->total[metric];
         if (!any) continue;
         if (kept < i) PYPROF__AT(pyprof_row, table->rows, kept) = *row;
         PYPROF__AT(pyprof__group_key, table->keys, kept) = PYPROF__AT(pyprof__group_key, table->keys, i);
@@ -15433,7 +16522,8 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
                                        uint32_t node, int group)
 {
     const pyprof_profile *profile = selection->profile;
-    int kind = pyprof__function_of(profile, node)->kind, by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
+    int kind = pyprof__function_of(profile, node)->kind,
+        by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
     if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
     if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
     if (query && !by_stack && (query->file || query->function)
@@ -15483,10 +16573,12 @@ static int64_t pyprof__rank_value(const pyprof_row *row, int sort, int by_total)
     return sort ? values[sort] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS];
 }
 
-static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total)   // free with count * sizeof; NULL = none
+// free with count * sizeof; NULL = none
+static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total)
 {
     size_t i, count = table->rows.count;
-    pyprof__ranked *ranked = count ? (pyprof__ranked *)pyprof__alloc(&table->pool, count * sizeof *ranked) : NULL;
+    pyprof__ranked *ranked = count ? (pyprof__ranked *)pyprof__alloc(&table->pool, count * sizeof *ranked)
+        : NULL;
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
@@ -15561,8 +16653,10 @@ static pyprof__bool pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side 
     pyprof__pool *pool = &differ->pool;
     size_t i;
     pyprof__array_init(&side->shifts, sizeof(int32_t));
-    if (!pyprof__diff_filter(differ, side, filter) || !pyprof__numbers(pool, &side->strings, model->strings.starts.count)) return 0;
-    if (!pyprof__numbers(pool, &side->locations, model->locations.count) || !pyprof__numbers(pool, &side->nodes, model->nodes.count)) return 0;
+    if (!pyprof__diff_filter(differ, side, filter)
+        || !pyprof__numbers(pool, &side->strings, model->strings.starts.count)) return 0;
+    if (!pyprof__numbers(pool, &side->locations, model->locations.count)
+        || !pyprof__numbers(pool, &side->nodes, model->nodes.count)) return 0;
     if (!pyprof__numbers(pool, &side->threads, differ->group ? model->nodes.count : 0)) return 0;
     if (!pyprof__numbers(pool, &side->partners, model->threads.count)) return 0;
     if (!pyprof__array_reserve(pool, &side->shifts, model->functions.count)) return 0;   // zeroes
@@ -15573,7 +16667,8 @@ static pyprof__bool pyprof__diff_open(pyprof__differ *differ, pyprof__diff_side 
         function->name = pyprof__diff_string(differ, side, function->name);
         function->qualname = pyprof__diff_string(differ, side, function->qualname);
         function->file = pyprof__diff_string(differ, side, function->file);
-        if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE || function->file == PYPROF__NONE) return 0;
+        if (function->name == PYPROF__NONE || function->qualname == PYPROF__NONE
+            || function->file == PYPROF__NONE) return 0;
     }
     return 1;
 }
@@ -15638,7 +16733,8 @@ static void pyprof__diff_unite(pyprof__differ *differ, const uint32_t *only)
 
 // Unites two functions if each is the only one with its key on its side. done: for each side, the united
 // functions.
-static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)   // 0 = no memory
+// 0 = no memory
+static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pyprof__array *done)
 {
     pyprof__array keys, found;
     pyprof__index index;
@@ -15649,7 +16745,8 @@ static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pypr
     pyprof__array_init(&found, sizeof(pyprof__namesakes));
     for (side = 0; side < 2; side++)
         for (i = 0; whole && i < differ->sides[side].functions.count; i++) {
-            pyprof__function key = pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
+            pyprof__function key =
+                pyprof__diff_key(&PYPROF__AT(pyprof__function, differ->sides[side].functions, i), by);
             uint32_t id;
             if (key.kind != PYPROF_KIND_PYTHON || (by && PYPROF__AT(unsigned char, done[side], i))) continue;
             // Two unknown contents are not equal.
@@ -15675,13 +16772,15 @@ static pyprof__bool pyprof__diff_match(pyprof__differ *differ, unsigned by, pypr
 
 static pyprof__bool pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memory
 {
-    int may_move = pyprof__has_qualnames(differ->sides[0].from) && pyprof__has_qualnames(differ->sides[1].from);
+    int may_move = pyprof__has_qualnames(differ->sides[0].from)
+        && pyprof__has_qualnames(differ->sides[1].from);
     int whole = 1;
     pyprof__array done[2];
     size_t side, i;
     for (side = 0; side < 2; side++) {
         pyprof__array_init(&done[side], 1);
-        whole = whole && pyprof__array_reserve(&differ->pool, &done[side], differ->sides[side].functions.count);
+        whole = whole && pyprof__array_reserve(&differ->pool, &done[side],
+                                               differ->sides[side].functions.count);
     }
     for (i = 0; whole && i < PYPROF__COUNT(pyprof__diff_keys); i++)
         if (may_move || (pyprof__diff_keys[i] & PYPROF__BY_LINE))
@@ -15699,21 +16798,25 @@ static int pyprof__by_candidate(const void *a, const void *b)
     int i;
     for (i = 0; i < 4; i++)
         if (x->key[i] != y->key[i]) return x->key[i] < y->key[i] ? -1 : 1;
-    return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->recorded < y->recorded ? -1 : x->recorded > y->recorded;
+    return x->side != y->side ? (x->side < y->side ? -1 : 1) : x->recorded < y->recorded ? -1
+        : x->recorded > y->recorded;
 }
 
 // pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
 // name.
-static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t recorded_id, int pass,
+static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t recorded_id,
+                                          int pass,
                                           pyprof__candidate *candidate)
 {
-    const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, differ->sides[side].from->model.threads, recorded_id);
+    const pyprof__recorded_thread *recorded =
+        &PYPROF__AT(const pyprof__recorded_thread, differ->sides[side].from->model.threads, recorded_id);
     uint32_t name = pyprof__diff_string(differ, &differ->sides[side], recorded->name);
     memset(candidate, 0, sizeof *candidate);
     candidate->side = side;
     candidate->recorded = recorded_id;
     if (pass == 0 && (!recorded->started
-        || pyprof__process_of(differ->sides[0].from)->pid != pyprof__process_of(differ->sides[1].from)->pid)) return 0;
+        || pyprof__process_of(differ->sides[0].from)->pid
+            != pyprof__process_of(differ->sides[1].from)->pid)) return 0;
     candidate->key[0] = pass == 0 ? recorded->started : name;
     candidate->key[1] = pass < 2 ? recorded->native : 0;
     candidate->key[2] = pass < 2 ? (uint64_t)recorded->interp_id : 0;
@@ -15721,15 +16824,19 @@ static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side,
     return 1;
 }
 
-static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)   // sorted
+// sorted
+static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)
 {
     size_t i, end, before;
     for (i = 0; i < count; i = end) {
-        for (end = i; end < count && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
+        for (end = i; end < count
+             && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
         for (before = i; before < end && candidates[before].side == 0; before++) {}
         for (; i < before && before < end; i++, before++) {
-            PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].recorded) = candidates[before].recorded;
-            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].recorded) = candidates[i].recorded;
+            PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].recorded) =
+                candidates[before].recorded;
+            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].recorded) =
+                candidates[i].recorded;
         }
     }
 }
@@ -15760,7 +16867,8 @@ static pyprof__bool pyprof__diff_threads(pyprof__differ *differ)   // 0 = no mem
 
 static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   // before's clock -> after's
 {
-    double moved = (double)ns + (differ->sides[0].from->model.unix_offset - differ->sides[1].from->model.unix_offset) * 1e9;
+    double moved = (double)ns + (differ->sides[0].from->model.unix_offset
+                                 - differ->sides[1].from->model.unix_offset) * 1e9;
     return moved > 0 ? (uint64_t)moved : 0;
 }
 
@@ -15768,7 +16876,8 @@ static uint64_t pyprof__diff_time(const pyprof__differ *differ, uint64_t ns)   /
 static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i,
                                         const pyprof_query *filter)
 {
-    const pyprof__recorded_thread *from = &PYPROF__AT(const pyprof__recorded_thread, side->from->model.threads, i);
+    const pyprof__recorded_thread *from =
+        &PYPROF__AT(const pyprof__recorded_thread, side->from->model.threads, i);
     const char *name = pyprof__text(side->from, from->name);
     pyprof__model *model = &differ->to->model;
     uint32_t partner = PYPROF__AT(uint32_t, side->partners, i);
@@ -15778,14 +16887,18 @@ static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_sid
     *recorded = *from;
     recorded->hold_ns = recorded->hold_end_ns = recorded->hold_node = recorded->process = 0;
     recorded->name = pyprof__diff_string(differ, side, from->name);
-    recorded->node = pyprof__model_node(model, 0, pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD, (int32_t)model->threads.count));
+    recorded->node = pyprof__model_node(model, 0,
+                                        pyprof__model_pseudo(model, name, PYPROF_KIND_THREAD,
+                                                             (int32_t)model->threads.count));
     if (recorded->name == PYPROF__NONE || recorded->node == PYPROF__NONE) return 0;
     if (side == before) {
         recorded->first_ns = pyprof__diff_time(differ, from->first_ns);
         recorded->last_ns = pyprof__diff_time(differ, from->last_ns);
     } else if (partner != PYPROF__NONE) {
-        const pyprof__recorded_thread *other = &PYPROF__AT(const pyprof__recorded_thread, before->from->model.threads, partner);
-        if (other->node < before->nodes.count) PYPROF__AT(uint32_t, before->nodes, other->node) = recorded->node;
+        const pyprof__recorded_thread *other =
+            &PYPROF__AT(const pyprof__recorded_thread, before->from->model.threads, partner);
+        if (other->node < before->nodes.count)
+            PYPROF__AT(uint32_t, before->nodes, other->node) = recorded->node;
         recorded->wanted |= other->wanted;
     }
     if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = recorded->node;
@@ -15815,7 +16928,8 @@ static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side 
     if (differ->group == PYPROF_GROUP_FILE && function.kind != PYPROF_KIND_THREAD) {
         memset(&function, 0, sizeof function);
         function.file = file;
-        function.name = function.qualname = *pyprof__text(differ->to, file) ? file : pyprof__model_string(to, "(no file)");
+        function.name = function.qualname = *pyprof__text(differ->to, file) ? file
+            : pyprof__model_string(to, "(no file)");
         function.kind = PYPROF_KIND_PSEUDO;
         if (function.name == PYPROF__NONE) return PYPROF__NONE;
     }
@@ -15834,15 +16948,19 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
     uint32_t *slot = &PYPROF__AT(uint32_t, side->locations, id);
     pyprof__location location = *from;
     if (*slot != PYPROF__NONE) return *slot;
-    if (shift && location.place.line > 0) location.place.line = pyprof__clamp_line(location.place.line + shift);
-    if (shift && location.place.end_line > 0) location.place.end_line = pyprof__clamp_line(location.place.end_line + shift);
+    if (shift && location.place.line > 0)
+        location.place.line = pyprof__clamp_line(location.place.line + shift);
+    if (shift && location.place.end_line > 0)
+        location.place.end_line = pyprof__clamp_line(location.place.end_line + shift);
     if (differ->group) {
         int32_t line = differ->group == PYPROF_GROUP_LINE ? location.place.line : 0;
         location.place = nowhere;
         location.place.line = line;
     }
     location.function = pyprof__diff_function(differ, side, from->function);
-    if (location.opcode) location.opcode = differ->group ? 0 : pyprof__model_string(to, pyprof__text(side->from, from->opcode));
+    if (location.opcode)
+        location.opcode = differ->group ? 0
+            : pyprof__model_string(to, pyprof__text(side->from, from->opcode));
     if (location.function == PYPROF__NONE || location.opcode == PYPROF__NONE) return PYPROF__NONE;
     *slot = pyprof__unique(to->pool, &to->locations, &to->location_index, pyprof__same_location, &location);
     return *slot;
@@ -15852,12 +16970,14 @@ static uint32_t pyprof__diff_location(pyprof__differ *differ, pyprof__diff_side 
 // node that follows the previous one's is tried first. PYPROF__NONE = no memory.
 static uint32_t pyprof__diff_node(pyprof__differ *differ, pyprof__diff_side *side, uint32_t i)
 {
-    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes, differ->group ? pyprof__row_node(side->from, i) : i);
+    const pyprof__node *from = &PYPROF__AT(const pyprof__node, side->from->model.nodes,
+                                           differ->group ? pyprof__row_node(side->from, i) : i);
     pyprof__model *to = &differ->to->model;
     uint32_t next = PYPROF__AT(uint32_t, side->nodes, i - 1) + 1;
     pyprof__node node;
     node.parent = PYPROF__AT(uint32_t, differ->group ? side->threads : side->nodes, from->parent);
-    if (differ->group == PYPROF_GROUP_THREAD && pyprof__function_of(side->from, i)->kind != PYPROF_KIND_THREAD) return node.parent;
+    if (differ->group == PYPROF_GROUP_THREAD
+        && pyprof__function_of(side->from, i)->kind != PYPROF_KIND_THREAD) return node.parent;
     node.location = pyprof__diff_location(differ, side, from->location);
     if (node.location == PYPROF__NONE) return PYPROF__NONE;
     if (next < to->nodes.count && pyprof__same_node(&to->nodes, next, &node)) return next;
@@ -15884,7 +17004,8 @@ static pyprof__bool pyprof__diff_seen(pyprof__differ *differ, const pyprof__diff
     seen->count = differ->to->model.nodes.count;
     memset((char *)seen->data + before, 0, seen->count - before);
     for (i = 0; i < side->nodes.count; i++) {
-        if (nodes[i] != PYPROF__NONE && (!side->needed || side->needed[i])) PYPROF__AT(unsigned char, *seen, nodes[i]) |= bit;
+        if (nodes[i] != PYPROF__NONE && (!side->needed || side->needed[i]))
+            PYPROF__AT(unsigned char, *seen, nodes[i]) |= bit;
         if (side->filter.chosen && !side->filter.chosen[i]) nodes[i] = PYPROF__NONE;
     }
     return 1;
@@ -15896,15 +17017,19 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     uint32_t i, *nodes = (uint32_t *)side->nodes.data, *threads = (uint32_t *)side->threads.data;
     const pyprof__model *from = &side->from->model;
     pyprof__model *to = &differ->to->model;
-    if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->nodes, &to->node_index, from->nodes.count)) return 0;
-    if (!differ->group && !side->needed && !pyprof__diff_room(to->pool, &to->locations, &to->location_index, from->locations.count)) return 0;
+    if (!differ->group && !side->needed
+        && !pyprof__diff_room(to->pool, &to->nodes, &to->node_index, from->nodes.count)) return 0;
+    if (!differ->group && !side->needed
+        && !pyprof__diff_room(to->pool, &to->locations, &to->location_index, from->locations.count)) return 0;
     nodes[0] = 0;
     if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
-        if (wanted && nodes[i] == PYPROF__NONE && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
+        if (wanted && nodes[i] == PYPROF__NONE
+            && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
         if (!differ->group) continue;
-        threads[i] = pyprof__function_of(side->from, i)->kind == PYPROF_KIND_THREAD ? nodes[i] : threads[pyprof__parent_of(side->from, i)];
+        threads[i] = pyprof__function_of(side->from, i)->kind == PYPROF_KIND_THREAD ? nodes[i]
+            : threads[pyprof__parent_of(side->from, i)];
     }
     return pyprof__diff_seen(differ, side, bit);
 }
@@ -15914,7 +17039,8 @@ static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)  
     pyprof__array *column = &differ->to->model.columns[metric];
     size_t side, i, count = differ->to->model.nodes.count;
     uint64_t *to;   // unsigned: values of hostile files wrap around
-    if (!differ->sides[0].from->model.columns[metric].count && !differ->sides[1].from->model.columns[metric].count) return 1;
+    if (!differ->sides[0].from->model.columns[metric].count
+        && !differ->sides[1].from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
@@ -15952,11 +17078,15 @@ static pyprof__bool pyprof__diff_history(pyprof__differ *differ)
 static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
 {
     const pyprof_stats *before = &from->model.stats;
-    uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried, &stats->unfrozen, &stats->truncated,
-                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns, &stats->heap_samples,
+    uint64_t *counts[] = { &stats->asked, &stats->samples, &stats->missed, &stats->rejected, &stats->retried,
+                           &stats->unfrozen, &stats->truncated,
+                           &stats->recovered, &stats->timeline_dropped, &stats->own_cpu_ns, &stats->gap_ns,
+                           &stats->heap_samples,
                            &stats->heap_dropped, &stats->thinned };
-    const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected, before->retried, before->unfrozen,
-                                before->truncated, before->recovered, before->timeline_dropped, before->own_cpu_ns, before->gap_ns,
+    const uint64_t others[] = { before->asked, before->samples, before->missed, before->rejected,
+                                before->retried, before->unfrozen,
+                                before->truncated, before->recovered, before->timeline_dropped,
+                                    before->own_cpu_ns, before->gap_ns,
                                 before->heap_samples,
                                 before->heap_dropped, before->thinned };
     int same = pyprof__process_of(from)->pid == pyprof__process_of(after)->pid;
@@ -15964,16 +17094,19 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
     size_t i;
     *stats = after->model.stats;
     for (i = 0; i < PYPROF__COUNT(counts); i++) between = between && *counts[i] >= others[i];
-    for (i = 0; i < PYPROF__COUNT(counts); i++) *counts[i] = between ? *counts[i] - others[i] : *counts[i] + others[i];
+    for (i = 0; i < PYPROF__COUNT(counts); i++)
+        *counts[i] = between ? *counts[i] - others[i] : *counts[i] + others[i];
     for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
         stats->rejected_by_cause[i] = between ? stats->rejected_by_cause[i] - before->rejected_by_cause[i]
             : stats->rejected_by_cause[i] + before->rejected_by_cause[i];
     if (!stats->degraded[0]) memcpy(stats->degraded, before->degraded, sizeof stats->degraded);
     if (!stats->degraded[0] && !from->model.heap.mode != !after->model.heap.mode)
-        snprintf(stats->degraded, sizeof stats->degraded, "memory was tracked only %s", after->model.heap.mode ? "after" : "before");
+        snprintf(stats->degraded, sizeof stats->degraded, "memory was tracked only %s",
+                 after->model.heap.mode ? "after" : "before");
 }
 
-static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after, pyprof__heap_facts *to)
+static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after,
+                              pyprof__heap_facts *to)
 {
     size_t i;
     *to = *after;
@@ -16018,14 +17151,17 @@ static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
-    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ) || !pyprof__diff_nodes(differ, before, 1)) return 0;
+    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ)
+        || !pyprof__diff_nodes(differ, before, 1)) return 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
-        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
+        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES
+            && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
     return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
 }
 
 // Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
-static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options)
+static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                            const pyprof_diff_options *options)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
     pyprof_profile *made = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *made);
@@ -16069,7 +17205,9 @@ typedef struct {
     pyprof__level end, marks[PYPROF__MARKS], born[PYPROF__MARKS + 1];   // born: see pyprof__births
 } pyprof__leak_site;
 
-typedef struct { pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index; } pyprof__leak_table;
+typedef struct {
+    pyprof__pool pool; pyprof__array sites, keys, leaks; pyprof__index index;
+} pyprof__leak_table;
 
 static double pyprof__sqrt(double value)   // not from libm, with which hosts need not link
 {
@@ -16094,7 +17232,8 @@ static uint32_t pyprof__leak_node(const pyprof_profile *profile, uint32_t node, 
         while (pyprof__parent_of(profile, up)) up = pyprof__parent_of(profile, up);
         return up;
     }
-    while (up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_PYTHON) up = pyprof__parent_of(profile, up);
+    while (up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_PYTHON)
+        up = pyprof__parent_of(profile, up);
     return up ? up : node;
 }
 
@@ -16131,7 +17270,8 @@ static pyprof__bool pyprof__leak_count(pyprof__leak_table *table, const pyprof_p
     if (live == 0 && !pyprof__model_history(model, node)) return 1;
     key = pyprof__key_of(profile, at, group);
     id = pyprof__unique(&table->pool, &table->keys, &table->index, pyprof__same_key, &key);
-    if (id == PYPROF__NONE || (id == table->sites.count && !pyprof__push(&table->pool, &table->sites))) return 0;
+    if (id == PYPROF__NONE || (id == table->sites.count && !pyprof__push(&table->pool, &table->sites)))
+        return 0;
     site = &PYPROF__AT(pyprof__leak_site, table->sites, id);
     if (!site->node) site->node = at;
     site->live_bytes += live;
@@ -16162,10 +17302,13 @@ static void pyprof__series_kept(pyprof__series *series, const pyprof__leak_site 
     series->kept[last] = series->live[last];
 }
 
-static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_site *site, pyprof__series *series)   // there is a mark
+// there is a mark
+static void pyprof__series_make(const pyprof__model *model, const pyprof__leak_site *site,
+                                pyprof__series *series)
 {
     const pyprof__heap_facts *heap = &model->heap;
-    double end = model->last_ns > heap->mark_ns[0] ? (double)(model->last_ns - heap->mark_ns[0]) / 1e9 : 0, last;
+    double end = model->last_ns > heap->mark_ns[0] ? (double)(model->last_ns - heap->mark_ns[0]) / 1e9 : 0,
+        last;
     size_t i, n = heap->marks;
     for (i = 0; i < n; i++) {
         series->at[i] = (double)(heap->mark_ns[i] - heap->mark_ns[0]) / 1e9;
@@ -16201,7 +17344,8 @@ static pyprof__bool pyprof__series_grew(const pyprof__series *series, size_t fro
     return growth > 0 && growth * growth > deviations * deviations * pyprof__series_variance(series, from);
 }
 
-static double pyprof__series_slope(const pyprof__series *series, size_t from)   // least squares, bytes a second
+// least squares, bytes a second
+static double pyprof__series_slope(const pyprof__series *series, size_t from)
 {
     double n = (double)(series->count - from), t = 0, y = 0, tt = 0, ty = 0;
     size_t i;
@@ -16363,7 +17507,8 @@ static int pyprof__by_leak(const void *a, const void *b)
     const pyprof_leak *x = (const pyprof_leak *)a, *y = (const pyprof_leak *)b;
     int order;
     if (x->growth != y->growth) return pyprof__verdicts[x->growth].rank - pyprof__verdicts[y->growth].rank;
-    if (x->growth == PYPROF_GROWTH_GROWING && (x->bytes_per_s < y->bytes_per_s || x->bytes_per_s > y->bytes_per_s))
+    if (x->growth == PYPROF_GROWTH_GROWING
+        && (x->bytes_per_s < y->bytes_per_s || x->bytes_per_s > y->bytes_per_s))
         return x->bytes_per_s > y->bytes_per_s ? -1 : 1;
     if (x->grown_bytes != y->grown_bytes) return x->grown_bytes > y->grown_bytes ? -1 : 1;
     order = strcmp(x->qualname, y->qualname);
@@ -16396,10 +17541,13 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     selection.profile = profile;
     selection.count = profile->model.nodes.count;
     whole = pyprof__choose(&selection, query);
-    for (i = 1; whole && i < selection.count; i++) whole = !selection.chosen[i] || pyprof__leak_count(table, profile, i, group);
+    for (i = 1; whole && i < selection.count; i++)
+        whole = !selection.chosen[i] || pyprof__leak_count(table, profile, i, group);
     for (i = 0; whole && profile->model.heap.marks && i < table->sites.count; i++)
-        whole = pyprof__leak_add(table, profile, &PYPROF__AT(const pyprof__leak_site, table->sites, i), group);
-    if (whole && table->leaks.count) qsort(table->leaks.data, table->leaks.count, sizeof(pyprof_leak), pyprof__by_leak);
+        whole = pyprof__leak_add(table, profile, &PYPROF__AT(const pyprof__leak_site, table->sites, i),
+                                 group);
+    if (whole && table->leaks.count)
+        qsort(table->leaks.data, table->leaks.count, sizeof(pyprof_leak), pyprof__by_leak);
     pyprof__selection_free(&selection);
     return whole;
 }
@@ -16427,7 +17575,8 @@ typedef struct {
 
 typedef struct {
     pyprof__pool pool;
-    pyprof__array nodes, keys, map, sorted;              // keys: pyprof__view_key a node; map: view node of each model node
+    // keys: pyprof__view_key a node; map: view node of each model node
+    pyprof__array nodes, keys, map, sorted;
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
@@ -16447,10 +17596,12 @@ static void pyprof__view_free(pyprof__view_maker *maker)
 
 static pyprof__bool pyprof__same_view_key(const void *context, uint32_t item, const void *key)
 {
-    return memcmp(&PYPROF__AT(pyprof__view_key, *(const pyprof__array *)context, item), key, sizeof(pyprof__view_key)) == 0;
+    return memcmp(&PYPROF__AT(pyprof__view_key, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__view_key)) == 0;
 }
 
-static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profile *profile, uint32_t node, const pyprof__view_key *key)
+static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profile *profile, uint32_t node,
+                                  const pyprof__view_key *key)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
     uint32_t id = pyprof__unique(&maker->pool, &maker->keys, &maker->index, pyprof__same_view_key, key);
@@ -16462,7 +17613,8 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
     added->kind = function->kind;
     added->file = pyprof__text(profile, function->file);
-    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line;
+    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0
+        : function->first_line;
     added->label = pyprof__label(profile, key->function);
     if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
     return id;
@@ -16482,8 +17634,10 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = lines && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;   // nothing selected in or below it
-        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
+        // nothing selected in or below it
+        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD)
+            *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
             if (pyprof__total(selection, metric, i) != 0) return 0;
@@ -16492,10 +17646,12 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
-            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection, (int)pyprof__view_parts[k], i);
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection,
+                    (int)pyprof__view_parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++)
-        PYPROF__AT(pyprof__view_node, maker->nodes, i).total = PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+        PYPROF__AT(pyprof__view_node, maker->nodes, i).total =
+            PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
         pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
@@ -16517,7 +17673,9 @@ static pyprof__bool pyprof__view_line_labels(pyprof__view_maker *maker)
         uint32_t *id = (uint32_t *)pyprof__push(&maker->pool, &ids);
         size_t capacity = strlen(node->label) + 16;
         char *text = (char *)pyprof__alloc(&maker->pool, capacity);
-        int size = text ? snprintf(text, capacity, PYPROF__AT(pyprof__view_key, maker->keys, i).line ? "%s:%ld" : "%s", node->label,
+        int size = text ? snprintf(text, capacity,
+                                   PYPROF__AT(pyprof__view_key, maker->keys, i).line ? "%s:%ld" : "%s",
+                                       node->label,
                                    (long)node->line) : 0;
         whole = id && text;
         if (whole) *id = pyprof__intern(&maker->pool, &maker->strings, text, (size_t)size);
@@ -16525,7 +17683,8 @@ static pyprof__bool pyprof__view_line_labels(pyprof__view_maker *maker)
         pyprof__free(&maker->pool, text, capacity);
     }
     for (i = 0; i < maker->nodes.count && whole; i++)
-        PYPROF__AT(pyprof__view_node, maker->nodes, i).label = pyprof__string(&maker->strings, PYPROF__AT(uint32_t, ids, i));
+        PYPROF__AT(pyprof__view_node, maker->nodes, i).label =
+            pyprof__string(&maker->strings, PYPROF__AT(uint32_t, ids, i));
     pyprof__array_free(&maker->pool, &ids);
     return whole;
 }
@@ -16537,7 +17696,8 @@ static int pyprof__by_siblings(const void *a, const void *b)
     const pyprof__sibling *x = (const pyprof__sibling *)a, *y = (const pyprof__sibling *)b;
     int order = x->parent != y->parent ? (x->parent < y->parent ? -1 : 1) : strcmp(x->label, y->label);
     if (order == 0) order = strcmp(x->file, y->file);
-    return order ? order : x->line != y->line ? (x->line < y->line ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+    return order ? order : x->line != y->line ? (x->line < y->line ? -1 : 1) : x->id < y->id ? -1
+        : x->id > y->id;
 }
 
 static pyprof__bool pyprof__view_link(pyprof__view_maker *maker)   // children sorted by label
@@ -16648,8 +17808,8 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
-//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function that
-//              makes its rows and an entry below, which says what its columns are
+//   Promise    nothing is written here: all writers of a table write the same rows. A table is a function
+//              that makes its rows and an entry below, which says what its columns are
 // ============================================================================
 // ---- source lines: read for a report or a file, and shown only if they are still the lines that ran
 // ------------
@@ -16658,7 +17818,9 @@ enum {
     PYPROF__SCRIPT_LINE = 1000,         // bytes per line
     PYPROF__SCRIPT_COLUMNS = 100        // per line in the text report
 };
-typedef enum { PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ } pyprof__script_state;
+typedef enum {
+    PYPROF__SCRIPT_NO_MEMORY, PYPROF__SCRIPT_UNREADABLE, PYPROF__SCRIPT_CHANGED, PYPROF__SCRIPT_READ
+} pyprof__script_state;
 // lines: uint32_t, start of each line.
 typedef struct { char *text; size_t size, room; pyprof__array lines; } pyprof__script;
 
@@ -16680,9 +17842,11 @@ static pyprof__script_state pyprof__script_open(const char *path, double start, 
 {
     struct stat info;
     *fd = -1;
-    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode)) return PYPROF__SCRIPT_UNREADABLE;
+    if (!*path || *path == '<' || !pyprof__stat_at(AT_FDCWD, path, &info, 0) || !S_ISREG(info.st_mode))
+        return PYPROF__SCRIPT_UNREADABLE;
     *fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES) return PYPROF__SCRIPT_UNREADABLE;
+    if (*fd < 0 || !pyprof__stat(*fd, &info) || !S_ISREG(info.st_mode) || info.st_size > PYPROF__SCRIPT_BYTES)
+        return PYPROF__SCRIPT_UNREADABLE;
     if ((double)info.st_mtime > start) return PYPROF__SCRIPT_CHANGED;
     *size = (size_t)info.st_size;
     return PYPROF__SCRIPT_READ;
@@ -16692,7 +17856,8 @@ static pyprof__bool pyprof__script_lines(pyprof__pool *pool, pyprof__script *sou
 {
     size_t at;
     for (at = 0; at < source->size; at++) {
-        uint32_t *line = at == 0 || source->text[at - 1] == '\n' ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
+        uint32_t *line = at == 0 || source->text[at - 1] == '\n'
+            ? (uint32_t *)pyprof__push(pool, &source->lines) : NULL;
         if (line) *line = (uint32_t)at;
         else if (at == 0 || source->text[at - 1] == '\n') return 0;
     }
@@ -16700,7 +17865,8 @@ static pyprof__bool pyprof__script_lines(pyprof__pool *pool, pyprof__script *sou
 }
 
 // start: Unix seconds of the recording. Free the result in every case.
-static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path, double start)
+static pyprof__script_state pyprof__script_read(pyprof__pool *pool, pyprof__script *source, const char *path,
+                                                double start)
 {
     size_t size = 0;
     int fd;
@@ -16732,7 +17898,8 @@ static pyprof__slice pyprof__script_line(const pyprof__script *source, int64_t n
     size_t end;
     if (number < 1 || (uint64_t)number > source->lines.count) return line;
     line.text = source->text + PYPROF__AT(const uint32_t, source->lines, number - 1);
-    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number) : source->size;
+    end = (uint64_t)number < source->lines.count ? PYPROF__AT(const uint32_t, source->lines, number)
+        : source->size;
     line.size = end - PYPROF__AT(const uint32_t, source->lines, number - 1);
     while (line.size && strchr(" \t\r\n", line.text[line.size - 1])) line.size--;   // strips NULs, too
     return line;
@@ -17072,8 +18239,8 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
 }
 
 // ---- tables of waits, of C functions, of the GIL ----------------------------------------------------------
-// A call site: the line of Python, or its substitute, and the leaf below it: its function, or all together, a CPU,
-// unknown
+// A call site: the line of Python, or its substitute, and the leaf below it: its function, or all together, a
+// CPU, unknown
 enum { PYPROF__LEAF_ANY = 0x7ffffffd, PYPROF__LEAF_CPU, PYPROF__LEAF_UNKNOWN };
 typedef struct { uint32_t leaf, function, line; int64_t value, extra; } pyprof__callsite;   // two metrics
 
@@ -17569,7 +18736,8 @@ typedef struct {
 } pyprof__process_seen;
 
 // Gauges count from the start of the process; the part within the recording is the difference.
-static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)   // 0 = none
+// 0 = none
+static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__process_seen *facts)
 {
     const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
     const pyprof_process *first;
@@ -17763,8 +18931,9 @@ static pyprof__report_table pyprof__memory_table(const pyprof__report_table *lik
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
-//   Promise    a format is one part of this section and one row of the table at its end; parts never call each other;
-//              names are hostile and go out only through pyprof__put_escaped, with the rule of their format
+//   Promise    a format is one part of this section and one row of the table at its end; parts never call
+//              each other; names are hostile and go out only through pyprof__put_escaped, with the rule of
+//              their format
 // ============================================================================
 typedef struct pyprof__sink pyprof__sink;
 struct pyprof__sink {   // buffered output; keeps the first failure, so that writers need not check each call
@@ -17866,7 +19035,8 @@ static void pyprof__put_count(pyprof__sink *s, int64_t count, size_t width)
 // ---- names and other foreign text: one loop, and a rule for each format -----------------------------------
 typedef struct {
     const char *from, *to[5];                       // some ASCII characters, and the replacement of each
-    pyprof__bool (*is_unsafe)(uint32_t c, const char *next);   // written as its number; next: the text that follows
+    // written as its number; next: the text that follows
+    pyprof__bool (*is_unsafe)(uint32_t c, const char *next);
     const char *number;                             // format of a number below 256; larger ones are \uXXXX
 } pyprof__rule;
 
@@ -17890,11 +19060,14 @@ static const pyprof__rule
     pyprof__as_it_is = { "", { "" }, pyprof__unsafe_never, "" },
     pyprof__as_text = { "", { "" }, pyprof__unsafe_text, "\\x%02x" },
     pyprof__as_folded = { ";", { ":" }, pyprof__unsafe_name, "\\x%02x" },
-    pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name, "\\x%02x" },
-    pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json, "\\u%04x" };
+    pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name,
+                       "\\x%02x" },
+    pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json,
+                        "\\u%04x" };
 
 // Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
-static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most, const pyprof__rule *rule)
+static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most,
+                                       const pyprof__rule *rule)
 {
     char number[8];
     size_t at, length, plain = 0;   // from here on, characters need no replacement
@@ -18023,7 +19196,8 @@ typedef struct {                 // the arguments of a writer
 
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
-static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] = { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
+    { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static pyprof_result pyprof__write_folded(pyprof__job *job)
@@ -18032,7 +19206,8 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     uint32_t *path = NULL, node = 0, i;
     int64_t scale;
     int whole;
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
+    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                          job->output->lines))
         path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
     scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
     for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
@@ -18059,13 +19234,19 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
 static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
 {
     const struct { const char *key; uint64_t value; } rows[] = {
-        { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed }, { "rejected", stats->rejected },
-        { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated }, { "recovered", stats->recovered },
+        { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed },
+        { "rejected", stats->rejected },
+        { "retried", stats->retried }, { "unfrozen", stats->unfrozen }, { "truncated", stats->truncated },
+        { "recovered", stats->recovered },
         { "thinned", stats->thinned },
-        { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads }, { "interpreters", stats->interpreters },
-        { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
-        { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns }, { "heap_state", (uint64_t)stats->heap_state },
-        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped }, { "heap_live_bytes", stats->heap_live_bytes },
+        { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads },
+        { "interpreters", stats->interpreters },
+        { "own_cpu_ns", stats->own_cpu_ns }, { "own_bytes", stats->own_bytes },
+        { "late_max_ns", stats->late_max_ns },
+        { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns },
+        { "heap_state", (uint64_t)stats->heap_state },
+        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped },
+        { "heap_live_bytes", stats->heap_live_bytes },
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
     };
@@ -18091,7 +19272,8 @@ static void pyprof__json_children(const pyprof__job *job)
         pyprof__emit_int(s, "pid", child->pid);
         pyprof__emit_text(s, "name", child->name);
         pyprof__emit_word(s, "profiled", child->profiled ? "true" : "false");
-        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");   // it still lives, or no wait for its end took place
+        // it still lives, or no wait for its end took place
+        if (!child->ended) pyprof__emit_word(s, "exit_status", "null");
         else if (WIFEXITED(child->status)) pyprof__emit_int(s, "exit_status", WEXITSTATUS(child->status));
         else pyprof__emit_int(s, "exit_status", -WTERMSIG(child->status));
         pyprof__emit_close(s, "}");
@@ -18135,7 +19317,8 @@ static void pyprof__json_threads(const pyprof__job *job)
     int metric;
     pyprof__emit_open(s, "\n", "threads", '[');
     for (i = 0; i < model->threads.count; i++) {
-        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        const pyprof__recorded_thread *recorded =
+            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         if (!recorded->wanted) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
         pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
@@ -18163,7 +19346,8 @@ static void pyprof__json_frames(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "frames", '[');
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
+        const pyprof__function *function =
+            &PYPROF__AT(const pyprof__function, model->functions, location->function);
         pyprof__emit_open(s, "\n  ", NULL, '{');
         pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
         pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
@@ -18214,7 +19398,8 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "functions", '{');
     for (i = 0; ranked && i < table.rows.count; i++) {
         const pyprof_row *row = ranked[i].row;
-        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys, (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys,
+                                       (size_t)(row - (const pyprof_row *)table.rows.data)).what;
         pyprof__emit_gap(s, "\n  ");
         pyprof__emit_key(s, pyprof__label(job->profile, function));
         pyprof__emit_open(s, NULL, NULL, '{');
@@ -18273,7 +19458,8 @@ static void pyprof__json_heap(const pyprof__job *job)
     else pyprof__emit_word(s, "peak_time", "null");
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
-        if ((metric->from == PYPROF__FROM_HEAP && metric->row_key) || (metric->from == PYPROF__FROM_ESTIMATES && heap->mode == PYPROF_HEAP_SAMPLED))
+        if ((metric->from == PYPROF__FROM_HEAP && metric->row_key)
+            || (metric->from == PYPROF__FROM_ESTIMATES && heap->mode == PYPROF_HEAP_SAMPLED))
             pyprof__emit_int(s, metric->key, job->selection->all[metric->metric]);
     }
     pyprof__emit_open(s, "\n", "domains", '{');
@@ -18405,7 +19591,8 @@ static const char *pyprof__json_state(uint32_t state)
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *metric = &pyprof__metrics[i];
-        if ((state & metric->state) && metric->word && (!told || metric->part_of == told->metric)) told = metric;
+        if ((state & metric->state) && metric->word && (!told || metric->part_of == told->metric))
+            told = metric;
     }
     return told ? told->word : "running";
 }
@@ -18485,7 +19672,8 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
     pyprof__json_pairs(job);
     pyprof__emit_open(s, "\n", "holds", '[');
     for (i = 0; i < model->threads.count; i++) {
-        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        const pyprof__recorded_thread *recorded =
+            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         if (!recorded->hold_ns || !pyprof__recorded_wanted(job->profile, job->output->filter, i)) continue;
         pyprof__emit_open(s, "\n  ", NULL, '{');
         pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
@@ -18521,8 +19709,10 @@ static void pyprof__json_process(const pyprof__job *job)
     for (i = 0; i < model->gauges.count; i++) {
         const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
         const pyprof_process *facts = &gauge->facts;
-        const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns, facts->system_ns, facts->voluntary_switches,
-                                   facts->involuntary_switches, facts->minor_faults, facts->major_faults, facts->threads, facts->gc_runs };
+        const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns,
+                                   facts->system_ns, facts->voluntary_switches,
+                                   facts->involuntary_switches, facts->minor_faults, facts->major_faults,
+                                       facts->threads, facts->gc_runs };
         pyprof__emit_open(s, "\n  ", NULL, '[');
         pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
         for (k = 0; k < PYPROF__COUNT(values); k++) pyprof__emit_int(s, NULL, values[k]);
@@ -18538,7 +19728,8 @@ static int pyprof__by_json_line(const void *a, const void *b)
 {
     const pyprof__json_line *x = (const pyprof__json_line *)a, *y = (const pyprof__json_line *)b;
     if (x->file != y->file) return x->file < y->file ? -1 : 1;
-    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1 : x->function > y->function;
+    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1
+        : x->function > y->function;
 }
 
 // 0 = no memory.
@@ -18553,7 +19744,8 @@ static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *poo
         if (pyprof__any_total(job->selection, node)) used[pyprof__frame_of(job->profile, node)] = 1;
     for (i = 0; whole && i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, location->function);
+        const pyprof__function *function =
+            &PYPROF__AT(const pyprof__function, model->functions, location->function);
         const pyprof__json_line line = { function->file, location->function, location->place.line };
         pyprof__json_line *slot;
         if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
@@ -18561,7 +19753,8 @@ static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *poo
         if (slot) *slot = line;
         whole = slot != NULL;
     }
-    if (whole && lines->count) qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
+    if (whole && lines->count)
+        qsort(lines->data, lines->count, sizeof(pyprof__json_line), pyprof__by_json_line);
     pyprof__free(pool, used, model->locations.count + 1);
     return whole;
 }
@@ -18585,11 +19778,13 @@ static pyprof__script_state pyprof__json_file(const pyprof__job *job, pyprof__po
     const pyprof__model *model = &job->profile->model;
     const char *path = pyprof__text(job->profile, lines[0].file);
     pyprof__script source;
-    pyprof__script_state state = pyprof__script_read(pool, &source, path, pyprof__unix(model, model->start_ns));
+    pyprof__script_state state = pyprof__script_read(pool, &source, path,
+                                                     pyprof__unix(model, model->start_ns));
     char number[16];
     size_t i;
     for (i = 0; state == PYPROF__SCRIPT_READ && i < count; i++)
-        if (!pyprof__script_fits(&source, job->profile, &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
+        if (!pyprof__script_fits(&source, job->profile,
+                                 &PYPROF__AT(const pyprof__function, model->functions, lines[i].function))
             || !pyprof__script_line(&source, lines[i].line).text)
             state = PYPROF__SCRIPT_CHANGED;
     if (state == PYPROF__SCRIPT_READ) {
@@ -18622,7 +19817,8 @@ static pyprof_result pyprof__json_source(const pyprof__job *job)
     pyprof__emit_open(job->sink, "\n", "source", '{');
     for (i = 0; whole && i < lines.count; i = end) {
         const pyprof__json_line *first = &PYPROF__AT(const pyprof__json_line, lines, i);
-        for (end = i; end < lines.count && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
+        for (end = i; end < lines.count
+             && PYPROF__AT(const pyprof__json_line, lines, end).file == first->file; end++) {}
         whole = pyprof__json_file(job, &pool, first, end - i) != PYPROF__SCRIPT_NO_MEMORY;
     }
     pyprof__emit_close(job->sink, "}");
@@ -18705,7 +19901,8 @@ typedef struct { const char *name; int hue, hues, saturation, lightness; } pypro
 // By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
 static const pyprof__svg_family pyprof__svg_families[] = {
     { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 }, { "waiting", 262, 14, 34, 80 },
+    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 },
+    { "waiting", 262, 14, 34, 80 },
     { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
 };
 enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
@@ -19122,7 +20319,8 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
 static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
 {
     if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
-    if (n->kind == PYPROF_KIND_TASK || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    if (n->kind == PYPROF_KIND_TASK
+        || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
     if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
     return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
 }
@@ -19130,7 +20328,9 @@ static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
 // What the hover text says about a frame without a file
 static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
 {
-    static const char *const texts[] = { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection", "import" };
+    static const char *const texts[] =
+        { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection",
+          "import" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
 }
 
@@ -19229,9 +20429,11 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
 // How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
 static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
 {
-    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0, python = n->total - native - wait;
+    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0,
+        python = n->total - native - wait;
     const struct { const char *text; int64_t value; } rows[] = {
-        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait }, { "% for the GIL", gil },
+        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait },
+        { "% for the GIL", gil },
     };
     size_t i, written = 0;
     if (!v->splits || (native == 0 && wait == 0)) return;
@@ -19414,13 +20616,16 @@ static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t cap
     int64_t left_out = 0;
     size_t i;
     if (!job->output->filter && pyprof__waiting_part(job->metric))
-        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++) left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
+        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++)
+            left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
     pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate, (unsigned long long)model->stats.samples, lost,
-             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle, left_out == 0 ? "" : " thread-seconds of waiting left out");
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost,
+             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle,
+                 left_out == 0 ? "" : " thread-seconds of waiting left out");
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -19431,25 +20636,30 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(interval, sizeof interval, (double)model->heap.interval / 1024, 0);
     if (model->stats.heap_dropped)
-        snprintf(dropped, sizeof dropped, "; a lower bound: there was no room for %llu more", (unsigned long long)model->stats.heap_dropped);
+        snprintf(dropped, sizeof dropped, "; a lower bound: there was no room for %llu more",
+                 (unsigned long long)model->stats.heap_dropped);
     snprintf(note, capacity, "%s; %s s recorded, %s%s%s%s", pyprof__metric_row(job->metric)->name, seconds,
-             sampled ? "estimated from a sample every " : "every block noted", sampled ? interval : "", sampled ? " KiB" : "", dropped);
+             sampled ? "estimated from a sample every " : "every block noted", sampled ? interval : "",
+                 sampled ? " KiB" : "", dropped);
 }
 
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
-    const char *program = pyprof__text(job->profile, job->profile->program), *python = pyprof__text(job->profile, job->profile->python);
+    const char *program = pyprof__text(job->profile, job->profile->program),
+        *python = pyprof__text(job->profile, job->profile->python);
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     pyprof__view_maker maker;
     char title[256], note[256];
     pyprof_result result = PYPROF_OK;
     if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric, python,
+    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
+                  python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
     if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
     else pyprof__svg_note_time(job, note, sizeof note);
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads, job->output->lines))
+    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                          job->output->lines))
         pyprof__svg_write(job->sink, &maker.view, title, note);
     else result = pyprof__fail_memory("the flame graph");
     pyprof__view_free(&maker);
@@ -19494,7 +20704,8 @@ static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
     time_t seconds = (time_t)unix_seconds;
     struct tm date;
     if (gmtime_r(&seconds, &date))
-        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min,
+        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
+                           date.tm_mday, date.tm_hour, date.tm_min,
                            date.tm_sec);
 }
 
@@ -19512,7 +20723,8 @@ static void pyprof__text_head(const pyprof__job *job)
     pyprof__put_fixed(s, model->rate_hz, 0);
     pyprof__put(s, " Hz, from ");
     pyprof__put_date(s, pyprof__unix(model, model->start_ns));
-    pyprof__put_format(s, "; %llu threads, %u interpreters\n", (unsigned long long)model->stats.threads, job->profile->interpreters);
+    pyprof__put_format(s, "; %llu threads, %u interpreters\n", (unsigned long long)model->stats.threads,
+                       job->profile->interpreters);
     if (job->profile->checkpoint > 0) {
         pyprof__put(s, "Checkpoint of ");
         pyprof__put_date(s, job->profile->checkpoint);
@@ -19527,7 +20739,8 @@ static void pyprof__text_child(pyprof__sink *s, const pyprof__child *child)
     pyprof__put_visible(s, child->name);
     pyprof__put(s, child->profiled ? ", profiled" : ", not profiled");
     if (!child->ended) pyprof__put(s, ", end not known\n");
-    else if (WIFSIGNALED(child->status)) pyprof__put_format(s, ", ended by signal %d\n", WTERMSIG(child->status));
+    else if (WIFSIGNALED(child->status))
+        pyprof__put_format(s, ", ended by signal %d\n", WTERMSIG(child->status));
     else pyprof__put_format(s, ", exit status %d\n", WEXITSTATUS(child->status));
 }
 
@@ -19556,20 +20769,28 @@ static void pyprof__text_quality(const pyprof__job *job)
     double elapsed = (double)job->profile->model.recorded_ns;
     pyprof__sink *s = job->sink;
     size_t i;
-    pyprof__put_format(s, "How good it is: %llu of %llu samples asked for; ", (unsigned long long)stats->samples, (unsigned long long)stats->asked);
+    pyprof__put_format(s, "How good it is: %llu of %llu samples asked for; ",
+                       (unsigned long long)stats->samples, (unsigned long long)stats->asked);
     pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
-    pyprof__put_format(s, " %% lost (%llu missed, %llu rejected", (unsigned long long)stats->missed, (unsigned long long)stats->rejected);
+    pyprof__put_format(s, " %% lost (%llu missed, %llu rejected", (unsigned long long)stats->missed,
+                       (unsigned long long)stats->rejected);
     for (i = 0; i < PYPROF_CAUSE_COUNT; i++)
-        if (stats->rejected_by_cause[i]) pyprof__put_format(s, ": %s %llu", pyprof__cause_names[i], (unsigned long long)stats->rejected_by_cause[i]);
-    pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth limit, "
+        if (stats->rejected_by_cause[i])
+            pyprof__put_format(s, ": %s %llu", pyprof__cause_names[i],
+                               (unsigned long long)stats->rejected_by_cause[i]);
+    pyprof__put_format(s, ")\n    %llu read while the thread ran, %llu read again, %llu cut at the depth "
+                          "limit, "
                        "%llu moments of the time line dropped\n",
-                       (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried, (unsigned long long)stats->truncated,
+                       (unsigned long long)stats->unfrozen, (unsigned long long)stats->retried,
+                           (unsigned long long)stats->truncated,
                            (unsigned long long)stats->timeline_dropped);
     if (stats->recovered)
-        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the others\n",
+        pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the "
+                              "others\n",
                            (unsigned long long)stats->recovered);
     if (stats->thinned)
-        pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in the others\n",
+        pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in "
+                              "the others\n",
                            (unsigned long long)stats->thinned);
     pyprof__put(s, "    woken ");
     pyprof__put_fixed(s, (double)stats->late_mean_ns / 1e6, 3);
@@ -19602,7 +20823,8 @@ static void pyprof__put_time(pyprof__sink *s, int64_t ns, size_t width)   // 0 i
 
 static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
 {
-    const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, job->profile->model.threads, id);
+    const pyprof__recorded_thread *recorded =
+        &PYPROF__AT(const pyprof__recorded_thread, job->profile->model.threads, id);
     pyprof__put_visible(job->sink, pyprof__text(job->profile, recorded->name));
     pyprof__put_format(job->sink, " (%lld", (long long)recorded->native);
     if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
@@ -19610,7 +20832,8 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)   // see pyprof__metrics
+// see pyprof__metrics
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
     char text[64];
@@ -19618,7 +20841,8 @@ static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t 
     double shown = unit == PYPROF__UNIT_NS ? (double)value / 1e9 : (double)value;
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown, unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
+    size += pyprof__format_fixed(text + size, sizeof text - size, shown,
+                                 unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
     if (unit != PYPROF__UNIT_COUNT)
         snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
     pyprof__put_padded(s, text, width);
@@ -19715,7 +20939,8 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
 static void pyprof__put_source(pyprof__sink *s, pyprof__slice line, int marks, size_t from, size_t to)
 {
     size_t at = 0, column = 0, length, width, i;
-    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length, column += width) {
+    for (; at < line.size && column < PYPROF__SCRIPT_COLUMNS && !(marks && at >= to); at += length,
+         column += width) {
         uint32_t c = pyprof__utf8_next(line.text + at, &length);
         int unsafe = pyprof__is_unsafe(c);
         width = c == '\t' ? 8 - column % 8 : unsafe ? (c < 256 ? 4 : 6) : 1;
@@ -19836,7 +21061,7 @@ static void pyprof__text_tables(const pyprof__job *job, const pyprof__report_tab
     for (i = 0; i < count; i++) pyprof__text_table(job, &tables[i]);
 }
 
-// ---- text: the process ----------------------------------------------------------------------------------------------
+// ---- text: the process -----------------------------------------------------------------------------------
 static void pyprof__text_resident(const pyprof__job *job, const pyprof__process_seen *facts,
                                   const char *heading)
 {
@@ -19877,7 +21102,7 @@ static void pyprof__text_process(const pyprof__job *job)
     pyprof__text_resident(job, &facts, "    resident: ");
 }
 
-// ---- text: a difference: increases and decreases ------------------------------------------------------------
+// ---- text: a difference: increases and decreases ---------------------------------------------------------
 static void pyprof__text_diff(const pyprof__job *job)
 {
     const int64_t *all = job->selection->all;
@@ -19928,17 +21153,21 @@ static void pyprof__text_memory_quality(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_SAMPLED) {
         char interval[40];
         pyprof__size_text(interval, sizeof interval, (double)model->heap.interval);
-        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 estimates are "
+        pyprof__put_format(s, "    sampled: one sample in %s allocated, %llu blocks noted; 95 of 100 "
+                              "estimates are "
                            "off by less than +-\n", interval, (unsigned long long)model->stats.heap_samples);
     } else pyprof__put(s, "    exact: each block is noted by itself\n");
     if (model->stats.heap_reserved_bytes) {
         char reserved[40];
         pyprof__size_text(reserved, sizeof reserved, (double)model->stats.heap_reserved_bytes);
-        pyprof__put_format(s, "    %s more are reserved addresses, which may not be written yet or have MAP_NORESERVE\n", reserved);
+        pyprof__put_format(s, "    %s more are reserved addresses, which may not be written yet or have "
+                              "MAP_NORESERVE\n", reserved);
     }
     if (model->stats.heap_dropped)
-        pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n", (unsigned long long)model->stats.heap_dropped);
-    if (model->stats.heap_state == PYPROF_HEAP_STATE_PENDING) pyprof__put(s, "    the allocators of Python were not hooked yet\n");
+        pyprof__put_format(s, "    a lower bound: there was no room to note %llu more blocks\n",
+                           (unsigned long long)model->stats.heap_dropped);
+    if (model->stats.heap_state == PYPROF_HEAP_STATE_PENDING)
+        pyprof__put(s, "    the allocators of Python were not hooked yet\n");
     if (model->stats.heap_state == PYPROF_HEAP_STATE_LOST)
         pyprof__put(s, "    a lower bound: somebody else replaced the hooks on Python's allocators\n");
 }
@@ -19961,7 +21190,8 @@ static void pyprof__text_memory_head(const pyprof__job *job, int sort)
     pyprof__text_amount(job, PYPROF_ALLOC_BYTES, PYPROF_ALLOC_BLOCKS, PYPROF_ALLOC_DOUBT,
                         " allocated in all");
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS], job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
+    pyprof__put_fixed(s, pyprof__percent(job->selection->all[PYPROF_TEMP_BLOCKS],
+                                         job->selection->all[PYPROF_ALLOC_BLOCKS]), 1);
     pyprof__put(s, " % of them temporary\n");
     pyprof__text_memory_quality(job);
     if (sort && pyprof__report_process(model, &facts))
@@ -20059,7 +21289,8 @@ static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t 
     const pyprof__function *function = pyprof__function_of(profile, node);
     const char *name = pyprof__text(profile, function->name);
     return function->kind == PYPROF_KIND_PSEUDO
-        && (strcmp(name, pyprof__between_name) == 0 || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+        && (strcmp(name, pyprof__between_name) == 0
+            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
 }
 
 static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
@@ -20067,10 +21298,13 @@ static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int64_t wall = 0, all = 0;
     size_t i;
-    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle)) return 0;
-    for (i = 0; i < model->moments.count; i++) wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
+    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle))
+        return 0;
+    for (i = 0; i < model->moments.count; i++)
+        wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
     for (i = 1; i < model->columns[PYPROF_WALL_NS].count; i++)
-        if (!pyprof__is_unplaced(job->profile, (uint32_t)i)) all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
+        if (!pyprof__is_unplaced(job->profile, (uint32_t)i))
+            all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
     return wall == all;
 }
 
@@ -20085,7 +21319,8 @@ static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__curs
     list->count = 0;
     // Time without a place on the time line comes last.
     for (i = 0; i < moments + job->selection->count; i++) {
-        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i) : NULL;
+        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i)
+            : NULL;
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
         int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
@@ -20136,7 +21371,9 @@ static void pyprof__speedscope_frames(const pyprof__job *job)
     size_t i;
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const char *file = pyprof__text(job->profile, PYPROF__AT(const pyprof__function, model->functions, location->function).file);
+        const char *file = pyprof__text(job->profile,
+                                        PYPROF__AT(const pyprof__function, model->functions,
+                                                   location->function).file);
         pyprof__emit_open(job->sink, "\n", NULL, '{');
         pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
         if (*file) pyprof__emit_text(job->sink, "file", file);
@@ -20157,8 +21394,10 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
     if (result != PYPROF_OK) return result;
     pyprof__array_init(&list, sizeof(pyprof__weighted));
-    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program), pyprof__is_memory(job->metric) ? ": " : "",
-             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "", job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program),
+             pyprof__is_memory(job->metric) ? ": " : "",
+             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "",
+                 job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
     pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
     pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
@@ -20219,7 +21458,8 @@ static void pyprof__proto_block(pyprof__proto *p, uint32_t field, const void *da
     pyprof__proto_bytes(p, data, size);
 }
 
-static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)   // as a number of the table
+// as a number of the table
+static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)
 {
     uint32_t id = pyprof__intern(&p->cursor.pool, &p->strings, text, strlen(text));
     if (id == PYPROF__NONE) p->failed = 1;
@@ -20246,7 +21486,8 @@ static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profil
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric)) p->columns[p->column_count++] = pair[k];
+            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+                p->columns[p->column_count++] = pair[k];
     }
 }
 
@@ -20265,14 +21506,17 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
 static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
 {
     char quality[256];
-    snprintf(quality, sizeof quality, "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
+    snprintf(quality, sizeof quality,
+             "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
              (unsigned long long)model->stats.asked,
-             (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed, (unsigned long long)model->stats.rejected,
+             (unsigned long long)model->stats.samples, (unsigned long long)model->stats.missed,
+                 (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
     if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
-        snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu", pyprof__heap_modes[model->heap.mode],
+        snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
+                 pyprof__heap_modes[model->heap.mode],
                  (unsigned long long)model->heap.interval, (unsigned long long)model->stats.heap_dropped);
         pyprof__proto_text(p, 13, quality);
     }
@@ -20308,7 +21552,8 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_text(p, 5, pyprof__text(job->profile, job->profile->program));
     for (i = 7; i <= 9; i++) pyprof__proto_int(p, (uint32_t)i, 1);
     pyprof__proto_close(p, 3);
-    for (i = 0; i < model->functions.count; i++) {   // system_name stays empty: equal to name, pprof would strip "<module>"
+    // system_name stays empty: equal to name, pprof would strip "<module>"
+    for (i = 0; i < model->functions.count; i++) {
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
         pyprof__proto_open(p);
         pyprof__proto_int(p, 1, i + 1);
@@ -20331,7 +21576,8 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
     }
 }
 
-static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)   // text or number
+// text or number
+static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)
 {
     pyprof__proto_open(p);
     pyprof__proto_text(p, 1, key);
@@ -20345,7 +21591,8 @@ static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint3
 {
     const pyprof_profile *profile = job->profile;
     uint32_t owner = p->cursor.owners[node];
-    const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL : pyprof__recorded_of(profile, owner);
+    const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
+        : pyprof__recorded_of(profile, owner);
     int kind = pyprof__function_of(profile, node)->kind;
     size_t i;
     pyprof__cursor_at(&p->cursor, node);
@@ -20369,7 +21616,8 @@ static pyprof__bool pyprof__pprof_any(const pyprof__proto *p, const pyprof__job 
 {
     size_t i;
     int any = 0;
-    for (i = 0; i < p->column_count; i++) any |= pyprof__self(job->selection, p->columns[i]->metric, node) != 0;
+    for (i = 0; i < p->column_count; i++)
+        any |= pyprof__self(job->selection, p->columns[i]->metric, node) != 0;
     return any;
 }
 
@@ -20378,7 +21626,8 @@ static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
     uint32_t table[256], crc = 0xffffffffu;
     size_t i, k;
     for (i = 0; i < 256; i++)
-        for (table[i] = (uint32_t)i, k = 0; k < 8; k++) table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
+        for (table[i] = (uint32_t)i, k = 0; k < 8; k++)
+            table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
     for (i = 0; i < size; i++) crc = table[(crc ^ data[i]) & 255] ^ crc >> 8;
     return ~crc;
 }
@@ -20510,7 +21759,8 @@ static void pyprof__pickle_place(pyprof__pickler *p, uint32_t node)
     p->places[location] = pyprof__pickle_keep(p) + 1;
 }
 
-static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)   // most recent first; returns how many
+// most recent first; returns how many
+static int64_t pyprof__pickle_frames(pyprof__pickler *p, uint32_t node)
 {
     uint32_t i;
     pyprof__cursor_at(&p->cursor, node);
@@ -20539,7 +21789,8 @@ static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t byte
 {
     int64_t domain = 0, frames = 0, i;
     uint32_t kept = 0;
-    for (; pyprof__function_of(p->profile, node)->kind == PYPROF_KIND_NATIVE; node = pyprof__parent_of(p->profile, node))
+    for (; pyprof__function_of(p->profile, node)->kind == PYPROF_KIND_NATIVE; node =
+         pyprof__parent_of(p->profile, node))
         domain = PYPROF__PICKLE_NATIVE;
     for (i = 0; i < traces; i++) {
         if (p->items == 4) pyprof__put(p->sink, "(");
@@ -20556,7 +21807,8 @@ static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t byte
 // The blocks of a node; bytes without a block, which estimates may have, count as one. -1 = negative
 static int64_t pyprof__pickle_blocks(const pyprof__job *job, int metric, uint32_t node)
 {
-    int64_t bytes = pyprof__self(job->selection, metric, node), blocks = pyprof__self(job->selection, pyprof__metric_row(metric)->pair, node);
+    int64_t bytes = pyprof__self(job->selection, metric, node),
+        blocks = pyprof__self(job->selection, pyprof__metric_row(metric)->pair, node);
     return bytes < 0 || blocks < 0 ? -1 : blocks == 0 && bytes > 0 ? 1 : blocks;
 }
 
@@ -20567,16 +21819,20 @@ static void pyprof__pickle_about(const pyprof__job *job, int metric, int64_t blo
     pyprof__sink *s = job->sink;
     char note[256];
     const struct { const char *key; int64_t value; } rows[] = {
-        { "interval_bytes", (int64_t)model->heap.interval }, { "bytes", job->selection->all[metric] }, { "blocks", blocks }, { "traces", traces },
-        { "blocks_not_noted", (int64_t)model->stats.heap_dropped }, { "native_domain", PYPROF__PICKLE_NATIVE },
+        { "interval_bytes", (int64_t)model->heap.interval }, { "bytes", job->selection->all[metric] },
+        { "blocks", blocks }, { "traces", traces },
+        { "blocks_not_noted", (int64_t)model->stats.heap_dropped },
+        { "native_domain", PYPROF__PICKLE_NATIVE },
     };
     const char *const texts[][2] = {
         { "exporter", "pyprof.h " PYPROF_VERSION_STRING }, { "metric", pyprof__metric_row(metric)->key },
         { "mode", pyprof__heap_modes[model->heap.mode] }, { "note", note },
     };
     size_t i;
-    snprintf(note, sizeof note, "%s%s", model->heap.mode == PYPROF_HEAP_SAMPLED ? "estimated from samples; " : "", traces == blocks
-             ? "a trace is a block" : "sizes add up, but a trace stands for several blocks: multiply counts by blocks / traces");
+    snprintf(note, sizeof note, "%s%s",
+             model->heap.mode == PYPROF_HEAP_SAMPLED ? "estimated from samples; " : "", traces == blocks
+             ? "a trace is a block"
+             : "sizes add up, but a trace stands for several blocks: multiply counts by blocks / traces");
     pyprof__pickle_text(s, "pyprof");
     pyprof__put(s, "}(");
     for (i = 0; i < 2 * PYPROF__COUNT(texts); i++) pyprof__pickle_text(s, texts[i / 2][i % 2]);
@@ -20599,7 +21855,8 @@ static void pyprof__pickle_snapshot(pyprof__pickler *p, const pyprof__job *job, 
     pyprof__pickle_text(p->sink, "_traces");
     pyprof__put(p->sink, "(");
     for (node = 0; node < job->selection->count; node++) {
-        int64_t blocks = pyprof__pickle_blocks(job, metric, node), some = blocks ? pyprof__pickle_traces(before, blocks, all) : 0;
+        int64_t blocks = pyprof__pickle_blocks(job, metric, node),
+            some = blocks ? pyprof__pickle_traces(before, blocks, all) : 0;
         if (some) pyprof__pickle_stack(p, node, pyprof__self(job->selection, metric, node), some);
         before += blocks;
         traces += some;
@@ -20614,7 +21871,8 @@ static void pyprof__pickle_snapshot(pyprof__pickler *p, const pyprof__job *job, 
 static pyprof_result pyprof__write_pickle(pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    int python = job->output->python ? job->output->python : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
+    int python = job->output->python ? job->output->python
+        : pyprof__version_of(pyprof__text(job->profile, job->profile->python));
     const pyprof__metric *asked = pyprof__metric_row(job->metric);
     // bytes; their partner is blocks.
     int metric = asked->unit == PYPROF__UNIT_BYTES ? job->metric : asked->pair;
@@ -20624,10 +21882,13 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     int whole;
     pyprof_result result;
     if (asked->from != PYPROF__FROM_HEAP || !asked->pair)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s", asked->name);
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl holds live, peak or allocated memory, not %s",
+                            asked->name);
     for (node = 0; node < job->selection->count; node++) {
         int64_t blocks = pyprof__pickle_blocks(job, metric, node);
-        if (blocks < 0) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "a .pkl cannot hold the negative values of a difference");
+        if (blocks < 0)
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                                "a .pkl cannot hold the negative values of a difference");
         all += blocks;
     }
     result = pyprof__cursor_begin(&p.cursor, job->profile);
@@ -20649,8 +21910,9 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle, takes_diffs; } pyprof__formats[] = {
-    // format                   suffix             writer                     metric           leaves idle time out, takes negative values
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+                      takes_diffs; } pyprof__formats[] = {
+    // format suffix writer metric leaves idle time out, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
@@ -20704,24 +21966,29 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
         return pyprof__fail(PYPROF_ERR_FORMAT, "unknown format %d; these can be written: %s", format,
                             pyprof__formats_text(known, sizeof known));
     if (!pyprof__formats[*row].write)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "writing %s is not supported yet; these can be written: %s",
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                            "writing %s is not supported yet; these can be written: %s",
                             pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].takes_diffs)
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative", pyprof__formats[*row].suffix);
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative",
+                            pyprof__formats[*row].suffix);
     if (output->metric && !pyprof__metric_row(output->metric))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "unknown metric %d", output->metric);
     if (output->paths < 0 || output->paths > PYPROF_PATHS_HASHED)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", output->paths);
     if (output->python && !pyprof__trace_items(output->python))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known", (unsigned)output->python);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
+                            (unsigned)output->python);
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output, size_t row)
+static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
+                                          size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", pyprof__metric_row(metric)->name,
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
+                        pyprof__metric_row(metric)->name,
                         pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
 }
 
@@ -20729,14 +21996,17 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
 // shortens it
 static uint32_t pyprof__wait_with_paths(pyprof__model *model, const char *name)
 {
-    const char *socket = strstr(name, " unix:"), *path = socket ? NULL : strstr(name, " /"), *base = strrchr(name, '/');
+    const char *socket = strstr(name, " unix:"), *path = socket ? NULL : strstr(name, " /"),
+        *base = strrchr(name, '/');
     const char *address = socket ? socket : path ? NULL : strstr(name, ":");
     char text[600];
     size_t end = strlen(name);
     while (address && address > name && *address != ' ') address--;
     if (!path && !address) return pyprof__model_string(model, name);
-    if (model->paths == PYPROF_PATHS_BASE && path) snprintf(text, sizeof text, "%.*s %s", (int)(path - name), name, base + 1);
-    else if (model->paths == PYPROF_PATHS_BASE && strncmp(address, " unix:", 6) != 0) snprintf(text, sizeof text, "%s", name);
+    if (model->paths == PYPROF_PATHS_BASE && path)
+        snprintf(text, sizeof text, "%.*s %s", (int)(path - name), name, base + 1);
+    else if (model->paths == PYPROF_PATHS_BASE && strncmp(address, " unix:", 6) != 0)
+        snprintf(text, sizeof text, "%s", name);
     else snprintf(text, sizeof text, "%.*s%s%s", (int)((path ? path : address) - name), name,
                   model->paths == PYPROF_PATHS_BASE ? " unix" : "", end && name[end - 1] == ']' ? "]" : "");
     return pyprof__model_string(model, text);
@@ -20756,7 +22026,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
         function->file = pyprof__model_path(&made->model, pyprof__text(profile, function->file));
         if (by_file) function->name = function->qualname = function->file;
         if (function->kind == PYPROF_KIND_WAIT)
-            function->name = function->qualname = pyprof__wait_with_paths(&made->model, pyprof__text(profile, function->name));
+            function->name = function->qualname =
+                pyprof__wait_with_paths(&made->model, pyprof__text(profile, function->name));
         whole = function->file != PYPROF__NONE && function->name != PYPROF__NONE;
     }
     pyprof__array_free(&made->pool, &made->labels);
@@ -20772,7 +22043,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     return NULL;
 }
 
-static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output, size_t row, pyprof_write_fn *fn, void *user)
+static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output,
+                                        size_t row, pyprof_write_fn *fn, void *user)
 {
     pyprof__selection selection;
     pyprof__report report;
@@ -20788,7 +22060,8 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.selection = &selection;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter, output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
+    if (!pyprof__select(&selection, profile, output->filter,
+                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
         result = pyprof__fail_memory("the output");
@@ -20796,21 +22069,24 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
     if (result == PYPROF_OK && report.failed) result = pyprof__fail_memory("the report");
     pyprof__flush(sink);
-    if (result == PYPROF_OK && sink->failed) result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
+    if (result == PYPROF_OK && sink->failed)
+        result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
     pyprof__report_free(&report);
     pyprof__selection_free(&selection);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
     return result;
 }
 
-static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const pyprof_output *output, int format, pyprof_write_fn *fn, void *user)
+static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const pyprof_output *output,
+                                           int format, pyprof_write_fn *fn, void *user)
 {
     pyprof_profile *changed = NULL;
     size_t row;
     pyprof_result result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
-    if (output->paths && !(changed = pyprof__with_paths(profile, output->paths))) return pyprof__fail_memory("the output");
+    if (output->paths && !(changed = pyprof__with_paths(profile, output->paths)))
+        return pyprof__fail_memory("the output");
     result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
     if (changed) pyprof__profile_free(changed);
     return result;
@@ -20822,7 +22098,8 @@ static int pyprof__to_file(void *user, const void *data, size_t size)
     return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
 }
 
-static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path,
+                                       const pyprof_output *output)
 {
     pyprof_output none;
     pyprof__file file;
@@ -20835,7 +22112,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     if (!output) output = &none;
     format = output->format ? output->format : pyprof__format_by_suffix(path);
     if (!format)
-        return pyprof__fail(PYPROF_ERR_FORMAT, "cannot write %.100s: unknown file extension, and no format was asked "
+        return pyprof__fail(PYPROF_ERR_FORMAT,
+                            "cannot write %.100s: unknown file extension, and no format was asked "
                             "for; these can be written: %s", path, pyprof__formats_text(known, sizeof known));
     result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
@@ -20846,7 +22124,8 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
         errno = 0;
         file.hasty = profile->checkpoint > 0;   // the next one follows soon
         result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
-        if (result == PYPROF_ERR_IO) pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+        if (result == PYPROF_ERR_IO)
+            pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
         result = pyprof__file_close(&file, path, result);
     }
     pyprof__quiet_end(&quiet);
@@ -20855,9 +22134,11 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 
 // ============================================================================
 // [SECTION] SESSION -- sessions, the sampler thread, fork
-//   Runs on    callers' threads and the sampler thread; pyprof__lock guards the sessions, pyprof__control starts and stops
+//   Runs on    callers' threads and the sampler thread; pyprof__lock guards the sessions, pyprof__control
+//              starts and stops
 //   Uses       SAMPLER, WRITERS
-//   Promise    a session is a token; a forked child finds everything off; nothing is freed that another thread may touch
+//   Promise    a session is a token; a forked child finds everything off; nothing is freed that another
+//              thread may touch
 // ============================================================================
 enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
        PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
@@ -20909,7 +22190,8 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
-typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;   // the run this process belongs to: see PYPROF_RUN
+// the run this process belongs to: see PYPROF_RUN
+typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;
 
 typedef struct {                 // the destination of the files of PROFILING=1
     char pattern[1024];          // PYPROF_OUT, absolute, with %p and the like as they are; empty = not set
@@ -20976,7 +22258,8 @@ static void pyprof__after_fork(void)
     pyprof__mutex_forked(&pyprof__writing);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (session->use & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START) pyprof__g.again[i] = session->use;
+        if (session->use & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START)
+            pyprof__g.again[i] = session->use;
         session->use += session->use & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
@@ -21006,7 +22289,8 @@ static void pyprof__enter(void)
     if (pid && pid != pyprof__own_pid()) pyprof__after_fork();
     if (!__atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE) || pyprof__inside) return;
     pyprof__stir_now();   // a forked child calls: its sessions start within a moment
-    for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++) pyprof__nap(1000000);
+    for (ms = 0; ms < 2000 && __atomic_load_n(&pyprof__g.going_on, __ATOMIC_ACQUIRE); ms++)
+        pyprof__nap(1000000);
 }
 
 // ---- tokens ------------------------------------------------------------------
@@ -21029,7 +22313,8 @@ static pyprof__session *pyprof__session_of(const pyprof *token)
 static void pyprof__again_cancel(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
-    if (bits & 1 && slot < PYPROF__SESSIONS && pyprof__g.again[slot] == bits >> 8) __atomic_store_n(&pyprof__g.again[slot], 0, __ATOMIC_RELEASE);
+    if (bits & 1 && slot < PYPROF__SESSIONS && pyprof__g.again[slot] == bits >> 8)
+        __atomic_store_n(&pyprof__g.again[slot], 0, __ATOMIC_RELEASE);
 }
 
 static pyprof_result pyprof__no_session(const pyprof *token)
@@ -21090,9 +22375,11 @@ typedef struct {
 } pyprof__governor;
 
 // The rate that max_cpu allows, by these readings of the clocks; 0 = unknown.
-static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all, double max_cpu)
+static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, uint64_t own, uint64_t all,
+                                     double max_cpu)
 {
-    double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns), base = (double)(all - governor->all_ns) - used;
+    double wall = (double)(now - governor->at), used = (double)(own - governor->own_ns),
+        base = (double)(all - governor->all_ns) - used;
     const double span = (double)PYPROF__FADE_NS;
     double most = max_cpu * span, fade = span / (span + wall), share, allowed, cost;
     int first = governor->at == 0;
@@ -21113,7 +22400,8 @@ static double pyprof__governor_weigh(pyprof__governor *governor, uint64_t now, u
     governor->used = governor->used * fade + used;
     governor->done = governor->done * fade + (double)governor->sweeps;
     cost = governor->done > 0 ? governor->used / governor->done : 0;
-    if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost) cost = used / (double)governor->sweeps;
+    if (governor->balance < 0 && governor->sweeps && used / (double)governor->sweeps > cost)
+        cost = used / (double)governor->sweeps;
     governor->sweeps = 0;
     if (cost <= 0) return 0;
     // 4.
@@ -21141,13 +22429,15 @@ enum { PYPROF__HOUSE_NS = 100000000 };
 typedef struct { uint64_t due, reap; } pyprof__house;
 
 // Under the lock.
-static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now, int running,
+static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now,
+                               int running,
                                int64_t gc_runs)
 {
     pyprof__gauge gauge;
     int i, lost = 0;
     house->due = now + PYPROF__HOUSE_NS;
-    if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON) house->due = now + PYPROF__HOUSE_NS / 10;
+    if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
+        house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
     pyprof__process_facts(sampler->sweeper.target.origin.proc, &gauge.facts);
@@ -21164,7 +22454,8 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
         pyprof__g.changing = i + 1;
-        if (pyprof__is_of(session, sampler) && !session->torn) pyprof__record_memory(&session->recorder, &gauge, lost);
+        if (pyprof__is_of(session, sampler) && !session->torn)
+            pyprof__record_memory(&session->recorder, &gauge, lost);
     }
 }
 
@@ -21200,7 +22491,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         wanted.opcodes |= session->config.opcodes;
         if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->recorder.paused) continue;
-        if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu) wanted.max_cpu = session->config.max_cpu;
+        if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
+            wanted.max_cpu = session->config.max_cpu;
         if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
     }
     return wanted;
@@ -21209,7 +22501,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 // The handler is installed only while it is needed.
 static void pyprof__sweeper_by_signal(pyprof__sweeper *sweeper, int by_signal)
 {
-    if (by_signal && !sweeper->by_signal && !pyprof__halt_install()) sweeper->degraded = "the handler for SIGURG could not be installed";
+    if (by_signal && !sweeper->by_signal && !pyprof__halt_install())
+        sweeper->degraded = "the handler for SIGURG could not be installed";
     if (!by_signal && sweeper->by_signal) pyprof__halt_uninstall();
     sweeper->by_signal = by_signal;
 }
@@ -21226,7 +22519,8 @@ static void pyprof__sweeper_obey(pyprof__sweeper *sweeper, const pyprof__demand 
 // Ticks are left out by letting one stand for several periods: on average for this many, a real number.
 static double pyprof__schedule_stretch(const pyprof__schedule *schedule)
 {
-    return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed : 1;
+    return schedule->allowed > 0 && schedule->allowed < schedule->rate ? schedule->rate / schedule->allowed
+        : 1;
 }
 
 // Each period has one deadline, at a random place within it: the average is exact and nothing in the program
@@ -21237,7 +22531,8 @@ static void pyprof__schedule_next(pyprof__schedule *schedule)
     double stretch = schedule->stretch = pyprof__schedule_stretch(schedule);
     schedule->stride = (uint64_t)stretch;
     if (stretch > (double)schedule->stride)
-        schedule->stride += (double)(pyprof__random(&schedule->random) >> 11) / 9007199254740992.0 < stretch - (double)schedule->stride;
+        schedule->stride += (double)(pyprof__random(&schedule->random) >> 11) / 9007199254740992.0 < stretch
+            - (double)schedule->stride;
     schedule->deadline = schedule->base + schedule->number * schedule->period
         + pyprof__random(&schedule->random) % (schedule->period * schedule->stride);
 }
@@ -21271,7 +22566,8 @@ static void pyprof__schedule_replan(pyprof__schedule *schedule, uint64_t now)
 // The sampler runs now: which ticks were due, and when is the next one?
 static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, pyprof__tick *tick)
 {
-    uint64_t behind = now > schedule->deadline ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
+    uint64_t behind = now > schedule->deadline
+        ? ((now - schedule->base) / schedule->period - schedule->number) / schedule->stride : 0;
     tick->skipped = tick->skipped_periods = tick->count = 0;
     tick->now = now;
     tick->rate = schedule->rate;
@@ -21323,7 +22619,8 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     took = pyprof__now() - now;
     // The sampler may have lost the CPU in between.
     if (took > PYPROF__REPLAN_NS / 100) took = PYPROF__REPLAN_NS / 100;
-    governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
+    governor->due = now + (100 * took > PYPROF__WEIGH_NS ? 100 * took : schedule->allowed > 0
+                           ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
     pyprof__schedule_replan(schedule, now);
 }
 
@@ -21343,11 +22640,13 @@ static void pyprof__deliver_events(pyprof__sampler *sampler)
         on_event = session->config.on_event;
         memcpy(detail, session->recorder.event_detail, sizeof detail);
         token = pyprof__token(i);
-        if (events && on_event.fn) __atomic_store_n(&sampler->delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
+        if (events && on_event.fn)
+            __atomic_store_n(&sampler->delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
         for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
             if (events & 1 << event)
-                on_event.fn(on_event.user, token, (pyprof_event)event, event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
+                on_event.fn(on_event.user, token, (pyprof_event)event,
+                            event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
         __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELEASE);
     }
 }
@@ -21356,7 +22655,8 @@ static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reas
 {
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__is_of(&pyprof__g.sessions[i], sampler)) pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
+        if (pyprof__is_of(&pyprof__g.sessions[i], sampler))
+            pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
 }
 
 // Nothing could be read in this sweep. If that goes on, tries other ways to read memory. Under the lock.
@@ -21370,10 +22670,15 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
     if (now < sampler->blind_due) return;
     sampler->blind_due = now + (now - sampler->blind_ns);
     way = pyprof__origin_again(&sampler->sweeper.target.origin);
-    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE ? "memory can no longer be read: the system refuses it"
-                        : way == PYPROF__WAY_CHANGED ? "the system refused to read memory for a while: since then it is read in another way"
-                        : pyprof__own_cpu() == 0 ? "the system refuses to read the CPU clocks of threads: nothing can be recorded"
-                        : sampler->sweeper.pool.refused ? "the system gives no more memory: threads cannot be listed"
+    pyprof__degrade_all(sampler, way == PYPROF__WAY_NONE
+                        ? "memory can no longer be read: the system refuses it"
+                        : way == PYPROF__WAY_CHANGED
+                        ? "the system refused to read memory for a while: since then it is read in another "
+                          "way"
+                        : pyprof__own_cpu() == 0
+                        ? "the system refuses to read the CPU clocks of threads: nothing can be recorded"
+                        : sampler->sweeper.pool.refused
+                        ? "the system gives no more memory: threads cannot be listed"
                         : "no thread could be read for a while");
 }
 
@@ -21403,10 +22708,12 @@ static void pyprof__look_opcodes(pyprof__sweeper *sweeper)
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         if (thread->tick != sweeper->list.tick || thread->cause) continue;
         for (k = 0; k < thread->stack.spots.count; k++)
-            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, thread->stack.spots, k));
+            pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror,
+                                PYPROF__AT(const uint32_t, thread->stack.spots, k));
     }
     for (k = 0; k < sweeper->awaiting.spots.count; k++)
-        pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror, PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
+        pyprof__spot_opcode(&sweeper->codes, &sweeper->mirror,
+                            PYPROF__AT(const uint32_t, sweeper->awaiting.spots, k));
 }
 
 static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedule, pyprof__names *names)
@@ -21418,7 +22725,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
-    sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1) / PYPROF__TURN_NS);
+    sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1)
+                              / PYPROF__TURN_NS);
     sweeper->blind = !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to announce
@@ -21427,13 +22735,15 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     }
     if (present) pyprof__watch_lateness(sweeper, tick.now, tick.late);
     // At most 5 % of the time.
-    if (present && (tick.now > names->due || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {
+    if (present && (tick.now > names->due
+                    || (tick.now > names->soon && pyprof__names_missing(&sweeper->list)))) {
         uint64_t begin = pyprof__now(), took;
         int all = tick.now > names->due;
         pyprof__names_read(&sweeper->list, sweeper->codes.text, all || !sweeper->list.active);
         took = pyprof__now() - begin;
         if (all) names->due = tick.now + (20 * took > pyprof__second ? 20 * took : pyprof__second);
-        if (!all || !sweeper->list.active) names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
+        if (!all || !sweeper->list.active)
+            names->cost = took > names->cost ? names->cost + names->cost / 4 : took > 1000 ? took : 1000;
         // The usual cost: this time the sampler may have lost the CPU.
         names->soon = tick.now + 20 * names->cost;
     }
@@ -21473,7 +22783,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
 // the last one does what libc does in that case and calls exit.
 static pyprof__bool pyprof__is_alone(void)
 {
-    int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE) && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
+    int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE)
+        && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
     if (!pyprof__threads_left(1 + writer)) return 0;
     __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&pyprof__g.writer.word);
@@ -21524,7 +22835,8 @@ static void *pyprof__sampler_main(void *argument)
         if (until > alone_due) until = alone_due;
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
         pyprof__heap_tick(pyprof__now());
-        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline) pyprof__tick_once(sampler, &schedule, &names);
+        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline)
+            pyprof__tick_once(sampler, &schedule, &names);
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
         if (!pyprof__target_head(&sweeper->target, &head)) head = 0;
@@ -21552,7 +22864,8 @@ static pyprof__bool pyprof__sampler_is_gone(const pyprof__sampler *sampler)
 static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 {
     if (!sampler->alive || !pyprof__sampler_is_gone(sampler)) return 0;
-    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing more is recorded");
+    pyprof__degrade_all(sampler, "the sampler thread was ended by the kernel or by a callback: nothing more "
+                                 "is recorded");
     return 1;
 }
 
@@ -21587,45 +22900,63 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000) || (config->rate_hz > 0 && config->rate_hz < 0.001))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
+    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000)
+        || (config->rate_hz > 0 && config->rate_hz < 0.001))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
                             config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more", config->duration_s);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more",
+                            config->duration_s);
     if (!(config->max_cpu >= 0 && config->max_cpu <= 1e6))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000", config->max_cpu);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "max_cpu is %g: it must be 0 (for the default, 0.25) to 1000000",
+                            config->max_cpu);
     if (!(config->timeline_s > -1e9 && config->timeline_s < 1e9))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "timeline_s is %g: it must be below 1e9; less than 0 is none",
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "timeline_s is %g: it must be below 1e9; less than 0 is none",
                             config->timeline_s);
     if (config->capture < 0 || config->capture > PYPROF_CAPTURE_SIGNAL)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "capture is %d: it must be AUTO (0), COPY (1) or SIGNAL (2)",
                             config->capture);
     if (config->heap_interval_bytes > (uint64_t)1 << 40)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40", (unsigned long long)config->heap_interval_bytes);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap_interval_bytes is %llu: the most is 2^40",
+                            (unsigned long long)config->heap_interval_bytes);
     if (config->heap < 0 || config->heap > PYPROF_HEAP_EXACT)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: it must be OFF (0), SAMPLED (1) or EXACT (2)", config->heap);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "heap is %d: it must be OFF (0), SAMPLED (1) or EXACT (2)",
+                            config->heap);
     if (config->paths < 0 || config->paths > PYPROF_PATHS_HASHED)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: it must be FULL (0), BASE (1) or HASHED (2)", config->paths);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: it must be FULL (0), BASE (1) or HASHED (2)",
+                            config->paths);
     if (config->after_fork < 0 || config->after_fork > PYPROF_AFTER_FORK_START)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "after_fork is %d: no such value", config->after_fork);
     if (!(config->checkpoint_s >= 0 && config->checkpoint_s < 1e9))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint_s is %g: it must be 0 (for the default, 60) to 1e9", config->checkpoint_s);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "checkpoint_s is %g: it must be 0 (for the default, 60) to 1e9",
+                            config->checkpoint_s);
     if (config->checkpoint && strlen(config->checkpoint) > 900)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
-    if (config->opcodes < 0 || config->opcodes > 1) return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
+    if (config->opcodes < 0 || config->opcodes > 1)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "allocator: set both alloc and free, or neither");
     if (config->max_depth > PYPROF__MOST_DEPTH)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth, PYPROF__MOST_DEPTH);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", config->max_depth,
+                            PYPROF__MOST_DEPTH);
     if (config->max_bytes && config->max_bytes < PYPROF__MIN_BYTES)
-        return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d", (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
+        return pyprof__fail(PYPROF_ERR_BUDGET, "max_bytes is %llu: a session needs %d",
+                            (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
     if (config->pid != 0 && config->pid != pyprof__own_pid())
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: profiling another process is not supported yet", (long long)config->pid);
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                            "pid is %lld: profiling another process is not supported yet",
+                            (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
-        if (value) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name, value, later[i].what);
+        if (value)
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s is %d: %s is not supported yet", later[i].name,
+                                value, later[i].what);
     }
     return PYPROF_OK;
 }
@@ -21637,7 +22968,8 @@ static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
         config->rate_hz, config->duration_s, config->timeline_s, config->checkpoint_s, config->max_cpu,
     };
     const int choices[] = {
-        config->heap, config->capture, config->children, config->native, config->paths, config->opcodes, config->after_fork,
+        config->heap, config->capture, config->children, config->native, config->paths, config->opcodes,
+            config->after_fork,
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(numbers); i++) {
@@ -21653,18 +22985,22 @@ static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
     const struct { const char *name; uint64_t to; } pointers[] = {
-        { "thread_filter", (uintptr_t)config->thread_filter }, { "checkpoint", (uintptr_t)config->checkpoint },
-        { "allocator.alloc", (uintptr_t)config->allocator.alloc }, { "allocator.free", (uintptr_t)config->allocator.free },
+        { "thread_filter", (uintptr_t)config->thread_filter },
+        { "checkpoint", (uintptr_t)config->checkpoint },
+        { "allocator.alloc", (uintptr_t)config->allocator.alloc },
+        { "allocator.free", (uintptr_t)config->allocator.free },
         { "logger.fn", (uintptr_t)config->logger.fn }, { "on_event.fn", (uintptr_t)config->on_event.fn },
     };
     char text[sizeof pyprof__details[0].text];
     pyprof_result result;
     size_t i;
     for (i = 0; i < PYPROF__COUNT(config->reserved); i++)
-        if (config->reserved[i]) return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
+        if (config->reserved[i])
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "reserved must be 0: is the config zeroed?");
     for (i = 0; i < PYPROF__COUNT(pointers); i++)
         if (pointers[i].to && !pyprof__is_mapped(pointers[i].to))
-            return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
+            return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                                "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
@@ -21686,14 +23022,17 @@ static void pyprof__config_defaults(pyprof_config *config)
 
 // again: use of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
 // the lock.
-static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config,
+                                          uint64_t again,
                                           int *slot)
 {
     pyprof__session *session;
     uint64_t use;
     if (!again)
-        for (*slot = 0; *slot < PYPROF__SESSIONS && (pyprof__g.sessions[*slot].use & 1 || pyprof__g.again[*slot]); ++*slot) {}
-    if (*slot == PYPROF__SESSIONS) return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
+        for (*slot = 0; *slot < PYPROF__SESSIONS
+             && (pyprof__g.sessions[*slot].use & 1 || pyprof__g.again[*slot]); ++*slot) {}
+    if (*slot == PYPROF__SESSIONS)
+        return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
     use = again ? again - 1 : session->use;
     memset(session, 0, sizeof *session);
@@ -21716,7 +23055,8 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
 {
     const pyprof__sampler *sampler = session->sampler;
     pyprof__recorder_stats(&session->recorder, stats);
-    stats->own_cpu_ns = sampler->own_cpu_ns > session->own_cpu_start ? sampler->own_cpu_ns - session->own_cpu_start : 0;
+    stats->own_cpu_ns = sampler->own_cpu_ns > session->own_cpu_start
+        ? sampler->own_cpu_ns - session->own_cpu_start : 0;
     stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
@@ -21753,7 +23093,8 @@ static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof_
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
     profile->free_threaded = target->runtime.free_threaded;
     profile->interpreters = (uint32_t)profile->model.stats.interpreters;
-    return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE ? pyprof__fail_memory("the profile") : PYPROF_OK;
+    return profile->program == PYPROF__NONE || profile->python == PYPROF__NONE
+        ? pyprof__fail_memory("the profile") : PYPROF_OK;
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is. Under the lock.
@@ -21764,11 +23105,14 @@ static pyprof__bool pyprof__session_renew(pyprof__session *session, uint64_t sta
     return whole;
 }
 
-static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s, pyprof_profile **profile)   // under the lock
+// under the lock
+static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s,
+                                             pyprof_profile **profile)
 {
     pyprof_profile *made;
     pyprof__record_sites(&session->recorder);
-    made = pyprof__profile_new(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0, &session->recorder.pool.allocator);
+    made = pyprof__profile_new(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0,
+                               &session->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
@@ -21784,10 +23128,12 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
 static pyprof_result pyprof__session_whole(const pyprof__session *session)
 {
     if (!session->torn) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_STATE, "the recording is lost: a thread was ended from outside while it changed it");
+    return pyprof__fail(PYPROF_ERR_STATE,
+                        "the recording is lost: a thread was ended from outside while it changed it");
 }
 
-static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)   // under the lock
+// under the lock
+static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)
 {
     pyprof_result result = pyprof__session_whole(session);
     pyprof__sampler_failed(session->sampler);
@@ -21807,19 +23153,23 @@ static pyprof_result pyprof__heap_join(pyprof__session *session)   // under the 
     wish.table_bytes = config->heap_max_bytes;
     wish.bytes = config->max_bytes;
     wish.depth = config->max_depth;
-    if (PYPROF__GET(pyprof__heap.users) == 0) result = pyprof__heap_start(&wish, &session->sampler->sweeper.target.runtime);
+    if (PYPROF__GET(pyprof__heap.users) == 0)
+        result = pyprof__heap_start(&wish, &session->sampler->sweeper.target.runtime);
     else if (PYPROF__GET(pyprof__heap.mode) != wish.mode)
         result = pyprof__fail(PYPROF_ERR_BUSY, "heap: another session tracks memory in the other mode");
     else if (wish.mode == PYPROF_HEAP_SAMPLED && pyprof__heap.interval != wish.interval)
-        result = pyprof__fail(PYPROF_ERR_BUSY, "heap_interval_bytes is %llu: another session samples every %llu bytes",
+        result = pyprof__fail(PYPROF_ERR_BUSY,
+                              "heap_interval_bytes is %llu: another session samples every %llu bytes",
                               (unsigned long long)wish.interval, (unsigned long long)pyprof__heap.interval);
     if (result != PYPROF_OK) return result;
     PYPROF__BUMP(pyprof__heap.users, 1);
     session->recorder.heap = 1;
-    return pyprof__site_map_begin(&session->recorder.site_map, &session->recorder.pool) ? PYPROF_OK : pyprof__fail_memory("the session");
+    return pyprof__site_map_begin(&session->recorder.site_map, &session->recorder.pool) ? PYPROF_OK
+        : pyprof__fail_memory("the session");
 }
 
-static void pyprof__heap_noting(void)   // new blocks are noted unless every session that tracks memory is paused; under the lock
+// new blocks are noted unless every session that tracks memory is paused; under the lock
+static void pyprof__heap_noting(void)
 {
     int i, noting = 0;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
@@ -21849,7 +23199,8 @@ static pyprof__bool pyprof__is_running(const pyprof__sampler *sampler)   // is t
     origin.inode = target->origin.inode;
     origin.end = target->origin.end;
     origin.tid = pyprof__gettid();
-    return pyprof__copy(&origin, &head, target->runtime.address + target->runtime.layout.runtime_head, sizeof head) && head != 0;
+    return pyprof__copy(&origin, &head, target->runtime.address + target->runtime.layout.runtime_head,
+                        sizeof head) && head != 0;
 }
 
 // ---- one sweep without a session ---------------------------------------------------------
@@ -22013,7 +23364,8 @@ static void pyprof__tree_join(void)
     tree->start_ns = strtoull(at, &at, 10);
     pyprof__copy_text(tree->base, sizeof tree->base, *at == ' ' ? at + 1 : "");
     pyprof__g.out.child |= tree->base[0] != 0;
-    if (tree->base[0]) pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);   // for PREFIX.log
+    // for PREFIX.log
+    if (tree->base[0]) pyprof__copy_text(pyprof__g.out.base, sizeof pyprof__g.out.base, tree->base);
 }
 
 // ---- names of files -----------------------------------------------------------
@@ -22046,7 +23398,9 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
 {
-    return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s=%.200s: longer than a path can be, or a %% that is none of %%p (pid), %%t (time), "
+    return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                        "%s=%.200s: longer than a path can be, or a %% that is none of %%p (pid), %%t "
+                        "(time), "
                         "%%h (host), %%%%", name, pattern);
 }
 
@@ -22056,7 +23410,8 @@ static const char *pyprof__suffix_of(const char *path)
     int format = pyprof__format_by_suffix(path);
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__formats); i++)
-        if (pyprof__formats[i].format == format && pyprof__formats[i].write) return path + strlen(path) - strlen(pyprof__formats[i].suffix);
+        if (pyprof__formats[i].format == format && pyprof__formats[i].write)
+            return path + strlen(path) - strlen(pyprof__formats[i].suffix);
     return NULL;
 }
 
@@ -22072,7 +23427,8 @@ static void pyprof__out_path(char *path, const char *name)
 static void pyprof__out_first(char *path)   // the file whose existence shows that a name is taken
 {
     char name[300];
-    snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(pyprof__g.out.formats, ","), pyprof__g.out.formats);
+    snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(pyprof__g.out.formats, ","),
+             pyprof__g.out.formats);
     pyprof__out_path(path, name);
 }
 
@@ -22102,7 +23458,8 @@ static void pyprof__out_release(void)
 {
     struct stat info;
     pyprof__out *out = &pyprof__g.out;
-    if (out->claim_inode && pyprof__stat(out->claim, &info) && S_ISSOCK(info.st_mode) && (uint64_t)info.st_ino == out->claim_inode)
+    if (out->claim_inode && pyprof__stat(out->claim, &info) && S_ISSOCK(info.st_mode)
+        && (uint64_t)info.st_ino == out->claim_inode)
         close(out->claim);
     out->claim_inode = 0;
 }
@@ -22117,7 +23474,8 @@ static pyprof__bool pyprof__out_is_free(void)
     if (pyprof__g.out.child || pyprof__g.out.worker) return 0;
     if (lstat(path, &info) == 0 && S_ISREG(info.st_mode)) {
         if (info.st_uid != geteuid()) return 0;
-        if ((uint64_t)info.st_mtim.tv_sec * pyprof__second + (uint64_t)info.st_mtim.tv_nsec >= pyprof__g.tree.start_ns) return 0;
+        if ((uint64_t)info.st_mtim.tv_sec * pyprof__second
+            + (uint64_t)info.st_mtim.tv_nsec >= pyprof__g.tree.start_ns) return 0;
     }
     return pyprof__out_claim(pyprof__g.out.base);
 }
@@ -22259,17 +23617,21 @@ static void pyprof__env_children(pyprof_profile *profile)
     pyprof__children_unlock(&before);
     for (i = 0; i < profile->children.count; i++) {
         pyprof__child *child = &PYPROF__AT(pyprof__child, profile->children, i);
-        if (out->suffix[0]) snprintf(path, sizeof path, "%s.%lld%s", out->base, (long long)child->pid, out->suffix);
-        else snprintf(path, sizeof path, "%s.%lld_profile.%.*s", out->base, (long long)child->pid, (int)strcspn(out->formats, ","), out->formats);
+        if (out->suffix[0])
+            snprintf(path, sizeof path, "%s.%lld%s", out->base, (long long)child->pid, out->suffix);
+        else snprintf(path, sizeof path, "%s.%lld_profile.%.*s", out->base, (long long)child->pid,
+                      (int)strcspn(out->formats, ","), out->formats);
         child->profiled = !out->stream && lstat(path, &info) == 0;
         if (child->ended || child->name[0]) continue;
         snprintf(path, sizeof path, "/proc/%lld/comm", (long long)child->pid);
-        if (pyprof__read_file(AT_FDCWD, path, child->name, sizeof child->name) > 0) child->name[strcspn(child->name, "\n")] = 0;
+        if (pyprof__read_file(AT_FDCWD, path, child->name, sizeof child->name) > 0)
+            child->name[strcspn(child->name, "\n")] = 0;
         else child->name[0] = 0;
     }
     pyprof__children_lock(&before);
     for (i = 0; i < profile->children.count && i < known->count; i++)   // keeps the names for later
-        memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name, sizeof known->list[i].name);
+        memcpy(known->list[i].name, PYPROF__AT(pyprof__child, profile->children, i).name,
+               sizeof known->list[i].name);
     pyprof__children_unlock(&before);
 }
 
@@ -22309,9 +23671,11 @@ static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
     // If children were recorded, the request is fulfilled. A command of a server may load Python
     // without running it.
     if (pyprof__g.out.child || profile->children.count || (brief && pyprof__g.out.late)) return 0;
-    if (pyprof__g.out.wait) pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
+    if (pyprof__g.out.wait)
+        pyprof__say(1, "pyprof: nothing was recorded: pid %ld started idle, and was not told to start\n",
                                         (long)pyprof__own_pid());
-    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n", (long)pyprof__own_pid(),
+    else pyprof__say(1, "pyprof: nothing was recorded: Python did not run in pid %ld%s\n",
+                     (long)pyprof__own_pid(),
                 brief ? ", or ended before the first sample" : "");
     return 0;
 }
@@ -22363,7 +23727,8 @@ static void pyprof__write_session(pyprof *token, int final)
 // another process may end it at any time.
 static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 {
-    uint64_t period = (uint64_t)(session->config.checkpoint_s * 1e9), first = pyprof__g.out.worker ? pyprof__second / 4 : pyprof__second;
+    uint64_t period = (uint64_t)(session->config.checkpoint_s * 1e9),
+        first = pyprof__g.out.worker ? pyprof__second / 4 : pyprof__second;
     uint64_t age = now - session->write_begin, next = session->write_due - session->write_begin;
     if (!session->write_begin) {
         session->write_begin = now;
@@ -22373,7 +23738,8 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
     do next += next < period ? next : period; while (next <= age);
     // The time line grows with the recording, and so does the cost of writing it: allow it a thousandth of a
     // CPU at most.
-    if (next > 64 * pyprof__second && next - age < 1000 * pyprof__g.writer.cost_ns) next = age + 1000 * pyprof__g.writer.cost_ns;
+    if (next > 64 * pyprof__second && next - age < 1000 * pyprof__g.writer.cost_ns)
+        next = age + 1000 * pyprof__g.writer.cost_ns;
     session->write_due = session->write_begin + next;
 }
 
@@ -22381,7 +23747,8 @@ static void pyprof__writing_next(pyprof__session *session, uint64_t now)
 static uint64_t pyprof__writing_changes(const pyprof__session *session)
 {
     const pyprof_stats *stats = &session->recorder.model.stats;
-    return stats->asked + stats->heap_samples + (session->recorder.heap ? pyprof__heap_noted() : 0) + (uint64_t)session->recorder.paused;
+    return stats->asked + stats->heap_samples + (session->recorder.heap ? pyprof__heap_noted() : 0)
+        + (uint64_t)session->recorder.paused;
 }
 
 // The token of a session that is due now; NULL = none, and *due is when the next one is. Under the lock.
@@ -22426,7 +23793,8 @@ static void *pyprof__writer_main(void *unused)
     pyprof__inside = 1;
     __atomic_store_n(&writer->tid, pyprof__gettid(), __ATOMIC_RELEASE);
     while (!__atomic_load_n(&writer->quit, __ATOMIC_ACQUIRE)) {
-        uint32_t seen = __atomic_load_n(&writer->word, __ATOMIC_ACQUIRE), asked = __atomic_load_n(&writer->asked, __ATOMIC_ACQUIRE);
+        uint32_t seen = __atomic_load_n(&writer->word, __ATOMIC_ACQUIRE),
+            asked = __atomic_load_n(&writer->asked, __ATOMIC_ACQUIRE);
         uint64_t now = pyprof__now(), due, polled;
         pyprof *token;
         if (asked != writer->done) {
@@ -22471,10 +23839,12 @@ static void pyprof__writer_stop(void)
     pyprof__saver *writer = &pyprof__g.writer;
     int i, needed = 0;
     pyprof__sessions_lock();
-    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= pyprof__g.sessions[i].use & 1 && pyprof__g.sessions[i].writes;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        needed |= pyprof__g.sessions[i].use & 1 && pyprof__g.sessions[i].writes;
     pyprof__sessions_unlock();
     // The writer starts these sessions.
-    for (i = 0; i < PYPROF__SESSIONS; i++) needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        needed |= __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE) != 0;
     if (needed || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) return;
     __atomic_store_n(&writer->quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&writer->word);
@@ -22488,7 +23858,8 @@ static void pyprof__writer_stop(void)
 static pyprof__bool pyprof__is_gone_at_once(void)
 {
     const uint64_t began = pyprof__stir.since_ns;
-    return began && pyprof__now() - began < pyprof__second / 4 && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
+    return began && pyprof__now() - began < pyprof__second / 4
+        && pyprof__clock(CLOCK_PROCESS_CPUTIME_ID) < pyprof__second / 100;
 }
 
 // The process is about to end, or to execute another program. This may be a signal handler that has
@@ -22502,10 +23873,12 @@ static void pyprof__leave(void)
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
     if (pyprof__g.pid != pyprof__own_pid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
-        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid() || pyprof__is_gone_at_once()) return;
+        || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()
+        || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
     pyprof__wake(&writer->word);
-    for (ms = 0; ms < 60000 && asleep_ms < 2000 && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
+    for (ms = 0; ms < 60000 && asleep_ms < 2000
+         && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
         // The CPU clock of a thread by its id, in the kernel's form: ~tid << 3, plus 6 for a thread's
         // scheduler time.
         clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
@@ -22520,7 +23893,8 @@ static void pyprof__leave(void)
 // ---- a session's own checkpoint -----------------------------------------------------
 // The file of config.checkpoint. In a forked child the pid is added before the suffix, unless the name has
 // %p.
-static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int child, char *path, size_t capacity)
+static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int child, char *path,
+                                             size_t capacity)
 {
     char filled[1024], base[1024];
     const char *suffix;
@@ -22529,12 +23903,17 @@ static pyprof_result pyprof__checkpoint_name(const pyprof_config *config, int ch
     int n;
     path[0] = 0;
     if (!config->checkpoint) return PYPROF_OK;
-    if (!pyprof__fill_in(config->checkpoint, filled, sizeof filled)) return pyprof__fill_in_failed("checkpoint", config->checkpoint);
+    if (!pyprof__fill_in(config->checkpoint, filled, sizeof filled))
+        return pyprof__fill_in_failed("checkpoint", config->checkpoint);
     suffix = pyprof__suffix_of(filled);
-    if (!suffix) return pyprof__fail(PYPROF_ERR_FORMAT, "checkpoint is %.200s: its suffix names no format that can be written", filled);
+    if (!suffix)
+        return pyprof__fail(PYPROF_ERR_FORMAT,
+                            "checkpoint is %.200s: its suffix names no format that can be written", filled);
     pyprof__copy_text(path, capacity, filled);
     if (!child || strstr(config->checkpoint, "%p")) return PYPROF_OK;
-    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld", (int)(suffix - filled < 900 ? suffix - filled : 900), filled, (long)pyprof__own_pid());
+    size = (size_t)snprintf(base, sizeof base, "%.*s.%ld",
+                            (int)(suffix - filled < 900 ? suffix - filled : 900), filled,
+                                (long)pyprof__own_pid());
     snprintf(path, capacity, "%.930s%.60s", base, suffix);
     for (n = 1; n < PYPROF__OUT_TRIES && size < 950 && lstat(path, &info) == 0; n++)
         snprintf(path, capacity, "%.930s-%d%.60s", base, n, suffix);
@@ -22578,7 +23957,8 @@ static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // und
 }
 
 // The session joins a running sampler. *alive = there is one.
-static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again,
+static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config,
+                                          uint64_t again,
                                           int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
@@ -22587,7 +23967,9 @@ static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof
     if (!pyprof__sampler_failed(sampler)) {
         if (*alive) result = pyprof__session_open(sampler, config, again, slot);
     } else if (pyprof__any_session(sampler)) {
-        result = pyprof__fail(PYPROF_ERR_BUSY, "the sampler thread of the sessions that run was ended from outside: stop them first");
+        result = pyprof__fail(PYPROF_ERR_BUSY,
+                              "the sampler thread of the sessions that run was ended from outside: stop them "
+                              "first");
     } else *alive = sampler->alive = 0;
     pyprof__sessions_unlock();
     return result;
@@ -22622,13 +24004,15 @@ static pyprof_result pyprof__start_heap(int slot)
 }
 
 // For the first session: opens the sampler, proves the layout, starts the thread.
-static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config, uint64_t again, int *slot)
+static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config,
+                                         uint64_t again, int *slot)
 {
     pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof_result result;
     pyprof__join(sampler);
     sampler->refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4, config->max_depth,
+    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4,
+                                  config->max_depth,
                                   config->capture == PYPROF_CAPTURE_AUTO);
     if (result != PYPROF_OK) return result;
     sampler->doubts = 0;
@@ -22658,7 +24042,8 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
         alive = sampler->alive;
-        stays = pyprof__any_session(sampler) || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
+        stays = pyprof__any_session(sampler)
+            || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
@@ -22676,7 +24061,8 @@ static void pyprof__at_exit(void)
         pyprof__leave();
         return;
     }
-    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()) pyprof_stop(pyprof__g.env_session, NULL);
+    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid())
+        pyprof_stop(pyprof__g.env_session, NULL);
     // The writer has ended: see pyprof__is_alone.
     if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();
     else pyprof__leave();
@@ -22715,8 +24101,10 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
         pyprof__wake(&sampler->wake);
     }
     pyprof__control_unlock();
-    if (config->logger.fn && result == PYPROF_OK) config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
-    else if (config->logger.fn) config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
+    if (config->logger.fn && result == PYPROF_OK)
+        config->logger.fn(config->logger.user, PYPROF_LEVEL_INFO, "pyprof: sampling");
+    else if (config->logger.fn)
+        config->logger.fn(config->logger.user, PYPROF_LEVEL_ERROR, pyprof__error_text());
     return result;
 }
 
@@ -22854,14 +24242,16 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     return result;
 }
 
-PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options, pyprof_profile **profile)
+PYPROF__DEF pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options,
+                                          pyprof_profile **profile)
 {
     double last_s = options ? options->last_s : 0;
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (!(last_s >= 0 && last_s < 1e9)) return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
+    if (!(last_s >= 0 && last_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "last_s is %g: it must be 0 (everything) or more", last_s);
     cancel = pyprof__cancel_off();
     pyprof__enter();
     result = pyprof__take(session, last_s, options && options->reset, profile);
@@ -22879,7 +24269,8 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if (!paused && found->recorder.ended) result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
+    else if (!paused && found->recorder.ended)
+        result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->recorder.paused != paused) {
         sampler = found->sampler;
         if (paused) pyprof__recorder_pause(&found->recorder);
@@ -22902,7 +24293,8 @@ PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
-    else if ((result = pyprof__session_whole(found)) == PYPROF_OK && !pyprof__session_renew(found, pyprof__now()))
+    else if ((result = pyprof__session_whole(found)) == PYPROF_OK
+             && !pyprof__session_renew(found, pyprof__now()))
         result = pyprof__fail_memory("the session");
     pyprof__sessions_unlock();
     return result;
@@ -22913,7 +24305,8 @@ static pyprof__session *pyprof__heap_session(const pyprof *token, pyprof_result 
     pyprof__session *found = pyprof__session_of(token);
     *result = PYPROF_OK;
     if (found && found->recorder.heap) return found;
-    *result = found ? pyprof__fail(PYPROF_ERR_STATE, "the session does not track memory: heap was off") : pyprof__no_session(token);
+    *result = found ? pyprof__fail(PYPROF_ERR_STATE, "the session does not track memory: heap was off")
+        : pyprof__no_session(token);
     return NULL;
 }
 
@@ -22952,7 +24345,8 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
     if (profile) pyprof__profile_free(profile);
 }
 
-PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path, const pyprof_output *output)
+PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
+                                      const pyprof_output *output)
 {
     pyprof_result result;
     int cancel;
@@ -22965,14 +24359,17 @@ PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char 
     return result;
 }
 
-PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output, pyprof_write_fn *fn, void *user)
+PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output,
+                                       pyprof_write_fn *fn, void *user)
 {
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!output) return pyprof__fail(PYPROF_ERR_ARGUMENT, "output is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
-    if (!output->format) return pyprof__fail(PYPROF_ERR_FORMAT, "no format was given, and there is no file name with a suffix");
+    if (!output->format)
+        return pyprof__fail(PYPROF_ERR_FORMAT,
+                            "no format was given, and there is no file name with a suffix");
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__write_profile(profile, output, output->format, fn, user);
     pyprof__cancel_back(cancel);
@@ -22984,7 +24381,8 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet", path);
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet",
+                        path);
 }
 
 static pyprof_result pyprof__query_check(const pyprof_query *query)
@@ -22992,19 +24390,23 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
     if (!query) return PYPROF_OK;
     if (query->sort && !pyprof__metric_row(query->sort))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     return PYPROF_OK;
 }
 
-PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after, const pyprof_diff_options *options,
+PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                      const pyprof_diff_options *options,
                                       pyprof_profile **delta)
 {
     pyprof_result result = pyprof__query_check(options ? options->filter : NULL);
     if (!delta) return pyprof__fail(PYPROF_ERR_ARGUMENT, "delta is NULL");
     *delta = NULL;
-    if (!before || !after) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", before ? "after" : "before");
+    if (!before || !after)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", before ? "after" : "before");
     if (before->is_diff || after->is_diff)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already", before->is_diff ? "before" : "after");
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already",
+                            before->is_diff ? "before" : "after");
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
@@ -23013,7 +24415,8 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.
-PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, size_t row_size, size_t capacity,
+PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
+                                     pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
     pyprof__selection selection;
@@ -23026,15 +24429,19 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
     if (row_size != sizeof(pyprof_row))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu", (unsigned long long)row_size,
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
+                            (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle) || !pyprof__table_make(&table, &selection, query, query
+    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
+        || !pyprof__table_make(&table, &selection, query, query
         ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table, query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0, query
+        ranked = pyprof__rank(&table,
+                              query && query->sort ? query->sort : query && !query->include_idle
+                                  ? PYPROF_WALL_NS : 0, query
                               && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
@@ -23047,7 +24454,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
 }
 
 // rows gets the first `capacity` places of a table that is sorted.
-PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query, pyprof_leak *rows, size_t row_size,
+PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query,
+                                       pyprof_leak *rows, size_t row_size,
                                        size_t capacity, size_t *count)
 {
     pyprof__leak_table table;
@@ -23058,12 +24466,18 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
     if (row_size != sizeof(pyprof_leak))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu", (unsigned long long)row_size,
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's leaks have %llu",
+                            (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_leak));
     if (result != PYPROF_OK) return result;
-    if (query && query->group == PYPROF_GROUP_LEAF) return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
-    if (profile->is_diff) return pyprof__fail(PYPROF_ERR_STATE, "a difference has no history: ask the later profile for its leaks");
-    if (!profile->model.heap.mode) return pyprof__fail(PYPROF_ERR_STATE, "the profile has no memory data: the session did not track memory");
+    if (query && query->group == PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (profile->is_diff)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "a difference has no history: ask the later profile for its leaks");
+    if (!profile->model.heap.mode)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "the profile has no memory data: the session did not track memory");
     if (pyprof__leaks_make(&table, profile, query)) {
         *count = table.leaks.count;
         for (i = 0; i < capacity && i < *count; i++) rows[i] = PYPROF__AT(pyprof_leak, table.leaks, i);
@@ -23117,7 +24531,8 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
     size_t i;
     int metric;
     for (i = 0; i < model->threads.count && !visitor->stopped; i++) {
-        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        const pyprof__recorded_thread *recorded =
+            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         pyprof_thread *thread = &visitor->threads[i];
         pyprof_item item;
         thread->thread_id = recorded->native;
@@ -23126,7 +24541,8 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         thread->name = pyprof__text(visitor->profile, recorded->name);
         thread->first_seen = pyprof__unix(model, recorded->first_ns);
         thread->last_seen = pyprof__unix(model, recorded->last_ns);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) thread->total[metric] = pyprof__total(visitor->selection, metric, recorded->node);
+        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+            thread->total[metric] = pyprof__total(visitor->selection, metric, recorded->node);
         if (!recorded->wanted) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_THREAD;
@@ -23226,7 +24642,8 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
     for (i = 0; i < model->threads.count && !visitor->stopped; i++) {
-        const pyprof__recorded_thread *recorded = &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
+        const pyprof__recorded_thread *recorded =
+            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         if (!recorded->hold_ns || !pyprof__recorded_wanted(visitor->profile, query, (uint32_t)i)) continue;
         memset(self, 0, sizeof self);
         memset(&item, 0, sizeof item);
@@ -23266,7 +24683,8 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
 }
 
 // The order of the calls is part of the API.
-PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query, pyprof_visit_fn *fn, void *user)
+PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
+                                       pyprof_visit_fn *fn, void *user)
 {
     pyprof__selection selection;
     pyprof__visitor visitor;
@@ -23309,7 +24727,8 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
 {
     const pyprof__model *model;
     size_t metric, i;
-    if (!profile || !info) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "info" : "profile");
+    if (!profile || !info)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "info" : "profile");
     model = &profile->model;
     memset(info, 0, sizeof *info);
     info->pid = pyprof__process_of(profile)->pid;
@@ -23329,13 +24748,15 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     memcpy(info->domains, model->heap.domains, sizeof info->domains);
     memcpy(info->sizes, model->heap.sizes, sizeof info->sizes);
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        for (i = 0; i < model->columns[metric].count; i++) info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
+        for (i = 0; i < model->columns[metric].count; i++)
+            info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
     return PYPROF_OK;
 }
 
 PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyprof_stats *stats)
 {
-    if (!profile || !stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "stats" : "profile");
+    if (!profile || !stats)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is NULL", profile ? "stats" : "profile");
     *stats = profile->model.stats;
     return PYPROF_OK;
 }
@@ -23343,15 +24764,19 @@ PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, py
 static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **profile)
 {
     int error = pyprof__thread_start(&job->sampler.thread, pyprof__dump_main, job);
-    if (error) return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
+    if (error)
+        return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
     pthread_join(job->sampler.thread, NULL);
-    if (!job->done) return pyprof__fail(PYPROF_ERR_DENIED, "the thread of the dump was ended by the kernel: a filter of system calls?");
+    if (!job->done)
+        return pyprof__fail(PYPROF_ERR_DENIED,
+                            "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
     return pyprof__session_profile(&job->session, 0, profile);
 }
 
 // The sweep runs on a thread of its own, because it moves that thread to other CPUs.
-PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options, pyprof_profile **profile)
+PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options,
+                                      pyprof_profile **profile)
 {
     pyprof__dump_job *job;
     pyprof_result result;
@@ -23359,10 +24784,13 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (pid != 0 && pid != pyprof__own_pid())
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "pid is %lld: dumping another process is not supported yet", (long long)pid);
-    if (options && options->native) return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
+                            "pid is %lld: dumping another process is not supported yet", (long long)pid);
+    if (options && options->native)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", options->max_depth, PYPROF__MOST_DEPTH);
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_depth is %u: the most is %d", options->max_depth,
+                            PYPROF__MOST_DEPTH);
     if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
@@ -23372,9 +24800,11 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options) job->session.config.paths = options->paths;
     job->session.sampler = &job->sampler;
     pyprof__config_defaults(&job->session.config);
-    result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth, 1);
+    result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth,
+                                  1);
     if (result == PYPROF_OK) {
-        if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, &job->session.config, UINT64_MAX)) {
+        if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, &job->session.config,
+                                  UINT64_MAX)) {
             result = pyprof__dump_run(job, profile);
             pyprof__recorder_close(&job->session.recorder);
         } else result = pyprof__fail_memory("the dump");
@@ -23386,7 +24816,8 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 }
 
 // Under the lock, because the session's tracking must not end in the middle.
-PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address, pyprof_allocation *found)
+PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const void *address,
+                                                 pyprof_allocation *found)
 {
     pyprof__entry entry;
     uint64_t begin;
@@ -23398,14 +24829,18 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
     if (of && !pyprof__heap_find(address, &entry, &begin))
-        result = pyprof__fail(PYPROF_ERR_STATE, "no block is known at %p: it was allocated while memory was not "
+        result = pyprof__fail(PYPROF_ERR_STATE,
+                              "no block is known at %p: it was allocated while memory was not "
                               "tracked%s, or has been freed", address,
-                              PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled" : "");
+                              PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? ", was not sampled"
+                                  : "");
     else if (of) {
         found->address = (const void *)(uintptr_t)begin;
         found->size = (size_t)pyprof__entry_size(&entry);
         found->domain = pyprof__entry_domain(&entry);
-        found->timestamp = pyprof__unix(&of->recorder.model, pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry) * PYPROF__BIRTH * 1000000);
+        found->timestamp = pyprof__unix(&of->recorder.model,
+                                        pyprof__heap.start_ns + (uint64_t)pyprof__entry_birth(&entry)
+                                            * PYPROF__BIRTH * 1000000);
         found->thread_id = pyprof__heap_where(pyprof__entry_site(&entry), found->where, sizeof found->where);
     }
     pyprof__sessions_unlock();
@@ -23414,12 +24849,15 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 
 // ============================================================================
 // [SECTION] ENVIRONMENT -- PROFILING=1 and the PYPROF_* variables
-//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the thread that ends the process
+//   Runs on    the thread that calls pyprof_start_from_env, the writer thread, the thread that ends the
+//              process
 //   Uses       PUBLIC
-//   Promise    an invalid value prints one line that names the variable; set-user-id programs ignore all variables
+//   Promise    an invalid value prints one line that names the variable; set-user-id programs ignore all
+//              variables
 // ============================================================================
 static const char *const pyprof__variables[] = {
-    "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET", "PYPROF_SOURCES", "PYPROF_OPCODES",
+    "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET",
+    "PYPROF_SOURCES", "PYPROF_OPCODES",
     "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
 };
 
@@ -23429,7 +24867,8 @@ static pyprof__bool pyprof__word_is(const char *text, const char *words)
     char lower[16];
     size_t i, size = strlen(text);
     if (size == 0 || size >= sizeof lower) return 0;
-    for (i = 0; i <= size; i++) lower[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
+    for (i = 0; i <= size; i++)
+        lower[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
     while ((words = strstr(words, lower)) != NULL) {
         if (words[-1] == ' ' && words[size] == ' ') return 1;
         words += size;
@@ -23482,7 +24921,8 @@ static void pyprof__env_unknown(void)
         memcpy(name, *at, size);
         name[size] = 0;
         for (best = i = 0; i < PYPROF__COUNT(pyprof__variables); i++)
-            if (pyprof__distance(name, pyprof__variables[i]) < pyprof__distance(name, pyprof__variables[best])) best = i;
+            if (pyprof__distance(name, pyprof__variables[i]) < pyprof__distance(name,
+                    pyprof__variables[best])) best = i;
         if (strcmp(name, pyprof__variables[best]) == 0) continue;
         pyprof__say(1, "pyprof: %s is no variable of pyprof: %s?\n", name, pyprof__variables[best]);
     }
@@ -23511,7 +24951,9 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
             continue;
         }
         pyprof__formats_text(known, sizeof known);
-        pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS=%.100s: no format '%.60s' can be written; these can: %s", text, word, known);
+        pyprof__fail(PYPROF_ERR_ARGUMENT,
+                     "PYPROF_FORMATS=%.100s: no format '%.60s' can be written; these can: %s", text, word,
+                     known);
         return 0;
     }
     if (formats[0]) return 1;
@@ -23584,10 +25026,12 @@ static pyprof_result pyprof__env_out(void)
         else pyprof__out_default(out->base, sizeof out->base);
         return PYPROF_OK;
     }
-    if (strlen(text) > 900) return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OUT=%.100s...: longer than 900 bytes", text);
+    if (strlen(text) > 900)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_OUT=%.100s...: longer than 900 bytes", text);
     if (strcmp(text, "-") == 0) pyprof__copy_text(out->pattern, sizeof out->pattern, text);
     else pyprof__absolute(text, out->pattern, sizeof out->pattern);
-    if (!pyprof__fill_in(out->pattern, whole, sizeof whole)) return pyprof__fill_in_failed("PYPROF_OUT", text);
+    if (!pyprof__fill_in(out->pattern, whole, sizeof whole))
+        return pyprof__fill_in_failed("PYPROF_OUT", text);
     pyprof__out_kind(out, whole);
     return PYPROF_OK;
 }
@@ -23599,7 +25043,10 @@ static void pyprof__env_place(void)   // checks the place now, while a message c
     pyprof__out_take();
     if (out->stream || pyprof__out_try_all() == PYPROF_OK) return;
     pyprof__copy_text(error, sizeof error, pyprof_last_error());
-    if (!pyprof__out_fall_back()) { pyprof__say(1, "pyprof: %s; nor can files be written to %s\n", error, out->base); return; }
+    if (!pyprof__out_fall_back()) {
+        pyprof__say(1, "pyprof: %s; nor can files be written to %s\n", error, out->base);
+        return;
+    }
     pyprof__out_first(path);
     pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
 }
@@ -23611,15 +25058,19 @@ static void pyprof__env_announce(void)
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n", (long)pyprof__own_pid(), out->rate, path,
+    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n",
+                (long)pyprof__own_pid(), out->rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
         pyprof__out_path(path, "memory_snapshot");
-        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, 2, 4, 8... s, then every %g s\n",
+        pyprof__say(0, "pyprof: tracking memory (%s): %s.{txt,pkl}; what there is so far is written at 1, "
+                       "2, 4, 8... s, then every %g s\n",
                     out->heap == PYPROF_HEAP_EXACT ? "every block" : "sampled", path, out->period);
     }
-    if (out->wait) pyprof__say(0, "pyprof: idle until it is told to start%s%s\n", pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
+    if (out->wait)
+        pyprof__say(0, "pyprof: idle until it is told to start%s%s\n",
+                    pyprof__g.trigger[0] ? ": echo start >" : "", pyprof__g.trigger);
 }
 
 // ---- switching while it runs: PYPROF_TRIGGER ----------------------------------------------
@@ -23633,7 +25084,9 @@ static void pyprof__trigger_act(const char *word)
         pyprof__write_session(session, 1);
     } else if (!*word || pyprof__word_is(word, " dump ")) pyprof__write_session(session, 1);
     else if (pyprof__word_is(word, " reset ")) result = pyprof_reset(session);
-    else result = pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset", pyprof__g.trigger, word);
+    else result = pyprof__fail(PYPROF_ERR_ARGUMENT,
+                               "PYPROF_TRIGGER: %s holds '%.20s': not start, stop, dump or reset",
+                               pyprof__g.trigger, word);
     pyprof__g.out.told = 0;   // it was not the end
     if (result != PYPROF_OK) pyprof__say(1, "pyprof: %s\n", pyprof_last_error());
     else pyprof__say(0, "pyprof: pid %ld: %s\n", (long)pyprof__own_pid(), *word ? word : "dump");
@@ -23677,13 +25130,15 @@ static pyprof_result pyprof__env_asked(int *wait)
         return pyprof__fail(PYPROF_ERR_DISABLED, "PROFILING is not set to 1");
     *wait = pyprof__word_is(profiling, " wait ");
     if (*wait || pyprof__word_is(profiling, " 1 true yes on ")) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_ARGUMENT, "PROFILING=%.100s: not 1, true, yes, on, wait (to start idle) or 0", profiling);
+    return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                        "PROFILING=%.100s: not 1, true, yes, on, wait (to start idle) or 0", profiling);
 }
 
 // Reads the other variables. The config's strings live as long as the environment.
 static pyprof_result pyprof__env_config(pyprof_config *config)
 {
-    const char *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES"), *trigger = pyprof__getenv("PYPROF_TRIGGER");
+    const char *quiet = pyprof__getenv("PYPROF_QUIET"), *opcodes = pyprof__getenv("PYPROF_OPCODES"),
+        *trigger = pyprof__getenv("PYPROF_TRIGGER");
     pyprof__out *out = &pyprof__g.out;
     pyprof_result result;
     memset(config, 0, sizeof *config);
@@ -23699,7 +25154,8 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;
-    if (trigger && strlen(trigger) > 400) return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER=%.100s...: longer than 400 bytes", trigger);
+    if (trigger && strlen(trigger) > 400)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_TRIGGER=%.100s...: longer than 400 bytes", trigger);
     pyprof__absolute(trigger ? trigger : "", pyprof__g.trigger, sizeof pyprof__g.trigger);
     result = pyprof__env_out();
     return result == PYPROF_OK ? pyprof__env_heap(&config->heap) : result;
@@ -23744,7 +25200,8 @@ static void pyprof__env_forked(pyprof *token)
     out->child = out->worker = 1;
     out->fallen = out->told = 0;
     pyprof__out_release();
-    if (strstr(out->pattern, "%p") && pyprof__fill_in(out->pattern, whole, sizeof whole)) pyprof__out_kind(out, whole);
+    if (strstr(out->pattern, "%p") && pyprof__fill_in(out->pattern, whole, sizeof whole))
+        pyprof__out_kind(out, whole);
     pyprof__out_take();
     pyprof__env_adopt(token);
 }
@@ -23844,18 +25301,30 @@ static void *pyprof__next_of(const char *name) { return dlsym((void *)-1l, name)
 static void pyprof__next_find(void)
 {
     static const struct { const char *name; size_t offset; } names[] = {
-        { "_exit", offsetof(__typeof__(pyprof__next), exit) }, { "execve", offsetof(__typeof__(pyprof__next), execve) },
-        { "execv", offsetof(__typeof__(pyprof__next), execv) }, { "execvp", offsetof(__typeof__(pyprof__next), execvp) },
-        { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) }, { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
-        { "execveat", offsetof(__typeof__(pyprof__next), execveat) }, { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
-        { "fork", offsetof(__typeof__(pyprof__next), fork) }, { "kill", offsetof(__typeof__(pyprof__next), kill) },
-        { "killpg", offsetof(__typeof__(pyprof__next), killpg) }, { "sigqueue", offsetof(__typeof__(pyprof__next), sigqueue) },
-        { "raise", offsetof(__typeof__(pyprof__next), raise) }, { "pthread_kill", offsetof(__typeof__(pyprof__next), pthread_kill) },
-        { "tgkill", offsetof(__typeof__(pyprof__next), tgkill) }, { "abort", offsetof(__typeof__(pyprof__next), abort) },
-        { "fopen", offsetof(__typeof__(pyprof__next), fopen) }, { "fopen64", offsetof(__typeof__(pyprof__next), fopen64) },
-        { "dlopen", offsetof(__typeof__(pyprof__next), dlopen) }, { "wait", offsetof(__typeof__(pyprof__next), wait) },
-        { "waitpid", offsetof(__typeof__(pyprof__next), waitpid) }, { "wait3", offsetof(__typeof__(pyprof__next), wait3) },
-        { "wait4", offsetof(__typeof__(pyprof__next), wait4) }, { "waitid", offsetof(__typeof__(pyprof__next), waitid) },
+        { "_exit", offsetof(__typeof__(pyprof__next), exit) },
+        { "execve", offsetof(__typeof__(pyprof__next), execve) },
+        { "execv", offsetof(__typeof__(pyprof__next), execv) },
+        { "execvp", offsetof(__typeof__(pyprof__next), execvp) },
+        { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) },
+        { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
+        { "execveat", offsetof(__typeof__(pyprof__next), execveat) },
+        { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
+        { "fork", offsetof(__typeof__(pyprof__next), fork) },
+        { "kill", offsetof(__typeof__(pyprof__next), kill) },
+        { "killpg", offsetof(__typeof__(pyprof__next), killpg) },
+        { "sigqueue", offsetof(__typeof__(pyprof__next), sigqueue) },
+        { "raise", offsetof(__typeof__(pyprof__next), raise) },
+        { "pthread_kill", offsetof(__typeof__(pyprof__next), pthread_kill) },
+        { "tgkill", offsetof(__typeof__(pyprof__next), tgkill) },
+        { "abort", offsetof(__typeof__(pyprof__next), abort) },
+        { "fopen", offsetof(__typeof__(pyprof__next), fopen) },
+        { "fopen64", offsetof(__typeof__(pyprof__next), fopen64) },
+        { "dlopen", offsetof(__typeof__(pyprof__next), dlopen) },
+        { "wait", offsetof(__typeof__(pyprof__next), wait) },
+        { "waitpid", offsetof(__typeof__(pyprof__next), waitpid) },
+        { "wait3", offsetof(__typeof__(pyprof__next), wait3) },
+        { "wait4", offsetof(__typeof__(pyprof__next), wait4) },
+        { "waitid", offsetof(__typeof__(pyprof__next), waitid) },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(names); i++) {
@@ -23871,7 +25340,8 @@ static void pyprof__next_find(void)
 // Of the object that contains the address; NULL = unknown.
 static void *pyprof__object_base(const void *address, const char **path)
 {
-    struct { const char *path; void *base; const char *name; void *address; } place;   // Dl_info, declared only with _GNU_SOURCE
+    // Dl_info, declared only with _GNU_SOURCE
+    struct { const char *path; void *base; const char *name; void *address; } place;
     int (*find)(const void *, void *);
     void *found = dlsym(NULL, "dladdr");
     memcpy(&find, &found, sizeof find);
@@ -23899,7 +25369,8 @@ static pyprof__bool pyprof__is_python(void **symbol)
 static void pyprof__tree_mark(const char *base)   // for children
 {
     char text[1200];
-    snprintf(text, sizeof text, "%lld %llu%s%s", (long long)pyprof__g.tree.pid, (unsigned long long)pyprof__g.tree.start_ns, *base ? " " : "", base);
+    snprintf(text, sizeof text, "%lld %llu%s%s", (long long)pyprof__g.tree.pid,
+             (unsigned long long)pyprof__g.tree.start_ns, *base ? " " : "", base);
     setenv("PYPROF_RUN", text, 1);
 }
 
@@ -23913,7 +25384,8 @@ static void pyprof__preload_start(void *python, int late)   // python: an addres
     // If there is a reason to print, it has been printed.
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
     // setenv is safe only while no other thread of the program can read the environment.
-    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) pyprof__tree_mark(pyprof__g.out.base);
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0])
+        pyprof__tree_mark(pyprof__g.out.base);
 }
 
 // If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
@@ -23925,7 +25397,8 @@ static void pyprof__preload_end(void)
     if (pyprof__g.tree.base[0] || pyprof__g.tree.pid != pyprof__own_pid()) return;
     if (pyprof__now() - pyprof__preload.begin_ns < 2 * pyprof__second) return;
     if (getrusage(RUSAGE_CHILDREN, &children) == 0 && children.ru_maxrss) return;
-    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n", (long)pyprof__own_pid());
+    pyprof__say(1, "pyprof: nothing was profiled: no Python was loaded in pid %ld\n",
+                (long)pyprof__own_pid());
 }
 
 __attribute__((constructor)) static void pyprof__preload_begin(void)
@@ -23976,7 +25449,8 @@ static const char *pyprof__caller_folders(const void *caller, const char **objec
     if (!found || !find(caller, &place, &map, 2) || !map) return NULL;   // RTLD_DL_LINKMAP
     for (at = map->dynamic; at && at->d_tag != DT_NULL; at++) {
         if (at->d_tag == DT_STRTAB) strings = (const char *)(uintptr_t)at->d_un.d_ptr;
-        if (at->d_tag == DT_RUNPATH || (at->d_tag == DT_RPATH && folders == UINT64_MAX)) folders = at->d_un.d_val;
+        if (at->d_tag == DT_RUNPATH || (at->d_tag == DT_RPATH && folders == UINT64_MAX))
+            folders = at->d_un.d_val;
     }
     *object = place.path;
     return strings && folders != UINT64_MAX ? strings + folders : NULL;
@@ -23996,14 +25470,17 @@ static pyprof__bool pyprof__readable_in(const char *folders, const char *name)
 }
 
 // $ORIGIN at the beginning of a path means the folder of the caller's object.
-static void pyprof__from_origin(const char *object, const char *at, size_t size, const char *name, char *path, size_t capacity)
+static void pyprof__from_origin(const char *object, const char *at, size_t size, const char *name, char *path,
+                                size_t capacity)
 {
     static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
     const char *slash = strrchr(object, '/');
     size_t i, skip = 0;
     for (i = 0; i < 2; i++)
-        if (size >= strlen(origins[i]) && strncmp(at, origins[i], strlen(origins[i])) == 0) skip = strlen(origins[i]);
-    snprintf(path, capacity, "%.*s%.*s%s%s", skip && slash ? (int)(slash - object) : 0, object, (int)(size - skip), at + skip,
+        if (size >= strlen(origins[i]) && strncmp(at, origins[i], strlen(origins[i])) == 0)
+            skip = strlen(origins[i]);
+    snprintf(path, capacity, "%.*s%.*s%s%s", skip && slash ? (int)(slash - object) : 0, object,
+             (int)(size - skip), at + skip,
              *name ? "/" : "", name);
 }
 
@@ -24043,7 +25520,8 @@ __attribute__((optimize("O2")))
 PYPROF__INTERPOSED void *dlopen(const char *name, int mode)
 {
     if (!PYPROF__NEXT(dlopen)) return NULL;
-    if (pyprof__preload.watching && name && *name) return pyprof__dlopen_watched(name, mode, __builtin_return_address(0));
+    if (pyprof__preload.watching && name && *name)
+        return pyprof__dlopen_watched(name, mode, __builtin_return_address(0));
     return pyprof__next.dlopen(name, mode);
 }
 
@@ -24066,14 +25544,18 @@ PYPROF__INTERPOSED int daemon(int keep_folder, int keep_files) PYPROF__THROWS   
     return result;
 }
 
-static pyprof__bool pyprof__has_writer(void) { return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE); }
+static pyprof__bool pyprof__has_writer(void)
+{
+    return __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE);
+}
 
 // Would this signal end the process? Not if it is handled, ignored or blocked: in the last case a thread
 // waits for it. A signal that the process has survived before is not deadly, either: another thread waits for
 // it.
 static pyprof__bool pyprof__is_deadly(int number)
 {
-    static const int harmless[] = { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
+    static const int harmless[] =
+        { 0, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
     struct sigaction action;
     sigset_t blocked;
     int error = errno, deadly;
@@ -24082,14 +25564,16 @@ static pyprof__bool pyprof__is_deadly(int number)
     for (i = 0; i < PYPROF__COUNT(harmless); i++) if (number == harmless[i]) return 0;
     if (number < 1 || number > 64 || PYPROF__GET(pyprof__preload.survived) >> (number - 1) & 1) return 0;
     deadly = number == SIGKILL || (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
-    if (deadly && pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && sigismember(&blocked, number) > 0) deadly = 0;
+    if (deadly && pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && sigismember(&blocked, number) > 0)
+        deadly = 0;
     errno = error;
     return deadly;
 }
 
 static int pyprof__survived(int deadly, int number, int result)
 {
-    if (deadly && result == 0) __atomic_fetch_or(&pyprof__preload.survived, (uint64_t)1 << (number - 1), __ATOMIC_RELAXED);
+    if (deadly && result == 0)
+        __atomic_fetch_or(&pyprof__preload.survived, (uint64_t)1 << (number - 1), __ATOMIC_RELAXED);
     return result;
 }
 
@@ -24119,14 +25603,16 @@ PYPROF__INTERPOSED int sigqueue(pid_t pid, int number, const union sigval value)
 {
     int deadly = pid == pyprof__own_pid() && pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
-    return pyprof__survived(deadly, number, PYPROF__NEXT(sigqueue) ? pyprof__next.sigqueue(pid, number, value) : -1);
+    return pyprof__survived(deadly, number,
+                            PYPROF__NEXT(sigqueue) ? pyprof__next.sigqueue(pid, number, value) : -1);
 }
 
 PYPROF__INTERPOSED int pthread_kill(pthread_t thread, int number) PYPROF__THROWS
 {
     int deadly = pyprof__is_deadly(number);
     if (deadly) pyprof__leave();
-    return pyprof__survived(deadly, number, PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH);
+    return pyprof__survived(deadly, number,
+                            PYPROF__NEXT(pthread_kill) ? pyprof__next.pthread_kill(thread, number) : ESRCH);
 }
 
 PYPROF__INTERPOSED int tgkill(pid_t pid, pid_t tid, int number)   // glibc declares it without __THROW
@@ -24174,13 +25660,15 @@ static void pyprof__before_search(const char *name)
 PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
 {
     pyprof__before_exec(path);
-    return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp) : (int)syscall(SYS_execve, path, argv, envp);
+    return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp)
+        : (int)syscall(SYS_execve, path, argv, envp);
 }
 
 PYPROF__INTERPOSED int execv(const char *path, char *const *argv) PYPROF__THROWS
 {
     pyprof__before_exec(path);
-    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv) : (int)syscall(SYS_execve, path, argv, environ);
+    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv)
+        : (int)syscall(SYS_execve, path, argv, environ);
 }
 
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS;
@@ -24192,7 +25680,8 @@ PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const 
     return -1;
 }
 
-PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv, environ); }
+PYPROF__INTERPOSED int execvp(const char *name,
+                              char *const *argv) PYPROF__THROWS { return execvpe(name, argv, environ); }
 
 PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
 {
@@ -24202,8 +25691,10 @@ PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYP
     return -1;
 }
 
-PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp, int flags) PYPROF__THROWS;
-PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp, int flags) PYPROF__THROWS
+PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
+                                int flags) PYPROF__THROWS;
+PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
+                                int flags) PYPROF__THROWS
 {
     pyprof__leave();
     return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
@@ -24221,7 +25712,8 @@ static int pyprof__exec_list(int how, const char *path, const char *first, va_li
     va_copy(again, list);
     if (first) for (; va_arg(again, char *); count++) {}
     va_end(again);
-    argv = (char **)__builtin_alloca((count + 1) * sizeof *argv);   // exec may be called in a signal handler: no malloc
+    // exec may be called in a signal handler: no malloc
+    argv = (char **)__builtin_alloca((count + 1) * sizeof *argv);
     memcpy(argv, &first, sizeof *argv);
     for (i = 1; first && i <= count; i++) argv[i] = va_arg(list, char *);
     if (how == PYPROF__EXEC_ENVIRONMENT) envp = va_arg(list, char *const *);
@@ -24275,7 +25767,8 @@ static void pyprof__child_ended(int64_t pid, int status)
     uint32_t i;
     if (pyprof__g.pid != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
-    for (i = children->count; i > 0 && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}
+    for (i = children->count; i > 0
+         && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}
     child = i ? &children->list[i - 1] : pyprof__child_new(children, pid);
     if (child) {
         child->status = (int32_t)status;
@@ -24289,7 +25782,8 @@ static void pyprof__child_ended(int64_t pid, int status)
 // decide.
 PYPROF__INTERPOSED pid_t fork(void) PYPROF__THROWS
 {
-    int from_python = pyprof__preload.base && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
+    int from_python = pyprof__preload.base
+        && pyprof__object_base(__builtin_return_address(0), NULL) == pyprof__preload.base;
     pid_t pid = PYPROF__NEXT(fork) ? pyprof__next.fork() : -1;
     const pyprof__runtime *runtime = &pyprof__g.samplers[0].sweeper.target.runtime;
     if (pid > 0) pyprof__child_begins((int64_t)pid);
@@ -24342,8 +25836,10 @@ PYPROF__INTERPOSED pid_t wait4(pid_t which, int *status, int options, struct rus
     return pyprof__waited_for(pid, own);
 }
 
-PYPROF__INTERPOSED pid_t wait3(int *status, int options, struct rusage *usage) { return wait4(-1, status, options, usage); }
-PYPROF__INTERPOSED pid_t waitpid(pid_t which, int *status, int options) { return wait4(which, status, options, NULL); }
+PYPROF__INTERPOSED pid_t wait3(int *status, int options,
+                               struct rusage *usage) { return wait4(-1, status, options, usage); }
+PYPROF__INTERPOSED pid_t waitpid(pid_t which, int *status,
+                                 int options) { return wait4(which, status, options, NULL); }
 PYPROF__INTERPOSED pid_t wait(int *status) { return wait4(-1, status, 0, NULL); }
 
 PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
@@ -24355,7 +25851,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
     if (info) own = *info;
     if (result != 0 || own.si_pid == 0 || options & WNOWAIT) return result;
     if (own.si_code == CLD_EXITED) pyprof__waited_for(own.si_pid, (own.si_status & 255) << 8);
-    else if (own.si_code == CLD_KILLED || own.si_code == CLD_DUMPED) pyprof__waited_for(own.si_pid, own.si_status);
+    else if (own.si_code == CLD_KILLED || own.si_code == CLD_DUMPED)
+        pyprof__waited_for(own.si_pid, own.si_status);
     return result;
 }
 #ifdef __cplusplus

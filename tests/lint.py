@@ -63,9 +63,9 @@ def blanks():
             yield at
 
 
-@rule("pyprof.h is at most 150 wide")
+@rule("pyprof.h is at most 110 wide")
 def width():
-    return (place(n, "%d" % len(line)) for n, line in enumerate(lines, 1) if len(line) > 150)
+    return (place(n, "%d" % len(line)) for n, line in enumerate(lines, 1) if len(line) > 110)
 
 
 @rule("CONTENTS and banners agree")
