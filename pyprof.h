@@ -1406,6 +1406,12 @@ static pyprof__proc pyprof__own_proc = {
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
 
+// That of this process changes when it is forked.
+static int64_t pyprof__pid_of(const pyprof__proc *proc)
+{
+    return __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
+}
+
 static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
 {
     memset(proc, 0, sizeof *proc);
@@ -1448,7 +1454,7 @@ static int pyprof__proc_is_open(const pyprof__proc *proc)
 static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
     if (pyprof__is_own(proc)) return PYPROF__OWN_FOLDER;
-    snprintf(path, capacity, "/proc/%lld/", (long long)proc->pid);
+    snprintf(path, capacity, "/proc/%lld/", (long long)pyprof__pid_of(proc));
     return path;
 }
 
@@ -1511,7 +1517,7 @@ static void pyprof__proc_forked(void)   // the folder is the parent's
 
 static void pyprof__proc_use(pyprof__proc *proc)
 {
-    int64_t own = pyprof__own_pid(), pid = __atomic_load_n(&proc->pid, __ATOMIC_RELAXED);
+    int64_t own = pyprof__own_pid(), pid = pyprof__pid_of(proc);
     if (pyprof__is_own(proc) && pid && pid != own) pyprof__proc_forked();   // if no fork handler ran
     pyprof__mutex_take(&proc->lock);
     if (pyprof__is_own(proc)) __atomic_store_n(&proc->pid, own, __ATOMIC_RELAXED);
@@ -1621,7 +1627,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 // Of all its threads, including ended ones. The kernel visits all of them: 10,000 take 1 ms.
 static uint64_t pyprof__process_cpu(const pyprof__proc *proc)
 {
-    clockid_t other = (clockid_t)(~(uint32_t)proc->pid << 3 | 2u);   // CPUCLOCK_SCHED
+    clockid_t other = (clockid_t)(~(uint32_t)pyprof__pid_of(proc) << 3 | 2u);   // CPUCLOCK_SCHED
     return pyprof__clock(pyprof__is_own(proc) ? CLOCK_PROCESS_CPUTIME_ID : other);
 }
 
@@ -3109,7 +3115,7 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
     memset(origin, 0, sizeof *origin);
     origin->method = method;
     origin->proc = proc;
-    origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : proc->pid;
+    origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : pyprof__pid_of(proc);
     origin->fd = -1;
     origin->end = pyprof__address_end();
     if (!pyprof__is_own(proc) && method != PYPROF__BY_READV) return 0;
@@ -3137,7 +3143,8 @@ static pyprof_result pyprof__origin_open(pyprof__origin *origin, pyprof__proc *p
     error = errno;
     if (!pyprof__is_own(proc))
         return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
-                            "cannot read the memory of pid %lld: %s", (long long)proc->pid, strerror(error));
+                            "cannot read the memory of pid %lld: %s", (long long)pyprof__pid_of(proc),
+                            strerror(error));
     if (pyprof__origin_try(origin, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__origin_close(origin);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s",
@@ -4960,7 +4967,7 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     result = pyprof__origin_open(&target->origin, proc);
     if (result != PYPROF_OK) return result;
     pyprof__proc_use(proc);
-    target->started = pyprof__thread_started(proc, proc->pid);
+    target->started = pyprof__thread_started(proc, pyprof__pid_of(proc));
     if (own) {
         target->tid_offset = pyprof__tid_offset();
         target->waiters_offset = pyprof__waiters_offset();
@@ -7245,7 +7252,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
     // After a fork that Python did not notice, Python still has the id of the parent's thread.
-    if (ident == list->target->forked_ident) return list->target->origin.proc->pid;
+    if (ident == list->target->forked_ident) return pyprof__pid_of(list->target->origin.proc);
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
@@ -7524,7 +7531,7 @@ static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const 
 {
     uint64_t end = list->target->stack_end;
     if (list->runtime->layout.cframe_current == PYPROF__NO
-        || thread->native != list->target->origin.proc->pid) return 0;
+        || thread->native != pyprof__pid_of(list->target->origin.proc)) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -8202,7 +8209,7 @@ static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
 {
     char text[64];
     ssize_t size;
-    if (thread->native == proc->pid) { memcpy(thread->name, "MainThread", 11); return; }
+    if (thread->native == pyprof__pid_of(proc)) { memcpy(thread->name, "MainThread", 11); return; }
     size = pyprof__task_read(proc, thread->native, "comm", text, sizeof text);
     if (size > 0 && text[size - 1] == '\n') text[size - 1] = 0;
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
@@ -15774,17 +15781,18 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->site_map.nodes;
-    uint32_t count = pyprof__heap_sites(), i;
-    if (!recorder->heap || nodes->count >= count) return;
+    uint32_t count = recorder->heap ? pyprof__heap_sites() : 0, i;   // a dump has nothing to do with the heap
+    if (nodes->count >= count) return;
     if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) {
         pyprof__degrade_full(recorder);
         return;
     }
     for (i = (uint32_t)nodes->count; i < count; i++, nodes->count++) {
         const pyprof__site_key *key = pyprof__site_key_at(i);
-        uint32_t node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
+        uint32_t node;
         // Another thread is making it.
         if (i && !__atomic_load_n(&pyprof__site_at(i)->owner, __ATOMIC_ACQUIRE)) return;
+        node = key->parent < i ? PYPROF__AT(uint32_t, *nodes, key->parent) : 0;
         if (i && key->parent == 0 && key->instruction > 0 && key->instruction <= PYPROF__LIVES)
             node = pyprof__life_node(recorder, &pyprof__heap.lives[key->instruction - 1]);
         else if (node) node = pyprof__site_node(recorder, node, key);
@@ -15900,7 +15908,7 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     for (i = 0; i < recorder->followed.count; i++) pyprof__followed_at(recorder, i)->recorded = PYPROF__NONE;
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
-    return pyprof__model_begin(&recorder->model, recorder->target->origin.proc->pid,
+    return pyprof__model_begin(&recorder->model, pyprof__pid_of(recorder->target->origin.proc),
                                recorder->target->started)
         && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
