@@ -25877,7 +25877,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__VDSO_CLOCK
 #undef PYPROF__NO_RIGHTS
 #undef PYPROF__NO_CALLS
-#undef PYPROF__BY_NAME
+#undef PYPROF__TOLD_KIND
 #undef PYPROF__NO_NAME
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
@@ -25888,9 +25888,18 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__AT
 #undef PYPROF__NO
 #undef PYPROF__FIELDS
+#undef PYPROF__FIELD
 #undef PYPROF__FIELD_AT
 #undef PYPROF__DEF
 #undef PYPROF__EARLY_TLS
+#undef PYPROF__FOUR
+#undef PYPROF__HOOKS_OF
+#undef PYPROF__HOT
+#undef PYPROF__PLACE
+#undef PYPROF__PLACES_OF
+#undef PYPROF__OWN_FOLDER
+#undef PYPROF__NEXT
+#undef PYPROF__EXEC_LIST
 #undef pyprof__inside
 #undef pyprof__is_sampler
 #undef PYPROF__LEAN
