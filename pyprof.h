@@ -603,14 +603,12 @@ PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
-                                     const pyprof_diff_options *options,
-                                     pyprof_profile **delta);
+                                     const pyprof_diff_options *options, pyprof_profile **delta);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
 // row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
-                                    pyprof_row *rows, size_t row_size,
-                                    size_t capacity, size_t *count);
+                                    pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
 // pairs, the longest holds of the GIL, waiting tasks.
 //   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
@@ -624,8 +622,7 @@ PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyp
 // line); its filters choose stacks. row_size = sizeof(pyprof_leak).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query,
-                                      pyprof_leak *rows, size_t row_size,
-                                      size_t capacity, size_t *count);
+                                      pyprof_leak *rows, size_t row_size, size_t capacity, size_t *count);
 // Reads every thread once, without a session. pid 0 = this process.
 //   threads  any, waits     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
@@ -6550,8 +6547,7 @@ static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__lay
 // The frame's position in its code in code units, or PYPROF__NOWHERE. In free-threaded 3.14 and later each
 // thread has its own copy of the bytecode (Python/index_pool.c, co_tlbc); entry 0 is the code object's own.
 static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, const pyprof__layout *layout,
-                                                     const pyprof__raw_frame *frame,
-                                                     int64_t *instruction)
+                                                     const pyprof__raw_frame *frame, int64_t *instruction)
 {
     uint64_t start = frame->code + layout->code_bytes, table = 0, size = 0;
     *instruction = layout->instr_form == PYPROF__INSTR_POINTER ? (int64_t)PYPROF__NOWHERE
@@ -6574,8 +6570,8 @@ static pyprof__walk_result pyprof__frame_instruction(pyprof__mirror *mirror, con
 // Is the frame still in its prologue (making its cells)? The interpreter hides such frames, so we do as well
 // (_PyFrame_IsIncomplete in Include/internal/pycore_frame.h).
 static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, const pyprof__layout *layout,
-                                                       const pyprof__raw_frame *frame,
-                                                       int64_t instruction, pyprof__bool *incomplete)
+                                                       const pyprof__raw_frame *frame, int64_t instruction,
+                                                       pyprof__bool *incomplete)
 {
     int32_t traceable = 0;
     *incomplete = 0;
@@ -9348,8 +9344,8 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
 
 // Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
 static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
-                                          const pyprof_allocator *allocator,
-                                          uint64_t max_bytes, uint32_t max_depth, int may_move)
+                                          const pyprof_allocator *allocator, uint64_t max_bytes,
+                                          uint32_t max_depth, int may_move)
 {
     pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
@@ -10065,7 +10061,7 @@ static pyprof__bool pyprof__head_agrees(pyprof__sweeper *sweeper, const pyprof__
 // later), all bytes between are compared. A loop that has come round to the same calls has changed some of
 // them.
 static pyprof__bool pyprof__link_agrees(pyprof__sweeper *sweeper, const pyprof__link *link,
-                                      const pyprof__link *callee, int outer)
+                                        const pyprof__link *callee, int outer)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -10103,7 +10099,7 @@ static pyprof__bool pyprof__links_agree(pyprof__sweeper *sweeper, const pyprof__
 // Step 9 for the task. All data that identified it are compared: a task that ended and its successor often
 // have the same address.
 static pyprof__bool pyprof__task_agrees(pyprof__sweeper *sweeper, const pyprof__walk *walk,
-                                      const pyprof__thread *thread)
+                                        const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     pyprof__mirror *mirror = &sweeper->mirror;
@@ -10117,8 +10113,8 @@ static pyprof__bool pyprof__task_agrees(pyprof__sweeper *sweeper, const pyprof__
 
 // Step 10: the code of frames that agree.
 static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pyprof__walk *walk,
-                                                 const pyprof__array *links,
-                                                 pyprof__collection *collection, pyprof__thread *thread)
+                                                 const pyprof__array *links, pyprof__collection *collection,
+                                                 pyprof__thread *thread)
 {
     size_t i;
     uint32_t met = walk->gc_met;   // counted in links
@@ -14432,8 +14428,7 @@ static pyprof__bool pyprof__site_map_history(const pyprof__site_map *map, pyprof
 
 // Adds a live block to the births of its site's node.
 static void pyprof__heap_born(const pyprof__site_map *map, pyprof__model *model, uint32_t site,
-                              uint32_t birth,
-                              const pyprof__weight *weight)
+                              uint32_t birth, const pyprof__weight *weight)
 {
     const uint64_t *marks = pyprof__heap.mark_ns;
     pyprof__births *births;
@@ -14775,7 +14770,7 @@ static pyprof__bool pyprof__same_account(const void *context, uint32_t item, con
 // that has ended is another thread.
 static pyprof__bool pyprof__recorded_is(const pyprof__recorder *recorder,
                                         const pyprof__recorded_thread *recorded,
-                                      const pyprof__thread_key *who, uint64_t at, uint64_t *started)
+                                        const pyprof__thread_key *who, uint64_t at, uint64_t *started)
 {
     if (who->interp_id == -1) return recorded->last_ns + pyprof__second > at;
     // It allocated before its first sample.
@@ -14938,7 +14933,7 @@ static pyprof__followed_thread *pyprof__followed_of(pyprof__recorder *recorder, 
 }
 
 static pyprof__bool pyprof__followed_take(pyprof__recorder *recorder, pyprof__followed_thread *followed,
-                                      const pyprof__thread *thread, uint64_t now)
+                                          const pyprof__thread *thread, uint64_t now)
 {
     if (followed->address != thread->address || followed->serial != thread->serial
         || followed->native != thread->native) {
@@ -15070,8 +15065,7 @@ static void pyprof__record_rival(pyprof__recorder *recorder, uint32_t waiter, ui
 // Records which thread waits for which, and how long one thread has held the GIL without a break while others
 // waited.
 static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thread *followed,
-                               const pyprof__thread *thread,
-                               uint32_t node, uint64_t now, uint64_t wall)
+                               const pyprof__thread *thread, uint32_t node, uint64_t now, uint64_t wall)
 {
     pyprof__recorded_thread *recorded = pyprof__recorded_at(recorder, followed->recorded);
     if (thread->rival != PYPROF__NONE)
@@ -15426,8 +15420,8 @@ static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result resu
 // Adds a moment to the columns, to the time line, and to the account that distributes its time. A rejected
 // stack has time but no sample.
 static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_account *account,
-                                  pyprof__followed_thread *followed,
-                                  const pyprof__thread *thread, pyprof__moment *moment, uint64_t wall)
+                                  pyprof__followed_thread *followed, const pyprof__thread *thread,
+                                  pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
     pyprof__sample_time(recorder, account, moment);
@@ -15933,8 +15927,7 @@ static void pyprof__recorder_close(pyprof__recorder *recorder)
 
 // Makes a zeroed recorder record from now on, with at most most_bytes of memory. 0 = no memory.
 static pyprof__bool pyprof__recorder_open(pyprof__recorder *recorder, const pyprof__target *target,
-                                          const pyprof_config *config,
-                                          uint64_t most_bytes)
+                                          const pyprof_config *config, uint64_t most_bytes)
 {
     recorder->config = config;
     recorder->target = target;
@@ -16366,7 +16359,7 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
 
 // The GIL is not part of a stack: only the thread in a query applies.
 static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const pyprof_query *query,
-                                          uint32_t id)
+                                            uint32_t id)
 {
     const pyprof__array *threads = &profile->model.threads;
     const pyprof__recorded_thread *recorded = id < threads->count
@@ -16813,8 +16806,7 @@ static int pyprof__by_candidate(const void *a, const void *b)
 // pass 0: the same thread of the same process, under any name; 1: the same name and native id; 2: the same
 // name.
 static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side, uint32_t recorded_id,
-                                          int pass,
-                                          pyprof__candidate *candidate)
+                                          int pass, pyprof__candidate *candidate)
 {
     const pyprof__recorded_thread *recorded =
         &PYPROF__AT(const pyprof__recorded_thread, differ->sides[side].from->model.threads, recorded_id);
@@ -22438,8 +22430,7 @@ typedef struct { uint64_t due, reap; } pyprof__house;
 
 // Under the lock.
 static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *house, uint64_t now,
-                               int running,
-                               int64_t gc_runs)
+                               int running, int64_t gc_runs)
 {
     pyprof__gauge gauge;
     int i, lost = 0;
@@ -23031,8 +23022,7 @@ static void pyprof__config_defaults(pyprof_config *config)
 // again: use of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
 // the lock.
 static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config,
-                                          uint64_t again,
-                                          int *slot)
+                                          uint64_t again, int *slot)
 {
     pyprof__session *session;
     uint64_t use;
@@ -23966,8 +23956,7 @@ static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // und
 
 // The session joins a running sampler. *alive = there is one.
 static pyprof_result pyprof__join_running(pyprof__sampler *sampler, const pyprof_config *config,
-                                          uint64_t again,
-                                          int *slot, int *alive)
+                                          uint64_t again, int *slot, int *alive)
 {
     pyprof_result result = PYPROF_OK;
     pyprof__sessions_lock();
@@ -25688,8 +25677,8 @@ PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const 
     return -1;
 }
 
-PYPROF__INTERPOSED int execvp(const char *name,
-                              char *const *argv) PYPROF__THROWS { return execvpe(name, argv, environ); }
+PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv,
+                              environ); }
 
 PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
 {
@@ -25844,10 +25833,10 @@ PYPROF__INTERPOSED pid_t wait4(pid_t which, int *status, int options, struct rus
     return pyprof__waited_for(pid, own);
 }
 
-PYPROF__INTERPOSED pid_t wait3(int *status, int options,
-                               struct rusage *usage) { return wait4(-1, status, options, usage); }
-PYPROF__INTERPOSED pid_t waitpid(pid_t which, int *status,
-                                 int options) { return wait4(which, status, options, NULL); }
+PYPROF__INTERPOSED pid_t wait3(int *status, int options, struct rusage *usage) { return wait4(-1, status,
+                               options, usage); }
+PYPROF__INTERPOSED pid_t waitpid(pid_t which, int *status, int options) { return wait4(which, status, options,
+                                 NULL); }
 PYPROF__INTERPOSED pid_t wait(int *status) { return wait4(-1, status, 0, NULL); }
 
 PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
