@@ -561,6 +561,8 @@ def totals_are_time(mode):
             session = bind.Session(rate_hz=rate, capture=mode)
             begin, cpu = time.perf_counter(), time.clock_gettime(clock)
             time.sleep(3.1)
+            if not all(thread.is_alive() for thread in threads):
+                raise bind.Far('the spinner had ended: the machine is busy')
             cpu = time.clock_gettime(clock) - cpu
             elapsed = time.perf_counter() - begin
             profile = session.stop()
