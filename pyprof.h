@@ -723,8 +723,7 @@ PYPROF__STUBS(PYPROF_API, PYPROF_ERR_DISABLED, "built with PYPROF_DISABLE")
 PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x86-64 or aarch64")
 #undef PYPROF__NOTHING
 #elif defined(__GLIBC__) && !defined(__USE_MISC)
-#error "pyprof.h: include it with PYPROF_IMPLEMENTATION before any system header, or compile with "
-       "-D_GNU_SOURCE or -std=gnu11"
+#error "pyprof.h: include it with PYPROF_IMPLEMENTATION before any system header, or use -std=gnu11"
 #else
 
 // ============================================================================

@@ -86,7 +86,7 @@ def imports_nest(capture):
     with bind.folder() as path:
         modules(path, helper=SPIN, outer='from helper import spin\nspin(0.2)\nimport inner\nspin(0.1)\n',
                 inner='from helper import spin\nspin(0.3)\n')
-        with bind.record(rate_hz=1000, capture=capture) as session:
+        with bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
             import outer   # noqa: F401
             afterwards(0.1)
         profile = session.profile
@@ -118,7 +118,7 @@ def imports_of_all_kinds(capture):
         def late():
             import lazy   # noqa: F401
 
-        with bind.record(rate_hz=1000, capture=capture) as session:
+        with bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
             importlib.import_module('pack.part')
             try:
                 import failing   # noqa: F401
@@ -244,7 +244,7 @@ def collect(until):
 @each_capture
 def collections_have_their_share(capture):
     keep = garbage(100000)
-    with Clock() as clock, bind.record(rate_hz=1000, capture=capture) as session:
+    with Clock() as clock, bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
         spin(0.4)
         collect(time.perf_counter() + 0.6)
         spin(0.2)
@@ -273,7 +273,7 @@ def churn(until):
 def automatic_collections(capture):
     gc.set_threshold(700, 2, 2)
     keep = garbage(100000)
-    with Clock() as clock, bind.record(rate_hz=1000, capture=capture) as session:
+    with Clock() as clock, bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
         churn(time.perf_counter() + 1.0)
     del keep
     bind.enough(clock.runs > 3 and clock.total > 0.05, 'nothing was collected: %d, %g s', clock.runs, clock.total)
@@ -294,7 +294,7 @@ class Cycle:
 @each_capture
 def finalizers_lie_inside(capture):
     spent = 0.0
-    with bind.record(rate_hz=1000, capture=capture) as session:
+    with bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
         for _ in range(4):
             cycles = [Cycle() for _ in range(25)]
             begin = time.perf_counter()
@@ -334,7 +334,7 @@ def callbacks_lie_inside(capture):
     spent = 0.0
     references = []
     gc.disable()   # no other collections than these
-    with bind.record(rate_hz=1000, capture=capture) as session:
+    with bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
         gc.callbacks.append(phase)
         for _ in range(4):
             for _ in range(25):
@@ -376,7 +376,7 @@ def other_threads_run_while_a_finalizer_waits(capture):
             pass
 
     thread = threading.Thread(target=bystander)
-    with bind.record(rate_hz=1000, capture=capture) as session:
+    with bind.record(rate_hz=1000, capture=capture, max_cpu=1e6) as session:
         thread.start()
         for _ in range(4):
             sleeper = Sleeper()
