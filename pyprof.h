@@ -261,7 +261,7 @@ typedef enum pyprof_heap_mode {
 typedef enum pyprof_capture {
     PYPROF_CAPTURE_AUTO = 0, PYPROF_CAPTURE_COPY = 1, PYPROF_CAPTURE_SIGNAL = 2
 } pyprof_capture;
-// What happens to a session in a forked child. START: the child makes a new recording, under the same token
+// The fate of a session in a forked child. START: the child makes a new recording, under the same token
 // and with a checkpoint of its own, as soon as it is certain that the child goes on in Python and does not
 // exec.
 typedef enum pyprof_after_fork { PYPROF_AFTER_FORK_STOP = 0, PYPROF_AFTER_FORK_START = 1 } pyprof_after_fork;
@@ -7021,7 +7021,7 @@ typedef struct {
 //   2. When a collection is first seen, the collector is the one thread that may run (pyprof__collector).
 //      This is certain if there is no other thread, or if the GIL has not changed hands since step 1.
 //   3. One more run was counted: this may still be the same collection, near its end, or the next one.
-//   4. What lies outside the collection on the collector's stack does not move until the collection is over.
+//   4. The frames outside the collection on the collector's stack do not move until the collection is over.
 //      Frames inside it are finalizers and callbacks, which move. So <GC> lies inside the frames that have
 //      not moved (pyprof__collection_inside).
 //   5. If frames outside have moved, this thread cannot be the collector: what ran may be another thread's

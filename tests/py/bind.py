@@ -20,6 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import traceback
 from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -440,6 +441,47 @@ def enough(condition, message, *arguments):
     """As check, for what only takes that the sampler gets a CPU often enough."""
     if not condition:
         raise Far(message % arguments if arguments else message)
+
+
+@contextlib.contextmanager
+def running(target, *arguments, name=None, count=1):
+    """Threads that run while the block does; they are waited for."""
+    threads = [threading.Thread(target=target, args=arguments, name=name) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def in_child(function, *arguments):
+    """Runs it in a forked child: its exit status. A child that hangs for 20 seconds is told where it is, and killed."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            function(*arguments)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    end = time.monotonic() + 20
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGABRT)   # faulthandler tells where it is
+            time.sleep(0.5)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError('the child hangs')
+        time.sleep(0.001)
 
 
 def near(got, expected, relative, absolute=0.0, what='the value'):

@@ -1,19 +1,18 @@
 """What tests of the heap tracker share: an allocator that counts by itself (tests/heap_count.c), and code that knows what
 it allocates.
 """
-import contextlib
 import ctypes
 import inspect
 import linecache
 import os
 import sys
-import threading
 import time
 import types
 from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_long, c_size_t, c_uint32, c_uint64, c_void_p
 
 import bind
-from bind import ALLOC_BLOCKS, ALLOC_BYTES, HEAP_STATE_ON, LIVE_BLOCKS, LIVE_BYTES, TEMP_BLOCKS
+from bind import (ALLOC_BLOCKS, ALLOC_BYTES, HEAP_STATE_ON, LIVE_BLOCKS, LIVE_BYTES, TEMP_BLOCKS,
+                  running)   # noqa: F401: for the tests, as running
 
 OFF, SAMPLED, EXACT = bind.HEAP_OFF, bind.HEAP_SAMPLED, bind.HEAP_EXACT
 RAW, MEM, OBJ = bind.DOMAIN_RAW, bind.DOMAIN_MEM, bind.DOMAIN_OBJ
@@ -189,18 +188,6 @@ def blocks(count, live=None, size=PAGE):
     """The same four of count blocks, of which so many are alive."""
     live = count if live is None else live
     return [count * size, count, live * size, live]
-
-
-@contextlib.contextmanager
-def running(target, *arguments, name=None, count=1):
-    threads = [threading.Thread(target=target, args=arguments, name=name) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield threads
-    finally:
-        for thread in threads:
-            thread.join()
 
 
 def fib(n):

@@ -1,13 +1,9 @@
 """What tests of recordings share: work that takes a known time, and questions to the profile."""
-import contextlib
-import os
-import signal
-import sys
 import threading
 import time
 
 import bind
-from bind import SAMPLES, WALL_NS
+from bind import SAMPLES, WALL_NS, in_child, running   # noqa: F401: the last two for the tests
 
 
 def name_of(code):
@@ -45,18 +41,6 @@ def spin_hot(seconds):
         warm()
 
 
-@contextlib.contextmanager
-def running(target, *arguments, name=None, count=1):
-    threads = [threading.Thread(target=target, args=arguments, name=name) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield threads
-    finally:
-        for thread in threads:
-            thread.join()
-
-
 def thread_of(profile, name):
     found = [thread for thread in profile.threads() if thread.name == name]
     bind.equal(len(found), 1, 'threads named %s' % name)
@@ -84,33 +68,6 @@ def late(profile):
 def balanced(stats):
     bind.equal(stats.asked, stats.samples + stats.missed + stats.rejected, 'asked')
     bind.equal(stats.rejected, sum(stats.rejected_by_cause), 'rejected')
-
-
-def in_child(function):
-    """Runs it in a forked child; tells its exit status, or that it hangs."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            function()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    end = time.monotonic() + 20
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise AssertionError('the child hangs')
-        time.sleep(0.002)
 
 
 def exit_storm():

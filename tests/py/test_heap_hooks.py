@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -442,35 +441,6 @@ def sessions_beside_lives_that_end():
 # --- fork -------------------------------------------------------------------------------------------------------------
 
 
-def in_child(function, *arguments):
-    """Runs it in a forked child, which must end well within 20 seconds."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            function(*arguments)
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    end = time.monotonic() + 20
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return bind.equal(status, 0, 'exit status of the child')
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGABRT)   # faulthandler tells where it is
-            time.sleep(0.5)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise AssertionError('the child hangs')
-        time.sleep(0.001)
-
-
 def child_allocates(session, i):
     kept = shelf(200)
     keep(kept)
@@ -505,7 +475,7 @@ def forks(count, mode):
     with running(churn, count=8):
         try:
             for i in range(count):
-                in_child(child_allocates, session, i)
+                bind.equal(bind.in_child(child_allocates, session, i), 0, 'exit status of the child')
         finally:
             end.set()
             released.spin_end()

@@ -1,40 +1,11 @@
 """A thousand children of a process that is recorded; some record, some have children themselves."""
 import collections
 import os
-import signal
-import sys
 import time
-import traceback
 import warnings
 
 import bind
 import soak
-
-
-def in_child(function):
-    """Runs it in a forked child, which must end well within 20 seconds."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    end = time.monotonic() + 20
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return bind.equal(status, 0, 'exit status of the child')
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise AssertionError('the child hangs')
-        time.sleep(0.001)
 
 
 def spin(seconds):
@@ -64,7 +35,7 @@ def child(i, session):
             records()
         if i % 50 == 0:
             with bind.record(rate_hz=1000):
-                in_child(records)
+                bind.equal(bind.in_child(records), 0, 'exit status of the child')
     return live
 
 
@@ -72,7 +43,7 @@ def run(count, kinds, **config):
     with bind.record(rate_hz=5000, timeline_s=1, **config) as r:
         with soak.Workers(spin=lambda i: spin(0.01), short=soak.short_threads, sleep=lambda i: time.sleep(0.001)):
             for i in range(count):
-                in_child(child(i, r))
+                bind.equal(bind.in_child(child(i, r)), 0, 'exit status of the child')
                 kinds['forks'] += 1
                 kinds['recorded'] += i % 10 == 0
                 kinds['grandchildren'] += i % 50 == 0
