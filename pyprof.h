@@ -252,7 +252,11 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_MASSIF = 16,      // .massif
     PYPROF_FORMAT_DHAT = 17,        // .dhat.json
     PYPROF_FORMAT_OPENMETRICS = 18, // .om.txt
-    PYPROF_FORMAT_COUNT = 19
+    PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
+    PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
+    PYPROF_FORMAT_TABLE = 21,       // .table.csv       a row for each stack that allocates, or function
+    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line
+    PYPROF_FORMAT_COUNT = 23
 } pyprof_format;
 
 typedef enum pyprof_heap_mode {
@@ -272,6 +276,22 @@ typedef enum pyprof_group {
     PYPROF_GROUP_FUNCTION = 0, PYPROF_GROUP_LINE = 1, PYPROF_GROUP_FILE = 2, PYPROF_GROUP_THREAD = 3,
     PYPROF_GROUP_LEAF = 4   // what threads waited for, and C functions: leaves of the kinds WAIT and NATIVE
 } pyprof_group;
+// Which time counts. A wait for work (sleep, select, accept, queue.get...) is idle; other waits are not.
+typedef enum pyprof_states {
+    PYPROF_STATES_DEFAULT = 0,      // all but idle time; with pyprof_query.include_idle: all
+    PYPROF_STATES_ALL = 1,
+    PYPROF_STATES_RUNNING = 2,      // no waiting at all
+    PYPROF_STATES_WAITING = 3,      // nothing but waiting that is not idle
+    PYPROF_STATES_GIL = 4,          // only while the thread held the GIL
+    PYPROF_STATES_NATIVE = 5,       // only in C functions
+    PYPROF_STATES_COUNT = 6
+} pyprof_states;
+// How a difference makes two recordings comparable: the earlier one's values are multiplied
+typedef enum pyprof_scale {
+    PYPROF_SCALE_NONE = 0,
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
+} pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
 // malloc and mmap
 typedef enum pyprof_domain {
@@ -380,6 +400,14 @@ typedef struct pyprof_query {
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
     int include_idle;               // count time in which the thread only waited for work
+    int states;                     // pyprof_states
+    const char *ignore;             // globs as above: no stack with such a frame
+    const char *hide;               // frames of such functions are left out of stacks; their values stay
+    const char *show_from;          // stacks begin at their outermost such frame; stacks without one are
+                                    // left out
+    const char *process;            // only stacks of matching processes: name or pid
+    const char *task;               // only stacks below a matching asyncio task
+    double from_s, to_s;            // only this part of the time line, seconds since the start (0, 0 = all)
     uint64_t reserved[4];
 } pyprof_query;
 
@@ -394,6 +422,7 @@ typedef struct pyprof_output {
                                     // -1 = none
     int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
+    int compact;                    // JSON: an entry of the time line is a row of numbers that names a node
     uint64_t reserved[4];
 } pyprof_output;
 
@@ -402,8 +431,14 @@ typedef struct pyprof_diff_options {
     int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
                                     // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
                                     // each thread, or the threads, by their own values (self)
+    int scale;                      // pyprof_scale
     uint64_t reserved[4];
 } pyprof_diff_options;
+typedef struct pyprof_merge_options {
+    int as_one;                     // 0: each recording is a process of its own; 1: all are one process,
+                                    // threads of one name are one thread
+    uint64_t reserved[4];
+} pyprof_merge_options;
 typedef struct pyprof_dump_options {
     uint32_t max_depth; int native; int paths; uint64_t reserved[4];
 } pyprof_dump_options;
@@ -604,6 +639,12 @@ PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                      const pyprof_diff_options *options, pyprof_profile **delta);
+// Joins recordings: of workers, hosts or runs. Neither is changed; options may be NULL. Differences cannot be
+// joined.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED; *merged = NULL on failure
+PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
+                                      const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
 // row_size = sizeof(pyprof_row).
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
@@ -681,6 +722,9 @@ PYPROF_API const char *pyprof_version(void);
                                   const pyprof_diff_options *options, \
         pyprof_profile **delta) \
         { (void)before; (void)after; (void)options; if (delta) *delta = NULL; return code; } \
+    api pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count, \
+                                   const pyprof_merge_options *options, pyprof_profile **merged) \
+        { (void)profiles; (void)count; (void)options; if (merged) *merged = NULL; return code; } \
     api pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query, pyprof_row *rows, \
                                  size_t row_size, \
         size_t capacity, size_t *count) \
@@ -16360,6 +16404,17 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// What an entry of the time line adds to a metric of the selection.
+static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
+                                       const pyprof__moment *moment)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    return values[metric]
+        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+}
+
 // The GIL is not part of a stack: only the thread in a query applies.
 static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                             uint32_t id)
@@ -21325,7 +21380,8 @@ static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__curs
         const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i)
             : NULL;
         uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
-        int64_t weight = moment ? (int64_t)moment->wall_ns : pyprof__self(job->selection, job->metric, node);
+        int64_t weight = moment ? pyprof__moment_selected(job->selection, job->metric, moment)
+            : pyprof__self(job->selection, job->metric, node);
         pyprof__weighted *item;
         if (cursor->owners[node] != recorded_id || weight == 0 || !job->selection->chosen[node]) continue;
         if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
@@ -21910,6 +21966,32 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
+// ---- pstats: not yet ----
+
+// ---- callgrind: not yet ----
+
+// ---- linux-perf: not yet ----
+
+// ---- massif: not yet ----
+
+// ---- dhat: not yet ----
+
+// ---- cpuprofile and heapprofile: not yet ----
+
+// ---- trace events: not yet ----
+
+// ---- firefox: not yet ----
+
+// ---- openmetrics: not yet ----
+
+// ---- table: not yet ----
+
+// ---- otlp: not yet ----
+
+// ---- perfetto: not yet ----
+
+// ---- lcov: not yet ----
+
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
@@ -21934,6 +22016,10 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -24412,6 +24498,16 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
     *delta = pyprof__profile_diff(before, after, options);
     return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
+}
+
+PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
+                                       const pyprof_merge_options *options, pyprof_profile **merged)
+{
+    (void)options;
+    if (merged) *merged = NULL;
+    if (!profiles || !count || !merged)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pyprof_merge: profiles and merged are needed");
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "merging is not supported yet");
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.

@@ -458,8 +458,8 @@ TEST(diff_rejects_invalid_arguments)
 TEST(each_allocation_of_a_difference_fails_once)
 {
     static const pyprof_query query = { .function = "App.*" };
-    static const pyprof_diff_options options[] = { { NULL, 0, { 0 } }, { &query, 0, { 0 } }, { NULL, PYPROF_GROUP_LINE, { 0 } },
-                                                   { &query, PYPROF_GROUP_FILE, { 0 } }, { NULL, PYPROF_GROUP_THREAD, { 0 } } };
+    static const pyprof_diff_options options[] = { { .filter = NULL, .group = 0 }, { .filter = &query, .group = 0 }, { .filter = NULL, .group = PYPROF_GROUP_LINE },
+                                                   { .filter = &query, .group = PYPROF_GROUP_FILE }, { .filter = NULL, .group = PYPROF_GROUP_THREAD } };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         counting c;
         pyprof_allocator allocator = counting_allocator(&c);
