@@ -619,7 +619,9 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
 // Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
 // output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
-// /dev/null, and a FIFO that a program reads.
+// /dev/null, and a FIFO that a program reads. In path %p is the recorded process's pid, %t the time when the
+// recording began (20261126-143011), %h the name of this host, %% a %; any other % is refused, as for
+// pyprof_config.checkpoint. The suffix chooses the format, unless output->format does.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
@@ -23458,17 +23460,17 @@ static void pyprof__tree_join(void)
 // ---- names of files -----------------------------------------------------------
 // Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
 // fit, or another letter follows a %.
-static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in_of(const char *pattern, int64_t pid, time_t start, char *text,
+                                       size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
         char one[256] = "";
-        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
-            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'p': snprintf(one, sizeof one, "%lld", (long long)pid); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&start, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
                 break;
@@ -23481,6 +23483,12 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
     }
     text[used] = 0;
     return 1;
+}
+
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)   // a start now
+{
+    return pyprof__fill_in_of(pattern, pyprof__own_pid(),
+                              (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second), text, capacity);
 }
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
@@ -24434,10 +24442,17 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
                                       const pyprof_output *output)
 {
+    char filled[4096];
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (strchr(path, '%')) {
+        if (!pyprof__fill_in_of(path, pyprof__process_of(profile)->pid,
+                                (time_t)pyprof__unix(&profile->model, profile->model.start_ns), filled,
+                                sizeof filled)) return pyprof__fill_in_failed("path", path);
+        path = filled;
+    }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
