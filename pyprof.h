@@ -619,7 +619,9 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
 // Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
 // output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
-// /dev/null, and a FIFO that a program reads.
+// /dev/null, and a FIFO that a program reads. In path %p is the recorded process's pid, %t the time when the
+// recording began (20261126-143011), %h the name of this host, %% a %; any other % is refused, as for
+// pyprof_config.checkpoint. The suffix chooses the format, unless output->format does.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
@@ -16033,6 +16035,14 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 // A process; status as from wait.
 typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;
 
+typedef struct {                   // one of the two recordings of a difference
+    uint32_t program, python;      // strings
+    int free_threaded, heap;       // heap: pyprof_heap_mode
+    int64_t pid;
+    double start, rate_hz;         // start: Unix seconds
+    uint64_t recorded_ns, samples, interval;
+} pyprof__compared;
+
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
@@ -16050,6 +16060,11 @@ struct pyprof_profile {
     pyprof__array children;        // pyprof__child
     pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
                                    // after
+    // Of a difference: the values of the earlier recording as they were compared (scaled), as in the model's
+    // columns; the later one's are these plus the difference.
+    pyprof__array earlier[PYPROF_METRIC_COUNT];
+    pyprof__compared compared[2];  // of a difference: before, after
+    int scale;                     // pyprof_scale of a difference
 };
 
 static const char *const pyprof__kind_names[] =
@@ -16121,6 +16136,21 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
     return pyprof__metric_row(metric)->from == PYPROF__FROM_SAMPLES;
+}
+
+// Of a difference: the node's own value in the earlier recording, as compared.
+static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, uint32_t node)
+{
+    const pyprof__array *column = &profile->earlier[metric];
+    return node < column->count ? PYPROF__AT(const int64_t, *column, node) : 0;
+}
+
+// The earlier recording of a difference, with the same nodes. It owns nothing: it is valid as long as the
+// difference.
+static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
+{
+    *earlier = *delta;
+    memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns)
@@ -16261,8 +16291,10 @@ static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no mem
 static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
+    size_t i;
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
@@ -16552,11 +16584,11 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
 // Unchanged nodes give no row in a difference.
 static void pyprof__table_changed_only(pyprof__table *table)
 {
-    size_t i, metric, kept = 0;
+    size_t i, metric, kept = 0;   // uncertainties, the last metrics, are sums
     for (i = 0; i < table->rows.count; i++) {
         const pyprof_row *row = &PYPROF__AT(pyprof_row, table->rows, i);
         int64_t any = 0;
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        for (metric = 1; metric < PYPROF_ALLOC_DOUBT; metric++)
             any |= row->self[metric] | row->total[metric];
         if (!any) continue;
         if (kept < i) PYPROF__AT(pyprof_row, table->rows, kept) = *row;
@@ -16662,11 +16694,15 @@ typedef struct {
                                                 // chosen or is a thread); NULL = all
 } pyprof__diff_side;
 
+typedef struct { uint64_t to, from; } pyprof__ratio;         // multiplies by to / from
+
 typedef struct {
     pyprof__pool pool;
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
+    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
 // As many PYPROF__NONE; 0 = no memory.
@@ -17092,24 +17128,157 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     return pyprof__diff_seen(differ, side, bit);
 }
 
-static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+// ---- its values: the earlier ones are scaled --------------------------------------------------------------
+__extension__ typedef __int128 pyprof__wide;    // the product of two int64_t
+
+static int64_t pyprof__scaled(int64_t value, pyprof__ratio ratio)   // rounded
 {
-    pyprof__array *column = &differ->to->model.columns[metric];
-    size_t side, i, count = differ->to->model.nodes.count;
+    pyprof__wide wide = (pyprof__wide)(value < 0 ? 0 - (uint64_t)value : (uint64_t)value) * ratio.to;
+    wide = (wide + ratio.from / 2) / ratio.from;
+    return (int64_t)(value < 0 ? 0 - (uint64_t)wide : (uint64_t)wide);
+}
+
+// Scales the values of a column one after another. Sums are rounded, not values: so the total is exact, small
+// values do not all vanish, and 0 remains 0.
+typedef struct { pyprof__ratio by; uint64_t seen, given; } pyprof__scaler;
+
+static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
+{
+    uint64_t sum, before = scaler->given;
+    if (scaler->by.to == scaler->by.from) return value;
+    scaler->seen += value;
+    sum = (uint64_t)pyprof__scaled((int64_t)scaler->seen, scaler->by);
+    scaler->given = sum;
+    return sum - before;
+}
+
+// The sum of a metric over the nodes that are compared, without its waiting part.
+static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
+{
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    int part = pyprof__waiting_part(metric);
+    uint64_t sum = 0;
+    uint32_t i;
+    for (i = 0; i < side->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE)
+            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
+                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+    return sum;
+}
+
+// Live memory and its peak do not grow with the time that a recording takes.
+static pyprof__bool pyprof__grows_with_time(int metric)
+{
+    return !pyprof__is_memory(metric) || metric == PYPROF_ALLOC_BYTES || metric == PYPROF_ALLOC_BLOCKS
+        || metric == PYPROF_TEMP_BLOCKS;
+}
+
+// A metric that one of the recordings does not have stays as it is, but both need samples.
+static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
+{
+    const pyprof__diff_side *sides = differ->sides;
+    uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
+    size_t i, side;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
+        uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+        if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
+                                side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
+        int metric = pyprof__metrics[i].metric;
+        pyprof__ratio ratio = { times[1], times[0] };
+        if (scale == PYPROF_SCALE_COUNT) {
+            ratio.to = pyprof__diff_total(&sides[1], metric);
+            ratio.from = pyprof__diff_total(&sides[0], metric);
+        } else if (!pyprof__grows_with_time(metric)) continue;
+        if (ratio.to && ratio.from && (int64_t)ratio.to > 0 && (int64_t)ratio.from > 0)
+            differ->ratios[metric] = ratio;
+    }
+    return PYPROF_OK;
+}
+
+// Makes the earlier values of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *before = &differ->sides[0];
+    const uint32_t *nodes = (const uint32_t *)before->nodes.data;
+    pyprof__array *column = &differ->to->earlier[metric];
+    pyprof__scaler rest, waiting;
+    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
-    if (!differ->sides[0].from->model.columns[metric].count
-        && !differ->sides[1].from->model.columns[metric].count) return 1;
+    uint32_t i;
+    size_t count = differ->to->model.nodes.count;
+    if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    for (side = 0; side < 2; side++) {
-        const pyprof__diff_side *one = &differ->sides[side];
-        const pyprof__array *from = &one->from->model.columns[metric];
-        const uint32_t *nodes = (const uint32_t *)one->nodes.data;
-        for (i = 0; i < from->count && i < one->nodes.count; i++) {
-            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
-            if (nodes[i] != PYPROF__NONE) to[nodes[i]] += side ? value : 0 - value;
-        }
+    memset(&rest, 0, sizeof rest);
+    memset(&waiting, 0, sizeof waiting);
+    rest.by = differ->ratios[metric];
+    waiting.by = differ->ratios[part];
+    for (i = 0; i < before->nodes.count; i++) {
+        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
+            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
+        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
+        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    }
+    return 1;
+}
+
+// Makes the changes of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *after = &differ->sides[1];
+    const uint32_t *nodes = (const uint32_t *)after->nodes.data;
+    const pyprof__array *from = &after->from->model.columns[metric];
+    pyprof__array *column = &differ->to->model.columns[metric];
+    size_t i, count = differ->to->model.nodes.count;
+    uint64_t *to;
+    if (!pyprof__diff_earlier(differ, metric)) return 0;
+    if (!from->count && !differ->to->earlier[metric].count) return 1;
+    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    to = (uint64_t *)column->data;
+    for (i = 0; i < count; i++) to[i] = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+    for (i = 0; i < from->count && i < after->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE) to[nodes[i]] += (uint64_t)PYPROF__AT(const int64_t, *from, i);
+    return 1;
+}
+
+// Uncertainties are not subtracted: the column has the sum of both, in units of the later recording, so that
+// it is the uncertainty of the change. 0 = no memory.
+static pyprof__bool pyprof__diff_doubt(pyprof__differ *differ, const pyprof__metric *metric)
+{
+    const pyprof__model *models[2] = { &differ->sides[0].from->model, &differ->sides[1].from->model };
+    pyprof__ratio ratio = differ->ratios[metric->part_of];
+    double by = (double)ratio.to / (double)ratio.from;
+    int64_t *change, *earlier;
+    size_t i;
+    if (!pyprof__diff_column(differ, metric->metric)) return 0;
+    if (!differ->to->earlier[metric->metric].count) return 1;
+    change = (int64_t *)differ->to->model.columns[metric->metric].data;
+    earlier = (int64_t *)differ->to->earlier[metric->metric].data;
+    by *= by;
+    if (models[1]->heap.interval) by *= (double)models[0]->heap.interval / (double)models[1]->heap.interval;
+    for (i = 0; i < differ->to->model.nodes.count; i++) {
+        double scaled = (double)earlier[i] * by;
+        uint64_t after = (uint64_t)change[i] + (uint64_t)earlier[i];
+        earlier[i] = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
+        change[i] = (int64_t)(after + (uint64_t)earlier[i]);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__diff_columns(pyprof__differ *differ)   // 0 = no memory
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if (!(metric->from == PYPROF__FROM_ESTIMATES ? pyprof__diff_doubt(differ, metric)
+            : pyprof__diff_column(differ, metric->metric))) return 0;
     }
     return 1;
 }
@@ -17163,19 +17332,40 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                  after->model.heap.mode ? "after" : "before");
 }
 
-static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after,
-                              pyprof__heap_facts *to)
+static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *to)
 {
+    const pyprof__heap_facts *before = &differ->sides[0].from->model.heap;
+    const pyprof__ratio *ratios = differ->ratios;
     size_t i;
-    *to = *after;
+    *to = differ->sides[1].from->model.heap;
     if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        to->domains[i].alloc_bytes -= before->domains[i].alloc_bytes;
-        to->domains[i].alloc_blocks -= before->domains[i].alloc_blocks;
-        to->domains[i].live_bytes -= before->domains[i].live_bytes;
-        to->domains[i].live_blocks -= before->domains[i].live_blocks;
+        const pyprof_domain_total *from = &before->domains[i];
+        to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
+        to->domains[i].alloc_blocks -= pyprof__scaled(from->alloc_blocks, ratios[PYPROF_ALLOC_BLOCKS]);
+        to->domains[i].live_bytes -= pyprof__scaled(from->live_bytes, ratios[PYPROF_LIVE_BYTES]);
+        to->domains[i].live_blocks -= pyprof__scaled(from->live_blocks, ratios[PYPROF_LIVE_BLOCKS]);
     }
-    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
+    for (i = 0; i < PYPROF_SIZES; i++)
+        to->sizes[i] -= pyprof__scaled(before->sizes[i], ratios[PYPROF_ALLOC_BLOCKS]);
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__diff_compared(pyprof__differ *differ, pyprof__diff_side *side,
+                                          pyprof__compared *facts)
+{
+    const pyprof_profile *from = side->from;
+    facts->program = pyprof__diff_string(differ, side, from->program);
+    facts->python = pyprof__diff_string(differ, side, from->python);
+    facts->free_threaded = from->free_threaded;
+    facts->heap = from->model.heap.mode;
+    facts->interval = from->model.heap.interval;
+    facts->pid = pyprof__process_of(from)->pid;
+    facts->start = pyprof__unix(&from->model, from->model.start_ns);
+    facts->rate_hz = from->model.rate_hz;
+    facts->recorded_ns = from->model.recorded_ns;
+    facts->samples = from->model.stats.samples;
+    return facts->program != PYPROF__NONE && facts->python != PYPROF__NONE;
 }
 
 static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
@@ -17191,57 +17381,60 @@ static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memor
     model->timeline_s = after->model.timeline_s;
     model->paths = after->model.paths;
     pyprof__diff_stats(before, after, &model->stats);
-    pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
+    pyprof__diff_heap(differ, &model->heap);
     to->is_diff = 1;
     to->free_threaded = after->free_threaded;
     to->interpreters = after->interpreters;
-    to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
-    to->python = pyprof__diff_string(differ, &differ->sides[1], after->python);
-    return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
+    if (!pyprof__diff_compared(differ, &differ->sides[0], &to->compared[0])
+        || !pyprof__diff_compared(differ, &differ->sides[1], &to->compared[1])) return 0;
+    to->program = to->compared[1].program;
+    to->python = to->compared[1].python;
+    return 1;
 }
 
-static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
-    size_t i;
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
-    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ)
-        || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
-        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES
-            && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
-    return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
+    return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
+        && pyprof__diff_nodes(differ, before, 1);
 }
 
-// Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
-static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
-                                            const pyprof_diff_options *options)
+// Belongs to the allocator of `after`, so both profiles may be freed first. *made = NULL on failure.
+static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                          const pyprof_diff_options *options, pyprof_profile **made)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
-    pyprof_profile *made = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *made);
+    pyprof_profile *to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
     pyprof__differ differ;
-    int whole;
-    if (!made) return NULL;
-    memset(made, 0, sizeof *made);
+    pyprof_result result = PYPROF_ERR_MEMORY;
+    *made = NULL;
+    if (!to) return pyprof__fail_memory("the difference");
+    memset(to, 0, sizeof *to);
     memset(&differ, 0, sizeof differ);
-    pyprof__pool_init(&made->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
     pyprof__pool_init(&differ.pool, allocator, UINT64_MAX);
-    pyprof__model_init(&made->model, &made->pool);
-    pyprof__array_init(&made->seen, 1);
-    differ.to = made;
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->seen, 1);
+    memcpy(to->earlier, to->model.columns, sizeof to->earlier);   // empty
+    differ.to = to;
     differ.sides[0].from = before;
     differ.sides[1].from = after;
     differ.group = options ? options->group : 0;
-    whole = pyprof__diff_fill(&differ, options ? options->filter : NULL);
+    to->scale = options ? options->scale : PYPROF_SCALE_NONE;
+    if (pyprof__diff_tree(&differ, options ? options->filter : NULL))
+        result = pyprof__diff_ratios(&differ, to->scale);
+    if (result == PYPROF_OK && !(pyprof__diff_columns(&differ) && pyprof__diff_facts(&differ)
+        && pyprof__labels_make(to) && pyprof__measure_depth(to))) result = PYPROF_ERR_MEMORY;
     pyprof__diff_close(&differ, &differ.sides[0]);
     pyprof__diff_close(&differ, &differ.sides[1]);
-    if (whole) return made;
-    pyprof__profile_free(made);
-    return NULL;
+    if (result == PYPROF_OK) *made = to;
+    else pyprof__profile_free(to);
+    return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -18003,14 +18196,16 @@ static int pyprof__by_four(const uint32_t *x, const uint32_t *y)
 static int pyprof__by_callee(const void *a, const void *b)   // then caller
 {
     const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
-    const uint32_t one[] = { x->function, x->caller, x->node, 0 }, other[] = { y->function, y->caller, y->node, 0 };
+    const uint32_t one[] = { x->function, x->caller, x->node, 0 },
+        other[] = { y->function, y->caller, y->node, 0 };
     return pyprof__by_four(one, other);
 }
 
 static int pyprof__by_place(const void *a, const void *b)   // of the callee: function, then line
 {
     const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
-    const uint32_t one[] = { x->function, x->line, x->node, 0 }, other[] = { y->function, y->line, y->node, 0 };
+    const uint32_t one[] = { x->function, x->line, x->node, 0 },
+        other[] = { y->function, y->line, y->node, 0 };
     return pyprof__by_four(one, other);
 }
 
@@ -19416,14 +19611,253 @@ typedef struct {                 // the arguments of a writer
     const pyprof_profile *profile;
     const pyprof_output *output;
     pyprof__selection *selection;
+    const pyprof__selection *earlier;   // of a difference: the same nodes, with the earlier values
     pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
 
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
+static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+
+// ---- the time line by thread: for formats with an order of time -------------------------------------------
+// Time without a sample has no place on the time line.
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    return function->kind == PYPROF_KIND_PSEUDO
+        && (strcmp(name, pyprof__between_name) == 0
+            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+}
+
+// A thread's steps are first what the time line has of it, in order of time; then, stack by stack, the rest:
+// time without a place there (<lost>, <between samples>), and what the time line no longer holds. So the sum
+// of all steps is the selection's total.
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor cursor;             // its pool has all that follows
+    size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moment_ends, *node_ends; // per group: the end of its part
+    int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
+    int64_t *sums;                     // per group, in the job's metric
+    uint32_t *order;                   // groups: the largest sum first
+    uint64_t end_ns;                   // the latest end of a moment
+} pyprof__timeline;
+
+typedef struct {
+    uint32_t node;
+    int64_t weight;                    // in the job's metric
+    const pyprof__moment *moment;      // NULL = it has no place on the time line
+} pyprof__step;
+
+typedef struct {
+    const pyprof__timeline *timeline;
+    uint32_t moment, moment_end, node, node_end;   // places in the timeline's arrays
+    int empty;                         // steps without weight are wanted, too
+} pyprof__steps;
+
+static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
+{
+    uint32_t owner = t->cursor.owners[node];
+    return owner == PYPROF__NONE ? (uint32_t)t->groups - 1 : owner;
+}
+
+static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
+{
+    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+}
+
+static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
+{
+    return group ? ends[group - 1] : 0;
+}
+
+// Sorts moments or nodes by group, and counts the groups' ends.
+static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
+                                   uint32_t *ends)
+{
+    uint32_t i, sum = 0, many;
+    for (i = 0; i < count; i++)
+        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
+    for (i = 0; i < t->groups; i++) {   // from counts to starts
+        many = ends[i];
+        ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < count; i++)
+        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+}
+
+typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
+
+static int pyprof__by_date(const void *a, const void *b)
+{
+    const pyprof__dated *x = (const pyprof__dated *)a, *y = (const pyprof__dated *)b;
+    return x->start_ns != y->start_ns ? (x->start_ns < y->start_ns ? -1 : 1) : x->number < y->number ? -1
+        : x->number > y->number;
+}
+
+// One recording's moments are in order of time; those of several recordings in one profile need not be.
+static pyprof__bool pyprof__timeline_date(pyprof__timeline *t, size_t group)
+{
+    uint32_t start = pyprof__group_start(t->moment_ends, group), end = t->moment_ends[group], i;
+    pyprof__dated *dated;
+    for (i = start + 1; i < end; i++)
+        if (pyprof__timeline_moment(t, t->moments[i - 1])->start_ns
+            > pyprof__timeline_moment(t, t->moments[i])->start_ns) break;
+    if (i >= end) return 1;
+    dated = (pyprof__dated *)pyprof__alloc(&t->cursor.pool, (end - start) * sizeof *dated);
+    if (!dated) return 0;
+    for (i = start; i < end; i++) {
+        dated[i - start].start_ns = pyprof__timeline_moment(t, t->moments[i])->start_ns;
+        dated[i - start].number = t->moments[i];
+    }
+    qsort(dated, end - start, sizeof *dated, pyprof__by_date);
+    for (i = start; i < end; i++) t->moments[i] = dated[i - start].number;
+    pyprof__free(&t->cursor.pool, dated, (end - start) * sizeof *dated);
+    return 1;
+}
+
+// Computes rest[metric] and returns 1, or 0 = no memory. *whole = 0 if a node's moments have more than the
+// node.
+static pyprof__bool pyprof__timeline_rest(pyprof__timeline *t, int metric, int *whole)
+{
+    const pyprof__selection *selection = t->job->selection;
+    size_t count = selection->count, moments = t->moment_ends[t->groups - 1], i;
+    int64_t *rest = t->rest[metric];
+    if (rest) return 1;
+    t->rest[metric] = rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
+    if (!rest) return 0;
+    for (i = 0; i < count; i++) rest[i] = pyprof__self(selection, metric, (uint32_t)i);
+    for (i = 0; i < moments; i++) {
+        const pyprof__moment *moment = pyprof__timeline_moment(t, (uint32_t)i);
+        rest[moment->node] -= pyprof__moment_selected(selection, metric, moment);
+        if (rest[moment->node] < 0) *whole = 0;
+    }
+    return 1;
+}
+
+static void pyprof__timeline_end(pyprof__timeline *t)
+{
+    pyprof__pool *pool = &t->cursor.pool;
+    const pyprof__model *model = &t->job->profile->model;
+    size_t count = t->job->selection->count, i;
+    pyprof__free(pool, t->moments, (model->moments.count + 1) * sizeof *t->moments);
+    pyprof__free(pool, t->nodes, count * sizeof *t->nodes);
+    pyprof__free(pool, t->moment_ends, t->groups * sizeof *t->moment_ends);
+    pyprof__free(pool, t->node_ends, t->groups * sizeof *t->node_ends);
+    pyprof__free(pool, t->sums, t->groups * sizeof *t->sums);
+    pyprof__free(pool, t->order, t->groups * sizeof *t->order);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__free(pool, t->rest[i], count * sizeof *t->rest[i]);
+    pyprof__cursor_end(&t->cursor);
+}
+
+// The steps of a group; empty: with those that have no weight.
+static void pyprof__steps_begin(pyprof__steps *steps, const pyprof__timeline *t, size_t group, int empty)
+{
+    steps->timeline = t;
+    steps->moment = pyprof__group_start(t->moment_ends, group);
+    steps->moment_end = t->moment_ends[group];
+    steps->node = pyprof__group_start(t->node_ends, group);
+    steps->node_end = t->node_ends[group];
+    steps->empty = empty;
+}
+
+// 0 = there is no further step.
+static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
+{
+    const pyprof__timeline *t = steps->timeline;
+    const pyprof__job *job = t->job;
+    while (steps->moment < steps->moment_end) {
+        step->moment = pyprof__timeline_moment(t, t->moments[steps->moment++]);
+        step->node = step->moment->node;
+        step->weight = pyprof__moment_selected(job->selection, job->metric, step->moment);
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    step->moment = NULL;
+    while (steps->node < steps->node_end) {
+        step->node = t->nodes[steps->node++];
+        step->weight = t->rest[job->metric][step->node];
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    return 0;
+}
+
+typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+
+static int pyprof__by_busy(const void *a, const void *b)
+{
+    const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
+}
+
+static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and order; 0 = no memory
+{
+    pyprof__busy *ranked =
+        (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    uint32_t i;
+    if (!ranked) return 0;
+    for (i = 0; i < t->job->selection->count; i++)
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < t->groups; i++) {
+        ranked[i].sum = t->sums[i];
+        ranked[i].group = i;
+    }
+    qsort(ranked, t->groups, sizeof *ranked, pyprof__by_busy);
+    for (i = 0; i < t->groups; i++) t->order[i] = ranked[i].group;
+    pyprof__free(&t->cursor.pool, ranked, t->groups * sizeof *ranked);
+    return 1;
+}
+
+static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memory
+{
+    const pyprof__model *model = &t->job->profile->model;
+    size_t i;
+    int whole = 1;
+    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
+    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
+    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    if (!whole) {   // the time line is not of these values: nothing has a place
+        memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
+        for (i = 0; i < t->job->selection->count; i++)
+            t->rest[t->job->metric][i] = pyprof__self(t->job->selection, t->job->metric, (uint32_t)i);
+    }
+    t->end_ns = model->start_ns;
+    for (i = 0; i < t->moment_ends[t->groups - 1]; i++)
+        if (pyprof__timeline_moment(t, (uint32_t)i)->end_ns > t->end_ns)
+            t->end_ns = pyprof__timeline_moment(t, (uint32_t)i)->end_ns;
+    for (i = 0; i < t->groups; i++)
+        if (!pyprof__timeline_date(t, i)) return 0;
+    return pyprof__timeline_rank(t);
+}
+
+// The caller that began a timeline ends it, unless beginning failed.
+static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &t->cursor.pool;
+    pyprof_result result;
+    memset(t, 0, sizeof *t);
+    t->job = job;
+    t->groups = model->threads.count + 1;
+    result = pyprof__cursor_begin(&t->cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    t->moments = (uint32_t *)pyprof__alloc(pool, (model->moments.count + 1) * sizeof *t->moments);
+    t->nodes = (uint32_t *)pyprof__alloc(pool, job->selection->count * sizeof *t->nodes);
+    t->moment_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->moment_ends);
+    t->node_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->node_ends);
+    t->sums = (int64_t *)pyprof__alloc(pool, t->groups * sizeof *t->sums);
+    t->order = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->order);
+    if (t->moments && t->nodes && t->moment_ends && t->node_ends && t->sums && t->order
+        && pyprof__timeline_fill(t))
+        return PYPROF_OK;
+    pyprof__timeline_end(t);
+    return pyprof__fail_memory("the time line");
+}
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static pyprof_result pyprof__write_folded(pyprof__job *job)
@@ -19507,6 +19941,31 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// Of a difference: what was compared, and how.
+static void pyprof__json_compared(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "compared", '{');
+    pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    for (i = 0; i < 2; i++) {
+        const pyprof__compared *one = &job->profile->compared[i];
+        pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
+        pyprof__emit_text(s, "process_name", pyprof__text(job->profile, one->program));
+        pyprof__emit_int(s, "pid", one->pid);
+        pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
+        pyprof__emit_word(s, "free_threaded", one->free_threaded ? "true" : "false");
+        pyprof__emit_fixed(s, "start", one->start, 6);
+        pyprof__emit_seconds(s, "duration", (int64_t)one->recorded_ns);
+        pyprof__emit_fixed(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_int(s, "samples", (int64_t)one->samples);
+        pyprof__emit_text(s, "heap", pyprof__heap_modes[one->heap]);
+        pyprof__emit_int(s, "interval_bytes", (int64_t)one->interval);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "}");
+}
+
 // The first fields: program, process, version, time and the statistics.
 static void pyprof__json_head(const pyprof__job *job)
 {
@@ -19523,6 +19982,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
+    if (profile->is_diff) pyprof__json_compared(job);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -19647,13 +20107,27 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
 }
 
-// Parents, frames, and one array for each metric that was used, all indexed by node.
+static void pyprof__json_columns(pyprof__sink *s, const char *key, const pyprof__selection *selection)
+{
+    uint32_t i;
+    int metric;
+    pyprof__emit_open(s, "\n", key, '{');
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        if (!selection->self[metric]) continue;
+        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
+        for (i = 0; i < selection->count; i++) pyprof__emit_number(s, selection->self[metric][i]);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "}");
+}
+
+// Parents, frames, and one array for each metric that was used, all indexed by node. A difference has its
+// earlier values, too, and for each node, in which of the recordings it is: 1 = before, 2 = after, 3 = both.
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     uint32_t i;
-    int metric;
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
@@ -19662,14 +20136,15 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "frame", '[');
     for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
     pyprof__emit_close(s, "]");
-    pyprof__emit_open(s, "\n", "self", '{');
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        if (!job->selection->self[metric]) continue;
-        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
-        for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
+    pyprof__json_columns(s, "self", job->selection);
+    if (job->earlier) {
+        pyprof__json_columns(s, "before", job->earlier);
+        pyprof__emit_open(s, "\n", "seen", '[');
+        for (i = 0; i < model->nodes.count; i++)
+            pyprof__emit_number(s, PYPROF__AT(const unsigned char, job->profile->seen, i));
         pyprof__emit_close(s, "]");
     }
-    pyprof__emit_close(s, "}}");
+    pyprof__emit_close(s, "}");
 }
 
 // The facts of the process's memory. Sizes end with the largest class that has blocks.
@@ -21450,13 +21925,14 @@ static void pyprof__text_rankings(const pyprof__job *job, int sort)
 static void pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
 {
     const pyprof_profile *before = job->profile->before;
-    pyprof_profile *delta = before ? pyprof__profile_diff(before, job->profile, NULL) : NULL;
+    pyprof_profile *delta = NULL;
     pyprof__selection selection;
     pyprof__report report;
     pyprof__job changes = *job;
     pyprof__report_table table = pyprof__changes_of_memory;
     char heading[128];
-    if (before && !delta) job->report->failed = 1;
+    if (before && pyprof__profile_diff(before, job->profile, NULL, &delta) != PYPROF_OK)
+        job->report->failed = 1;
     if (!delta) return;
     snprintf(heading, sizeof heading,
              "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
@@ -21508,17 +21984,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
-// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
-// below recognises time without a sample, which has no place on the time line.
-static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
-{
-    const pyprof__function *function = pyprof__function_of(profile, node);
-    const char *name = pyprof__text(profile, function->name);
-    return function->kind == PYPROF_KIND_PSEUDO
-        && (strcmp(name, pyprof__between_name) == 0
-            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
-}
-
+// In order of time if the time line covers the whole recording, otherwise one sample per stack.
 static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -22309,8 +22775,8 @@ static pyprof_result pyprof__write_pstats(pyprof__job *job)
 }
 
 // ---- callgrind: valgrind.org/docs/manual/cl-format.html, one event for each metric ------------------------
-// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read as
-// a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
+// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read
+// as a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
 // add up the calls of a function.
 typedef struct {
     pyprof__pool pool;
@@ -22380,7 +22846,8 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
     pyprof__put(s, "\nsummary:");
     for (i = 0; i < c->event_count; i++) {
         pyprof__put_char(s, ' ');
-        pyprof__put_int(s, pyprof__callgrind_value(c->events[i], c->job->selection->all[c->events[i]->metric]));
+        pyprof__put_int(s, pyprof__callgrind_value(c->events[i],
+                                                   c->job->selection->all[c->events[i]->metric]));
     }
     pyprof__put(s, "\n\n");
 }
@@ -22486,7 +22953,8 @@ static void pyprof__callgrind_body(pyprof__callgrind *c, size_t from, size_t to)
     size_t i, k, next;
     for (i = from; i < to; i++)
         for (k = 0; k < c->event_count; k++)
-            any |= function == c->root ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
+            any |= function == c->root
+                ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
                 : pyprof__total(c->job->selection, c->events[k]->metric, c->selves[i].node);
     if (any) {
         pyprof__callgrind_function(c, "fl=", "fn=", function);
@@ -22546,7 +23014,321 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 
 // ---- dhat: not yet ----
 
-// ---- cpuprofile and heapprofile: not yet ----
+// ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
+// A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
+// first; below (root) each has a node. What has no place on the time line comes at the end of its thread,
+// below a node of its own that says so: nodes beyond the view's count are copies for that.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__view_maker maker;
+    int64_t *late;                   // per node of the view: the part of its total that is in the copy
+    uint32_t *nodes, *ends;          // nodes of the model by node of the view, and the end of each part
+    pyprof__array ticks;             // pyprof__line_count, of one node
+} pyprof__chrome;
+
+typedef struct { int32_t line; uint32_t padding; int64_t count[2]; } pyprof__line_count;   // copy: [1]
+
+// file:///... as browsers and editors want it; other names as they are
+static void pyprof__emit_url(pyprof__sink *s, const char *file)
+{
+    const char *at;
+    if (*file != '/') { pyprof__emit_text(s, "url", file); return; }
+    pyprof__emit_next(s, "url");
+    pyprof__put(s, "\"file://");
+    for (at = file; *at; at++)
+        if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9')
+            || strchr("/-._~+,=@", *at)) pyprof__put_char(s, *at);
+        else pyprof__put_format(s, "%%%02X", (unsigned)(unsigned char)*at);
+    pyprof__put_char(s, '"');
+}
+
+// Lines and columns count from 0 here, and -1 is none.
+static void pyprof__emit_call_frame(pyprof__sink *s, const pyprof__view_node *node, const char *after)
+{
+    pyprof__emit_open(s, NULL, "callFrame", '{');
+    pyprof__emit_next(s, "functionName");
+    pyprof__put_char(s, '"');
+    if (node->depth == 0) pyprof__put(s, "(root)");
+    else pyprof__put_escaped(s, node->label, SIZE_MAX, &pyprof__as_json);
+    pyprof__put(s, after);
+    pyprof__put_char(s, '"');
+    pyprof__emit_text(s, "scriptId", "0");
+    pyprof__emit_url(s, node->file);
+    pyprof__emit_int(s, "lineNumber", node->line > 0 ? node->line - 1 : -1);
+    pyprof__emit_int(s, "columnNumber", -1);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__has_copy(const pyprof__chrome *c, uint32_t node)   // of the model
+{
+    return c->timeline.cursor.owners[node] != PYPROF__NONE
+        && !pyprof__is_unplaced(c->timeline.job->profile, node);
+}
+
+static uint32_t pyprof__chrome_id(const pyprof__chrome *c, uint32_t node, int copy)   // from 1
+{
+    return node + 1 + (copy ? (uint32_t)c->maker.view.count : 0);
+}
+
+// The children of a node of the view, or of its copy. A thread's copy is its sibling.
+static void pyprof__cpu_children(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *nodes = c->maker.view.nodes;
+    uint32_t child;
+    pyprof__emit_open(job->sink, NULL, "children", '[');
+    for (child = nodes[node].first_child; child; child = nodes[child].next_sibling) {
+        if (!copy && nodes[child].total != c->late[child])
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 0));
+        if (c->late[child] && (copy || nodes[child].kind == PYPROF_KIND_THREAD))
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 1));
+    }
+    pyprof__emit_close(job->sink, "]");
+}
+
+static int pyprof__by_line(const void *a, const void *b)
+{
+    int32_t x = ((const pyprof__line_count *)a)->line, y = ((const pyprof__line_count *)b)->line;
+    return x < y ? -1 : x > y;
+}
+
+// Samples of a node, line by line. 0 = no memory.
+static pyprof__bool pyprof__cpu_count(pyprof__chrome *c, uint32_t node)
+{
+    const pyprof__job *job = c->timeline.job;
+    uint32_t i;
+    size_t k, kept = 0;
+    pyprof__line_count *lines;
+    c->ticks.count = 0;
+    for (i = pyprof__group_start(c->ends, node); i < c->ends[node]; i++) {
+        int64_t all = pyprof__self(job->selection, PYPROF_SAMPLES, c->nodes[i]);
+        int64_t late = pyprof__has_copy(c, c->nodes[i]) ? c->timeline.rest[PYPROF_SAMPLES][c->nodes[i]] : 0;
+        pyprof__line_count *added;
+        if (all == 0 || pyprof__total(job->selection, job->metric, c->nodes[i]) == 0) continue;
+        added = (pyprof__line_count *)pyprof__push(&c->timeline.cursor.pool, &c->ticks);
+        if (!added) return 0;
+        added->line = pyprof__location_of(job->profile, c->nodes[i])->place.line;
+        added->count[0] = all - late;
+        added->count[1] = late;
+    }
+    lines = (pyprof__line_count *)c->ticks.data;
+    if (c->ticks.count) qsort(lines, c->ticks.count, sizeof *lines, pyprof__by_line);
+    for (k = 1; k < c->ticks.count; k++) {
+        if (lines[k].line != lines[kept].line) { lines[++kept] = lines[k]; continue; }
+        lines[kept].count[0] += lines[k].count[0];
+        lines[kept].count[1] += lines[k].count[1];
+    }
+    if (c->ticks.count) c->ticks.count = kept + 1;
+    return 1;
+}
+
+static void pyprof__cpu_node(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *shown = &c->maker.view.nodes[node];
+    const pyprof__line_count *lines = (const pyprof__line_count *)c->ticks.data;
+    pyprof__sink *s = job->sink;
+    int64_t hits = 0;
+    size_t i;
+    for (i = 0; i < c->ticks.count; i++) hits += lines[i].count[copy];
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_int(s, "id", pyprof__chrome_id(c, node, copy));
+    pyprof__emit_call_frame(s, shown, copy && shown->kind == PYPROF_KIND_THREAD
+                            ? ", not on the time line" : "");
+    pyprof__emit_int(s, "hitCount", hits);
+    pyprof__cpu_children(job, c, node, copy);
+    pyprof__emit_open(s, NULL, "positionTicks", '[');
+    for (i = 0; i < c->ticks.count; i++) {
+        if (lines[i].line <= 0 || lines[i].count[copy] == 0) continue;
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "line", lines[i].line);
+        pyprof__emit_int(s, "ticks", lines[i].count[copy]);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof__bool pyprof__cpu_nodes(const pyprof__job *job, pyprof__chrome *c)   // 0 = no memory
+{
+    uint32_t node = 0;
+    pyprof__emit_open(job->sink, "\n", "nodes", '[');
+    do {
+        const pyprof__view_node *shown = &c->maker.view.nodes[node];
+        if (!pyprof__cpu_count(c, node)) return 0;
+        if (node == 0 || shown->total != c->late[node]) pyprof__cpu_node(job, c, node, 0);
+        if (c->late[node]) pyprof__cpu_node(job, c, node, 1);
+        node = pyprof__view_next(&c->maker.view, node);
+    } while (node);
+    pyprof__emit_close(job->sink, "]");
+    return 1;
+}
+
+// A sample lasts until the next one: the first delta is 0, and one more sample, of (root), ends the last.
+// Rounding to us never adds up.
+static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, int deltas)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t sum = 0, told = 0;
+    size_t i;
+    pyprof__emit_open(job->sink, "\n", deltas ? "timeDeltas" : "samples", '[');
+    if (deltas) pyprof__emit_number(job->sink, 0);
+    for (i = 0; i < c->timeline.groups; i++) {
+        pyprof__steps_begin(&steps, &c->timeline, c->timeline.order[i], 0);
+        while (pyprof__steps_next(&steps, &step)) {
+            uint32_t node = PYPROF__AT(const uint32_t, c->maker.map, step.node);
+            if (!deltas) {
+                pyprof__emit_number(job->sink, pyprof__chrome_id(c, node, !step.moment
+                                                                 && pyprof__has_copy(c, step.node)));
+                continue;
+            }
+            sum += step.weight;
+            pyprof__emit_number(job->sink, sum / 1000 - told);
+            told = sum / 1000;
+        }
+    }
+    if (!deltas) pyprof__emit_number(job->sink, 1);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// What the copies have, and which nodes of the model are which of the view. 0 = no memory.
+static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
+{
+    const pyprof__selection *selection = c->timeline.job->selection;
+    const pyprof__view *view = &c->maker.view;
+    const uint32_t *map = (const uint32_t *)c->maker.map.data;
+    uint32_t i, sum = 0, many;
+    int whole = 1;
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
+    c->nodes = (uint32_t *)pyprof__alloc(pool, selection->count * sizeof *c->nodes);
+    c->ends = (uint32_t *)pyprof__alloc(pool, view->count * sizeof *c->ends);
+    if (!c->late || !c->nodes || !c->ends || !pyprof__timeline_rest(&c->timeline, PYPROF_SAMPLES, &whole))
+        return 0;
+    for (i = 0; i < selection->count; i++) {
+        c->ends[map[i]]++;
+        if (pyprof__has_copy(c, i)) c->late[map[i]] += c->timeline.rest[c->timeline.job->metric][i];
+    }
+    for (i = (uint32_t)view->count; i-- > 1;)
+        if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
+    for (i = 0; i < view->count; i++) {
+        many = c->ends[i];
+        c->ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
+    return 1;
+}
+
+static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
+{
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    pyprof__free(pool, c->late, c->maker.view.count * sizeof *c->late);
+    pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
+    pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
+    pyprof__array_free(pool, &c->ticks);
+    pyprof__view_free(&c->maker);
+    pyprof__timeline_end(&c->timeline);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
+{
+    pyprof__chrome c;
+    pyprof__sink *s = job->sink;
+    const pyprof__model *model = &job->profile->model;
+    int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
+    int whole;
+    pyprof_result result;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&c, 0, sizeof c);
+    result = pyprof__timeline_begin(&c.timeline, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
+        && pyprof__chrome_fill(&c);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        whole = pyprof__cpu_nodes(job, &c);
+    }
+    if (whole) {
+        pyprof__emit_int(s, "startTime", start);
+        pyprof__emit_int(s, "endTime", start + job->selection->all[job->metric] / 1000);
+        pyprof__cpu_steps(job, &c, 0);
+        pyprof__cpu_steps(job, &c, 1);
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__chrome_end(job, &c);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
+}
+
+// One node a line; the ends of children are written when the next node is not below.
+static void pyprof__heap_tree(const pyprof__job *job, const pyprof__view *view)
+{
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0, next, depth;
+    do {
+        const pyprof__view_node *shown = &view->nodes[node];
+        if (node) pyprof__emit_open(s, "\n", NULL, '{');
+        else pyprof__emit_open(s, "\n", "head", '{');
+        pyprof__emit_call_frame(s, shown, "");
+        pyprof__emit_int(s, "selfSize", shown->self);
+        pyprof__emit_int(s, "id", node + 1);
+        pyprof__emit_open(s, NULL, "children", '[');
+        next = pyprof__view_next(view, node);
+        for (depth = next ? view->nodes[next].depth : 0; depth <= shown->depth; depth++)
+            pyprof__emit_close(s, "]}");
+        node = next;
+    } while (node);
+}
+
+static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
+{
+    pyprof__view_maker maker;
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0;
+    int64_t ordinal = 0;
+    int whole;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".heapprofile holds bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    whole = pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                              job->output->lines);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__heap_tree(job, &maker.view);
+        pyprof__emit_open(s, "\n", "samples", '[');
+        do {
+            if (maker.view.nodes[node].self) {
+                pyprof__emit_open(s, "\n", NULL, '{');
+                pyprof__emit_int(s, "size", maker.view.nodes[node].self);
+                pyprof__emit_int(s, "nodeId", node + 1);
+                pyprof__emit_int(s, "ordinal", ++ordinal);
+                pyprof__emit_close(s, "}");
+            }
+            node = pyprof__view_next(&maker.view, node);
+        } while (node);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__view_free(&maker);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
+}
 
 // ---- trace events: not yet ----
 
@@ -22576,8 +23358,8 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
@@ -22696,7 +23478,11 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
     made->is_diff = profile->is_diff;
+    memcpy(made->compared, profile->compared, sizeof made->compared);
+    made->scale = profile->scale;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -22705,7 +23491,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
 static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output,
                                         size_t row, pyprof_write_fn *fn, void *user)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__report report;
     pyprof__job job;
     pyprof__sink *sink;
@@ -22717,12 +23504,18 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.profile = profile;
     job.output = output;
     job.selection = &selection;
+    job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter,
                         output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+        result = pyprof__fail_memory("the output");
+    memset(&earlier, 0, sizeof earlier);
+    if (profile->is_diff) pyprof__earlier_of(profile, &before);
+    if (profile->is_diff && result == PYPROF_OK
+        && !pyprof__select(&earlier, &before, output->filter, selection.without_idle))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -22732,6 +23525,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
         result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
     pyprof__report_free(&report);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
     return result;
 }
@@ -24028,17 +24822,17 @@ static void pyprof__tree_join(void)
 // ---- names of files -----------------------------------------------------------
 // Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
 // fit, or another letter follows a %.
-static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in_of(const char *pattern, int64_t pid, time_t start, char *text,
+                                       size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
         char one[256] = "";
-        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
-            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'p': snprintf(one, sizeof one, "%lld", (long long)pid); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&start, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
                 break;
@@ -24051,6 +24845,12 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
     }
     text[used] = 0;
     return 1;
+}
+
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)   // a start now
+{
+    return pyprof__fill_in_of(pattern, pyprof__own_pid(),
+                              (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second), text, capacity);
 }
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
@@ -25004,10 +25804,17 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
                                       const pyprof_output *output)
 {
+    char filled[4096];
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (strchr(path, '%')) {
+        if (!pyprof__fill_in_of(path, pyprof__process_of(profile)->pid,
+                                (time_t)pyprof__unix(&profile->model, profile->model.start_ns), filled,
+                                sizeof filled)) return pyprof__fill_in_failed("path", path);
+        path = filled;
+    }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
@@ -25066,8 +25873,9 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
-    *delta = pyprof__profile_diff(before, after, options);
-    return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
+    if (options && (options->scale < 0 || options->scale > PYPROF_SCALE_COUNT))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "scale is %d: no such value", options->scale);
+    return pyprof__profile_diff(before, after, options, delta);
 }
 
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
