@@ -241,12 +241,12 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
-    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_PSTATS = 8,       // .prof            pstats, snakeviz, tuna, gprof2dot, PyCharm
     PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
     PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
-    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
@@ -22925,13 +22925,12 @@ static void pyprof__callgrind_call(pyprof__callgrind *c, size_t from, size_t to)
     int64_t values[PYPROF_METRIC_COUNT] = { 0 }, count = 0, any = 0;
     size_t i, k;
     for (i = from; i < to; i++) {
-        if (c->calls[i].adds & PYPROF__IS_FIRST_CALL)
-            count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
+        if (!(c->calls[i].adds & PYPROF__IS_FIRST_CALL)) continue;
+        count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
         for (k = 0; k < c->event_count; k++) {
             int64_t total = pyprof__total(c->job->selection, c->events[k]->metric, c->calls[i].node);
             any |= total;
-            if (c->calls[i].adds & PYPROF__IS_FIRST_CALL && first->caller != first->function)
-                values[k] += total;
+            if (first->caller != first->function) values[k] += total;
         }
     }
     if (!any) return;
