@@ -19257,6 +19257,229 @@ static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "m
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
+// ---- the time line by thread: for formats with an order of time -------------------------------------------
+// A thread's steps are first what the time line has of it, in order of time; then, stack by stack, the rest:
+// time without a place there (<lost>, <between samples>), and what the time line no longer holds. So the sum
+// of all steps is the selection's total.
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor cursor;             // its pool has all that follows
+    size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moment_ends, *node_ends; // per group: the end of its part
+    int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
+    int64_t *sums;                     // per group, in the job's metric
+    uint32_t *order;                   // groups: the largest sum first
+    uint64_t end_ns;                   // the latest end of a moment
+} pyprof__timeline;
+
+typedef struct {
+    uint32_t node;
+    int64_t weight;                    // in the job's metric
+    const pyprof__moment *moment;      // NULL = it has no place on the time line
+} pyprof__step;
+
+typedef struct {
+    const pyprof__timeline *timeline;
+    uint32_t moment, moment_end, node, node_end;   // places in the timeline's arrays
+    int empty;                         // steps without weight are wanted, too
+} pyprof__steps;
+
+static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
+{
+    uint32_t owner = t->cursor.owners[node];
+    return owner == PYPROF__NONE ? (uint32_t)t->groups - 1 : owner;
+}
+
+static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
+{
+    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+}
+
+static uint32_t pyprof__group_start(const uint32_t *ends, size_t group) { return group ? ends[group - 1] : 0; }
+
+// Sorts moments or nodes by group, and counts the groups' ends.
+static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
+                                   uint32_t *ends)
+{
+    uint32_t i, sum = 0, many;
+    for (i = 0; i < count; i++)
+        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
+    for (i = 0; i < t->groups; i++) {   // from counts to starts
+        many = ends[i];
+        ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < count; i++)
+        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+}
+
+typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
+
+static int pyprof__by_date(const void *a, const void *b)
+{
+    const pyprof__dated *x = (const pyprof__dated *)a, *y = (const pyprof__dated *)b;
+    return x->start_ns != y->start_ns ? (x->start_ns < y->start_ns ? -1 : 1) : x->number < y->number ? -1
+        : x->number > y->number;
+}
+
+// One recording's moments are in order of time; those of several recordings in one profile need not be.
+static pyprof__bool pyprof__timeline_date(pyprof__timeline *t, size_t group)
+{
+    uint32_t start = pyprof__group_start(t->moment_ends, group), end = t->moment_ends[group], i;
+    pyprof__dated *dated;
+    for (i = start + 1; i < end; i++)
+        if (pyprof__timeline_moment(t, t->moments[i - 1])->start_ns
+            > pyprof__timeline_moment(t, t->moments[i])->start_ns) break;
+    if (i >= end) return 1;
+    dated = (pyprof__dated *)pyprof__alloc(&t->cursor.pool, (end - start) * sizeof *dated);
+    if (!dated) return 0;
+    for (i = start; i < end; i++) {
+        dated[i - start].start_ns = pyprof__timeline_moment(t, t->moments[i])->start_ns;
+        dated[i - start].number = t->moments[i];
+    }
+    qsort(dated, end - start, sizeof *dated, pyprof__by_date);
+    for (i = start; i < end; i++) t->moments[i] = dated[i - start].number;
+    pyprof__free(&t->cursor.pool, dated, (end - start) * sizeof *dated);
+    return 1;
+}
+
+// Computes rest[metric] and returns 1, or 0 = no memory. *whole = 0 if a node's moments have more than the
+// node.
+static pyprof__bool pyprof__timeline_rest(pyprof__timeline *t, int metric, int *whole)
+{
+    const pyprof__selection *selection = t->job->selection;
+    size_t count = selection->count, moments = t->moment_ends[t->groups - 1], i;
+    int64_t *rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
+    t->rest[metric] = rest;
+    if (!rest) return 0;
+    for (i = 0; i < count; i++) rest[i] = pyprof__self(selection, metric, (uint32_t)i);
+    for (i = 0; i < moments; i++) {
+        const pyprof__moment *moment = pyprof__timeline_moment(t, (uint32_t)i);
+        rest[moment->node] -= pyprof__moment_selected(selection, metric, moment);
+        if (rest[moment->node] < 0) *whole = 0;
+    }
+    return 1;
+}
+
+static void pyprof__timeline_end(pyprof__timeline *t)
+{
+    pyprof__pool *pool = &t->cursor.pool;
+    const pyprof__model *model = &t->job->profile->model;
+    size_t count = t->job->selection->count, i;
+    pyprof__free(pool, t->moments, (model->moments.count + 1) * sizeof *t->moments);
+    pyprof__free(pool, t->nodes, count * sizeof *t->nodes);
+    pyprof__free(pool, t->moment_ends, t->groups * sizeof *t->moment_ends);
+    pyprof__free(pool, t->node_ends, t->groups * sizeof *t->node_ends);
+    pyprof__free(pool, t->sums, t->groups * sizeof *t->sums);
+    pyprof__free(pool, t->order, t->groups * sizeof *t->order);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__free(pool, t->rest[i], count * sizeof *t->rest[i]);
+    pyprof__cursor_end(&t->cursor);
+}
+
+// The steps of a group; empty: with those that have no weight.
+static void pyprof__steps_begin(pyprof__steps *steps, const pyprof__timeline *t, size_t group, int empty)
+{
+    steps->timeline = t;
+    steps->moment = pyprof__group_start(t->moment_ends, group);
+    steps->moment_end = t->moment_ends[group];
+    steps->node = pyprof__group_start(t->node_ends, group);
+    steps->node_end = t->node_ends[group];
+    steps->empty = empty;
+}
+
+// 0 = there is no further step.
+static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
+{
+    const pyprof__timeline *t = steps->timeline;
+    const pyprof__job *job = t->job;
+    while (steps->moment < steps->moment_end) {
+        step->moment = pyprof__timeline_moment(t, t->moments[steps->moment++]);
+        step->node = step->moment->node;
+        step->weight = pyprof__moment_selected(job->selection, job->metric, step->moment);
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    step->moment = NULL;
+    while (steps->node < steps->node_end) {
+        step->node = t->nodes[steps->node++];
+        step->weight = t->rest[job->metric][step->node];
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    return 0;
+}
+
+typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+
+static int pyprof__by_busy(const void *a, const void *b)
+{
+    const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
+}
+
+static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and order; 0 = no memory
+{
+    pyprof__busy *ranked =
+        (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    uint32_t i;
+    if (!ranked) return 0;
+    for (i = 0; i < t->job->selection->count; i++)
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < t->groups; i++) {
+        ranked[i].sum = t->sums[i];
+        ranked[i].group = i;
+    }
+    qsort(ranked, t->groups, sizeof *ranked, pyprof__by_busy);
+    for (i = 0; i < t->groups; i++) t->order[i] = ranked[i].group;
+    pyprof__free(&t->cursor.pool, ranked, t->groups * sizeof *ranked);
+    return 1;
+}
+
+static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memory
+{
+    const pyprof__model *model = &t->job->profile->model;
+    size_t i;
+    int whole = 1;
+    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
+    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
+    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    if (!whole) {   // the time line is not of these values: nothing has a place
+        memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
+        for (i = 0; i < t->job->selection->count; i++)
+            t->rest[t->job->metric][i] = pyprof__self(t->job->selection, t->job->metric, (uint32_t)i);
+    }
+    t->end_ns = model->start_ns;
+    for (i = 0; i < t->moment_ends[t->groups - 1]; i++)
+        if (pyprof__timeline_moment(t, (uint32_t)i)->end_ns > t->end_ns)
+            t->end_ns = pyprof__timeline_moment(t, (uint32_t)i)->end_ns;
+    for (i = 0; i < t->groups; i++)
+        if (!pyprof__timeline_date(t, i)) return 0;
+    return pyprof__timeline_rank(t);
+}
+
+// The caller that began a timeline ends it, unless beginning failed.
+static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &t->cursor.pool;
+    pyprof_result result;
+    memset(t, 0, sizeof *t);
+    t->job = job;
+    t->groups = model->threads.count + 1;
+    result = pyprof__cursor_begin(&t->cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    t->moments = (uint32_t *)pyprof__alloc(pool, (model->moments.count + 1) * sizeof *t->moments);
+    t->nodes = (uint32_t *)pyprof__alloc(pool, job->selection->count * sizeof *t->nodes);
+    t->moment_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->moment_ends);
+    t->node_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->node_ends);
+    t->sums = (int64_t *)pyprof__alloc(pool, t->groups * sizeof *t->sums);
+    t->order = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->order);
+    if (t->moments && t->nodes && t->moment_ends && t->node_ends && t->sums && t->order
+        && pyprof__timeline_fill(t))
+        return PYPROF_OK;
+    pyprof__timeline_end(t);
+    return pyprof__fail_memory("the time line");
+}
+
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
