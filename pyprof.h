@@ -21563,8 +21563,8 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
-// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
-// below recognises time without a sample, which has no place on the time line.
+// In order of time if the time line covers the whole recording, otherwise one sample per stack. Time without
+// a sample (<lost>, <between samples>) has no place on the time line: it comes last.
 static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
 {
     const pyprof__function *function = pyprof__function_of(profile, node);
@@ -21574,54 +21574,124 @@ static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t 
             || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
 }
 
-static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
+static pyprof__bool pyprof__timeline_is_whole(const pyprof__timeline *t)
 {
-    const pyprof__model *model = &job->profile->model;
-    int64_t wall = 0, all = 0;
-    size_t i;
-    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle))
-        return 0;
-    for (i = 0; i < model->moments.count; i++)
-        wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
-    for (i = 1; i < model->columns[PYPROF_WALL_NS].count; i++)
-        if (!pyprof__is_unplaced(job->profile, (uint32_t)i))
-            all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
-    return wall == all;
+    uint32_t i;
+    for (i = 0; i < t->job->selection->count; i++)
+        if (t->rest[t->job->metric][i] && !pyprof__is_unplaced(t->job->profile, i)) return 0;
+    return 1;
 }
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-// 0 = no memory.
-static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
-                                            uint32_t recorded_id, int by_time, pyprof__array *list)
+// What a thread's profile shows. 0 = no memory.
+static pyprof__bool pyprof__speedscope_list(pyprof__timeline *t, uint32_t group, int by_time,
+                                            pyprof__array *list)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i, moments = by_time ? model->moments.count : 0;
+    pyprof__steps steps;
+    pyprof__step step;
+    pyprof__steps_begin(&steps, t, group, !by_time);
+    if (!by_time) steps.moment = steps.moment_end;
     list->count = 0;
-    // Time without a place on the time line comes last.
-    for (i = 0; i < moments + job->selection->count; i++) {
-        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i)
-            : NULL;
-        uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
-        int64_t weight = moment ? pyprof__moment_selected(job->selection, job->metric, moment)
-            : pyprof__self(job->selection, job->metric, node);
-        pyprof__weighted *item;
-        if (cursor->owners[node] != recorded_id || weight == 0 || !job->selection->chosen[node]) continue;
-        if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
-        item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
-        if (!item) return 0;
-        item->node = node;
+    while (pyprof__steps_next(&steps, &step)) {
+        int64_t weight = by_time ? step.weight : pyprof__self(t->job->selection, t->job->metric, step.node);
+        pyprof__weighted *item =
+            weight ? (pyprof__weighted *)pyprof__push(&t->cursor.pool, list) : NULL;
+        if (weight && !item) return 0;
+        if (!item) continue;
+        item->node = step.node;
         item->weight = weight;
     }
     return 1;
 }
 
+// One frame a function, or, if lines are asked for, a line.
+static uint32_t pyprof__speedscope_frame(const pyprof__job *job, uint32_t node)
+{
+    return job->output->lines ? pyprof__frame_of(job->profile, node)
+        : pyprof__location_of(job->profile, node)->function;
+}
+
+static void pyprof__speedscope_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int lines = job->output->lines;
+    size_t i, count = lines ? model->locations.count : model->functions.count;
+    for (i = 0; i < count; i++) {
+        const pyprof__location *location = lines ? &PYPROF__AT(const pyprof__location, model->locations, i)
+            : NULL;
+        uint32_t id = location ? location->function : (uint32_t)i;
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
+        const char *file = pyprof__text(job->profile, function->file);
+        int32_t line = location ? location->place.line : *file ? function->first_line : 0;
+        pyprof__emit_open(job->sink, "\n", NULL, '{');
+        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, id));
+        if (*file) pyprof__emit_text(job->sink, "file", file);
+        if (line > 0) pyprof__emit_int(job->sink, "line", line);
+        pyprof__emit_close(job->sink, "}");
+    }
+}
+
+typedef struct { uint64_t native; uint32_t name, group, index; int again, shared; } pyprof__named;
+
+static int pyprof__by_name(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    if (x->name != y->name) return x->name < y->name ? -1 : 1;
+    if (x->native != y->native) return x->native < y->native ? -1 : 1;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+static int pyprof__by_group(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+// Per thread: does another one with values have its name (shared), or its name and id (again: how many
+// before it)?
+static pyprof__named *pyprof__speedscope_names(pyprof__timeline *t)
+{
+    size_t i, count = t->groups - 1;
+    pyprof__named *names = (pyprof__named *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *names);
+    for (i = 0; names && i < count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(t->job->profile, (uint32_t)i);
+        names[i].native = recorded->native;
+        // A thread that is not shown has a name of its own here.
+        names[i].name = t->sums[i] ? recorded->name : PYPROF__NONE - (uint32_t)i;
+        names[i].group = (uint32_t)i;
+    }
+    if (!names) return NULL;
+    qsort(names, count, sizeof *names, pyprof__by_name);
+    for (i = 1; i < count; i++) {
+        if (names[i].name != names[i - 1].name) continue;
+        names[i].shared = names[i - 1].shared = 1;
+        if (names[i].native == names[i - 1].native) names[i].again = names[i - 1].again + 1;
+    }
+    qsort(names, count, sizeof *names, pyprof__by_group);
+    return names;
+}
+
+// "worker", "worker (4711)", "worker (4711, 2)"
+static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profile,
+                                    const pyprof__named *named)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
+    pyprof__emit_next(s, "name");
+    pyprof__put_char(s, '"');
+    pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
+    if (named->shared && named->again)
+        pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
+    else if (named->shared) pyprof__put_format(s, " (%llu)", (unsigned long long)named->native);
+    pyprof__put_char(s, '"');
+}
+
 // One profile: all stacks first, then their weights.
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
-                                      const pyprof__recorded_thread *recorded, const pyprof__array *list)
+static void pyprof__speedscope_thread(pyprof__timeline *t, const pyprof__named *named,
+                                      const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
-    pyprof__sink *s = job->sink;
+    pyprof__sink *s = t->job->sink;
     int64_t sum = 0;
     const pyprof__weighted *items = (const pyprof__weighted *)list->data;
     size_t i;
@@ -21629,16 +21699,17 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
-    pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
+    if (named) pyprof__speedscope_name(s, t->job->profile, named);
+    else pyprof__emit_text(s, "name", "no thread");
+    pyprof__emit_text(s, "unit", units[pyprof__metric_row(t->job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        pyprof__cursor_at(cursor, items[i].node);
+        pyprof__cursor_at(&t->cursor, items[i].node);
         pyprof__emit_open(s, "", NULL, '[');
-        for (k = 0; k < cursor->depth; k++)
-            pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        for (k = 0; k < t->cursor.depth; k++)
+            pyprof__emit_number(s, pyprof__speedscope_frame(t->job, t->cursor.path[k]));
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "]");
@@ -21647,56 +21718,49 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     pyprof__emit_close(s, "]}");
 }
 
-static void pyprof__speedscope_frames(const pyprof__job *job)
+static void pyprof__speedscope_head(const pyprof__job *job)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i;
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const char *file = pyprof__text(job->profile,
-                                        PYPROF__AT(const pyprof__function, model->functions,
-                                                   location->function).file);
-        pyprof__emit_open(job->sink, "\n", NULL, '{');
-        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
-        if (*file) pyprof__emit_text(job->sink, "file", file);
-        if (location->place.line > 0) pyprof__emit_int(job->sink, "line", location->place.line);
-        pyprof__emit_close(job->sink, "}");
-    }
-}
-
-static pyprof_result pyprof__write_speedscope(pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    pyprof__cursor cursor;
-    pyprof__array list;
     pyprof__sink *s = job->sink;
-    uint32_t i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), whole = 1;
-    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
-    if (result != PYPROF_OK) return result;
-    pyprof__array_init(&list, sizeof(pyprof__weighted));
-    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program),
-             pyprof__is_memory(job->metric) ? ": " : "",
-             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "",
-                 job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
+    snprintf(name, sizeof name, "%.150s%s%s%s", pyprof__text(job->profile, job->profile->program),
+             *metric ? ": " : "", metric, job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
     pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
     pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "name", job->output->title ? job->output->title : name);
+    pyprof__emit_int(s, "activeProfileIndex", 0);
     pyprof__emit_open(s, "\n", "shared", '{');
     pyprof__emit_open(s, NULL, "frames", '[');
     pyprof__speedscope_frames(job);
     pyprof__emit_close(s, "]}");
-    pyprof__emit_open(s, "\n", "profiles", '[');
-    for (i = 0; i < model->threads.count && whole; i++) {
-        whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &cursor, pyprof__recorded_of(job->profile, i), &list);
+}
+
+static pyprof_result pyprof__write_speedscope(pyprof__job *job)
+{
+    pyprof__timeline t;
+    pyprof__array list;
+    pyprof__named *names;
+    size_t i;
+    int by_time, whole;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&list, sizeof(pyprof__weighted));
+    by_time = pyprof__timeline_is_whole(&t);
+    names = pyprof__speedscope_names(&t);
+    whole = names != NULL;
+    pyprof__speedscope_head(job);
+    pyprof__emit_open(job->sink, "\n", "profiles", '[');
+    for (i = 0; i < t.groups && whole; i++) {
+        uint32_t group = t.order[i];
+        if (t.sums[group] == 0) continue;
+        whole = pyprof__speedscope_list(&t, group, by_time, &list);
+        if (whole) pyprof__speedscope_thread(&t, group == t.groups - 1 ? NULL : &names[group], &list);
     }
-    pyprof__put(s, "]}\n");
-    pyprof__array_free(&cursor.pool, &list);
-    pyprof__cursor_end(&cursor);
+    pyprof__put(job->sink, "]}\n");
+    pyprof__array_free(&t.cursor.pool, &list);
+    pyprof__free(&t.cursor.pool, names, t.groups * sizeof *names);
+    pyprof__timeline_end(&t);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
