@@ -19296,7 +19296,10 @@ static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, 
     return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
 }
 
-static uint32_t pyprof__group_start(const uint32_t *ends, size_t group) { return group ? ends[group - 1] : 0; }
+static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
+{
+    return group ? ends[group - 1] : 0;
+}
 
 // Sorts moments or nodes by group, and counts the groups' ends.
 static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
@@ -21764,7 +21767,7 @@ static pyprof_result pyprof__write_speedscope(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
-// ---- protobuf: an emitter of fields, and its strings --------------------------------------------------------
+// ---- protobuf: an emitter of fields, and its strings  --------------------------
 // A message inside another one is built in memory, because its size precedes it. Fields of the outermost
 // message go straight to the sink. Without a sink they are only counted: to learn the size of a message that
 // is too large for memory.
@@ -21917,7 +21920,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
 
 static const char *const pyprof__proto_units[] = { "count", "nanoseconds", "bytes" };
 
-// ---- gzip: stored blocks (RFC 1951, 1952), as they come -------------------------------------------------------
+// ---- gzip: stored blocks (RFC 1951, 1952), as they come  -----------------
 typedef struct { pyprof__sink in, *to; uint32_t crc, size, table[256]; } pyprof__gzip;   // in: what it packs
 
 static int pyprof__gzip_block(void *user, const void *data, size_t size)   // a pyprof_write_fn
@@ -21960,7 +21963,7 @@ static void pyprof__gzip_end(pyprof__gzip *gzip)
     pyprof__put_little(gzip->to, gzip->size, 4);
 }
 
-// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip ------------------------------------------------
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip  ------------------
 typedef struct {
     pyprof__proto p;
     const pyprof__job *job;
