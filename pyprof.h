@@ -16033,6 +16033,14 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 // A process; status as from wait.
 typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;
 
+typedef struct {                   // one of the two recordings of a difference
+    uint32_t program, python;      // strings
+    int free_threaded, heap;       // heap: pyprof_heap_mode
+    int64_t pid;
+    double start, rate_hz;         // start: Unix seconds
+    uint64_t recorded_ns, samples, interval;
+} pyprof__compared;
+
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
@@ -16050,6 +16058,11 @@ struct pyprof_profile {
     pyprof__array children;        // pyprof__child
     pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
                                    // after
+    // Of a difference: the values of the earlier recording as they were compared (scaled), as in the model's
+    // columns; the later one's are these plus the difference.
+    pyprof__array earlier[PYPROF_METRIC_COUNT];
+    pyprof__compared compared[2];  // of a difference: before, after
+    int scale;                     // pyprof_scale of a difference
 };
 
 static const char *const pyprof__kind_names[] =
@@ -16121,6 +16134,21 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
     return pyprof__metric_row(metric)->from == PYPROF__FROM_SAMPLES;
+}
+
+// Of a difference: the node's own value in the earlier recording, as compared.
+static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, uint32_t node)
+{
+    const pyprof__array *column = &profile->earlier[metric];
+    return node < column->count ? PYPROF__AT(const int64_t, *column, node) : 0;
+}
+
+// The earlier recording of a difference, with the same nodes. It owns nothing: it is valid as long as the
+// difference.
+static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
+{
+    *earlier = *delta;
+    memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns)
@@ -16261,8 +16289,10 @@ static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no mem
 static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
+    size_t i;
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
@@ -16552,11 +16582,11 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
 // Unchanged nodes give no row in a difference.
 static void pyprof__table_changed_only(pyprof__table *table)
 {
-    size_t i, metric, kept = 0;
+    size_t i, metric, kept = 0;   // uncertainties, the last metrics, are sums
     for (i = 0; i < table->rows.count; i++) {
         const pyprof_row *row = &PYPROF__AT(pyprof_row, table->rows, i);
         int64_t any = 0;
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        for (metric = 1; metric < PYPROF_ALLOC_DOUBT; metric++)
             any |= row->self[metric] | row->total[metric];
         if (!any) continue;
         if (kept < i) PYPROF__AT(pyprof_row, table->rows, kept) = *row;
@@ -16662,11 +16692,15 @@ typedef struct {
                                                 // chosen or is a thread); NULL = all
 } pyprof__diff_side;
 
+typedef struct { uint64_t to, from; } pyprof__ratio;         // multiplies by to / from
+
 typedef struct {
     pyprof__pool pool;
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
+    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
 // As many PYPROF__NONE; 0 = no memory.
@@ -17092,24 +17126,157 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     return pyprof__diff_seen(differ, side, bit);
 }
 
-static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+// ---- its values: the earlier ones are scaled --------------------------------------------------------------
+__extension__ typedef __int128 pyprof__wide;    // the product of two int64_t
+
+static int64_t pyprof__scaled(int64_t value, pyprof__ratio ratio)   // rounded
 {
-    pyprof__array *column = &differ->to->model.columns[metric];
-    size_t side, i, count = differ->to->model.nodes.count;
+    pyprof__wide wide = (pyprof__wide)(value < 0 ? 0 - (uint64_t)value : (uint64_t)value) * ratio.to;
+    wide = (wide + ratio.from / 2) / ratio.from;
+    return (int64_t)(value < 0 ? 0 - (uint64_t)wide : (uint64_t)wide);
+}
+
+// Scales the values of a column one after another. Sums are rounded, not values: so the total is exact, small
+// values do not all vanish, and 0 remains 0.
+typedef struct { pyprof__ratio by; uint64_t seen, given; } pyprof__scaler;
+
+static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
+{
+    uint64_t sum, before = scaler->given;
+    if (scaler->by.to == scaler->by.from) return value;
+    scaler->seen += value;
+    sum = (uint64_t)pyprof__scaled((int64_t)scaler->seen, scaler->by);
+    scaler->given = sum;
+    return sum - before;
+}
+
+// The sum of a metric over the nodes that are compared, without its waiting part.
+static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
+{
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    int part = pyprof__waiting_part(metric);
+    uint64_t sum = 0;
+    uint32_t i;
+    for (i = 0; i < side->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE)
+            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
+                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+    return sum;
+}
+
+// Live memory and its peak do not grow with the time that a recording takes.
+static pyprof__bool pyprof__grows_with_time(int metric)
+{
+    return !pyprof__is_memory(metric) || metric == PYPROF_ALLOC_BYTES || metric == PYPROF_ALLOC_BLOCKS
+        || metric == PYPROF_TEMP_BLOCKS;
+}
+
+// A metric that one of the recordings does not have stays as it is, but both need samples.
+static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
+{
+    const pyprof__diff_side *sides = differ->sides;
+    uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
+    size_t i, side;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
+        uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+        if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
+                                side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
+        int metric = pyprof__metrics[i].metric;
+        pyprof__ratio ratio = { times[1], times[0] };
+        if (scale == PYPROF_SCALE_COUNT) {
+            ratio.to = pyprof__diff_total(&sides[1], metric);
+            ratio.from = pyprof__diff_total(&sides[0], metric);
+        } else if (!pyprof__grows_with_time(metric)) continue;
+        if (ratio.to && ratio.from && (int64_t)ratio.to > 0 && (int64_t)ratio.from > 0)
+            differ->ratios[metric] = ratio;
+    }
+    return PYPROF_OK;
+}
+
+// Makes the earlier values of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *before = &differ->sides[0];
+    const uint32_t *nodes = (const uint32_t *)before->nodes.data;
+    pyprof__array *column = &differ->to->earlier[metric];
+    pyprof__scaler rest, waiting;
+    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
-    if (!differ->sides[0].from->model.columns[metric].count
-        && !differ->sides[1].from->model.columns[metric].count) return 1;
+    uint32_t i;
+    size_t count = differ->to->model.nodes.count;
+    if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    for (side = 0; side < 2; side++) {
-        const pyprof__diff_side *one = &differ->sides[side];
-        const pyprof__array *from = &one->from->model.columns[metric];
-        const uint32_t *nodes = (const uint32_t *)one->nodes.data;
-        for (i = 0; i < from->count && i < one->nodes.count; i++) {
-            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
-            if (nodes[i] != PYPROF__NONE) to[nodes[i]] += side ? value : 0 - value;
-        }
+    memset(&rest, 0, sizeof rest);
+    memset(&waiting, 0, sizeof waiting);
+    rest.by = differ->ratios[metric];
+    waiting.by = differ->ratios[part];
+    for (i = 0; i < before->nodes.count; i++) {
+        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
+            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
+        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
+        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    }
+    return 1;
+}
+
+// Makes the changes of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *after = &differ->sides[1];
+    const uint32_t *nodes = (const uint32_t *)after->nodes.data;
+    const pyprof__array *from = &after->from->model.columns[metric];
+    pyprof__array *column = &differ->to->model.columns[metric];
+    size_t i, count = differ->to->model.nodes.count;
+    uint64_t *to;
+    if (!pyprof__diff_earlier(differ, metric)) return 0;
+    if (!from->count && !differ->to->earlier[metric].count) return 1;
+    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    to = (uint64_t *)column->data;
+    for (i = 0; i < count; i++) to[i] = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+    for (i = 0; i < from->count && i < after->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE) to[nodes[i]] += (uint64_t)PYPROF__AT(const int64_t, *from, i);
+    return 1;
+}
+
+// Uncertainties are not subtracted: the column has the sum of both, in units of the later recording, so that
+// it is the uncertainty of the change. 0 = no memory.
+static pyprof__bool pyprof__diff_doubt(pyprof__differ *differ, const pyprof__metric *metric)
+{
+    const pyprof__model *models[2] = { &differ->sides[0].from->model, &differ->sides[1].from->model };
+    pyprof__ratio ratio = differ->ratios[metric->part_of];
+    double by = (double)ratio.to / (double)ratio.from;
+    int64_t *change, *earlier;
+    size_t i;
+    if (!pyprof__diff_column(differ, metric->metric)) return 0;
+    if (!differ->to->earlier[metric->metric].count) return 1;
+    change = (int64_t *)differ->to->model.columns[metric->metric].data;
+    earlier = (int64_t *)differ->to->earlier[metric->metric].data;
+    by *= by;
+    if (models[1]->heap.interval) by *= (double)models[0]->heap.interval / (double)models[1]->heap.interval;
+    for (i = 0; i < differ->to->model.nodes.count; i++) {
+        double scaled = (double)earlier[i] * by;
+        uint64_t after = (uint64_t)change[i] + (uint64_t)earlier[i];
+        earlier[i] = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
+        change[i] = (int64_t)(after + (uint64_t)earlier[i]);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__diff_columns(pyprof__differ *differ)   // 0 = no memory
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if (!(metric->from == PYPROF__FROM_ESTIMATES ? pyprof__diff_doubt(differ, metric)
+            : pyprof__diff_column(differ, metric->metric))) return 0;
     }
     return 1;
 }
@@ -17163,19 +17330,40 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                  after->model.heap.mode ? "after" : "before");
 }
 
-static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after,
-                              pyprof__heap_facts *to)
+static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *to)
 {
+    const pyprof__heap_facts *before = &differ->sides[0].from->model.heap;
+    const pyprof__ratio *ratios = differ->ratios;
     size_t i;
-    *to = *after;
+    *to = differ->sides[1].from->model.heap;
     if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        to->domains[i].alloc_bytes -= before->domains[i].alloc_bytes;
-        to->domains[i].alloc_blocks -= before->domains[i].alloc_blocks;
-        to->domains[i].live_bytes -= before->domains[i].live_bytes;
-        to->domains[i].live_blocks -= before->domains[i].live_blocks;
+        const pyprof_domain_total *from = &before->domains[i];
+        to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
+        to->domains[i].alloc_blocks -= pyprof__scaled(from->alloc_blocks, ratios[PYPROF_ALLOC_BLOCKS]);
+        to->domains[i].live_bytes -= pyprof__scaled(from->live_bytes, ratios[PYPROF_LIVE_BYTES]);
+        to->domains[i].live_blocks -= pyprof__scaled(from->live_blocks, ratios[PYPROF_LIVE_BLOCKS]);
     }
-    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
+    for (i = 0; i < PYPROF_SIZES; i++)
+        to->sizes[i] -= pyprof__scaled(before->sizes[i], ratios[PYPROF_ALLOC_BLOCKS]);
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__diff_compared(pyprof__differ *differ, pyprof__diff_side *side,
+                                          pyprof__compared *facts)
+{
+    const pyprof_profile *from = side->from;
+    facts->program = pyprof__diff_string(differ, side, from->program);
+    facts->python = pyprof__diff_string(differ, side, from->python);
+    facts->free_threaded = from->free_threaded;
+    facts->heap = from->model.heap.mode;
+    facts->interval = from->model.heap.interval;
+    facts->pid = pyprof__process_of(from)->pid;
+    facts->start = pyprof__unix(&from->model, from->model.start_ns);
+    facts->rate_hz = from->model.rate_hz;
+    facts->recorded_ns = from->model.recorded_ns;
+    facts->samples = from->model.stats.samples;
+    return facts->program != PYPROF__NONE && facts->python != PYPROF__NONE;
 }
 
 static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
@@ -17191,57 +17379,60 @@ static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memor
     model->timeline_s = after->model.timeline_s;
     model->paths = after->model.paths;
     pyprof__diff_stats(before, after, &model->stats);
-    pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
+    pyprof__diff_heap(differ, &model->heap);
     to->is_diff = 1;
     to->free_threaded = after->free_threaded;
     to->interpreters = after->interpreters;
-    to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
-    to->python = pyprof__diff_string(differ, &differ->sides[1], after->python);
-    return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
+    if (!pyprof__diff_compared(differ, &differ->sides[0], &to->compared[0])
+        || !pyprof__diff_compared(differ, &differ->sides[1], &to->compared[1])) return 0;
+    to->program = to->compared[1].program;
+    to->python = to->compared[1].python;
+    return 1;
 }
 
-static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
-    size_t i;
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
     if (!pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
-    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ)
-        || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
-        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES
-            && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
-    return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
+    return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
+        && pyprof__diff_nodes(differ, before, 1);
 }
 
-// Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
-static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
-                                            const pyprof_diff_options *options)
+// Belongs to the allocator of `after`, so both profiles may be freed first. *made = NULL on failure.
+static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                          const pyprof_diff_options *options, pyprof_profile **made)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
-    pyprof_profile *made = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *made);
+    pyprof_profile *to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
     pyprof__differ differ;
-    int whole;
-    if (!made) return NULL;
-    memset(made, 0, sizeof *made);
+    pyprof_result result = PYPROF_ERR_MEMORY;
+    *made = NULL;
+    if (!to) return pyprof__fail_memory("the difference");
+    memset(to, 0, sizeof *to);
     memset(&differ, 0, sizeof differ);
-    pyprof__pool_init(&made->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
     pyprof__pool_init(&differ.pool, allocator, UINT64_MAX);
-    pyprof__model_init(&made->model, &made->pool);
-    pyprof__array_init(&made->seen, 1);
-    differ.to = made;
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->seen, 1);
+    memcpy(to->earlier, to->model.columns, sizeof to->earlier);   // empty
+    differ.to = to;
     differ.sides[0].from = before;
     differ.sides[1].from = after;
     differ.group = options ? options->group : 0;
-    whole = pyprof__diff_fill(&differ, options ? options->filter : NULL);
+    to->scale = options ? options->scale : PYPROF_SCALE_NONE;
+    if (pyprof__diff_tree(&differ, options ? options->filter : NULL))
+        result = pyprof__diff_ratios(&differ, to->scale);
+    if (result == PYPROF_OK && !(pyprof__diff_columns(&differ) && pyprof__diff_facts(&differ)
+        && pyprof__labels_make(to) && pyprof__measure_depth(to))) result = PYPROF_ERR_MEMORY;
     pyprof__diff_close(&differ, &differ.sides[0]);
     pyprof__diff_close(&differ, &differ.sides[1]);
-    if (whole) return made;
-    pyprof__profile_free(made);
-    return NULL;
+    if (result == PYPROF_OK) *made = to;
+    else pyprof__profile_free(to);
+    return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -19360,11 +19551,13 @@ typedef struct {                 // the arguments of a writer
     const pyprof_profile *profile;
     const pyprof_output *output;
     pyprof__selection *selection;
+    const pyprof__selection *earlier;   // of a difference: the same nodes, with the earlier values
     pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
 
 static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
+static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
@@ -19451,6 +19644,31 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// Of a difference: what was compared, and how.
+static void pyprof__json_compared(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "compared", '{');
+    pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    for (i = 0; i < 2; i++) {
+        const pyprof__compared *one = &job->profile->compared[i];
+        pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
+        pyprof__emit_text(s, "process_name", pyprof__text(job->profile, one->program));
+        pyprof__emit_int(s, "pid", one->pid);
+        pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
+        pyprof__emit_word(s, "free_threaded", one->free_threaded ? "true" : "false");
+        pyprof__emit_fixed(s, "start", one->start, 6);
+        pyprof__emit_seconds(s, "duration", (int64_t)one->recorded_ns);
+        pyprof__emit_fixed(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_int(s, "samples", (int64_t)one->samples);
+        pyprof__emit_text(s, "heap", pyprof__heap_modes[one->heap]);
+        pyprof__emit_int(s, "interval_bytes", (int64_t)one->interval);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "}");
+}
+
 // The first fields: program, process, version, time and the statistics.
 static void pyprof__json_head(const pyprof__job *job)
 {
@@ -19467,6 +19685,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
+    if (profile->is_diff) pyprof__json_compared(job);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -19591,13 +19810,27 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
 }
 
-// Parents, frames, and one array for each metric that was used, all indexed by node.
+static void pyprof__json_columns(pyprof__sink *s, const char *key, const pyprof__selection *selection)
+{
+    uint32_t i;
+    int metric;
+    pyprof__emit_open(s, "\n", key, '{');
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        if (!selection->self[metric]) continue;
+        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
+        for (i = 0; i < selection->count; i++) pyprof__emit_number(s, selection->self[metric][i]);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "}");
+}
+
+// Parents, frames, and one array for each metric that was used, all indexed by node. A difference has its
+// earlier values, too, and for each node, in which of the recordings it is: 1 = before, 2 = after, 3 = both.
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     uint32_t i;
-    int metric;
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
@@ -19606,14 +19839,15 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "frame", '[');
     for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
     pyprof__emit_close(s, "]");
-    pyprof__emit_open(s, "\n", "self", '{');
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        if (!job->selection->self[metric]) continue;
-        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
-        for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
+    pyprof__json_columns(s, "self", job->selection);
+    if (job->earlier) {
+        pyprof__json_columns(s, "before", job->earlier);
+        pyprof__emit_open(s, "\n", "seen", '[');
+        for (i = 0; i < model->nodes.count; i++)
+            pyprof__emit_number(s, PYPROF__AT(const unsigned char, job->profile->seen, i));
         pyprof__emit_close(s, "]");
     }
-    pyprof__emit_close(s, "}}");
+    pyprof__emit_close(s, "}");
 }
 
 // The facts of the process's memory. Sizes end with the largest class that has blocks.
@@ -21713,13 +21947,14 @@ static void pyprof__text_rankings(const pyprof__job *job, int sort)
 static void pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
 {
     const pyprof_profile *before = job->profile->before;
-    pyprof_profile *delta = before ? pyprof__profile_diff(before, job->profile, NULL) : NULL;
+    pyprof_profile *delta = NULL;
     pyprof__selection selection;
     pyprof__report report;
     pyprof__job changes = *job;
     pyprof__report_table table = pyprof__changes_of_memory;
     char heading[128];
-    if (before && !delta) job->report->failed = 1;
+    if (before && pyprof__profile_diff(before, job->profile, NULL, &delta) != PYPROF_OK)
+        job->report->failed = 1;
     if (!delta) return;
     snprintf(heading, sizeof heading,
              "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
@@ -22557,7 +22792,11 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
     made->is_diff = profile->is_diff;
+    memcpy(made->compared, profile->compared, sizeof made->compared);
+    made->scale = profile->scale;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -22566,7 +22805,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
 static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output,
                                         size_t row, pyprof_write_fn *fn, void *user)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__report report;
     pyprof__job job;
     pyprof__sink *sink;
@@ -22578,12 +22818,18 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.profile = profile;
     job.output = output;
     job.selection = &selection;
+    job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter,
                         output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+        result = pyprof__fail_memory("the output");
+    memset(&earlier, 0, sizeof earlier);
+    if (profile->is_diff) pyprof__earlier_of(profile, &before);
+    if (profile->is_diff && result == PYPROF_OK
+        && !pyprof__select(&earlier, &before, output->filter, selection.without_idle))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -22593,6 +22839,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
         result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
     pyprof__report_free(&report);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
     return result;
 }
@@ -24927,8 +25174,9 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
-    *delta = pyprof__profile_diff(before, after, options);
-    return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
+    if (options && (options->scale < 0 || options->scale > PYPROF_SCALE_COUNT))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "scale is %d: no such value", options->scale);
+    return pyprof__profile_diff(before, after, options, delta);
 }
 
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
