@@ -18110,11 +18110,18 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     return 1;
 }
 
+static unsigned pyprof__view_how(int split_threads, int lines)
+{
+    unsigned how = 0;
+    if (split_threads) how |= PYPROF__VIEW_THREADS;
+    if (lines) how |= PYPROF__VIEW_LINES;
+    return how;
+}
+
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, (split_threads ? PYPROF__VIEW_THREADS : 0u)
-                                | (lines ? PYPROF__VIEW_LINES : 0u));
+    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -21607,8 +21614,8 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
 
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
-    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS | (job->output->split_threads ? PYPROF__VIEW_THREADS : 0u)
-        | (job->output->lines ? PYPROF__VIEW_LINES : 0u);
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS
+        | pyprof__view_how(job->output->split_threads, job->output->lines);
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
