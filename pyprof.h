@@ -16794,7 +16794,115 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
+
+// ---- its files: another checkout, another installation ----------------------------------------------------
+// Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
+// and __init__.py says nothing by itself.
+static const char *pyprof__file_tail(const char *path)
+{
+    static const char *const folders[] = { "/site-packages/", "/dist-packages/", "/lib/python" };
+    const char *at, *tail = NULL, *name = strrchr(path, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(folders) && !tail; i++)
+        for (at = path; (at = strstr(at, folders[i])) != NULL; tail = at) at += strlen(folders[i]);
+    if (i == PYPROF__COUNT(folders) && tail) tail = strchr(tail, '/') ? strchr(tail, '/') + 1 : NULL;
+    if (tail) return tail;
+    if (!name) return path;
+    if (strcmp(name, "/__init__.py") != 0 && strcmp(name, "/__main__.py") != 0) return name + 1;
+    while (name > path && name[-1] != '/') name--;
+    return name;
+}
+
+enum { PYPROF__PATH_PARTS = 32 };    // compared at the end of a path, at most
+
+// The last parts of a path; NULL = it has fewer, or must agree in more.
+static const char *pyprof__last_parts(const char *path, size_t parts)
+{
+    const char *at = path + strlen(path);
+    while (parts && at > path)
+        if (*--at == '/' && --parts == 0) return at[1] && at < pyprof__file_tail(path) ? at + 1 : NULL;
+    return parts == 1 && *path != '/' ? path : NULL;
+}
+
+// Files of one side alone whose last parts are those of no other file of their side, and of one of the other
+// side, are the same. 0 = no memory.
+static pyprof__bool pyprof__diff_files_by(pyprof__differ *differ, pyprof__array *files, size_t parts,
+                                          uint32_t *same)
+{
+    const pyprof__strings *strings = &differ->to->model.strings;
+    pyprof__strings tails;
+    pyprof__array found;
+    size_t side, i;
+    int whole = pyprof__strings_init(&differ->pool, &tails);
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < files[side].count; i++) {
+            uint32_t file = PYPROF__AT(uint32_t, files[side], i), id;
+            const char *tail = pyprof__last_parts(pyprof__string(strings, file), parts);
+            if (!tail || same[file] != PYPROF__NONE) continue;
+            id = pyprof__intern(&differ->pool, &tails, tail, strlen(tail));
+            whole = id != PYPROF__NONE
+                && pyprof__array_reserve(&differ->pool, &found, tails.starts.count - found.count);
+            while (whole && found.count < tails.starts.count) pyprof__push(&differ->pool, &found);
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = file;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        if (both->count[0] != 1 || both->count[1] != 1) continue;
+        same[both->only[0]] = same[both->only[1]] = both->only[1];
+    }
+    pyprof__strings_free(&differ->pool, &tails);
+    pyprof__array_free(&differ->pool, &found);
+    return whole;
+}
+
+// files: for each side, the files that only this side has. 0 = no memory.
+static pyprof__bool pyprof__diff_files_apart(pyprof__differ *differ, pyprof__array *files)
+{
+    size_t count = differ->to->model.strings.starts.count, side, i;
+    unsigned char *on = (unsigned char *)pyprof__alloc(&differ->pool, count);
+    int whole = on != NULL;
+    for (side = 0; side < 2 && whole; side++)
+        for (i = 0; i < differ->sides[side].functions.count; i++)
+            on[PYPROF__AT(pyprof__function, differ->sides[side].functions, i).file] |=
+                (unsigned char)(1 << side);
+    for (i = 1; i < count && whole; i++) {
+        uint32_t *file;
+        if (on[i] != 1 && on[i] != 2) continue;
+        file = (uint32_t *)pyprof__push(&differ->pool, &files[on[i] - 1]);
+        if (file) *file = (uint32_t)i;
+        whole = file != NULL;
+    }
+    pyprof__free(&differ->pool, on, count);
+    return whole;
+}
+
+// Files of before that are in another folder get the name that they have after. 0 = no memory.
+static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
+{
+    pyprof__array files[2], same;
+    size_t parts, i;
+    int whole;
+    for (i = 0; i < 2; i++) pyprof__array_init(&files[i], sizeof(uint32_t));
+    pyprof__array_init(&same, sizeof(uint32_t));
+    whole = pyprof__diff_files_apart(differ, files)
+        && pyprof__numbers(&differ->pool, &same, differ->to->model.strings.starts.count);
+    // The longest tail decides.
+    for (parts = PYPROF__PATH_PARTS; whole && parts > 0 && files[0].count && files[1].count; parts--)
+        whole = pyprof__diff_files_by(differ, files, parts, (uint32_t *)same.data);
+    for (i = 0; whole && i < differ->sides[0].functions.count; i++) {
+        uint32_t *file = &PYPROF__AT(pyprof__function, differ->sides[0].functions, i).file;
+        if (PYPROF__AT(uint32_t, same, *file) != PYPROF__NONE) *file = PYPROF__AT(uint32_t, same, *file);
+    }
+    for (i = 0; i < 2; i++) pyprof__array_free(&differ->pool, &files[i]);
+    pyprof__array_free(&differ->pool, &same);
+    return whole;
+}
+
+// ---- its functions ----------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -17396,7 +17504,7 @@ static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_files(differ) || !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
         && pyprof__diff_nodes(differ, before, 1);

@@ -345,6 +345,63 @@ TEST(rows_of_the_difference_are_differences_of_rows)   // on random trees, in ev
         }
 }
 
+static pyprof_profile *profile_of_files(const char *const *files, const int *samples)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 1);
+    for (int i = 0; i < 4 && files[i]; i++)
+        add_samples(&r, thread, add_frame(&r, thread_node(&r, thread), files[i], "main", 3, 4), 10 + 100 * (uint64_t)i, samples[i], 0);
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(files_of_another_checkout_are_the_same)
+{
+    static const struct { const char *before[4], *after[4]; size_t rows; int64_t most, least; } cases[] = {
+        { { "/home/a/proj/x.py" }, { "/srv/b/proj/x.py" }, 1, 1, 1 },
+        { { "/old/x.py" }, { "/new/x.py" }, 1, 1, 1 },                               // one script
+        { { "x.py" }, { "/new/x.py" }, 1, 1, 1 },
+        { { "/p/x.py", "/p/sub/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 2, 2, 1 },     // the longest tail first
+        { { "/p/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 3, 4, -1 },                   // two, and none is longer
+        { { "/p/sub/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 2, 3, 2 },
+        { { "/p/a/x.py", "/p/b/x.py" }, { "/q/c/x.py" }, 3, 2, -2 },                 // never two to one
+        { { "/p/a/__init__.py" }, { "/q/b/__init__.py" }, 2, 2, -1 },                // another package
+        { { "/p/a/__init__.py" }, { "/q/a/__init__.py" }, 1, 1, 1 },
+        { { "/v/lib/python3.11/site-packages/foo/util.py" }, { "/w/lib/python3.12/site-packages/foo/util.py" }, 1, 1, 1 },
+        { { "/v/lib/python3.11/site-packages/foo/util.py" }, { "/v/lib/python3.11/site-packages/bar/util.py" }, 2, 2, -1 },
+        { { "/usr/lib/python3.11/json/decoder.py" }, { "/opt/lib/python3.13/json/decoder.py" }, 1, 1, 1 },
+        { { "/usr/lib/python3.11/json/decoder.py" }, { "/usr/lib/python3.11/base64/decoder.py" }, 2, 2, -1 },
+        { { "/p/x.py", "/q/x.py" }, { "/p/x.py", "/r/x.py" }, 2, 2, 1 },             // an equal path is no other file's
+        { { "/p/x.py" }, { "/q/my_x.py" }, 2, 2, -1 },
+        { { "" }, { "/q/x.py" }, 2, 2, -1 },
+        { { "/" }, { "//" }, 2, 2, -1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pyprof_profile *before = profile_of_files(cases[i].before, (const int[]){ 1, 2, 3, 4 });
+        pyprof_profile *after = profile_of_files(cases[i].after, (const int[]){ 2, 4, 5, 6 }), *delta = difference(before, after, NULL);
+        size_t count = top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES });
+        printf("case %zu\n", i);
+        CHECK_INT(count, cases[i].rows);
+        CHECK_INT(rows[0].self[PYPROF_SAMPLES], cases[i].most);
+        CHECK_INT(rows[count - 1].self[PYPROF_SAMPLES], cases[i].least);
+        if (count == 1) CHECK_STR(rows[0].file, cases[i].after[0]);
+        pyprof_profile_free(before);
+        pyprof_profile_free(after);
+        pyprof_profile_free(delta);
+    }
+}
+
+TEST(threads_with_numbers_in_their_names_pair_up)
+{
+    const char *const first[] = { "worker-12", "ThreadPoolExecutor-0_1", "ThreadPoolExecutor-0_0" }, *const then[] = { "ThreadPoolExecutor-0_0", "worker-12", "ThreadPoolExecutor-0_1" };
+    pyprof_profile *before = threads_of(first, (uint64_t[]){ 1, 2, 3 }, (int[]){ 1, 2, 4 }, 3, 77);
+    pyprof_profile *after = threads_of(then, (uint64_t[]){ 1, 2, 3 }, (int[]){ 4, 1, 2 }, 3, 99);
+    ((pyprof__recorded_process *)after->model.processes.data)->pid++;
+    CHECK_INT(all_values(difference(before, after, NULL)), 0);
+}
+
 static int64_t sum_of(const pyprof__array *column)
 {
     int64_t sum = 0;
