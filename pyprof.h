@@ -248,7 +248,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
     PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
-    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
+    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt  as perf script prints: speedscope, FlameScope
     PYPROF_FORMAT_MASSIF = 16,      // .massif
     PYPROF_FORMAT_DHAT = 17,        // .dhat.json
     PYPROF_FORMAT_OPENMETRICS = 18, // .om.txt
@@ -24115,7 +24115,140 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
 }
 
-// ---- linux-perf: not yet ----
+// ---- perf script: an event for each sample, leaf first ----------------------------------------------------
+// Readers count events, add up periods, or take the time to the next event of the thread. So a run of equal
+// samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
+// samples are selected: an event stands in the middle of its period. Large recordings have fewer events, each
+// for several samples, stack by stack.
+enum { PYPROF__PERF_EVENTS = 50000 };
+
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor *cursor;
+    uint64_t *clocks;            // per thread, and one for no thread: ns since its start
+    int count_metric;
+    double events;               // per sample
+    double value;                // per event, where nothing was counted
+} pyprof__perf;
+
+static pyprof__bool pyprof__unsafe_comm(uint32_t c, const char *next)   // of a name that readers split at blanks
+{
+    return pyprof__unsafe_name(c, next) || c == ' ' || c == '(' || c == ')' || c == '#';
+}
+static const pyprof__rule pyprof__as_comm = { "", { "" }, pyprof__unsafe_comm, "\\x%02x" };
+
+static void pyprof__perf_head(const pyprof__perf *p, uint32_t group, uint64_t ns, int64_t period)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__recorded_thread *recorded = group < profile->model.threads.count
+        ? pyprof__recorded_of(profile, group) : NULL;
+    pyprof__sink *s = p->job->sink;
+    const char *name = recorded ? pyprof__text(profile, recorded->name) : "";
+    int64_t pid = PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
+                             recorded ? recorded->process : 0).pid;
+    uint64_t us = ((recorded ? recorded->first_ns : profile->model.start_ns) + ns) / 1000;
+    pyprof__put_escaped(s, *name ? name : "python", SIZE_MAX, &pyprof__as_comm);
+    pyprof__put_char(s, ' ');
+    pyprof__put_int(s, pid);
+    pyprof__put_char(s, '/');
+    pyprof__put_int(s, recorded ? (int64_t)recorded->native : pid);
+    pyprof__put_format(s, " %llu.%06llu: ", (unsigned long long)(us / 1000000),
+                       (unsigned long long)(us % 1000000));
+    pyprof__put_int(s, period);
+    pyprof__put_char(s, ' ');
+    pyprof__put(s, pyprof__metric_row(p->job->metric)->key);
+    pyprof__put(s, ": \n");
+}
+
+static void pyprof__perf_frame(const pyprof__perf *p, uint32_t node)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *label = pyprof__label(profile, location->function),
+        *file = pyprof__text(profile, function->file);
+    pyprof__sink *s = p->job->sink;
+    pyprof__put_format(s, "\t%16lx ", (unsigned long)pyprof__frame_of(profile, node) + 1);
+    if (*label == '(' || !*label) pyprof__put_char(s, '_');   // readers skip such names
+    pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_text);
+    if (p->job->output->lines && location->place.line > 0) {
+        pyprof__put_char(s, ':');
+        pyprof__put_int(s, location->place.line);
+    }
+    pyprof__put(s, " (");
+    if (*file) pyprof__put_escaped(s, file, SIZE_MAX, &pyprof__as_comm);
+    else pyprof__put_format(s, "[%s]", pyprof__kind_names[function->kind]);
+    pyprof__put(s, ")\n");
+}
+
+// The events of a run: count samples with that value together.
+static void pyprof__perf_events(const pyprof__perf *p, uint32_t node, int64_t value, int64_t count)
+{
+    uint32_t owner = p->cursor->owners[node], k,
+        group = owner == PYPROF__NONE ? (uint32_t)p->job->profile->model.threads.count : owner;
+    double wanted = count > 0 ? (double)count * p->events : (double)value / p->value;
+    int64_t many = wanted > 1.5 ? (int64_t)(wanted + 0.5) : 1, i,
+        unit = pyprof__metric_row(p->job->metric)->unit == PYPROF__UNIT_NS ? 1 : 1000;   // 1 byte = 1 us
+    if (many > value) many = value;
+    pyprof__cursor_at(p->cursor, node);
+    for (i = 0; i < many; i++) {
+        int64_t period = value / many + (i < value % many);
+        pyprof__perf_head(p, group, p->clocks[group] + (uint64_t)(period * unit) / 2, period);
+        p->clocks[group] += (uint64_t)(period * unit);
+        for (k = p->cursor->depth; k-- > 0;) pyprof__perf_frame(p, p->cursor->path[k]);
+        if (!p->cursor->depth) pyprof__put(p->job->sink, "\t               0 <no frames> ([pseudo])\n");
+        pyprof__put_char(p->job->sink, '\n');
+    }
+}
+
+static void pyprof__perf_by_stack(const pyprof__perf *p)
+{
+    uint32_t i;
+    for (i = 0; i < p->job->selection->count; i++) {
+        int64_t value = pyprof__self(p->job->selection, p->job->metric, i);
+        if (value) pyprof__perf_events(p, i, value, pyprof__self(p->job->selection, p->count_metric, i));
+    }
+}
+
+static void pyprof__perf_by_time(const pyprof__perf *p, const pyprof__timeline *t)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t i;
+    for (i = 0; i < t->groups && t->sums[t->order[i]]; i++) {
+        pyprof__steps_begin(&steps, t, t->order[i], 0);
+        while (pyprof__steps_next(&steps, &step))
+            pyprof__perf_events(p, step.node, step.weight, step.moment ? step.moment->count
+                                : t->rest[p->count_metric][step.node]);
+    }
+}
+
+static pyprof_result pyprof__write_perf(pyprof__job *job)
+{
+    const pyprof__selection *selection = job->selection;
+    pyprof__timeline t;
+    pyprof__perf p;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    size_t clocks = job->profile->model.threads.count + 1;
+    double count;
+    int whole = 1, rest;
+    if (result != PYPROF_OK) return result;
+    p.job = job;
+    p.cursor = &t.cursor;
+    p.count_metric = pyprof__count_of(job->metric);
+    count = (double)selection->all[p.count_metric];
+    p.events = count > PYPROF__PERF_EVENTS ? PYPROF__PERF_EVENTS / count : 1;
+    p.value = (double)selection->all[job->metric] / (count > 0 ? count * p.events : 1) + 1;
+    p.clocks = (uint64_t *)pyprof__alloc(&t.cursor.pool, clocks * sizeof *p.clocks);
+    rest = pyprof__timeline_rest(&t, p.count_metric, &whole);
+    if (p.clocks && rest && job->profile->model.moments.count > PYPROF__PERF_EVENTS)
+        pyprof__perf_by_stack(&p);
+    else if (p.clocks && rest) pyprof__perf_by_time(&p, &t);
+    else result = pyprof__fail_memory("the events");
+    pyprof__free(&t.cursor.pool, p.clocks, clocks * sizeof *p.clocks);
+    pyprof__timeline_end(&t);
+    return result;
+}
 
 // ---- massif: not yet ----
 
@@ -24471,7 +24604,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
