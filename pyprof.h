@@ -619,7 +619,9 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
 // Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
 // output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
-// /dev/null, and a FIFO that a program reads.
+// /dev/null, and a FIFO that a program reads. In path %p is the recorded process's pid, %t the time when the
+// recording began (20261126-143011), %h the name of this host, %% a %; any other % is refused, as for
+// pyprof_config.checkpoint. The suffix chooses the format, unless output->format does.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
@@ -8670,23 +8672,23 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
       "waiting" },
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
-    { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", NULL,
+    { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
-    { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", NULL,
+    { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
-    { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", NULL,
+    { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, 0, 0, NULL },
-    { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", NULL,
+    { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
-    { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", NULL,
+    { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
-    { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", NULL,
+    { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
-    { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", NULL,
+    { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_NATIVE_NS, 0, PYPROF__IS_NOGIL, "nogil" },
-    { PYPROF_UNKNOWN_NS, "unknown_ns", "time in unknown states", "unknown_time", NULL,
+    { PYPROF_UNKNOWN_NS, "unknown_ns", "time in unknown states", "unknown_time", "unknown",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_UNKNOWN, "unknown" },
-    { PYPROF_EXCEPTIONS, "exceptions", "exceptions", "exceptions", NULL,
+    { PYPROF_EXCEPTIONS, "exceptions", "exceptions", "exceptions", "exceptions",
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, 0, PYPROF__IS_RAISING, NULL },
     { PYPROF_ALLOC_BYTES, "alloc_bytes", "allocated bytes", "alloc_bytes", "alloc_space",
       PYPROF__UNIT_BYTES, PYPROF__FROM_HEAP, 0, PYPROF_ALLOC_BLOCKS, 0, NULL },
@@ -21938,55 +21940,126 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
-// In order of time if the time line covers the whole recording, otherwise one sample per stack.
-static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
+// In order of time if the time line covers the whole recording, otherwise one sample per stack. Time without
+// a sample (<lost>, <between samples>) has no place on the time line: it comes last.
+static pyprof__bool pyprof__timeline_is_whole(const pyprof__timeline *t)
 {
-    const pyprof__model *model = &job->profile->model;
-    int64_t wall = 0, all = 0;
-    size_t i;
-    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle))
-        return 0;
-    for (i = 0; i < model->moments.count; i++)
-        wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
-    for (i = 1; i < model->columns[PYPROF_WALL_NS].count; i++)
-        if (!pyprof__is_unplaced(job->profile, (uint32_t)i))
-            all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
-    return wall == all;
+    uint32_t i;
+    for (i = 0; i < t->job->selection->count; i++)
+        if (t->rest[t->job->metric][i] && !pyprof__is_unplaced(t->job->profile, i)) return 0;
+    return 1;
 }
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-// 0 = no memory.
-static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
-                                            uint32_t recorded_id, int by_time, pyprof__array *list)
+// What a thread's profile shows. 0 = no memory.
+static pyprof__bool pyprof__speedscope_list(pyprof__timeline *t, uint32_t group, int by_time,
+                                            pyprof__array *list)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i, moments = by_time ? model->moments.count : 0;
+    pyprof__steps steps;
+    pyprof__step step;
+    pyprof__steps_begin(&steps, t, group, !by_time);
+    if (!by_time) steps.moment = steps.moment_end;
     list->count = 0;
-    // Time without a place on the time line comes last.
-    for (i = 0; i < moments + job->selection->count; i++) {
-        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i)
-            : NULL;
-        uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
-        int64_t weight = moment ? pyprof__moment_selected(job->selection, job->metric, moment)
-            : pyprof__self(job->selection, job->metric, node);
-        pyprof__weighted *item;
-        if (cursor->owners[node] != recorded_id || weight == 0 || !job->selection->chosen[node]) continue;
-        if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
-        item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
-        if (!item) return 0;
-        item->node = node;
+    while (pyprof__steps_next(&steps, &step)) {
+        int64_t weight = by_time ? step.weight : pyprof__self(t->job->selection, t->job->metric, step.node);
+        pyprof__weighted *item =
+            weight ? (pyprof__weighted *)pyprof__push(&t->cursor.pool, list) : NULL;
+        if (weight && !item) return 0;
+        if (!item) continue;
+        item->node = step.node;
         item->weight = weight;
     }
     return 1;
 }
 
+// One frame a function, or, if lines are asked for, a line.
+static uint32_t pyprof__speedscope_frame(const pyprof__job *job, uint32_t node)
+{
+    return job->output->lines ? pyprof__frame_of(job->profile, node)
+        : pyprof__location_of(job->profile, node)->function;
+}
+
+static void pyprof__speedscope_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int lines = job->output->lines;
+    size_t i, count = lines ? model->locations.count : model->functions.count;
+    for (i = 0; i < count; i++) {
+        const pyprof__location *location = lines ? &PYPROF__AT(const pyprof__location, model->locations, i)
+            : NULL;
+        uint32_t id = location ? location->function : (uint32_t)i;
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
+        const char *file = pyprof__text(job->profile, function->file);
+        int32_t line = location ? location->place.line : *file ? function->first_line : 0;
+        pyprof__emit_open(job->sink, "\n", NULL, '{');
+        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, id));
+        if (*file) pyprof__emit_text(job->sink, "file", file);
+        if (line > 0) pyprof__emit_int(job->sink, "line", line);
+        pyprof__emit_close(job->sink, "}");
+    }
+}
+
+typedef struct { uint64_t native; uint32_t name, group, index; int again, shared; } pyprof__named;
+
+static int pyprof__by_name(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    if (x->name != y->name) return x->name < y->name ? -1 : 1;
+    if (x->native != y->native) return x->native < y->native ? -1 : 1;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+static int pyprof__by_group(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+// Per thread: does another one with values have its name (shared), or its name and id (again: how many
+// before it)?
+static pyprof__named *pyprof__speedscope_names(pyprof__timeline *t)
+{
+    size_t i, count = t->groups - 1;
+    pyprof__named *names = (pyprof__named *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *names);
+    for (i = 0; names && i < count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(t->job->profile, (uint32_t)i);
+        names[i].native = recorded->native;
+        // A thread that is not shown has a name of its own here.
+        names[i].name = t->sums[i] ? recorded->name : PYPROF__NONE - (uint32_t)i;
+        names[i].group = (uint32_t)i;
+    }
+    if (!names) return NULL;
+    qsort(names, count, sizeof *names, pyprof__by_name);
+    for (i = 1; i < count; i++) {
+        if (names[i].name != names[i - 1].name) continue;
+        names[i].shared = names[i - 1].shared = 1;
+        if (names[i].native == names[i - 1].native) names[i].again = names[i - 1].again + 1;
+    }
+    qsort(names, count, sizeof *names, pyprof__by_group);
+    return names;
+}
+
+// "worker", "worker (4711)", "worker (4711, 2)"
+static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profile,
+                                    const pyprof__named *named)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
+    pyprof__emit_next(s, "name");
+    pyprof__put_char(s, '"');
+    pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
+    if (named->shared && named->again)
+        pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
+    else if (named->shared) pyprof__put_format(s, " (%llu)", (unsigned long long)named->native);
+    pyprof__put_char(s, '"');
+}
+
 // One profile: all stacks first, then their weights.
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
-                                      const pyprof__recorded_thread *recorded, const pyprof__array *list)
+static void pyprof__speedscope_thread(pyprof__timeline *t, const pyprof__named *named,
+                                      const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
-    pyprof__sink *s = job->sink;
+    pyprof__sink *s = t->job->sink;
     int64_t sum = 0;
     const pyprof__weighted *items = (const pyprof__weighted *)list->data;
     size_t i;
@@ -21994,16 +22067,17 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
-    pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
+    if (named) pyprof__speedscope_name(s, t->job->profile, named);
+    else pyprof__emit_text(s, "name", "no thread");
+    pyprof__emit_text(s, "unit", units[pyprof__metric_row(t->job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        pyprof__cursor_at(cursor, items[i].node);
+        pyprof__cursor_at(&t->cursor, items[i].node);
         pyprof__emit_open(s, "", NULL, '[');
-        for (k = 0; k < cursor->depth; k++)
-            pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        for (k = 0; k < t->cursor.depth; k++)
+            pyprof__emit_number(s, pyprof__speedscope_frame(t->job, t->cursor.path[k]));
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "]");
@@ -22012,73 +22086,103 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     pyprof__emit_close(s, "]}");
 }
 
-static void pyprof__speedscope_frames(const pyprof__job *job)
+static void pyprof__speedscope_head(const pyprof__job *job)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i;
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const char *file = pyprof__text(job->profile,
-                                        PYPROF__AT(const pyprof__function, model->functions,
-                                                   location->function).file);
-        pyprof__emit_open(job->sink, "\n", NULL, '{');
-        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
-        if (*file) pyprof__emit_text(job->sink, "file", file);
-        if (location->place.line > 0) pyprof__emit_int(job->sink, "line", location->place.line);
-        pyprof__emit_close(job->sink, "}");
-    }
-}
-
-static pyprof_result pyprof__write_speedscope(pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    pyprof__cursor cursor;
-    pyprof__array list;
     pyprof__sink *s = job->sink;
-    uint32_t i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), whole = 1;
-    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
-    if (result != PYPROF_OK) return result;
-    pyprof__array_init(&list, sizeof(pyprof__weighted));
-    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program),
-             pyprof__is_memory(job->metric) ? ": " : "",
-             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "",
-                 job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
+    snprintf(name, sizeof name, "%.150s%s%s%s", pyprof__text(job->profile, job->profile->program),
+             *metric ? ": " : "", metric, job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
     pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
     pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "name", job->output->title ? job->output->title : name);
+    pyprof__emit_int(s, "activeProfileIndex", 0);
     pyprof__emit_open(s, "\n", "shared", '{');
     pyprof__emit_open(s, NULL, "frames", '[');
     pyprof__speedscope_frames(job);
     pyprof__emit_close(s, "]}");
-    pyprof__emit_open(s, "\n", "profiles", '[');
-    for (i = 0; i < model->threads.count && whole; i++) {
-        whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &cursor, pyprof__recorded_of(job->profile, i), &list);
+}
+
+static pyprof_result pyprof__write_speedscope(pyprof__job *job)
+{
+    pyprof__timeline t;
+    pyprof__array list;
+    pyprof__named *names;
+    size_t i;
+    int by_time, whole;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&list, sizeof(pyprof__weighted));
+    by_time = pyprof__timeline_is_whole(&t);
+    names = pyprof__speedscope_names(&t);
+    whole = names != NULL;
+    pyprof__speedscope_head(job);
+    pyprof__emit_open(job->sink, "\n", "profiles", '[');
+    for (i = 0; i < t.groups && whole; i++) {
+        uint32_t group = t.order[i];
+        if (t.sums[group] == 0) continue;
+        whole = pyprof__speedscope_list(&t, group, by_time, &list);
+        if (whole) pyprof__speedscope_thread(&t, group == t.groups - 1 ? NULL : &names[group], &list);
     }
-    pyprof__put(s, "]}\n");
-    pyprof__array_free(&cursor.pool, &list);
-    pyprof__cursor_end(&cursor);
+    pyprof__put(job->sink, "]}\n");
+    pyprof__array_free(&t.cursor.pool, &list);
+    pyprof__free(&t.cursor.pool, names, t.groups * sizeof *names);
+    pyprof__timeline_end(&t);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
-// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ------
+// ---- protobuf: an emitter of fields, and its strings  --------------------------
+// A message inside another one is built in memory, because its size precedes it. Fields of the outermost
+// message go straight to the sink. Without a sink they are only counted: to learn the size of a message that
+// is too large for memory.
+enum { PYPROF__PROTO_DEPTH = 5 };
+
 typedef struct {
     pyprof__cursor cursor;           // its pool has all that follows
-    pyprof__array messages[3];       // being built, each inside the one before
-    int depth;                       // of the message that grows
-    pyprof__strings strings;
-    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
-    size_t column_count;
-    int failed;
+    pyprof__sink *sink;              // NULL = only counted
+    uint64_t size;                   // of the outermost message so far
+    pyprof__array messages[PYPROF__PROTO_DEPTH];   // being built, each inside the one before
+    int depth;                       // of the message that grows; 0 = the outermost
+    pyprof__strings strings;         // in the order of their first use
+    uint32_t *numbers;               // of each string of the profile: its number in strings, 0 = not used yet
+    int failed;                      // no memory
 } pyprof__proto;
+
+static void pyprof__proto_end(pyprof__proto *p)
+{
+    size_t i, strings = p->cursor.profile->model.strings.starts.count;
+    for (i = 0; i < PYPROF__PROTO_DEPTH; i++) pyprof__array_free(&p->cursor.pool, &p->messages[i]);
+    pyprof__strings_free(&p->cursor.pool, &p->strings);
+    pyprof__free(&p->cursor.pool, p->numbers, strings * sizeof *p->numbers);
+    pyprof__cursor_end(&p->cursor);
+}
+
+// The caller that began it ends it, unless beginning failed.
+static pyprof_result pyprof__proto_begin(pyprof__proto *p, const pyprof_profile *profile, pyprof__sink *sink)
+{
+    pyprof_result result;
+    size_t i;
+    memset(p, 0, sizeof *p);
+    result = pyprof__cursor_begin(&p->cursor, profile);
+    if (result != PYPROF_OK) return result;
+    p->sink = sink;
+    for (i = 0; i < PYPROF__PROTO_DEPTH; i++) pyprof__array_init(&p->messages[i], 1);
+    p->numbers = (uint32_t *)pyprof__alloc(&p->cursor.pool,
+                                           profile->model.strings.starts.count * sizeof *p->numbers);
+    if (pyprof__strings_init(&p->cursor.pool, &p->strings) && p->numbers) return PYPROF_OK;
+    pyprof__proto_end(p);
+    return pyprof__fail_memory("the output");
+}
 
 static void pyprof__proto_bytes(pyprof__proto *p, const void *data, size_t size)
 {
     pyprof__array *to = &p->messages[p->depth];
+    if (p->depth == 0) {
+        p->size += size;
+        if (p->sink) pyprof__put_bytes(p->sink, data, size);
+        return;
+    }
     if (p->failed || !pyprof__array_reserve(&p->cursor.pool, to, size + 1)) { p->failed = 1; return; }
     if (size) memcpy((char *)to->data + to->count, data, size);
     to->count += size;
@@ -22105,12 +22209,45 @@ static void pyprof__proto_block(pyprof__proto *p, uint32_t field, const void *da
     pyprof__proto_bytes(p, data, size);
 }
 
-// as a number of the table
-static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)
+// Text of a string field has to be UTF-8: each byte that is not becomes U+FFFD.
+static void pyprof__proto_utf8(pyprof__proto *p, uint32_t field, const char *text)
+{
+    size_t size = 0, length, at;
+    char one[4];
+    for (at = 0; text[at]; at += length) size += pyprof__utf8(one, pyprof__utf8_next(text + at, &length));
+    if (size == at) { pyprof__proto_block(p, field, text, size); return; }   // nothing to replace
+    pyprof__proto_varint(p, field << 3 | 2);
+    pyprof__proto_varint(p, size);
+    for (at = 0; text[at]; at += length)
+        pyprof__proto_bytes(p, one, pyprof__utf8(one, pyprof__utf8_next(text + at, &length)));
+}
+
+// The number of a text in the table of strings; 0 is the empty one.
+static uint32_t pyprof__proto_number(pyprof__proto *p, const char *text)
 {
     uint32_t id = pyprof__intern(&p->cursor.pool, &p->strings, text, strlen(text));
-    if (id == PYPROF__NONE) p->failed = 1;
-    else pyprof__proto_int(p, field, id);
+    if (id != PYPROF__NONE) return id;
+    p->failed = 1;
+    return 0;
+}
+
+// Of a string of the profile.
+static uint32_t pyprof__proto_string_number(pyprof__proto *p, uint32_t id)
+{
+    if (id >= p->cursor.profile->model.strings.starts.count) return 0;
+    if (!p->numbers[id]) p->numbers[id] = pyprof__proto_number(p, pyprof__text(p->cursor.profile, id));
+    return p->numbers[id];
+}
+
+// A field that has the number of a text, or of a string of the profile
+static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)
+{
+    pyprof__proto_int(p, field, pyprof__proto_number(p, text));
+}
+
+static void pyprof__proto_string(pyprof__proto *p, uint32_t field, uint32_t id)
+{
+    pyprof__proto_int(p, field, pyprof__proto_string_number(p, id));
 }
 
 static void pyprof__proto_open(pyprof__proto *p) { p->depth++; }
@@ -22122,11 +22259,18 @@ static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field o
     p->messages[p->depth + 1].count = 0;
 }
 
-// The columns of a pprof file: always time; also memory if it was tracked; with the names that go tool pprof
-// knows. A count precedes the metric that it counts.
-static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profile)
+// The table of strings, complete: after everything that uses them.
+static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 {
-    size_t i, k;
+    uint32_t i;
+    for (i = 0; i < p->strings.starts.count; i++)
+        pyprof__proto_utf8(p, field, pyprof__string(&p->strings, i));
+}
+
+// The columns of a profile that a format has a name for. A count precedes the metric that it counts.
+static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+{
+    size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *pair[2];
         pair[0] = pyprof__metric_row(pyprof__metrics[i].pair);
@@ -22134,9 +22278,63 @@ static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profil
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
             if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
-                p->columns[p->column_count++] = pair[k];
+                columns[count++] = pair[k];
     }
+    return count;
 }
+
+static const char *const pyprof__proto_units[] = { "count", "nanoseconds", "bytes" };
+
+// ---- gzip: stored blocks (RFC 1951, 1952), as they come  -----------------
+typedef struct { pyprof__sink in, *to; uint32_t crc, size, table[256]; } pyprof__gzip;   // in: what it packs
+
+static int pyprof__gzip_block(void *user, const void *data, size_t size)   // a pyprof_write_fn
+{
+    pyprof__gzip *gzip = (pyprof__gzip *)user;
+    const unsigned char *bytes = (const unsigned char *)data;
+    uint32_t crc = gzip->crc;
+    size_t i;
+    for (i = 0; i < size; i++) crc = gzip->table[(crc ^ bytes[i]) & 255] ^ crc >> 8;
+    gzip->crc = crc;
+    gzip->size += (uint32_t)size;
+    pyprof__put_little(gzip->to, 0, 1);
+    pyprof__put_little(gzip->to, (uint32_t)size, 2);
+    pyprof__put_little(gzip->to, (uint32_t)size ^ 0xffffu, 2);
+    pyprof__put_bytes(gzip->to, data, size);
+    return gzip->to->failed;
+}
+
+static void pyprof__gzip_begin(pyprof__gzip *gzip, pyprof__sink *to)
+{
+    // No time of writing: equal profiles give equal files.
+    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
+    uint32_t i, k;
+    pyprof__sink_begin(&gzip->in, pyprof__gzip_block, gzip);
+    gzip->to = to;
+    gzip->crc = 0xffffffffu;
+    gzip->size = 0;
+    for (i = 0; i < 256; i++)
+        for (gzip->table[i] = i, k = 0; k < 8; k++)
+            gzip->table[i] = gzip->table[i] & 1 ? gzip->table[i] >> 1 ^ 0xedb88320u : gzip->table[i] >> 1;
+    pyprof__put_bytes(to, head, sizeof head);
+}
+
+static void pyprof__gzip_end(pyprof__gzip *gzip)
+{
+    static const unsigned char last[5] = { 1, 0, 0, 0xff, 0xff };   // a block without content
+    pyprof__flush(&gzip->in);
+    pyprof__put_bytes(gzip->to, last, sizeof last);
+    pyprof__put_little(gzip->to, ~gzip->crc, 4);
+    pyprof__put_little(gzip->to, gzip->size, 4);
+}
+
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip  ------------------
+typedef struct {
+    pyprof__proto p;
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+} pyprof__pprof;
 
 static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
 {
@@ -22170,33 +22368,46 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
     if (model->stats.degraded[0]) pyprof__proto_text(p, 13, model->stats.degraded);
 }
 
-static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
+static void pyprof__pprof_head(pyprof__pprof *w)
 {
-    const pyprof__model *model = &job->profile->model;
-    static const char *const units[] = { "count", "nanoseconds", "bytes" };
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__proto *p = &w->p;
     const char *main_type = "wall";
     size_t i;
-    for (i = 0; i < p->column_count; i++) {
+    for (i = 0; i < w->column_count; i++) {
         pyprof__proto_open(p);
-        pyprof__proto_text(p, 1, p->columns[i]->pprof);
-        pyprof__proto_text(p, 2, units[p->columns[i]->unit]);
+        pyprof__proto_text(p, 1, w->columns[i]->pprof);
+        pyprof__proto_text(p, 2, pyprof__proto_units[w->columns[i]->unit]);
         pyprof__proto_close(p, 1);
-        if (p->columns[i]->metric == job->metric) main_type = p->columns[i]->pprof;
+        if (w->columns[i]->metric == w->job->metric) main_type = w->columns[i]->pprof;
     }
     pyprof__proto_int(p, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
     pyprof__proto_int(p, 10, model->recorded_ns);
-    pyprof__pprof_period(p, job);
+    pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, job->profile->checkpoint);
+    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
 }
 
-static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
+static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
 {
-    const pyprof__model *model = &job->profile->model;
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, id);
+    pyprof__proto_int(p, 2, 1);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, location->function + 1);
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 4);
+}
+
+static void pyprof__pprof_tables(pyprof__proto *p, const pyprof_profile *profile)
+{
+    const pyprof__model *model = &profile->model;
     size_t i;
     pyprof__proto_open(p);
     pyprof__proto_int(p, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
-    pyprof__proto_text(p, 5, pyprof__text(job->profile, job->profile->program));
+    pyprof__proto_string(p, 5, profile->program);
     for (i = 7; i <= 9; i++) pyprof__proto_int(p, (uint32_t)i, 1);
     pyprof__proto_close(p, 3);
     // system_name stays empty: equal to name, pprof would strip "<module>"
@@ -22204,125 +22415,98 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
         pyprof__proto_open(p);
         pyprof__proto_int(p, 1, i + 1);
-        pyprof__proto_text(p, 2, pyprof__label(job->profile, (uint32_t)i));
-        pyprof__proto_text(p, 4, pyprof__text(job->profile, function->file));
+        pyprof__proto_string(p, 2, PYPROF__AT(const uint32_t, profile->labels, i));
+        pyprof__proto_string(p, 4, function->file);
         if (function->first_line > 0) pyprof__proto_int(p, 5, (uint64_t)function->first_line);
         pyprof__proto_close(p, 5);
     }
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        pyprof__proto_open(p);
-        pyprof__proto_int(p, 1, i + 1);
-        pyprof__proto_int(p, 2, 1);
-        pyprof__proto_open(p);
-        pyprof__proto_int(p, 1, location->function + 1);
-        if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
-        if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
-        pyprof__proto_close(p, 4);
-        pyprof__proto_close(p, 4);
-    }
+    for (i = 0; i < model->locations.count; i++)
+        pyprof__pprof_location(p, &PYPROF__AT(const pyprof__location, model->locations, i), i + 1);
 }
 
-// text or number
-static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)
+// value: the number of a text if field is 2, of itself if field is 3
+static void pyprof__pprof_label(pyprof__proto *p, const char *key, uint32_t field, uint64_t value)
 {
     pyprof__proto_open(p);
     pyprof__proto_text(p, 1, key);
-    if (text) pyprof__proto_text(p, 2, text);
-    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_int(p, field, value);
     pyprof__proto_close(p, 3);
 }
 
-// One sample: location ids from the leaf to the root, a value for each column, labels.
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
 {
-    const pyprof_profile *profile = job->profile;
-    uint32_t owner = p->cursor.owners[node];
+    const pyprof_profile *profile = p->cursor.profile;
+    uint32_t owner = p->cursor.owners[node], i = p->cursor.depth;
+    int kind = pyprof__function_of(profile, node)->kind;
     const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
         : pyprof__recorded_of(profile, owner);
-    int kind = pyprof__function_of(profile, node)->kind;
+    if (pyprof__is_leaf(kind))
+        pyprof__pprof_label(p, "kind", 2, pyprof__proto_number(p, pyprof__kind_names[kind]));
+    if (recorded) pyprof__pprof_label(p, "thread", 2, pyprof__proto_string_number(p, recorded->name));
+    if (recorded) pyprof__pprof_label(p, "thread_id", 3, recorded->native);
+    while (i > 0 && pyprof__function_of(profile, p->cursor.path[i - 1])->kind != PYPROF_KIND_TASK) i--;
+    if (i > 0) {
+        uint32_t task = pyprof__function_of(profile, p->cursor.path[i - 1])->name;
+        pyprof__pprof_label(p, "task", 2, pyprof__proto_string_number(p, task));
+    }
+    if (recorded && profile->model.processes.count > 1)
+        pyprof__pprof_label(p, "process", 3,
+                            (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
+                                                 recorded->process).pid);
+}
+
+// One sample: location ids from the leaf to the root, a value for each column, labels.
+static void pyprof__pprof_sample(pyprof__pprof *w, uint32_t node)
+{
+    pyprof__proto *p = &w->p;
     size_t i;
     pyprof__cursor_at(&p->cursor, node);
     pyprof__proto_open(p);
     pyprof__proto_open(p);
     for (i = p->cursor.depth; i-- > 0;)
-        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(profile, p->cursor.path[i]) + 1);
+        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(p->cursor.profile, p->cursor.path[i]) + 1);
     pyprof__proto_close(p, 1);
     pyprof__proto_open(p);
-    for (i = 0; i < p->column_count; i++)
-        pyprof__proto_varint(p, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
+    for (i = 0; i < w->column_count; i++)
+        pyprof__proto_varint(p, (uint64_t)pyprof__self(w->job->selection, w->columns[i]->metric, node));
     pyprof__proto_close(p, 2);
-    if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
-    if (recorded) pyprof__pprof_label(p, "thread", pyprof__text(profile, recorded->name), 0);
-    if (recorded) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)recorded->native);
+    pyprof__pprof_labels(p, node);
     pyprof__proto_close(p, 2);
 }
 
 // Does the node have values of its own?
-static pyprof__bool pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static pyprof__bool pyprof__pprof_any(const pyprof__pprof *w, uint32_t node)
 {
     size_t i;
     int any = 0;
-    for (i = 0; i < p->column_count; i++)
-        any |= pyprof__self(job->selection, p->columns[i]->metric, node) != 0;
+    for (i = 0; i < w->column_count; i++)
+        any |= pyprof__self(w->job->selection, w->columns[i]->metric, node) != 0;
     return any;
 }
 
-static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
-{
-    uint32_t table[256], crc = 0xffffffffu;
-    size_t i, k;
-    for (i = 0; i < 256; i++)
-        for (table[i] = (uint32_t)i, k = 0; k < 8; k++)
-            table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
-    for (i = 0; i < size; i++) crc = table[(crc ^ data[i]) & 255] ^ crc >> 8;
-    return ~crc;
-}
-
-static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
-{
-    // No time of writing: equal profiles give equal files.
-    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
-    size_t at = 0;
-    pyprof__put_bytes(s, head, sizeof head);
-    do {
-        size_t n = size - at < 65535 ? size - at : 65535;
-        pyprof__put_little(s, at + n == size, 1);
-        pyprof__put_little(s, (uint32_t)n, 2);
-        pyprof__put_little(s, (uint32_t)n ^ 0xffffu, 2);
-        pyprof__put_bytes(s, data + at, n);
-        at += n;
-    } while (at < size);
-    pyprof__put_little(s, pyprof__crc32(data, size), 4);
-    pyprof__put_little(s, (uint32_t)size, 4);
-}
-
-// Strings come last, because all other parts add to them.
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
-    pyprof__proto p;
-    const pyprof__array *out = &p.messages[0];
+    pyprof__pprof w;
+    pyprof__gzip *gzip;
     uint32_t i;
-    pyprof_result result;
-    memset(&p, 0, sizeof p);
-    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
-    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_init(&p.messages[i], 1);
-    if (!pyprof__strings_init(&p.cursor.pool, &p.strings)) p.failed = 1;
-    pyprof__pprof_columns(&p, job->profile);
-    pyprof__pprof_head(&p, job);
-    pyprof__pprof_tables(&p, job);
-    for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i);
-    for (i = 0; i < p.strings.starts.count; i++) {
-        const char *text = pyprof__string(&p.strings, i);
-        pyprof__proto_block(&p, 6, text, strlen(text));
+    w.job = job;
+    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
+    if (gzip) {
+        pyprof__gzip_begin(gzip, job->sink);
+        w.p.sink = &gzip->in;
+        pyprof__pprof_head(&w);
+        pyprof__pprof_tables(&w.p, job->profile);
+        for (i = 1; i < job->selection->count; i++)
+            if (pyprof__pprof_any(&w, i)) pyprof__pprof_sample(&w, i);
+        pyprof__proto_strings(&w.p, 6);
+        pyprof__gzip_end(gzip);
     }
-    if (p.failed) result = pyprof__fail_memory("the pprof file");
-    else pyprof__put_gzip(job->sink, (const unsigned char *)out->data, out->count);
-    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_free(&p.cursor.pool, &p.messages[i]);
-    pyprof__strings_free(&p.cursor.pool, &p.strings);
-    pyprof__cursor_end(&p.cursor);
+    if (!gzip || w.p.failed) result = pyprof__fail_memory("the pprof file");
+    pyprof__free(&w.p.cursor.pool, gzip, sizeof *gzip);
+    pyprof__proto_end(&w.p);
     return result;
 }
 
@@ -24677,17 +24861,17 @@ static void pyprof__tree_join(void)
 // ---- names of files -----------------------------------------------------------
 // Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
 // fit, or another letter follows a %.
-static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in_of(const char *pattern, int64_t pid, time_t start, char *text,
+                                       size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
         char one[256] = "";
-        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
-            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'p': snprintf(one, sizeof one, "%lld", (long long)pid); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&start, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
                 break;
@@ -24700,6 +24884,12 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
     }
     text[used] = 0;
     return 1;
+}
+
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)   // a start now
+{
+    return pyprof__fill_in_of(pattern, pyprof__own_pid(),
+                              (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second), text, capacity);
 }
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
@@ -25653,10 +25843,17 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
                                       const pyprof_output *output)
 {
+    char filled[4096];
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (strchr(path, '%')) {
+        if (!pyprof__fill_in_of(path, pyprof__process_of(profile)->pid,
+                                (time_t)pyprof__unix(&profile->model, profile->model.start_ns), filled,
+                                sizeof filled)) return pyprof__fill_in_failed("path", path);
+        path = filled;
+    }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
