@@ -19810,9 +19810,9 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (function->kind == PYPROF_KIND_PYTHON) return PYPROF__SHOWS_PYTHON;
     if (function->kind == PYPROF_KIND_NATIVE) return PYPROF__SHOWS_NATIVE;
     if (function->kind == PYPROF_KIND_WAIT) return PYPROF__SHOWS_WAITING;
-    if (function->kind == PYPROF_KIND_PSEUDO && strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
-    return function->kind == PYPROF_KIND_PSEUDO && strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0
-        ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
+    if (function->kind != PYPROF_KIND_PSEUDO) return PYPROF__SHOWS_OTHER;
+    if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
+    return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
 
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
@@ -23048,7 +23048,7 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
 
 // ---- trace events: the Trace Event Format of Chrome, Perfetto, speedscope ---------------------------------
 // A slice is a frame that stayed in its place through consecutive steps of a thread. It is as long as it was
-// seen there; the time that clocks gave to it, and its samples, are its arguments, which add up to the totals.
+// seen there; its samples, and the time that clocks measured, are arguments, which add up to the totals.
 typedef struct {
     int64_t start_ns, end_ns;        // since the recording began
     const pyprof__moment *moment;
@@ -23157,7 +23157,8 @@ static void pyprof__trace_counters(const pyprof__job *job)
         took = (int64_t)(gauge[i + 1].ns - gauge[i].ns);
         used = gauge[i + 1].facts.user_ns - gauge[i].facts.user_ns + gauge[i + 1].facts.system_ns
             - gauge[i].facts.system_ns;
-        pyprof__trace_counter(job, ns, "CPU", "percent", (int64_t)(100.0 * (double)used / (double)took + 0.5));
+        pyprof__trace_counter(job, ns, "CPU", "percent",
+                              (int64_t)(100.0 * (double)used / (double)took + 0.5));
     }
 }
 
@@ -23171,7 +23172,7 @@ static pyprof__bool pyprof__trace_same(const pyprof__job *job, uint32_t a, uint3
     return x->function == y->function && (!job->output->lines || x->place.line == y->place.line);
 }
 
-// kept: what each step shares with the one before, if that ended where this one begins. next: found backwards.
+// kept: what each step shares with the one before, if that ended where this one begins.
 static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
 {
     pyprof__cursor *cursor = &t->timeline.cursor;
