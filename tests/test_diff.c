@@ -345,6 +345,71 @@ TEST(rows_of_the_difference_are_differences_of_rows)   // on random trees, in ev
         }
 }
 
+static int64_t sum_of(const pyprof__array *column)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < column->count; i++) sum += AT(int64_t, *column, i);
+    return sum;
+}
+
+TEST(earlier_values_and_changes_add_up_to_the_later_ones)   // node by node, under every scale
+{
+    for (uint32_t round = 0; round < 12; round++) {
+        pyprof_profile *before = random_profile(round, 200 + (int)round), *after = random_profile(round + 3, 300);
+        pyprof_diff_options options = { .scale = (int)round % 3 };
+        before->model.recorded_ns = 7000;
+        after->model.recorded_ns = 7000 + 999 * round;
+        pyprof_profile *delta = difference(before, after, &options), *back = difference(after, before, NULL);
+        for (int metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+            int64_t was = sum_of(&before->model.columns[metric]), is = sum_of(&after->model.columns[metric]), sum = 0;
+            int64_t wait = metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : metric == PYPROF_SAMPLES ? PYPROF_WAIT_SAMPLES : 0;
+            for (uint32_t i = 0; i < delta->model.nodes.count; i++) {
+                int64_t earlier = pyprof__before_value(delta, metric, i), later = earlier + pyprof__model_value(&delta->model, (pyprof_metric)metric, i);
+                CHECK(earlier >= 0 && later >= 0);
+                if (wait) CHECK(pyprof__before_value(delta, (int)wait, i) <= earlier);
+                CHECK((AT(unsigned char, delta->seen, i) & 1) || earlier == 0);
+                CHECK((AT(unsigned char, delta->seen, i) & 2) || later == 0);
+                sum += later;
+            }
+            CHECK_INT(sum, is);
+            if (options.scale == PYPROF_SCALE_COUNT && was) was = is;
+            if (options.scale == PYPROF_SCALE_TIME && metric != PYPROF_LIVE_BYTES)
+                was = (int64_t)((double)was * (7000 + 999 * round) / 7000 + 0.5);
+            int64_t off = sum_of(&delta->earlier[metric]) - was;
+            CHECK(off == 0 || (wait && options.scale == PYPROF_SCALE_TIME && off >= -1 && off <= 1));
+            CHECK_INT(sum_of(&back->model.columns[metric]) + is, sum_of(&before->model.columns[metric]));
+        }
+        CHECK_INT(delta->scale, options.scale);
+        CHECK(delta->compared[0].recorded_ns == 7000 && delta->compared[1].recorded_ns == 7000 + 999 * round);
+        pyprof_profile_free(before);
+        pyprof_profile_free(after);
+        pyprof_profile_free(delta);
+        pyprof_profile_free(back);
+    }
+}
+
+TEST(what_cannot_be_scaled_is_refused)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1), *delta;
+    pyprof_diff_options options = { .scale = PYPROF_SCALE_TIME };
+    before->model.recorded_ns = 0;
+    CHECK_INT(pyprof_diff(before, after, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(delta == NULL && strstr(pyprof_last_error(), "earlier recording has no time"));
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(strstr(pyprof_last_error(), "later recording has no time"));
+    pyprof_query nothing = { .function = "nothing" };
+    options.scale = PYPROF_SCALE_COUNT;
+    options.filter = &nothing;
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(strstr(pyprof_last_error(), "no samples"));
+    options.filter = NULL;
+    delta = difference(before, after, &options);   // memory: 1000 to 1200 bytes
+    CHECK_INT(sum_of(&delta->model.columns[PYPROF_LIVE_BYTES]), 0);
+    CHECK_INT(sum_of(&delta->model.columns[PYPROF_SAMPLES]), 0);
+    options.scale = 3;
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+}
+
 TEST(quality_of_two_snapshots_and_of_two_recordings)
 {
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 9, 0);
@@ -423,6 +488,7 @@ TEST(formats_that_hold_differences)
         CHECK_INT(pyprof_write(delta, &output, append, text), holds ? PYPROF_OK : PYPROF_ERR_UNSUPPORTED);
         CHECK(holds == (text[0] != 0));
         if (format == PYPROF_FORMAT_SVG) CHECK(strstr(pyprof_last_error(), ".svg"));
+        if (format == PYPROF_FORMAT_JSON) CHECK(strstr(text, "\"compared\": {\"scale\": \"none\"") && strstr(text, "\"before\": {\n\"samples\": ["));
         if (format == PYPROF_FORMAT_JSON) CHECK(strstr(text, "\"diff\": true") && strstr(text, "io.load\": {\"samples\": -5, \"time\": -0.050000000"));
     }
     CHECK_INT(pyprof_save(delta, "/nowhere/x.folded", NULL), PYPROF_ERR_UNSUPPORTED);
