@@ -18134,20 +18134,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
-enum {                                                   // of a difference, whose self and total are changes
-    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES,  // values of the earlier recording
-    PYPROF__PART_SAMPLES, PYPROF__PART_DOUBT             // change of its samples; doubt of both recordings
-};
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18231,21 +18235,21 @@ static void pyprof__view_parts(pyprof__view *view, int metric)
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
 }
 
-static void pyprof__view_parts_of_change(pyprof__view *view, int metric)
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
 {
-    size_t i;
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
     view->parts[PYPROF__PART_EARLIER] = metric;
     view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES)
-            view->parts[PYPROF__PART_DOUBT] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
 }
 
 // The selection that has the values of a part
 static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
                                                   const pyprof__selection *selection, uint32_t part)
 {
-    return maker->earlier && part <= PYPROF__PART_EARLIER_SAMPLES ? maker->earlier : selection;
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
 }
 
 // Has a node, or one below it, a value?
@@ -18395,7 +18399,7 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    if (earlier) pyprof__view_parts_of_change(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
     else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
@@ -21103,7 +21107,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -21257,6 +21261,11 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
+    "}",
+
     // Breaks a text into lines that fit; all further words go into the last line.
     "function wrap(element, text, width, most) {",
     "    const lines = [''], room = width / 6.4;",
@@ -21321,9 +21330,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -21334,7 +21341,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -21593,8 +21600,8 @@ typedef struct {
     size_t count;                                // choices
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
-    pyprof__bool hidden, heap;                   // paths are hidden, so origins are unknown; it is memory
-    const pyprof_profile *delta;                 // a difference, otherwise NULL
+    pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -21602,7 +21609,7 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
-    if (graph->delta) {
+    if (graph->change) {
         out[1] = parts[PYPROF__PART_EARLIER];
         out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
         return;
@@ -21659,30 +21666,17 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
 }
 
-// The variance of one side's value by chance: of N samples n fell on this frame. One more sample allows for
-// a frame with few or none.
-static double pyprof__svg_variance(int64_t value, int64_t samples, int64_t all, int64_t all_samples)
-{
-    double n = samples > 0 ? (double)samples : 0.0, of = (double)all_samples, worth;
-    if (all_samples <= 0 || all <= 0) return 0.0;
-    worth = n > 0.0 && value > 0 ? (double)value / n : (double)all / of;
-    return worth * worth * (1.0 + (n < of ? n * (1.0 - n / of) : 0.0));
-}
-
 // Half of the 95 % interval of the change of a frame's value
 static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    const pyprof__view_node *all = graph->view->nodes;
-    const int64_t *mine = n->parts, *whole = all->parts;
-    int64_t before = mine[PYPROF__PART_EARLIER_SAMPLES], all_before = whole[PYPROF__PART_EARLIER_SAMPLES];
-    if (graph->view->parts[PYPROF__PART_DOUBT])
-        return pyprof__sampling_error(&graph->delta->model.heap, (double)mine[PYPROF__PART_DOUBT]);
-    if (graph->heap || n == all) return 0.0;
-    return 1.96 * pyprof__sqrt(
-        pyprof__svg_variance(mine[PYPROF__PART_EARLIER], before, whole[PYPROF__PART_EARLIER], all_before)
-        + pyprof__svg_variance(mine[PYPROF__PART_EARLIER] + n->total, before + mine[PYPROF__PART_SAMPLES],
-                               whole[PYPROF__PART_EARLIER] + all->total,
-                               all_before + whole[PYPROF__PART_SAMPLES]));
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
 }
 
 static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
@@ -21697,7 +21691,7 @@ static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_gra
 {
     double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
         larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
-    int depth = larger > 0.0 ? (int)(30.0 * (change < larger ? change / larger : 1.0)) : 0;
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
     if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
     else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
@@ -21912,7 +21906,7 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     const pyprof__view_node *n = &graph->view->nodes[at];
     const char *kind = pyprof__svg_kind_text(graph, n);
     pyprof__svg_put_between(s, "<title>", n->label, "\n");
-    if (graph->delta) pyprof__svg_put_both(s, graph, n);
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
     else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
@@ -21955,7 +21949,7 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    if (graph->delta) pyprof__svg_put_change_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
     else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
@@ -22014,12 +22008,11 @@ static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)
 {
     const pyprof__view *v = graph->view;
     int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
-    if (all <= 0 && !graph->delta) { pyprof__put(s, "Nothing was recorded"); return; }
-    if (graph->delta) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
     else pyprof__svg_put_amount(s, v, all);
-    pyprof__put(s, graph->delta ? "; " : " ");
-    if (v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, "", v->metric_name, " ");
-    pyprof__put(s, "in all");
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
 }
 
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
@@ -22058,18 +22051,18 @@ static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__s
 static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
 {
     static const pyprof__svg_family changes[] = {
-        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 54 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
         { "the same, within the sampling error", 40, 1, 8, 83 },
         { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
-        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 54 }
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
     };
     int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (size_t i = 0; graph->delta && i < PYPROF__COUNT(changes); i++)
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
         x = pyprof__svg_put_entry(s, x, &changes[i]);
-    for (size_t kind = 0; !graph->delta && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
         if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
@@ -22201,11 +22194,10 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
     memset(graph, 0, sizeof *graph);
     graph->view = view;
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
-    graph->heap = pyprof__is_memory(job->metric);
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
     if (job->earlier) {
-        graph->delta = job->profile;
+        graph->change = job->selection;
         graph->choices = graph->first = pyprof__svg_sides;
         graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
     } else if (view->parts[PYPROF__PART_WAITING]) {
