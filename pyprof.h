@@ -16503,7 +16503,9 @@ static int64_t pyprof__state_value(const pyprof__selection *selection, const pyp
 {
     const pyprof__model *model = &selection->profile->model;
     int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
-    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->less)   // unsigned: values of hostile files wrap around
+        value = (int64_t)((uint64_t)value
+                          - (uint64_t)pyprof__model_value(model, (pyprof_metric)rule->less, node));
     if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
         return pyprof__native_samples(model, node, value);
     return value;
