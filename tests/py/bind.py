@@ -45,7 +45,7 @@ SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSC
             PPROF: '.pb.gz'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
 LATER = {HTML: '.html', PSTATS: '.prof',
-         FIREFOX: '.firefox.json', CALLGRIND: '.callgrind', PERF: '.linux-perf.txt',
+         CALLGRIND: '.callgrind', PERF: '.linux-perf.txt',
          MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
