@@ -216,6 +216,8 @@ typedef enum pyprof_metric {
     PYPROF_GIL_BLOCK_NS = 25,
     // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
     PYPROF_UNKNOWN_NS = 26,
+    PYPROF_IDLE_SAMPLES = 27, // samples behind IDLE_NS
+    PYPROF_GIL_SAMPLES = 28,  // samples behind GIL_NS
     PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
     PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
     PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
@@ -241,12 +243,12 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
-    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_PSTATS = 8,       // .prof            pstats, snakeviz, tuna, gprof2dot, PyCharm
     PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
     PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
-    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
@@ -399,7 +401,7 @@ typedef struct pyprof_query {
     const char *file;               // only stacks with a frame of a matching file
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
-    int include_idle;               // count time in which the thread only waited for work
+    int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
     const char *ignore;             // globs as above: no stack with such a frame
     const char *hide;               // frames of such functions are left out of stacks; their values stay
@@ -414,7 +416,8 @@ typedef struct pyprof_query {
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    const pyprof_query *filter;     // chooses stacks, and which time counts (default: all but idle time; JSON
+                                    // has all of it)
     int split_threads;              // keep threads apart in formats that merge them
     int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
@@ -449,6 +452,10 @@ typedef struct pyprof_row {
     int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
                                     // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
+    // Only of the metric by which the rows are sorted. Before: of a difference, the earlier values; self and
+    // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
+    // within it may be chance.
+    int64_t self_before, total_before, self_error, total_error;
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -648,8 +655,10 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row).
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
+// defaults.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
@@ -8673,7 +8682,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_GIL_SAMPLES, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_SAMPLES, "gil_samples", "samples with the GIL held", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_GIL_NS, PYPROF__HAS_GIL, NULL },
     { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
     { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
@@ -8681,7 +8692,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
     { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, PYPROF_IDLE_SAMPLES, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_IDLE_SAMPLES, "idle_samples", "idle samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_NS, PYPROF__IS_IDLE, NULL },
     { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
     { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
@@ -15196,6 +15209,10 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING)
         pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_IDLE)
+        pyprof__model_add(model, PYPROF_IDLE_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__HAS_GIL)
+        pyprof__model_add(model, PYPROF_GIL_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -16065,8 +16082,10 @@ struct pyprof_profile {
     pyprof__array earlier[PYPROF_METRIC_COUNT];
     pyprof__compared compared[2];  // of a difference: before, after
     int scale;                     // pyprof_scale of a difference
+    double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__kind_names[] =
     { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
@@ -16150,6 +16169,7 @@ static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, u
 static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
 {
     *earlier = *delta;
+    earlier->is_diff = 0;
     memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
@@ -16329,16 +16349,96 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     return NULL;
 }
 
+// ---- states: which part of the time counts -----------------------------------------
+// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
+// samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
+// these states. CPU time and native time belong to running time, unless the GIL is the question: of what
+// runs, not everything holds it.
+typedef struct { int states, metric, value, less; } pyprof__state_rule;
+static const pyprof__state_rule pyprof__state_rules[] = {
+    { PYPROF_STATES_DEFAULT, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_DEFAULT, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_WAIT_NS },
+    { PYPROF_STATES_RUNNING, PYPROF_CPU_NS, PYPROF_CPU_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_WALL_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_GIL_WAIT_NS, PYPROF_GIL_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_CPU_WAIT_NS, PYPROF_CPU_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_UNKNOWN_NS, PYPROF_UNKNOWN_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_WALL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_BLOCK_NS, PYPROF_GIL_BLOCK_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },   // a share of them
+    { PYPROF_STATES_NATIVE, PYPROF_WALL_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+};
+
+static pyprof__state_rule pyprof__state_rule_of(int states, int metric)
+{
+    pyprof__state_rule rule = { states, metric, metric, 0 };
+    size_t i;
+    if (states == PYPROF_STATES_ALL || pyprof__is_memory(metric)) return rule;
+    for (i = 0; i < PYPROF__COUNT(pyprof__state_rules); i++)
+        if (pyprof__state_rules[i].states == states && pyprof__state_rules[i].metric == metric)
+            return pyprof__state_rules[i];
+    if (states != PYPROF_STATES_DEFAULT) rule.value = 0;
+    return rule;
+}
+
+static int pyprof__query_states(const pyprof_query *query)   // query NULL = all defaults
+{
+    if (!query) return PYPROF_STATES_DEFAULT;
+    return query->states == PYPROF_STATES_DEFAULT && query->include_idle ? PYPROF_STATES_ALL : query->states;
+}
+
+// The metric by which a table is ranked if none was asked for: the time spent running (0), unless no running
+// time is counted, or only a part of it.
+static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort && !pyprof__metric_row(query->sort))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
+    return PYPROF_OK;
+}
+
+// Are there values of the metric in these states?
+static pyprof_result pyprof__states_check(int states, int metric)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
+                                                            "NATIVE" };
+    if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
+                        pyprof__metric_row(metric)->name, names[states]);
+}
+
 // ---- selection: the columns a query asks for, self and total -----------------------
-typedef struct {
+typedef struct pyprof__selection {
     pyprof__pool pool;
     const pyprof_profile *profile;
     size_t count;                                  // nodes
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // per node: its own values are part of the selection
-    int without_idle;                              // waiting was subtracted from the samples and their wall
-                                                   // time
+    int states;                                    // pyprof_states: their time is the selected part of it
+    pyprof__state_rule rules[PYPROF_METRIC_COUNT];
+    const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -16350,7 +16450,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     }
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
-
 
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
@@ -16387,10 +16486,32 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     return 1;
 }
 
-static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
-                                          pyprof_metric idle)
+// Native samples are not counted: they are that share of a node's running samples which native time is of
+// its running time, rounded to whole samples. A leaf of native code has nothing else, so its share is all.
+static int64_t pyprof__native_samples(const pyprof__model *model, uint32_t node, int64_t running)
+{
+    int64_t native = pyprof__model_value(model, PYPROF_NATIVE_NS, node);
+    int64_t time = pyprof__model_value(model, PYPROF_WALL_NS, node)
+        - pyprof__model_value(model, PYPROF_WAIT_NS, node);
+    if (native >= time || running <= 0) return native > 0 ? running : 0;
+    return native > 0 ? (int64_t)((double)running * (double)native / (double)time + 0.5) : 0;
+}
+
+// The value of a metric in the states of the selection, of the node alone, chosen or not
+static int64_t pyprof__state_value(const pyprof__selection *selection, const pyprof__state_rule *rule,
+                                   uint32_t node)
 {
     const pyprof__model *model = &selection->profile->model;
+    int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
+    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
+        return pyprof__native_samples(model, node, value);
+    return value;
+}
+
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -16399,32 +16520,42 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i])
-            self[i] = total[i] = pyprof__model_value(model, metric, i)
-                - (idle ? pyprof__model_value(model, idle, i) : 0);
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
         total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
 
-// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+// query NULL = all stacks. states: pyprof_states, whatever the query says. 0 = no memory.
 static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
-                                   const pyprof_query *query, int without_idle)
+                                   const pyprof_query *query, int states)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
-    selection->without_idle = without_idle;
+    selection->states = states;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count
-            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        selection->rules[metric] = pyprof__state_rule_of(states, (int)metric);
+        if (profile->model.columns[metric].count && selection->rules[metric].value
+            && !pyprof__select_column(selection, (pyprof_metric)metric)) return 0;
     }
     return 1;
+}
+
+// Of a difference: the earlier values, chosen in the same way; earlier->profile = before, and the selection
+// refers to them. Free `earlier` in every case. 0 = no memory.
+static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_profile *before,
+                                           pyprof__selection *selection, const pyprof_query *query)
+{
+    memset(earlier, 0, sizeof *earlier);
+    if (!selection->profile->is_diff) return 1;
+    pyprof__earlier_of(selection->profile, before);
+    selection->earlier = earlier;
+    return pyprof__select(earlier, before, query, selection->states);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16436,6 +16567,21 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// Does the profile have the metric, in the states of the selection?
+static pyprof__bool pyprof__selects_metric(const pyprof__selection *selection, int metric)
+{
+    return pyprof__has_metric(selection->profile, metric) && selection->rules[metric].value;
+}
+
+// values: as pyprof__moment_values makes them
+static int64_t pyprof__moment_part(const pyprof__selection *selection, int metric, const int64_t *values)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
+    if (rule->states == PYPROF_STATES_NATIVE && metric == PYPROF_SAMPLES && values[PYPROF_NATIVE_NS] <= 0)
+        return 0;
+    return values[rule->value] - values[rule->less];   // values[0] is 0
+}
+
 // What an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
@@ -16443,8 +16589,40 @@ static int64_t pyprof__moment_selected(const pyprof__selection *selection, int m
     int64_t values[PYPROF_METRIC_COUNT];
     if (!selection->chosen[moment->node]) return 0;
     pyprof__moment_values(moment, values);
-    return values[metric]
-        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+    return pyprof__moment_part(selection, metric, values);
+}
+
+// The same for all metrics. 0 = no samples and no time of it count: it is not part of the selection.
+static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, const pyprof__moment *moment,
+                                          int64_t *selected)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int metric;
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    selected[0] = 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        selected[metric] = pyprof__moment_part(selection, metric, values);
+    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+}
+
+// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
+        "only time in C functions" };
+    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    int64_t ns = 0;
+    char number[32];
+    size_t i;
+    snprintf(text, capacity, "%s", names[selection->states]);
+    for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
+        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+    if (ns == 0) return text;
+    pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
+    snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
+    return text;
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
@@ -16528,7 +16706,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before, 2 = after
+    pyprof__array earlier;         // for a difference with earlier values: pyprof_row per row, the values
     pyprof__index index;
 } pyprof__table;
 
@@ -16537,6 +16716,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__array_free(&table->pool, &table->rows);
     pyprof__array_free(&table->pool, &table->keys);
     pyprof__array_free(&table->pool, &table->known);
+    pyprof__array_free(&table->pool, &table->earlier);
     pyprof__index_free(&table->pool, &table->index);
 }
 
@@ -16553,8 +16733,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof__row_name(profile, node, group, row);
     }
     if (profile->is_diff)
-        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen,
-                node) & 1;
+        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
@@ -16622,16 +16801,33 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
+// Puts beside each row the one of the other table with the same key. 0 = no memory.
+static pyprof__bool pyprof__table_beside(pyprof__table *table, pyprof__table *other)
+{
+    size_t i;
+    for (i = 0; i < table->rows.count; i++) {
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->earlier);
+        uint32_t id = pyprof__unique(&other->pool, &other->keys, &other->index, pyprof__same_key,
+                                     &PYPROF__AT(pyprof__group_key, table->keys, i));
+        if (!row || id == PYPROF__NONE) return 0;
+        if (id < other->rows.count) *row = PYPROF__AT(pyprof_row, other->rows, id);
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
                                        const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
+    pyprof__table earlier;
     uint32_t node;
+    int whole;
     memset(table, 0, sizeof *table);
     pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&table->rows, sizeof(pyprof_row));
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
+    pyprof__array_init(&table->earlier, sizeof(pyprof_row));
     for (node = 1; node < selection->count; node++) {
         uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
         if (!pyprof__row_wanted(selection, query, owner, group)) continue;
@@ -16639,7 +16835,11 @@ static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selec
         if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
-    return 1;
+    if (!selection->earlier) return 1;
+    whole = pyprof__table_make(&earlier, selection->earlier, query, group)
+        && pyprof__table_beside(table, &earlier);
+    pyprof__table_free(&earlier);
+    return whole;
 }
 
 // Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
@@ -16673,7 +16873,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
-        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) : 0;
+        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) & 1 : 0;
     }
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
@@ -16796,7 +16996,115 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
+
+// ---- its files: another checkout, another installation ----------------------------------------------------
+// Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
+// and __init__.py says nothing by itself.
+static const char *pyprof__file_tail(const char *path)
+{
+    static const char *const folders[] = { "/site-packages/", "/dist-packages/", "/lib/python" };
+    const char *at, *tail = NULL, *name = strrchr(path, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(folders) && !tail; i++)
+        for (at = path; (at = strstr(at, folders[i])) != NULL; tail = at) at += strlen(folders[i]);
+    if (i == PYPROF__COUNT(folders) && tail) tail = strchr(tail, '/') ? strchr(tail, '/') + 1 : NULL;
+    if (tail) return tail;
+    if (!name) return path;
+    if (strcmp(name, "/__init__.py") != 0 && strcmp(name, "/__main__.py") != 0) return name + 1;
+    while (name > path && name[-1] != '/') name--;
+    return name;
+}
+
+enum { PYPROF__PATH_PARTS = 32 };    // compared at the end of a path, at most
+
+// The last parts of a path; NULL = it has fewer, or must agree in more.
+static const char *pyprof__last_parts(const char *path, size_t parts)
+{
+    const char *at = path + strlen(path);
+    while (parts && at > path)
+        if (*--at == '/' && --parts == 0) return at[1] && at < pyprof__file_tail(path) ? at + 1 : NULL;
+    return parts == 1 && *path != '/' ? path : NULL;
+}
+
+// Files of one side alone whose last parts are those of no other file of their side, and of one of the other
+// side, are the same. 0 = no memory.
+static pyprof__bool pyprof__diff_files_by(pyprof__differ *differ, pyprof__array *files, size_t parts,
+                                          uint32_t *same)
+{
+    const pyprof__strings *strings = &differ->to->model.strings;
+    pyprof__strings tails;
+    pyprof__array found;
+    size_t side, i;
+    int whole = pyprof__strings_init(&differ->pool, &tails);
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < files[side].count; i++) {
+            uint32_t file = PYPROF__AT(uint32_t, files[side], i), id;
+            const char *tail = pyprof__last_parts(pyprof__string(strings, file), parts);
+            if (!tail || same[file] != PYPROF__NONE) continue;
+            id = pyprof__intern(&differ->pool, &tails, tail, strlen(tail));
+            whole = id != PYPROF__NONE
+                && pyprof__array_reserve(&differ->pool, &found, tails.starts.count - found.count);
+            while (whole && found.count < tails.starts.count) pyprof__push(&differ->pool, &found);
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = file;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        if (both->count[0] != 1 || both->count[1] != 1) continue;
+        same[both->only[0]] = same[both->only[1]] = both->only[1];
+    }
+    pyprof__strings_free(&differ->pool, &tails);
+    pyprof__array_free(&differ->pool, &found);
+    return whole;
+}
+
+// files: for each side, the files that only this side has. 0 = no memory.
+static pyprof__bool pyprof__diff_files_apart(pyprof__differ *differ, pyprof__array *files)
+{
+    size_t count = differ->to->model.strings.starts.count, side, i;
+    unsigned char *on = (unsigned char *)pyprof__alloc(&differ->pool, count);
+    int whole = on != NULL;
+    for (side = 0; side < 2 && whole; side++)
+        for (i = 0; i < differ->sides[side].functions.count; i++)
+            on[PYPROF__AT(pyprof__function, differ->sides[side].functions, i).file] |=
+                (unsigned char)(1 << side);
+    for (i = 1; i < count && whole; i++) {
+        uint32_t *file;
+        if (on[i] != 1 && on[i] != 2) continue;
+        file = (uint32_t *)pyprof__push(&differ->pool, &files[on[i] - 1]);
+        if (file) *file = (uint32_t)i;
+        whole = file != NULL;
+    }
+    pyprof__free(&differ->pool, on, count);
+    return whole;
+}
+
+// Files of before that are in another folder get the name that they have after. 0 = no memory.
+static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
+{
+    pyprof__array files[2], same;
+    size_t parts, i;
+    int whole;
+    for (i = 0; i < 2; i++) pyprof__array_init(&files[i], sizeof(uint32_t));
+    pyprof__array_init(&same, sizeof(uint32_t));
+    whole = pyprof__diff_files_apart(differ, files)
+        && pyprof__numbers(&differ->pool, &same, differ->to->model.strings.starts.count);
+    // The longest tail decides.
+    for (parts = PYPROF__PATH_PARTS; whole && parts > 0 && files[0].count && files[1].count; parts--)
+        whole = pyprof__diff_files_by(differ, files, parts, (uint32_t *)same.data);
+    for (i = 0; whole && i < differ->sides[0].functions.count; i++) {
+        uint32_t *file = &PYPROF__AT(pyprof__function, differ->sides[0].functions, i).file;
+        if (PYPROF__AT(uint32_t, same, *file) != PYPROF__NONE) *file = PYPROF__AT(uint32_t, same, *file);
+    }
+    for (i = 0; i < 2; i++) pyprof__array_free(&differ->pool, &files[i]);
+    pyprof__array_free(&differ->pool, &same);
+    return whole;
+}
+
+// ---- its functions ----------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -17180,16 +17488,21 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
     size_t i, side;
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
             + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+        if (scale == PYPROF_SCALE_TIME) samples = times[side];
+        if (side) differ->to->factor *= (double)samples;
+        else differ->to->factor /= (double)samples;
     }
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
         int metric = pyprof__metrics[i].metric;
         pyprof__ratio ratio = { times[1], times[0] };
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES) continue;   // see pyprof__diff_doubt
         if (scale == PYPROF_SCALE_COUNT) {
             ratio.to = pyprof__diff_total(&sides[1], metric);
             ratio.from = pyprof__diff_total(&sides[0], metric);
@@ -17338,7 +17651,8 @@ static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *
     const pyprof__ratio *ratios = differ->ratios;
     size_t i;
     *to = differ->sides[1].from->model.heap;
-    if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
+    if (!to->mode || before->mode == PYPROF_HEAP_SAMPLED) to->mode = before->mode;
+    if (!to->interval) to->interval = before->interval;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *from = &before->domains[i];
         to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
@@ -17398,7 +17712,7 @@ static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_files(differ) || !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
         && pyprof__diff_nodes(differ, before, 1);
@@ -17435,6 +17749,33 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- are its recordings comparable? -----------------------------------------------------------------------
+// In words, what differs between them beside their values: "" = nothing.
+static void pyprof__diff_unlike(const pyprof_profile *delta, char *text, size_t capacity)
+{
+    const pyprof__compared *before = &delta->compared[0], *after = &delta->compared[1];
+    size_t used = 0;
+    text[0] = 0;
+    if (before->program != after->program)
+        used += (size_t)snprintf(text, capacity, "; two programs");
+    if (before->python != after->python && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; CPython %.30s and %.30s",
+                                 pyprof__text(delta, before->python), pyprof__text(delta, after->python));
+    if (before->free_threaded != after->free_threaded && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; free-threaded only %s",
+                                 after->free_threaded ? "after" : "before");
+    if ((before->rate_hz < after->rate_hz || before->rate_hz > after->rate_hz) && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; %lld and %lld samples a second",
+                                 (long long)(before->rate_hz + 0.5), (long long)(after->rate_hz + 0.5));
+    if (before->heap != after->heap && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; memory tracked: %s and %s",
+                                 pyprof__heap_modes[before->heap], pyprof__heap_modes[after->heap]);
+    else if (before->interval != after->interval && used < capacity)
+        snprintf(text + used, capacity - used, "; memory sampled every %llu and %llu bytes",
+                 (unsigned long long)before->interval, (unsigned long long)after->interval);
+    if (text[0]) memmove(text, text + 2, strlen(text + 2) + 1);
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -17803,6 +18144,153 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     return whole;
 }
 
+// ---- errors: how far a value can be off by chance ---------------------------------------------------------
+// Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
+static const pyprof__metric *pyprof__doubt_of(const pyprof_profile *profile, int metric, int *bytes)
+{
+    size_t i;
+    *bytes = metric == PYPROF_TEMP_BLOCKS ? PYPROF_ALLOC_BYTES
+        : metric == PYPROF_LIVE_AGE_MS ? PYPROF_LIVE_BYTES
+        : pyprof__metric_row(metric)->unit == PYPROF__UNIT_BYTES ? metric : pyprof__metric_row(metric)->pair;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES && pyprof__metrics[i].part_of == *bytes)
+            return profile->model.heap.mode == PYPROF_HEAP_SAMPLED ? &pyprof__metrics[i] : NULL;
+    return NULL;
+}
+
+// The variance of a sum of samples, of all samples of a recording: metric 0 = time spent running. A value
+// stands for a number n of samples out of N. Each is worth its mean time, and n varies by chance with a
+// variance of n (1 - n / N); one more sample allows for a value of few or none. factor: the values were
+// multiplied by it.
+static double pyprof__variance(const int64_t *values, const int64_t *all, int metric, double factor)
+{
+    int count = metric && pyprof__metric_row(metric)->unit == PYPROF__UNIT_COUNT;
+    const int64_t *from = values[PYPROF_SAMPLES] > 0 ? values : all;
+    double samples = (double)from[PYPROF_SAMPLES], wall = (double)from[PYPROF_WALL_NS],
+        value = (double)(metric ? values[metric] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS]), worth, n;
+    if (!metric && values[PYPROF_SAMPLES] > values[PYPROF_WAIT_SAMPLES]) {
+        samples -= (double)from[PYPROF_WAIT_SAMPLES];
+        wall -= (double)from[PYPROF_WAIT_NS];
+    }
+    if (samples <= 0 || wall <= 0 || all[PYPROF_SAMPLES] <= 0) return 0;
+    worth = count ? 1 : wall / samples;
+    n = value > 0 ? value / worth : 0;
+    if (n < (double)all[PYPROF_SAMPLES]) n *= 1 - n / (double)all[PYPROF_SAMPLES];
+    else n = 0;
+    return factor * worth * worth * (n + factor);
+}
+
+// Half of the 95 % interval of a value of a row, or in a difference of its change. earlier NULL = no
+// difference
+static double pyprof__row_error(const pyprof__selection *selection, const int64_t *row,
+                                const int64_t *earlier, int metric)
+{
+    int64_t values[PYPROF_METRIC_COUNT], all[PYPROF_METRIC_COUNT];
+    double variance = 0;
+    int i, bytes;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) {
+        int64_t all_before = earlier ? selection->earlier->all[i] : 0, before = earlier ? earlier[i] : 0;
+        values[i] = (int64_t)((uint64_t)row[i] + (uint64_t)before);
+        all[i] = (int64_t)((uint64_t)selection->all[i] + (uint64_t)all_before);
+    }
+    if (metric && pyprof__is_memory(metric)) {
+        const pyprof__metric *doubt = pyprof__doubt_of(selection->profile, metric, &bytes);
+        const pyprof__heap_facts *heap = &selection->profile->model.heap;
+        double size = (double)values[bytes] + (double)(earlier ? earlier[bytes] : 0),
+            value = (double)values[metric] + (double)(earlier ? earlier[metric] : 0);
+        if (!doubt || size <= 0) return 0;
+        return pyprof__sampling_error(heap, (double)row[doubt->metric]) * value / size;
+    }
+    if (earlier)
+        variance = pyprof__variance(earlier, selection->earlier->all, metric, selection->profile->factor);
+    return 1.96 * pyprof__sqrt(variance + pyprof__variance(values, all, metric, 1));
+}
+
+// What a row says about one metric beside its values.
+static void pyprof__row_judge(const pyprof__selection *selection, const pyprof__table *table,
+                              const pyprof_row *from, pyprof_row *row, int metric)
+{
+    size_t i = (size_t)(from - (const pyprof_row *)table->rows.data);
+    const pyprof_row *earlier = table->earlier.count ? &PYPROF__AT(const pyprof_row, table->earlier, i)
+        : NULL;
+    const int64_t *self = earlier ? earlier->self : NULL, *total = earlier ? earlier->total : NULL;
+    if (earlier) row->self_before = pyprof__rank_value(earlier, metric, 0);
+    if (earlier) row->total_before = pyprof__rank_value(earlier, metric, 1);
+    row->self_error = (int64_t)(pyprof__row_error(selection, from->self, self, metric) + 0.5);
+    row->total_error = (int64_t)(pyprof__row_error(selection, from->total, total, metric) + 0.5);
+}
+
+// ---- origins: whose code a file is, by the form of its path ----------------------------------------------
+enum {
+    PYPROF__ORIGIN_UNKNOWN,      // no file, or only its name or hash
+    PYPROF__ORIGIN_OWN,          // the program's own code
+    PYPROF__ORIGIN_PACKAGE,      // an installed package
+    PYPROF__ORIGIN_LIBRARY       // Python's standard library
+};
+
+// Windows paths have backslashes.
+static pyprof__slice pyprof__path_part(const char *path, size_t at)
+{
+    pyprof__slice part = { path + at, strcspn(path + at, "/\\") };
+    return part;
+}
+
+static pyprof__bool pyprof__part_is(pyprof__slice part, const char *text)
+{
+    return part.size == strlen(text) && memcmp(part.text, text, part.size) == 0;
+}
+
+static pyprof__bool pyprof__part_ends(pyprof__slice part, const char *text)
+{
+    size_t size = strlen(text);
+    return part.size > size && memcmp(part.text + part.size - size, text, size) == 0;
+}
+
+// "python3", "python3.13t", "pypy3.10", "python312.zip"
+static pyprof__bool pyprof__part_is_python(pyprof__slice part)
+{
+    size_t at = part.size > 6 && memcmp(part.text, "python", 6) == 0 ? 6
+        : part.size > 4 && memcmp(part.text, "pypy", 4) == 0 ? 4 : 0;
+    return at && part.text[at] >= '0' && part.text[at] <= '9';
+}
+
+// The folder of the standard library: lib/python3.12, lib64/python3.12; on Windows Lib; an archive of it.
+static pyprof__bool pyprof__is_library(pyprof__slice above, pyprof__slice part, pyprof__bool windows)
+{
+    if (pyprof__part_is(part, "base_library.zip")) return 1;   // PyInstaller's
+    if (pyprof__part_is_python(part) && pyprof__part_ends(part, ".zip")) return 1;
+    if (pyprof__part_is_python(part)) return pyprof__part_is(above, "lib") || pyprof__part_is(above, "lib64");
+    return windows && pyprof__part_is(part, "Lib");
+}
+
+static int pyprof__origin_of_file(const char *file)
+{
+    size_t at, size = strlen(file);
+    pyprof__bool windows = strchr(file, '\\') != NULL, library = 0;
+    pyprof__slice above = { "", 0 }, part;
+    if (!*file) return PYPROF__ORIGIN_UNKNOWN;
+    if (*file == '<') return strncmp(file, "<frozen ", 8) ? PYPROF__ORIGIN_OWN : PYPROF__ORIGIN_LIBRARY;
+    for (at = 0; at < size; at += part.size + 1) {
+        part = pyprof__path_part(file, at);
+        if (at + part.size >= size) break;   // the name of the file itself
+        if (pyprof__part_is(part, "site-packages") || pyprof__part_is(part, "dist-packages")
+            || pyprof__part_is(part, "__pypackages__") || pyprof__part_ends(part, ".egg")
+            || pyprof__part_ends(part, ".whl")) return PYPROF__ORIGIN_PACKAGE;
+        library |= pyprof__is_library(above, part, windows);
+        above = part;
+    }
+    return library ? PYPROF__ORIGIN_LIBRARY : PYPROF__ORIGIN_OWN;
+}
+
+static pyprof__bool pyprof__is_importlib(const char *file)
+{
+    const char *at = strstr(file, "importlib");
+    if (strncmp(file, "<frozen importlib.", 18) == 0 || strcmp(file, "<frozen zipimport>") == 0) return 1;
+    if (!at || at == file || (at[-1] != '/' && at[-1] != '\\') || (at[9] != '/' && at[9] != '\\')) return 0;
+    return pyprof__origin_of_file(file) == PYPROF__ORIGIN_LIBRARY
+        && (strncmp(at + 10, "_bootstrap", 10) == 0 || strcmp(at + 10, "__init__.py") == 0);
+}
+
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
@@ -17810,17 +18298,22 @@ typedef struct {
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t parts[3];                                    // of the total: see pyprof__view_parts
+    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
 } pyprof__view_node;
 
-static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
+enum {                                                   // how a view is made: bits
+    PYPROF__VIEW_THREADS = 1,                            // threads are apart
+    PYPROF__VIEW_LINES = 2,                              // a node for each line
+    PYPROF__VIEW_FOLDS_IMPORTS = 4                       // without importlib's frames below <import NAME>
+};
 
 typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
     int unit;                                            // as in pyprof__metrics
-    int splits, waiting;   // the total is time that has these parts; waiting is one of them
+    int parts[PYPROF__PARTS];                            // metrics; 0 = the total has no such part
     const char *metric_name;
 } pyprof__view;
 
@@ -17871,9 +18364,35 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     return id;
 }
 
+// Parts by state of a metric, and for wall time how it was spent
+static void pyprof__view_parts(pyprof__view *view, int metric)
+{
+    int waiting = pyprof__waiting_part(metric);
+    size_t i;
+    view->parts[PYPROF__PART_WAITING] = waiting;
+    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
+            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    if (metric != PYPROF_WALL_NS) return;
+    view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
+    view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
+
+// Is this a frame of importlib that adds nothing to the frame <import NAME> above it?
+static pyprof__bool pyprof__view_folds(const pyprof__view_maker *maker, const pyprof_profile *profile,
+                                       uint32_t node, uint32_t above)
+{
+    const pyprof__view_node *parent = &PYPROF__AT(const pyprof__view_node, maker->nodes, above);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    return function->kind == PYPROF_KIND_PYTHON && parent->kind == PYPROF_KIND_PSEUDO
+        && pyprof__is_import(parent->label) && pyprof__is_importlib(pyprof__text(profile, function->file));
+}
+
 // Sums the selected values of the model's nodes into the view's.
 static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+                                      int metric, unsigned how)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t i, k;
@@ -17884,11 +18403,13 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         if (!mapped) return 0;
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
-        key.line = lines && location->place.line > 0 ? (uint32_t)location->place.line : 0;
+        key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
         // nothing selected in or below it
         if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
-        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD)
-            *mapped = key.parent;
+        else if (!(how & PYPROF__VIEW_THREADS)
+                 && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
+        else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
+                 && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
             if (pyprof__total(selection, metric, i) != 0) return 0;
@@ -17896,18 +18417,20 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
-            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection,
-                    (int)pyprof__view_parts[k], i);
+        for (k = 0; k < PYPROF__PARTS; k++)
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
+                pyprof__self(selection, maker->view.parts[k], i);
     }
-    for (i = 0; i < maker->nodes.count; i++)
-        PYPROF__AT(pyprof__view_node, maker->nodes, i).total =
-            PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+    for (i = 0; i < maker->nodes.count; i++) {
+        pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
+        node->total = node->self;
+        memcpy(node->parts, node->own_parts, sizeof node->parts);
+    }
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
         pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
         parent->total += node->total;
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++) parent->parts[k] += node->parts[k];
+        for (k = 0; k < PYPROF__PARTS; k++) parent->parts[k] += node->parts[k];
     }
     return 1;
 }
@@ -17984,25 +18507,114 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// 0 = no memory.
-static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+// how: bits PYPROF__VIEW_... 0 = no memory.
+static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                         int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    if (!pyprof__view_fill(maker, selection, metric, split_threads, lines)) return 0;
-    if (lines && !pyprof__view_line_labels(maker)) return 0;
+    pyprof__view_parts(&maker->view, metric);
+    if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
+    if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
     maker->view.unit = pyprof__metric_row(metric)->unit;
-    maker->view.splits = metric == PYPROF_WALL_NS;
-    maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
+}
+
+static unsigned pyprof__view_how(int split_threads, int lines)
+{
+    unsigned how = 0;
+    if (split_threads) how |= PYPROF__VIEW_THREADS;
+    if (lines) how |= PYPROF__VIEW_LINES;
+    return how;
+}
+
+static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
+{
+    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+}
+
+// ---- view of both recordings of a difference: every stack that one of them has ----------------------------
+typedef struct { int64_t self, total; } pyprof__amount;
+
+typedef struct {
+    pyprof__view_maker maker;        // the view's own values are those of `after`; its parts mean nothing
+    pyprof__array sides[2];          // before, after: pyprof__amount per node of the view
+} pyprof__view_pair;
+
+static void pyprof__view_pair_free(pyprof__view_pair *pair)
+{
+    pyprof__array_free(&pair->maker.pool, &pair->sides[0]);
+    pyprof__array_free(&pair->maker.pool, &pair->sides[1]);
+    pyprof__view_free(&pair->maker);
+}
+
+// Sums the values of the model's nodes; parents precede children. 0 = no memory.
+static pyprof__bool pyprof__view_pair_fill(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric)
+{
+    pyprof__view_node *nodes = (pyprof__view_node *)pair->maker.nodes.data;
+    pyprof__amount *sides[2];
+    uint32_t i, side, count = (uint32_t)pair->maker.nodes.count;
+    for (side = 0; side < 2; side++) {
+        if (!pyprof__array_reserve(&pair->maker.pool, &pair->sides[side], count)) return 0;   // zeroes
+        pair->sides[side].count = count;
+        sides[side] = (pyprof__amount *)pair->sides[side].data;
+    }
+    for (i = 0; i < change->count; i++) {
+        uint32_t at = PYPROF__AT(const uint32_t, pair->maker.map, i);
+        uint64_t before = (uint64_t)pyprof__self(change->earlier, metric, i);
+        sides[0][at].self = (int64_t)((uint64_t)sides[0][at].self + before);
+        sides[1][at].self = (int64_t)((uint64_t)sides[1][at].self + before
+                                      + (uint64_t)pyprof__self(change, metric, i));
+    }
+    for (side = 0; side < 2; side++)
+        for (i = count; i-- > 0;) {
+            uint64_t total = (uint64_t)sides[side][i].total + (uint64_t)sides[side][i].self;
+            pyprof__amount *up = &sides[side][nodes[i].parent];
+            sides[side][i].total = (int64_t)total;
+            if (i) up->total = (int64_t)((uint64_t)up->total + total);
+        }
+    for (i = 0; i < count; i++) {
+        nodes[i].self = sides[1][i].self;
+        nodes[i].total = sides[1][i].total;
+    }
+    return 1;
+}
+
+// change: with the earlier values. Free the pair in every case. 0 = no memory.
+static pyprof__bool pyprof__view_pair_make(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric, int split_threads, int lines)
+{
+    pyprof__selection either = *change;     // 1 for each node that has a value
+    pyprof__pool pool;
+    size_t bytes = change->count * sizeof(int64_t);
+    int64_t *self, *total;
+    uint32_t i;
+    int whole;
+    memset(pair, 0, sizeof *pair);
+    pyprof__pool_init(&pool, &change->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&pair->sides[0], sizeof(pyprof__amount));
+    pyprof__array_init(&pair->sides[1], sizeof(pyprof__amount));
+    self = either.self[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    total = either.total[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    whole = self && total;
+    for (i = 0; whole && i < change->count; i++)
+        self[i] = total[i] = pyprof__self(change, metric, i) || pyprof__self(change->earlier, metric, i);
+    for (i = (uint32_t)change->count; whole && i-- > 1;)
+        total[pyprof__parent_of(change->profile, i)] += total[i];
+    whole = whole && pyprof__view_make(&pair->maker, &either, metric, split_threads, lines)
+        && pyprof__view_pair_fill(pair, change, metric);
+    pyprof__free(&pool, self, bytes);
+    pyprof__free(&pool, total, bytes);
+    return whole;
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -18053,6 +18665,176 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
     cursor->path = at;
     cursor->depth = (uint32_t)(end - at);
     cursor->top = node;
+}
+
+// ---- calls: which function calls which, on which line; recursion is counted once --------------------------
+enum {                           // what a node adds to sums of totals
+    PYPROF__IS_OUTERMOST = 1,    // its function is not on the stack above it
+    PYPROF__IS_FIRST_CALL = 2    // nor is this call: the same caller and callee
+};
+
+typedef struct {                 // of each node: the call that led to it
+    uint32_t node, function, line, caller, caller_line;
+    uint32_t adds;
+} pyprof__edge;
+
+typedef struct { uint32_t caller, callee; } pyprof__pair;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    pyprof__edge *calls;         // one a node, by node
+    pyprof__array pairs;
+    pyprof__index pair_index;
+    // per node: its pair, its first child, its next sibling; 0 = no such node
+    uint32_t *pair_of, *child, *next;
+    uint32_t *open_functions, *open_pairs;   // how often each is on the stack now
+    size_t count, functions;
+} pyprof__caller_map;
+
+static void pyprof__calls_end(pyprof__caller_map *map)   // all but the calls
+{
+    pyprof__array_free(&map->pool, &map->pairs);
+    pyprof__index_free(&map->pool, &map->pair_index);
+    pyprof__free(&map->pool, map->pair_of, map->count * sizeof *map->pair_of);
+    pyprof__free(&map->pool, map->child, map->count * sizeof *map->child);
+    pyprof__free(&map->pool, map->next, map->count * sizeof *map->next);
+    pyprof__free(&map->pool, map->open_functions, map->functions * sizeof *map->open_functions);
+    pyprof__free(&map->pool, map->open_pairs, map->count * sizeof *map->open_pairs);
+}
+
+static pyprof__bool pyprof__same_pair(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__pair, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__pair)) == 0;
+}
+
+static void pyprof__edge_of(const pyprof_profile *profile, uint32_t node, int split_threads,
+                            pyprof__edge *call)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__edge *above = call - (node - pyprof__parent_of(profile, node));
+    call->node = node;
+    call->function = location->function;
+    call->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    // Merged threads are one with the root.
+    if (!split_threads && pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD)
+        call->function = pyprof__location_of(profile, 0)->function;
+    call->caller = node ? above->function : PYPROF__NONE;
+    call->caller_line = node ? above->line : 0;
+}
+
+static void pyprof__calls_open(pyprof__caller_map *map, uint32_t node)
+{
+    pyprof__edge *call = &map->calls[node];
+    if (map->open_functions[call->function]++ == 0) call->adds |= PYPROF__IS_OUTERMOST;
+    if (map->open_pairs[map->pair_of[node]]++ == 0) call->adds |= PYPROF__IS_FIRST_CALL;
+}
+
+static void pyprof__calls_close(pyprof__caller_map *map, uint32_t node)
+{
+    map->open_functions[map->calls[node].function]--;
+    map->open_pairs[map->pair_of[node]]--;
+}
+
+// Visits the tree depth first, so that the counters tell what is on the stack.
+static void pyprof__calls_walk(pyprof__caller_map *map)
+{
+    uint32_t node = 0;
+    for (;;) {
+        pyprof__calls_open(map, node);
+        if (map->child[node]) { node = map->child[node]; continue; }
+        for (;; node = pyprof__parent_of(map->profile, node)) {
+            pyprof__calls_close(map, node);
+            if (!node) return;
+            if (map->next[node]) break;
+        }
+        node = map->next[node];
+    }
+}
+
+static pyprof__bool pyprof__calls_fill(pyprof__caller_map *map, int split_threads)   // 0 = no memory
+{
+    uint32_t i;
+    for (i = 0; i < map->count; i++) {
+        uint32_t parent = pyprof__parent_of(map->profile, i);
+        pyprof__pair pair;
+        pyprof__edge_of(map->profile, i, split_threads, &map->calls[i]);
+        pair.caller = map->calls[i].caller;
+        pair.callee = map->calls[i].function;
+        map->pair_of[i] = pyprof__unique(&map->pool, &map->pairs, &map->pair_index, pyprof__same_pair, &pair);
+        if (map->pair_of[i] == PYPROF__NONE) return 0;
+        if (!i) continue;
+        map->next[i] = map->child[parent];
+        map->child[parent] = i;
+    }
+    return 1;
+}
+
+// The calls of a profile, one a node, from the pool; NULL = no memory.
+static pyprof__edge *pyprof__calls_make(pyprof__pool *pool, const pyprof_profile *profile, int split_threads)
+{
+    pyprof__caller_map map;
+    int whole;
+    memset(&map, 0, sizeof map);
+    pyprof__pool_init(&map.pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&map.pairs, sizeof(pyprof__pair));
+    map.profile = profile;
+    map.count = profile->model.nodes.count;
+    map.functions = profile->model.functions.count;
+    map.calls = (pyprof__edge *)pyprof__alloc(pool, map.count * sizeof *map.calls);
+    map.pair_of = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.pair_of);
+    map.child = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.child);
+    map.next = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.next);
+    map.open_pairs = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.open_pairs);
+    map.open_functions = (uint32_t *)pyprof__alloc(&map.pool, map.functions * sizeof *map.open_functions);
+    whole = map.calls && map.pair_of && map.child && map.next && map.open_pairs && map.open_functions
+        && pyprof__calls_fill(&map, split_threads);
+    if (whole) pyprof__calls_walk(&map);
+    pyprof__calls_end(&map);
+    if (whole) return map.calls;
+    pyprof__free(pool, map.calls, map.count * sizeof *map.calls);
+    return NULL;
+}
+
+static int pyprof__by_four(const uint32_t *x, const uint32_t *y)
+{
+    size_t i;
+    for (i = 0; i < 4; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+static int pyprof__by_callee(const void *a, const void *b)   // then caller
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->caller, x->node, 0 },
+        other[] = { y->function, y->caller, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_place(const void *a, const void *b)   // of the callee: function, then line
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->line, x->node, 0 },
+        other[] = { y->function, y->line, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_caller(const void *a, const void *b)   // then its line, then callee
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->caller, x->caller_line, x->function, x->node },
+        other[] = { y->caller, y->caller_line, y->function, y->node };
+    return pyprof__by_four(one, other);
+}
+
+// What is counted where a metric is measured: blocks, or samples.
+static int pyprof__count_of(int metric)
+{
+    const pyprof__metric *row = pyprof__metric_row(metric);
+    if (!pyprof__is_memory(metric)) return PYPROF_SAMPLES;
+    return row->unit == PYPROF__UNIT_COUNT ? metric : row->pair;
 }
 
 // ============================================================================
@@ -18203,6 +18985,8 @@ enum {                           // what a column shows of its value
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
+    PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
+    PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
@@ -18248,6 +19032,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
+    int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -18272,6 +19057,8 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->whole = selection->all[PYPROF_WALL_NS];
+    if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
 }
 
 static void pyprof__report_free(pyprof__report *report)
@@ -18280,10 +19067,9 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = all of the time
 {
-    const int64_t *all = report->selection->all;
-    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+    return metric ? report->selection->all[metric] : report->whole;
 }
 
 static double pyprof__lost_percent(const pyprof_stats *stats)
@@ -18419,7 +19205,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
     if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
-    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!rows->failed)
+        ranked = pyprof__rank(made, table->sort ? table->sort
+                              : pyprof__default_sort(report->selection->states), table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
@@ -18447,6 +19235,47 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     rows->all = pyprof__report_all(rows->report, table->sort);
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
+
+// A row of a table of changes: before, after, change, in percent of before, error twice.
+static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const pyprof_row *from)
+{
+    pyprof_row judged = *from;
+    pyprof__report_row *row;
+    int sort = rows->table->sort, by_total = rows->table->by_total;
+    int64_t change = pyprof__rank_value(from, sort, by_total), before, error;
+    pyprof__row_judge(rows->report->selection, groups, from, &judged, sort);
+    before = by_total ? judged.total_before : judged.self_before;
+    error = by_total ? judged.total_error : judged.self_error;
+    pyprof__rows_group(rows, &rows->rows, from);
+    row = rows->rows.count ? &PYPROF__AT(pyprof__report_row, rows->rows, rows->rows.count - 1) : &rows->spare;
+    row->values[0] = before;
+    row->values[1] = (int64_t)((uint64_t)before + (uint64_t)change);
+    row->values[2] = row->values[3] = change;
+    row->values[4] = row->values[5] = error;
+}
+
+// Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
+// both.
+static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
+{
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
+    size_t count = ranked ? groups->rows.count : 0, i;
+    for (i = 0; i < count; i++) {
+        const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
+        size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
+        if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
+        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
+        else rows->more++;
+    }
+    pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
+}
+
+static void pyprof__rows_of_more(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 3); }
+static void pyprof__rows_of_less(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 3); }
+static void pyprof__rows_of_new(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 2); }
+static void pyprof__rows_of_gone(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 1); }
 
 static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
@@ -18592,8 +19421,6 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
-    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -18618,7 +19445,7 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
     site = (const pyprof__callsite *)sites.data;
-    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
         for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
@@ -18685,14 +19512,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran,
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
+    int states = report->selection->states;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+    if (states == PYPROF_STATES_ALL) states = PYPROF_STATES_RUNNING;
+    if (!pyprof__select(&running, report->profile, report->output->filter, states)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
     for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
-    if (!rows->failed) rows->all = view->nodes[0].total;
+    if (!rows->failed)
+        rows->all = pyprof__is_memory(rows->table->sort) ? view->nodes[0].total : report->whole;
     pyprof__selection_free(&running);
 }
 
@@ -18905,6 +19735,7 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
 static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
+    const int64_t *all = rows->report->selection->all, run = all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
     pyprof__pool *pool = &rows->report->pool;
     size_t places_size = model->locations.count * sizeof(pyprof__heat);
     size_t functions_size = model->functions.count * sizeof(int64_t);
@@ -18919,7 +19750,7 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran l
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < run) continue;
         pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
@@ -19138,14 +19969,37 @@ static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
         { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
-static const pyprof__report_table pyprof__changes_of_time = {
-    "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
-    PYPROF__FORM_CHANGE, "where", "more grew",
-    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
-      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
-      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+#define PYPROF__COMPARED(head, make, group, metric, by_total, most) \
+    { head, make, group, metric, by_total, most, 0, 0, 0, PYPROF__WHERE, \
+      { { "before", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "after", PYPROF__AMOUNT, 12, by_total, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 13, by_total, metric, 0 }, \
+        { "%", PYPROF__SHARE, 10, by_total, metric, 0 }, { "+-", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "", PYPROF__CHANCE, 15, by_total, metric, 2 } } }
+#define PYPROF__CHANGES(more, less, added, gone, what, group, metric, most) \
+    PYPROF__COMPARED("\n" more what, pyprof__rows_of_more, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" less what, pyprof__rows_of_less, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" added what, pyprof__rows_of_new, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" gone what, pyprof__rows_of_gone, group, metric, 0, most)
+static const pyprof__report_table pyprof__changes[] = {
+    PYPROF__CHANGES("Slower", "Faster", "New", "Gone",
+                    ": functions, by the time spent running in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, 0, 15),
+    PYPROF__COMPARED("\nSlower with all that they call: functions, by the time spent running in and below "
+                     "them (total)\n", pyprof__rows_of_more, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__COMPARED("\nFaster with all that they call\n",
+                     pyprof__rows_of_less, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__CHANGES("Wait longer", "Wait less", "New that wait", "Gone that waited",
+                    ": functions, by the time spent waiting in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 8),
+    PYPROF__CHANGES("Bigger", "Smaller", "New", "Gone", ": lines, by the live memory they allocated (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 15),
+    PYPROF__CHANGES("Allocate more", "Allocate less", "New that allocate", "Gone that allocated",
+                    ": lines, by the memory they allocated, freed or not (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_ALLOC_BYTES, 8),
+};
+#undef PYPROF__CHANGES
+#undef PYPROF__COMPARED
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
@@ -19446,7 +20300,6 @@ typedef struct {                 // the arguments of a writer
     int metric;                  // never 0
 } pyprof__job;
 
-static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
@@ -19821,34 +20674,50 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
 
-// ---- folded: frame;frame;frame COUNT --------------------------------------------------------
+// ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
+static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
+                                uint32_t depth, const int64_t *values, size_t count)
+{
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < depth; i++) {
+        if (i) pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, view->nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
+    }
+    for (k = 0; k < count; k++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, values[k] > 0 ? values[k] : 0);
+    }
+    pyprof__put_char(s, '\n');
+}
+
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
-    pyprof__view_maker maker;
-    uint32_t *path = NULL, node = 0, i;
-    int64_t scale;
-    int whole;
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    pyprof__view_pair pair;
+    pyprof__view_maker *maker = &pair.maker;
+    uint32_t *path = NULL, node = 0;
+    int64_t scale, values[2];
+    size_t side, sides = job->earlier ? 2 : 1, room;
+    int whole, threads = job->output->split_threads, lines = job->output->lines;
+    memset(&pair, 0, sizeof pair);
+    whole = job->earlier ? pyprof__view_pair_make(&pair, job->selection, job->metric, threads, lines)
+        : pyprof__view_make(maker, job->selection, job->metric, threads, lines);
+    room = (maker->view.max_depth + 1) * sizeof *path;
+    if (whole) path = (uint32_t *)pyprof__alloc(&maker->pool, room);
+    scale = maker->view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools count in 32 bits
     for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
-        const pyprof__view_node *at = &maker.view.nodes[node];
+        const pyprof__view_node *at = &maker->view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
-        if (at->self / scale > 0 && at->depth > 0) {
-            for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put_char(job->sink, ';');
-                pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
-            }
-            pyprof__put_char(job->sink, ' ');
-            pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put_char(job->sink, '\n');
-        }
-        node = pyprof__view_next(&maker.view, node);
+        values[0] = at->self / scale;
+        for (side = 0; side < 2 && job->earlier; side++)
+            values[side] = PYPROF__AT(const pyprof__amount, pair.sides[side], node).self / scale;
+        if ((values[0] > 0 || values[sides - 1] > 0) && at->depth > 0)
+            pyprof__folded_line(job->sink, &maker->view, path, at->depth, values, sides);
+        node = pyprof__view_next(&maker->view, node);
         if (node == 0) break;
     }
-    pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
-    pyprof__view_free(&maker);
+    pyprof__free(&maker->pool, path, room);
+    pyprof__view_pair_free(&pair);
     return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
@@ -19910,6 +20779,7 @@ static void pyprof__json_compared(const pyprof__job *job)
     size_t i;
     pyprof__emit_open(s, "\n", "compared", '{');
     pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    pyprof__emit_fixed(s, "factor", job->profile->factor, 9);
     for (i = 0; i < 2; i++) {
         const pyprof__compared *one = &job->profile->compared[i];
         pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
@@ -20265,13 +21135,15 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
                                         const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
-    pyprof__emit_int(s, "count", moment->count);
-    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
-    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
+    pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
+    pyprof__emit_int(s, "cpu_ns", values[PYPROF_CPU_NS]);
     pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
@@ -20295,7 +21167,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
+        whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -20537,15 +21409,16 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
-// the picture adapts to it. The script zooms by changing these percentages; it reads the name, numbers and
-// source of a frame from the lines of its <title>.
+// the picture adapts to it. Each frame carries its values: the script computes widths and texts from them for
+// each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
-    PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_LABEL_BYTES = 704,    // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_COLUMNS = 3
 };
 
 typedef struct { double limit, unit; const char *suffix; int digits; } pyprof__svg_scale;
@@ -20561,14 +21434,31 @@ static const pyprof__svg_scale pyprof__svg_sizes[] = {
 
 typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
 
-// By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
+// By origin of a Python frame, otherwise by kind of node. Within its family the name chooses the hue. Chosen
+// so that the first five stay apart for all kinds of colour blindness.
 static const pyprof__svg_family pyprof__svg_families[] = {
-    { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 },
-    { "waiting", 262, 14, 34, 80 },
-    { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
+    { "my code", 10, 14, 88, 60 }, { "packages", 212, 10, 74, 65 }, { "standard library", 146, 12, 50, 61 },
+    { "C", 46, 8, 86, 67 }, { "waiting", 229, 10, 18, 82 }, { "Python", 10, 14, 88, 60 },
+    { "import, task", 28, 8, 20, 56 }, { "garbage collection", 317, 6, 60, 62 },
+    { "zone", 186, 10, 40, 66 }, { "thread", 205, 10, 14, 72 }, { "other", 220, 1, 6, 69 }
 };
-enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
+enum {
+    PYPROF__SVG_OWN, PYPROF__SVG_PACKAGE, PYPROF__SVG_LIBRARY, PYPROF__SVG_NATIVE, PYPROF__SVG_WAITING,
+    PYPROF__SVG_PYTHON, PYPROF__SVG_TASK, PYPROF__SVG_GC, PYPROF__SVG_ZONE, PYPROF__SVG_THREAD,
+    PYPROF__SVG_OTHER
+};
+
+// What the widths show: the sum of some of a frame's values. columns: bits
+typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_choice;
+
+// Columns: running, waiting, idle
+static const pyprof__svg_choice pyprof__svg_states[] = {
+    { "busy", "Running + waiting", "Running and waiting, without waits for work (idle)", 3 },
+    { "running", "Running", "Only time in which threads ran", 1 },
+    { "waiting", "Waiting", "Only waiting, without waits for work (idle)", 2 },
+    { "all", "All + idle", "All time, with waits for work (idle)", 7 }
+};
+static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -20609,6 +21499,12 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools * { box-sizing: border-box; height: 28px; border: 1px solid var(--line);",
     "  border-radius: 6px; background: var(--field); color: var(--ink); padding: 0 10px;",
     "  white-space: nowrap; }",
+    ".pyprof .switch { justify-content: flex-start; gap: 0; padding: 0; }",
+    ".pyprof .switch button { height: 24px; padding: 0 9px; border-radius: 0; margin-right: -1px; }",
+    ".pyprof .switch button:first-child { border-radius: 6px 0 0 6px; }",
+    ".pyprof .switch button:last-child { border-radius: 0 6px 6px 0; }",
+    ".pyprof .switch [aria-pressed=true] { font-weight: 600; position: relative; }",
+    ".pyprof .tools :disabled { opacity: .5; cursor: default; }",
     ".pyprof .tools input { width: 230px; min-width: 80px; }",
     ".pyprof .tools output { border: 0; background: none; font-weight: 600; line-height: 28px; }",
     ".pyprof .tools button { cursor: pointer; }",
@@ -20617,7 +21513,8 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools [aria-invalid=true] { border-color: var(--bad); }",
     ".pyprof .tools :focus-visible { outline: 2px solid var(--ring); outline-offset: 0; }",
     ".pyprof .tools [hidden], .pyprof .tools :empty:not(input) { display: none; }",
-    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; } }",
+    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; }",
+    "  .pyprof .tools input { width: 130px; } }",
     "@media print { .pyprof foreignObject { display: none; } }"
 };
 
@@ -20642,11 +21539,23 @@ static const char *const pyprof__svg_script[] = {
     "const root = document.currentScript.closest('svg'), alone = root === document.documentElement;",
     "const area = root.querySelector('.frames'), bar = root.querySelector('.bar');",
     "const find = selector => bar.querySelector(selector);",
-    "const box = find('[name=search]'), ruler = find('.ruler'), whole = find('.name').textContent;",
-    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light';",
-    "const TOP = Number(area.dataset.top), ROW = Number(area.dataset.row), PAD = 4;",
+    "const box = find('[name=search]'), ruler = find('.ruler'), note = find('.note').textContent;",
+    "const heading = find('.heading').textContent;",
+    "const buttons = [...bar.querySelectorAll('[name=show]')];",
+    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light' +",
+    "    (buttons.length ? ', w to switch what is shown' : '');",
+    "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
+    "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
+    "const SCALES = {",
+    "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
+    "        [7.2e12, 6e10, 'min', 1], [Infinity, 3.6e12, 'h', 2]],",
+    "    bytes: [[2 ** 10, 1, 'B', 0], [2 ** 20, 2 ** 10, 'KiB', 1], [2 ** 30, 2 ** 20, 'MiB', 1],",
+    "        [2 ** 40, 2 ** 30, 'GiB', 2], [Infinity, 2 ** 40, 'TiB', 2]],",
+    "};",
     "const frames = [], numberOf = new Map(), advances = new Map();",
     "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
+    "let top = Number(area.dataset.top), shows = first;   // shows: the columns that widths are the sum of",
 
     // One record per frame, parents first: the descendants of a frame are the records up to its `end`.
     "function collect() {",
@@ -20654,12 +21563,13 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, values, source] = title.textContent.split('\\n');",
-    "        const x = read('x'), y = read('y'), width = read('width'), depth = (bottom - y) / ROW;",
+    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, rect, text, name, values, source, x, width, depth, parent: depth ? path[depth - 1] : -1,",
-    "            end: number + 1, left: x, span: width, y, label: text ? text.textContent : '', style: '',",
-    "            shown: true, hit: false, covered: false,",
+    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
+    "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
+    "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
     "        });",
     "        numberOf.set(g, number);",
     "        path[depth] = number;",
@@ -20672,6 +21582,57 @@ static const char *const pyprof__svg_script[] = {
     "        const parent = frames[frames[i].parent];",
     "        parent.end = Math.max(parent.end, frames[i].end);",
     "    }",
+    "}",
+
+    // The sum of the values that are shown, from the one with this number on
+    "function sum(f, from) {",
+    "    let total = 0;",
+    "    for (let i = 0; i < COLUMNS; i++) if (shows >> i & 1) total += f.v[from + i];",
+    "    return total;",
+    "}",
+
+    // Places and widths in percent, as the writer computes them: children side by side from the left.
+    "function arrange() {",
+    "    const next = [], all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const round = percent => Math.round(percent * 1e6) / 1e6;",
+    "    frames.forEach((f, i) => {",
+    "        const start = i ? next[f.parent] : 0, total = Math.max(sum(f, 0), 0);",
+    "        f.x = round(100 * start / all);",
+    "        f.width = i ? round(100 * total / all) : 100;",
+    "        next[i] = start;",
+    "        if (i) next[f.parent] += total;",
+    "    });",
+    "}",
+
+    "function amount(value) {",
+    "    if (UNIT === 'count') return `${value.toLocaleString('en-US')} ${METRIC}`;",
+    "    const [, unit, suffix, digits] = SCALES[UNIT].find(([limit]) => value < limit);",
+    "    return `${(value / unit).toFixed(digits)} ${suffix}`;",
+    "}",
+
+    "function split(f, total) {",
+    "    const has = column => shows >> column & 1, native = has(0) ? f.v[2 * COLUMNS] : 0;",
+    "    const parts = [[has(0) ? f.v[0] - native : 0, 'Python'], [native, 'native'],",
+    "        [has(1) ? f.v[1] : 0, 'waiting'], [has(1) ? f.v[2 * COLUMNS + 1] : 0, 'for the GIL'],",
+    "        [has(2) ? f.v[2] : 0, 'idle']];",
+    "    if (UNIT !== 'ns' || COLUMNS < 3 || total <= 0 || parts[0][0] === total) return '';",
+    "    const texts = parts.filter(([value]) => value > 0)",
+    "        .map(([value, text]) => `${(100 * value / total).toFixed(1)}% ${text}`);",
+    "    return texts.length ? '; ' + texts.join(', ') : '';",
+    "}",
+
+    // The second line of a frame's title
+    "function tell(f) {",
+    "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const share = value => (100 * value / all).toFixed(2);",
+    "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
+    "        split(f, total);",
+    "}",
+
+    "function tellAll() {",
+    "    const all = sum(frames[0], 0);",
+    "    if (all <= 0) return 'Nothing was recorded';",
+    "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
     // Measures all letters at once, because each measurement costs a layout, and between other letters,
@@ -20696,7 +21657,7 @@ static const char *const pyprof__svg_script[] = {
     "}",
 
     "function place(f, left, span, pixels) {",
-    "    const y = TOP + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
+    "    const y = top + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
     "    const label = room > 12 ? fit(f.name, room) : '';",
     "    const moved = left !== f.left || span !== f.span || y !== f.y;",
     "    if (label && !f.text) {",
@@ -20716,15 +21677,55 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
+    // Breaks a text into lines that fit; all further words go into the last line.
+    "function wrap(element, text, width, most) {",
+    "    const lines = [''], room = width / 6.4;",
+    "    for (const word of text.split(' ')) {",
+    "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
+    "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
+    "            lines[lines.length - 1] = longer;",
+    "        else lines.push(word);",
+    "    }",
+    "    element.textContent = lines[0];",
+    "    for (const line of lines.slice(1)) {",
+    "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
+    "        part.setAttribute('x', '1%');",
+    "        part.setAttribute('dy', LINE);",
+    "        part.textContent = line;",
+    "    }",
+    "    return lines.length;",
+    "}",
+
+    // In a narrow window the note, the values and the legend take more lines.
+    "function adapt(width) {",
+    "    const more = LINE * (wrap(find('.note'), note, width, 3) - 1);",
+    "    const legend = root.querySelector('.legend');",
+    "    let x = 0, y = 0;",
+    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    for (const item of legend.children) {",
+    "        const size = Number(item.dataset.width);",
+    "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
+    "        item.setAttribute('transform', `translate(${x} ${y})`);",
+    "        x += size;",
+    "    }",
+    "    const taller = top - Number(area.dataset.top);",
+    "    root.setAttribute('height', height + taller + y);",
+    "    find('.page').setAttribute('height', top);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
+    "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
+    "}",
+
     // Adapts the frames to zoom, search, view and window width, and writes only what has changed.
     "function draw() {",
     "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
     "    const { left, width } = frames[0].rect.getBoundingClientRect();",
+    "    adapt(width);",
     "    for (let i = target.parent; i >= 0; i = frames[i].parent) above.add(i);",
     "    let matched = 0;",
     "    frames.forEach((f, i) => {",
     "        const up = above.has(i), inMatch = i > 0 && frames[f.parent].covered;",
-    "        f.shown = up || (i >= zoomed && i < target.end);",
+    "        f.shown = up || (i >= zoomed && i < target.end && (i === 0 || f.width > 0));",
     "        f.covered = inMatch || f.hit;",
     "        if (f.shown && f.hit && !inMatch) matched += up ? 100 : f.width * scale;",
     "        if (up) place(f, 0, 100, width / 100);",
@@ -20737,9 +21738,12 @@ static const char *const pyprof__svg_script[] = {
     "    if (!frames[focused].shown) makeStop(zoomed);",
     "    find('[name=reset]').hidden = !zoomed;",
     "    find('[name=flip]').textContent = icicle ? 'Flame' : 'Icicle';",
-    "    const tool = [...find('.tools').children].find(element => element.offsetWidth);",
+    "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
+    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
+    "    find('.heading').textContent =",
+    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
     "    describe();",
     "}",
 
@@ -20747,10 +21751,25 @@ static const char *const pyprof__svg_script[] = {
     // otherwise everything.
     "function describe(number = zoomed || -1) {",
     "    const f = frames[number], inside = zoomed && number >= zoomed;",
+    "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : whole;",
-    "    find('.values').textContent = f ? f.values + share + source : hint;",
+    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
+    "    if (!f || f.told === shows) return;",
+    "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
+    "    f.told = shows;",
+    "}",
+
+    "const columnsOf = button => Number(button.dataset.shows);",
+    "const isShown = button => columnsOf(button) === shows;",
+
+    // A frame that has no width in the new view cannot stay zoomed.
+    "function show(columns) {",
+    "    shows = columns;",
+    "    for (const button of buttons) button.setAttribute('aria-pressed', isShown(button));",
+    "    arrange();",
+    "    while (zoomed && !frames[zoomed].width) zoomed = frames[zoomed].parent;",
     "}",
 
     // A zoom is a step in the browser's history, so that Back zooms out; typing in the search box is not.
@@ -20760,6 +21779,7 @@ static const char *const pyprof__svg_script[] = {
     "    if (box.value) state.set('search', box.value);",
     "    if (!matchCase) state.set('case', 'ignore');",
     "    if (icicle) state.set('view', 'icicle');",
+    "    if (shows !== first) state.set('show', buttons.find(isShown).value);",
     "    hash = '#' + state;",
     "    if (alone && step) location.hash = hash;",
     "    else if (alone) location.replace(hash);",
@@ -20771,6 +21791,8 @@ static const char *const pyprof__svg_script[] = {
     "    zoomed = frames[number] ? number : 0;",
     "    matchCase = state.get('case') !== 'ignore';",
     "    icicle = state.get('view') === 'icicle';",
+    "    const wanted = buttons.find(button => button.value === state.get('show'));",
+    "    show(wanted && !wanted.disabled ? columnsOf(wanted) : first);",
     "    search(state.get('search') || '');",
     "}",
 
@@ -20814,7 +21836,7 @@ static const char *const pyprof__svg_script[] = {
     "function focus(number) {",
     "    if (!frames[number]) return;",
     "    frames[number].g.focus();",
-    "    const hidden = TOP - frames[number].rect.getBoundingClientRect().top;",
+    "    const hidden = top - frames[number].rect.getBoundingClientRect().top;",
     "    if (alone && hidden > 0) window.scrollBy(0, -hidden);",
     "}",
 
@@ -20827,7 +21849,7 @@ static const char *const pyprof__svg_script[] = {
     "function toChild() {",
     "    let widest = 0;",
     "    for (let i = focused + 1; i < frames[focused].end; i = frames[i].end)",
-    "        if (!widest || frames[i].width > frames[widest].width) widest = i;",
+    "        if (frames[i].width && (!widest || frames[i].width > frames[widest].width)) widest = i;",
     "    if (widest) focus(widest);",
     "}",
 
@@ -20844,6 +21866,11 @@ static const char *const pyprof__svg_script[] = {
     "    reset() { zoom(0); },",
     "    case() { matchCase = !matchCase; update(); },",
     "    flip() { icicle = !icicle; update(); showRoot(); },",
+    "    show(button) { show(columnsOf(button)); update(); },",
+    "    next() {",
+    "        const choices = buttons.filter(button => !button.disabled);",
+    "        if (choices.length) actions.show(choices[(choices.findIndex(isShown) + 1) % choices.length]);",
+    "    },",
     "    theme() { paint(root.dataset.theme === 'light'); },",
     "    find() { box.focus(); box.select(); },",
     "    out() { zoom(frames[zoomed].parent); },",
@@ -20856,7 +21883,7 @@ static const char *const pyprof__svg_script[] = {
     "    ArrowLeft() { walk(-1, inRow); }, ArrowRight() { walk(1, inRow); },",
     "    n() { walk(1, isHit); }, N() { walk(-1, isHit); }, Home() { focus(zoomed); },",
     "    Enter() { zoom(focused); }, ' '() { zoom(focused); }, Backspace: actions.out, u: actions.out,",
-    "    i: actions.flip, d: actions.theme, '/': actions.find, Escape: actions.leave,",
+    "    i: actions.flip, d: actions.theme, w: actions.next, '/': actions.find, Escape: actions.leave,",
     "};",
     "const keysAnywhere = { F3: actions.find, 'ctrl+f': actions.find, 'ctrl+i': actions.case };",
     "const keysInBox = {",
@@ -20883,7 +21910,7 @@ static const char *const pyprof__svg_script[] = {
     "    describe(focused);",
     "});",
     "box.addEventListener('input', () => update());",
-    "find('.tools').addEventListener('click', event => (actions[event.target.name] || (() => {}))());",
+    "bar.addEventListener('click', event => (actions[event.target.name] || (() => {}))(event.target));",
     "window.addEventListener('resize', draw);",
     "window.addEventListener('hashchange', () => { if ((location.hash || '#') !== hash) restore(); });",
     "window.addEventListener('scroll', () => {",
@@ -20979,27 +22006,77 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
+// What is drawn, and how its frames' values are made of a node's
+typedef struct {
+    const pyprof__view *view;
+    const pyprof__svg_choice *choices, *first;   // first: shown at first, and without scripts
+    size_t count;                                // choices
+    unsigned columns;                            // values of a frame
+    int64_t all[4];                              // by choice: the root's value
+    pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+} pyprof__svg_graph;
+
+static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
+                                   int64_t *out)
 {
-    if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
-    if (n->kind == PYPROF_KIND_TASK
-        || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    out[0] = total;
+    if (graph->columns == 1) return;
+    out[0] = total - parts[PYPROF__PART_WAITING];
+    out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
+    out[2] = parts[PYPROF__PART_IDLE];
+}
+
+static int64_t pyprof__svg_sum(const int64_t *values, unsigned columns)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < PYPROF__SVG_COLUMNS; i++) if (columns >> i & 1u) sum += values[i];
+    return sum;
+}
+
+static int64_t pyprof__svg_total(const pyprof__svg_graph *graph, const pyprof__view_node *n,
+                                 const pyprof__svg_choice *choice)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    return pyprof__svg_sum(values, choice->columns);
+}
+
+static int64_t pyprof__svg_self(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values);
+    return pyprof__svg_sum(values, graph->first->columns);
+}
+
+// Its family
+static int pyprof__svg_kind(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    static const int kinds[] = { PYPROF__SVG_OWN, PYPROF__SVG_NATIVE, PYPROF__SVG_ZONE, PYPROF__SVG_OTHER,
+                                 PYPROF__SVG_THREAD, PYPROF__SVG_OTHER, PYPROF__SVG_WAITING,
+                                 PYPROF__SVG_TASK };
+    int origin;
+    if (n->kind == PYPROF_KIND_PSEUDO && pyprof__is_import(n->label)) return PYPROF__SVG_TASK;
     if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
-    return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
+    if (n->kind != PYPROF_KIND_PYTHON)
+        return n->kind > 0 && n->kind < (int)PYPROF__COUNT(kinds) ? kinds[n->kind] : PYPROF__SVG_OTHER;
+    if (graph->hidden && n->file[0] != '<') return PYPROF__SVG_PYTHON;
+    origin = pyprof__origin_of_file(n->file);
+    return origin == PYPROF__ORIGIN_PACKAGE ? PYPROF__SVG_PACKAGE
+        : origin == PYPROF__ORIGIN_LIBRARY ? PYPROF__SVG_LIBRARY : PYPROF__SVG_OWN;
 }
 
 // What the hover text says about a frame without a file
-static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
+static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    static const char *const texts[] =
-        { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection",
-          "import" };
-    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
+    static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
+                                         "import", "garbage collection", "zone", "thread", "" };
+    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
 }
 
-static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
+static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(n)];
+    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(graph, n)];
     uint32_t name = pyprof__svg_hash(n->label);
     uint32_t tint = n->kind == 0 && n->file[0] != '\0' ? pyprof__svg_hash(n->file) : name >> 8;
     int hue = family->hue + (int)(tint % (uint32_t)family->hues);
@@ -21030,40 +22107,54 @@ static void pyprof__svg_shorten(char *out, const char *label, int room)
     if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
 }
 
-// Visits the frames that are wide enough to draw, parents first.
-typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
+// Visits the frames that are wide enough to draw, parents first. Drawn children lie side by side from their
+// parent's left edge on.
+typedef struct { const pyprof__svg_graph *graph; int64_t left; uint32_t at; } pyprof__svg_walk;
 
-static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
+static pyprof__svg_walk pyprof__svg_begin(const pyprof__svg_graph *graph)
 {
-    pyprof__svg_walk walk = { v->nodes, 1.0, 0.0, 0 };
-    if (v->nodes[0].total > 0) walk.all = (double)v->nodes[0].total;
+    pyprof__svg_walk walk = { graph, 0, 0 };
     return walk;
 }
 
-static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_t at)
+// Is it wide enough in one of the choices?
+static pyprof__bool pyprof__svg_wide(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    double sum = 0.0;
+    for (size_t i = 0; i < graph->count; i++) {
+        double total = (double)pyprof__svg_total(graph, n, &graph->choices[i]);
+        if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= (double)graph->all[i]) return 1;
+    }
+    return 0;
+}
+
+static int64_t pyprof__svg_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    int64_t total = pyprof__svg_total(graph, &graph->view->nodes[at], graph->first);
+    return total > 0 ? total : 0;
+}
+
+static int64_t pyprof__svg_children_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    const pyprof__view_node *nodes = graph->view->nodes;
+    int64_t sum = 0;
     for (uint32_t child = nodes[at].first_child; child != 0; child = nodes[child].next_sibling)
-        sum += (double)nodes[child].total;
+        if (pyprof__svg_wide(graph, &nodes[child])) sum += pyprof__svg_width(graph, child);
     return sum;
 }
 
 static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *nodes = walk->nodes;
+    const pyprof__view_node *nodes = walk->graph->view->nodes;
     uint32_t above = walk->at, at = nodes[above].first_child;
     for (;;) {
-        for (; at != 0; at = nodes[at].next_sibling) {
-            double total = (double)nodes[at].total;
-            if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= walk->all) {
+        for (; at != 0; at = nodes[at].next_sibling)
+            if (pyprof__svg_wide(walk->graph, &nodes[at])) {
                 walk->at = at;
                 return 1;
             }
-            walk->left += total;
-        }
         if (above == 0) return 0;
         // From the right edge of the last child to that of its parent, where the next sibling begins.
-        walk->left += (double)nodes[above].total - pyprof__svg_children_total(nodes, above);
+        walk->left += pyprof__svg_width(walk->graph, above) - pyprof__svg_children_width(walk->graph, above);
         at = nodes[above].next_sibling;
         above = nodes[above].parent;
     }
@@ -21071,16 +22162,17 @@ static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 
 typedef struct { int64_t drawn, narrow, rows, height; unsigned kinds; } pyprof__svg_plan;
 
-static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
+static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
 {
+    const pyprof__view *v = graph->view;
     pyprof__svg_plan plan = { 0, 0, 0, PYPROF__SVG_TOP + PYPROF__SVG_FOOT, 0 };
     pyprof__svg_walk walk;
     if (v->count == 0) return plan;
-    walk = pyprof__svg_begin(v);
+    walk = pyprof__svg_begin(graph);
     do {
         const pyprof__view_node *n = &v->nodes[walk.at];
         if ((int64_t)n->depth >= plan.rows) plan.rows = (int64_t)n->depth + 1;
-        plan.kinds |= 1u << pyprof__svg_kind(n);
+        plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
     for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
@@ -21089,42 +22181,70 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
-// How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
-static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
+// How the time of a frame splits; nothing if all of it is Python.
+static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0,
-        python = n->total - native - wait;
-    const struct { const char *text; int64_t value; } rows[] = {
-        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait },
-        { "% for the GIL", gil },
+    unsigned columns = graph->first->columns;
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 }, total = pyprof__svg_total(graph, n, graph->first),
+        native = columns & 1u ? n->parts[PYPROF__PART_NATIVE] : 0;
+    struct { const char *text; int64_t value; } rows[] = {
+        { "% Python", 0 }, { "% native", native }, { "% waiting", 0 },
+        { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!v->splits || (native == 0 && wait == 0)) return;
+    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    if (columns & 1u) rows[0].value = values[0] - native;
+    if (columns & 2u) rows[2].value = values[1];
+    if (columns & 4u) rows[4].value = values[2];
+    if (total <= 0 || rows[0].value == total) return;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
-        if (rows[i].value == 0) continue;
+        if (rows[i].value <= 0) continue;
         pyprof__put(s, written++ ? ", " : "; ");
-        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)n->total, 1);
+        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)total, 1);
         pyprof__put(s, rows[i].text);
     }
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
+// All values of a frame, for the script: totals, own values, native time, time for the GIL. 0 is left out.
+static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__view_node *n = &v->nodes[at];
-    pyprof__svg_put_between(s, "<g><title>", n->label, "\n");
-    pyprof__svg_put_amount(s, v, n->total);
+    int64_t values[2 * PYPROF__SVG_COLUMNS + 2];
+    size_t columns = graph->columns, count = 2 * columns, i;
+    memset(values, 0, sizeof values);
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
+    values[count++] = n->parts[PYPROF__PART_NATIVE];
+    values[count++] = n->parts[PYPROF__PART_GIL];
+    while (count > 1 && values[count - 1] == 0) count--;
+    pyprof__put(s, " data-v=\"");
+    for (i = 0; i < count; i++) {
+        if (i) pyprof__put_char(s, ',');
+        if (values[i]) pyprof__put_int(s, values[i]);
+    }
+    pyprof__put(s, "\"");
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
     pyprof__put(s, "% of all; self ");
-    pyprof__svg_put_amount(s, v, n->self);
+    pyprof__svg_put_amount(s, graph->view, self);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
-    pyprof__svg_put_split(s, v, n);
-    if (n->file[0] == '\0' && *pyprof__svg_kind_text(n)) {
+    pyprof__svg_put_split(s, graph, n);
+    if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
-        pyprof__put(s, pyprof__svg_kind_text(n));
+        pyprof__put(s, kind);
     } else if (n->file[0] != '\0') {
         pyprof__svg_put_between(s, "\n", n->file, "");
         if (n->line > 0) pyprof__put_format(s, ":%ld", (long)n->line);
@@ -21146,35 +22266,43 @@ static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double lef
     pyprof__svg_put_between(s, " dx=\"4\">", text, "</text>");
 }
 
-static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
-                                  const pyprof__svg_walk *walk)
+static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *n = &v->nodes[walk->at];
-    double left = 100.0 * walk->left / walk->all, width = 100.0 * (double)n->total / walk->all;
+    const pyprof__svg_graph *graph = walk->graph;
+    const pyprof__view_node *n = &graph->view->nodes[walk->at];
+    double all = (double)pyprof__svg_width(graph, 0), width = (double)pyprof__svg_width(graph, walk->at);
+    double left = 100.0 * (double)walk->left / (all > 0.0 ? all : 1.0);
     int64_t y = PYPROF__SVG_TOP + (rows - 1 - (int64_t)n->depth) * PYPROF__SVG_ROW;
-    if (walk->at == 0) width = 100.0;   // even if nothing was recorded
-    pyprof__svg_put_title(s, v, walk->at, walk->all);
+    width = walk->at == 0 ? 100.0 : 100.0 * width / (all > 0.0 ? all : 1.0);   // the root always has a width
+    pyprof__put(s, width > 0.0 ? "<g" : "<g class=\"off\"");
+    pyprof__svg_put_values(s, graph, n);
+    pyprof__put(s, ">");
+    pyprof__svg_put_title(s, graph, walk->at, all > 0.0 ? all : 1.0);
     pyprof__put(s, "<rect");
     pyprof__svg_put_percent(s, "x", left);
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, n);
+    pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
 }
 
-static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
+static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__svg_graph *graph, int64_t rows)
 {
+    static const char *const units[] = { "count", "ns", "bytes" };
     // In an element of their own: Chromium takes seconds for 20,000 children of the outermost element.
     pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
     pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
     pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
-    pyprof__put(s, ">\n");
-    if (v->count > 0) {
-        pyprof__svg_walk walk = pyprof__svg_begin(v);
-        do pyprof__svg_put_frame(s, v, rows, &walk);
+    pyprof__svg_put_attribute(s, "data-columns", (int64_t)graph->columns);
+    pyprof__svg_put_attribute(s, "data-shown", (int64_t)graph->first->columns);
+    pyprof__svg_put_between(s, " data-unit=\"", units[graph->view->unit], "\"");
+    pyprof__svg_put_between(s, " data-metric=\"", graph->view->metric_name, "\">\n");
+    if (graph->view->count > 0) {
+        pyprof__svg_walk walk = pyprof__svg_begin(graph);
+        do pyprof__svg_put_frame(s, rows, &walk);
         while (pyprof__svg_next(&walk));
     }
     pyprof__put(s, "</svg>\n");
@@ -21187,21 +22315,48 @@ static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, c
     pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
-// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
-static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+// The buttons of the choices; none if they all show the same
+static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *graph)
 {
-    int empty = v->count == 0 || v->nodes[0].total <= 0;
+    size_t i, same = 0;
+    for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
+    if (same == graph->count) return;
+    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+                "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
+                " aria-label=\"Show\">\n");
+    for (i = 0; i < graph->count; i++) {
+        const pyprof__svg_choice *choice = &graph->choices[i];
+        pyprof__put(s, "<button name=\"show\"");
+        pyprof__svg_put_between(s, " value=\"", choice->key, "\"");
+        pyprof__svg_put_attribute(s, "data-shows", choice->columns);
+        pyprof__svg_put_between(s, " title=\"", choice->hint, " (w: the next one)\"");
+        pyprof__put(s, choice == graph->first ? " aria-pressed=\"true\"" : " aria-pressed=\"false\"");
+        if (graph->all[i] <= 0) pyprof__put(s, " disabled=\"disabled\"");
+        pyprof__svg_put_between(s, ">", choice->name, "</button>\n");
+    }
+    pyprof__put(s, "</div></foreignObject>\n");
+}
+
+// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                                const char *note)
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
     pyprof__svg_put_text(s, "note", 47, note);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
-    if (empty) pyprof__put(s, "Nothing was recorded");
-    if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
-    pyprof__svg_put_text(s, "values", 94, "");
+    pyprof__put(s, "<g class=\"lower\">\n");
+    pyprof__svg_put_switch(s, graph);
+    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
+    else pyprof__svg_put_amount(s, v, all);
+    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
@@ -21209,27 +22364,28 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
 // Only the colours that occur.
 static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
-    int64_t x = 0;
-    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
+    int64_t x = 0, width;
+    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
+    pyprof__svg_put_attribute(s, "y", y);
+    pyprof__put(s, ">\n");
     for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
         const pyprof__svg_family *family = &pyprof__svg_families[kind];
         if ((kinds >> kind & 1u) == 0) continue;
-        pyprof__put(s, "<rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_attribute(s, "x", x);
-        pyprof__svg_put_attribute(s, "y", y - 10);
+        width = 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+        pyprof__svg_put_attribute(s, "data-width", width);
+        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
         pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__put(s, "/><text");
-        pyprof__svg_put_attribute(s, "x", x + 18);
-        pyprof__svg_put_attribute(s, "y", y);
-        pyprof__svg_put_between(s, ">", family->name, "</text>\n");
-        x += 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+        x += width;
     }
     pyprof__put(s, "</svg>\n");
 }
 
 static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
 {
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 31);
+    pyprof__put(s, "<g class=\"foot\">\n");
+    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -21240,7 +22396,7 @@ static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
         pyprof__put_count(s, plan->narrow, 0);
         pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
     }
-    pyprof__put(s, "</text>\n");
+    pyprof__put(s, "</text>\n</g>\n");
 }
 
 static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t height)
@@ -21255,13 +22411,14 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
 
-static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                              const char *note)
 {
-    pyprof__svg_plan plan = pyprof__svg_measure(v);
+    pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
-    pyprof__svg_put_frames(s, v, plan.rows);
+    pyprof__svg_put_frames(s, graph, plan.rows);
     pyprof__svg_put_foot(s, &plan);
-    pyprof__svg_put_bar(s, v, title, note);
+    pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
         PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
@@ -21270,25 +22427,17 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
     pyprof__put(s, "</svg>\n");
 }
 
-// What part of the recording is unusable, in percent, and one line on how good it is
 // How the recording was made, for the line below the heading
 static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    char seconds[32], rate[32], lost[32], idle[32];
-    int64_t left_out = 0;
-    size_t i;
-    if (!job->output->filter && pyprof__waiting_part(job->metric))
-        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++)
-            left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
+    char seconds[32], rate[32], lost[32], left_out[64];
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost,
-             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle,
-                 left_out == 0 ? "" : " thread-seconds of waiting left out");
+    pyprof__left_out(job->selection, left_out, sizeof left_out);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -21306,27 +22455,71 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
-static pyprof_result pyprof__write_svg(pyprof__job *job)
+static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
         *python = pyprof__text(job->profile, job->profile->python);
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
-    pyprof__view_maker maker;
-    char title[256], note[256];
-    pyprof_result result = PYPROF_OK;
-    if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
+    if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
-    if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-    else pyprof__svg_note_time(job, note, sizeof note);
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        pyprof__svg_write(job->sink, &maker.view, title, note);
-    else result = pyprof__fail_memory("the flame graph");
-    pyprof__view_free(&maker);
-    return result;
+}
+
+// The place of states in pyprof__svg_states; -1 = they are no part of its columns.
+static int pyprof__svg_first(int states)
+{
+    static const int firsts[PYPROF_STATES_COUNT] = { 0, 3, 1, 2, -1, -1 };
+    return firsts[states];
+}
+
+// Selects time in all states, so that the picture can switch between them. 0 = no memory.
+static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
+{
+    int states = job->selection->states;
+    return pyprof__select(all, job->profile, job->output->filter,
+                          pyprof__svg_first(states) < 0 ? states : PYPROF_STATES_ALL);
+}
+
+static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
+{
+    int first = pyprof__svg_first(job->selection->states);
+    memset(graph, 0, sizeof *graph);
+    graph->view = view;
+    graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
+    graph->choices = graph->first = pyprof__svg_single;
+    graph->count = graph->columns = 1;
+    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
+        graph->choices = pyprof__svg_states;
+        graph->count = PYPROF__COUNT(pyprof__svg_states);
+        graph->columns = PYPROF__SVG_COLUMNS;
+        graph->first = &pyprof__svg_states[first];
+    }
+    for (size_t i = 0; i < graph->count && view->count; i++)
+        graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
+}
+
+static pyprof_result pyprof__write_svg(pyprof__job *job)
+{
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS
+        | pyprof__view_how(job->output->split_threads, job->output->lines);
+    pyprof__view_maker maker;
+    pyprof__svg_graph graph;
+    pyprof__selection all;
+    char title[256], note[256];
+    pyprof__bool selected = pyprof__svg_select(job, &all),
+        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    if (whole) {
+        pyprof__svg_choose(job, &graph, &maker.view);
+        pyprof__svg_title(job, title, sizeof title);
+        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        else pyprof__svg_note_time(job, note, sizeof note);
+        pyprof__svg_write(job->sink, &graph, title, note);
+    }
+    if (selected) pyprof__view_free(&maker);
+    pyprof__selection_free(&all);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
 
 // ---- text: a report of one page
@@ -21495,6 +22688,13 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
+static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
+    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
+    else pyprof__put_count(s, value, width);
+}
+
 // see pyprof__metrics
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
@@ -21517,16 +22717,25 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
-    double value = pyprof__cell_value(rows, row, i);
-    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;
+    double value = pyprof__cell_value(rows, row, i), change;
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, chance;
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
+    case PYPROF__AMOUNT: pyprof__put_amount(s, row->values[i], unit, width); break;
+    case PYPROF__CHANCE:
+        change = (double)row->values[column->other];
+        chance = change <= value && -change <= value;
+        pyprof__put_padded(s, chance ? "within chance" : "", width);
+        break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
-    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
+    case PYPROF__SHARE:
+        if (row->values[i] && !row->values[column->other]) { pyprof__put_padded(s, "-", width); break; }
+    // fallthrough
+    case PYPROF__PERCENT: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
     default: pyprof__put_size(s, value, width);
     }
@@ -21653,7 +22862,8 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
-        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
+        pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
@@ -21766,29 +22976,84 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
+static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
+{
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, what);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
+    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
+    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
+    pyprof__put_date(s, one->start);
+    pyprof__put(s, ", ");
+    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
+    pyprof__put_counted(s, (int64_t)one->samples, " samples");
+    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
+    pyprof__put(s, "\n");
+}
+
+// What is compared with what, and whether they can be compared.
+static void pyprof__text_diff_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    char unlike[512];
+    pyprof__put(s, "A difference, after less before: + is more, - is less\n");
+    pyprof__text_compared(job, "Before: ", &profile->compared[0]);
+    pyprof__text_compared(job, "After:  ", &profile->compared[1]);
+    if (profile->scale == PYPROF_SCALE_TIME) {
+        pyprof__put(s, "Scaled: times, samples and allocations before are multiplied by ");
+        pyprof__put_fixed(s, profile->factor, 4);
+        pyprof__put(s, ", as if both had recorded for the same time\n");
+    } else if (profile->scale == PYPROF_SCALE_COUNT)
+        pyprof__put(s, "Scaled: values before are multiplied: both have the same total of each metric\n");
+    pyprof__diff_unlike(profile, unlike, sizeof unlike);
+    pyprof__put(s, unlike[0] ? "Not alike: "
+                : "Alike: the same program, Python, rate and tracking of memory");
+    pyprof__put_visible(s, unlike);
+    pyprof__put(s, "\n");
+}
+
+// All values: before, after, their change.
+static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+{
+    const int64_t *change = job->selection->all, *before = job->earlier->all;
+    int unit = pyprof__metric_row(metric)->unit;
+    int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
+    pyprof__put(job->sink, what);
+    pyprof__put_amount(job->sink, first, unit, 0);
+    pyprof__put(job->sink, " to ");
+    pyprof__put_amount(job->sink, first + more, unit, 0);
+    pyprof__put(job->sink, " (");
+    pyprof__put_change(job->sink, more, unit, 0);
+    pyprof__put(job->sink, ")");
+}
+
 static void pyprof__text_diff(const pyprof__job *job)
 {
-    const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
-    pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " running, ");
-    pyprof__put_change(s, all[PYPROF_CPU_NS], 1, 0);
-    pyprof__put(s, " CPU, ");
-    pyprof__put_change(s, all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " waiting");
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
+    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
     if (job->profile->model.heap.mode) {
-        pyprof__put(s, "; ");
-        pyprof__put_change(s, all[PYPROF_LIVE_BYTES], 2, 0);
-        pyprof__put(s, " live, ");
-        pyprof__put_change(s, all[PYPROF_ALLOC_BYTES], 2, 0);
-        pyprof__put(s, " allocated");
+        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
+        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
     }
-    pyprof__put(s, "\nThe later one: ");
-    pyprof__text_head(job);
+    pyprof__put(s, "\n");
     pyprof__text_quality(job);
-    if (job->selection->self[PYPROF_WALL_NS]) pyprof__text_table(job, &pyprof__changes_of_time);
-    if (job->profile->model.heap.mode) pyprof__text_table(job, &pyprof__changes_of_memory);
+    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
+                "a change within it may be chance\n");
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
 }
 
 // ---- the memory report -----------
@@ -21903,7 +23168,7 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     changes.profile = delta;
     changes.selection = &selection;
     changes.report = &report;
-    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
+    if (!pyprof__select(&selection, delta, job->output->filter, PYPROF_STATES_ALL)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
     if (!job->report->failed) pyprof__text_table(&changes, &table);
     if (report.failed) job->report->failed = 1;
@@ -21923,6 +23188,19 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// What the shares of time are shares of
+static void pyprof__text_whole(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
+        "only time spent waiting, without idle time", "only time with the GIL held",
+        "only time in C functions" };
+    pyprof__put(job->sink, "100 % of the time is ");
+    pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
+    pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, "\n");
+}
+
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
@@ -21940,6 +23218,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
+    pyprof__text_whole(job);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -22274,7 +23553,7 @@ static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 }
 
 // The columns of a profile that a format has a name for. A count precedes the metric that it counts.
-static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+static size_t pyprof__proto_columns(const pyprof__selection *selection, const pyprof__metric **columns)
 {
     size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
@@ -22283,7 +23562,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+            if (pair[k] && pair[k]->pprof && pyprof__selects_metric(selection, pair[k]->metric))
                 columns[count++] = pair[k];
     }
     return count;
@@ -22354,8 +23633,9 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__job *job)
 {
+    const pyprof__model *model = &job->profile->model;
     char quality[256];
     snprintf(quality, sizeof quality,
              "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -22364,7 +23644,9 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
                  (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
-    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
+    if (*pyprof__left_out(job->selection, quality, sizeof quality)) pyprof__proto_text(p, 13, quality);
+    if (job->profile->checkpoint > 0)
+        pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
                  pyprof__heap_modes[model->heap.mode],
@@ -22391,7 +23673,7 @@ static void pyprof__pprof_head(pyprof__pprof *w)
     pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
+    pyprof__pprof_comments(p, w->job);
 }
 
 static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
@@ -22498,7 +23780,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
     w.job = job;
-    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    w.column_count = pyprof__proto_columns(job->selection, w.columns);
     gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
     if (gzip) {
         pyprof__gzip_begin(gzip, job->sink);
@@ -22744,9 +24026,412 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
-// ---- pstats: not yet ----
+// ---- pstats: what cProfile writes; marshal of {function: (calls, calls, self, total, {caller: (...)})} ----
+// A sample is no call: both numbers of calls are the number of samples that have the function on their stack.
+// Each has its own total once, however often it is on the stack. All threads have one caller, the root, so
+// that each viewer finds a function without callers to begin with.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *calls;         // sorted by callee
+    unsigned char *unclear;      // per function: another one has the same file, line and title
+    size_t count;
+    int count_metric;
+    double unit;                 // values in the unit of the metric per value in the file
+} pyprof__pstats;
 
-// ---- callgrind: not yet ----
+typedef struct { int64_t count, self, total; } pyprof__call_sums;
+
+static void pyprof__pstats_text(pyprof__sink *s, const char *text)
+{
+    size_t size = strlen(text), length;
+    const char *at;
+    for (at = text; *at; at += length)   // repaired below
+        if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
+    pyprof__put_char(s, 'u');
+    pyprof__put_little(s, size, 4);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
+}
+
+static void pyprof__pstats_int(pyprof__sink *s, int64_t value)   // not negative
+{
+    uint64_t rest;
+    int digits = 0;
+    if (value <= INT32_MAX) {
+        pyprof__put_char(s, 'i');
+        pyprof__put_little(s, (uint64_t)value, 4);
+        return;
+    }
+    for (rest = (uint64_t)value; rest; rest >>= 15) digits++;
+    pyprof__put_char(s, 'l');
+    pyprof__put_little(s, (uint64_t)digits, 4);
+    for (rest = (uint64_t)value; rest; rest >>= 15) pyprof__put_little(s, rest & 0x7fff, 2);
+}
+
+static void pyprof__pstats_number(const pyprof__pstats *p, int64_t value)
+{
+    double number = (double)value / p->unit;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    pyprof__put_char(p->job->sink, 'g');
+    pyprof__put_little(p->job->sink, bits, 8);
+}
+
+static void pyprof__pstats_tuple(pyprof__sink *s, uint64_t size)
+{
+    pyprof__put_char(s, '(');
+    pyprof__put_little(s, size, 4);
+}
+
+// (file, line, name); functions of C and the like are in the file "~", as cProfile has them.
+static void pyprof__pstats_function(const pyprof__pstats *p, uint32_t id)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int python = function->kind == PYPROF_KIND_PYTHON;
+    pyprof__sink *s = p->job->sink;
+    pyprof__pstats_tuple(s, 3);
+    pyprof__pstats_text(s, python ? pyprof__text(profile, function->file) : "~");
+    pyprof__pstats_int(s, python && function->first_line > 0 ? function->first_line : 0);
+    pyprof__pstats_text(s, python && !p->unclear[id] ? pyprof__title(profile, id)
+                        : pyprof__label(profile, id));
+}
+
+static void pyprof__pstats_values(const pyprof__pstats *p, const pyprof__call_sums *sums, uint64_t size)
+{
+    int64_t count = sums->count > 0 ? sums->count : 1;   // viewers divide by it
+    pyprof__pstats_tuple(p->job->sink, size);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_number(p, sums->self);
+    pyprof__pstats_number(p, sums->total);
+}
+
+// The sums of some calls; adds: which of them have a part in the total.
+static pyprof__call_sums pyprof__pstats_sums(const pyprof__pstats *p, size_t from, size_t to, uint32_t adds)
+{
+    const pyprof__selection *selection = p->job->selection;
+    pyprof__call_sums sums = { 0, 0, 0 };
+    size_t i;
+    for (i = from; i < to; i++) {
+        sums.self += pyprof__self(selection, p->job->metric, p->calls[i].node);
+        if (!(p->calls[i].adds & adds)) continue;
+        sums.total += pyprof__total(selection, p->job->metric, p->calls[i].node);
+        sums.count += pyprof__total(selection, p->count_metric, p->calls[i].node);
+    }
+    return sums;
+}
+
+static void pyprof__pstats_row(const pyprof__pstats *p, size_t from, size_t to)   // the calls of one function
+{
+    pyprof__call_sums sums = pyprof__pstats_sums(p, from, to, PYPROF__IS_OUTERMOST);
+    uint32_t function = p->calls[from].function;
+    int is_root = function == pyprof__location_of(p->job->profile, 0)->function;
+    size_t next;
+    if (!sums.self && !sums.total && !is_root) return;
+    pyprof__pstats_function(p, function);
+    pyprof__pstats_values(p, &sums, 5);
+    pyprof__put_char(p->job->sink, '{');
+    for (; from < to && !is_root; from = next) {
+        for (next = from; next < to && p->calls[next].caller == p->calls[from].caller; next++) {}
+        sums = pyprof__pstats_sums(p, from, next, PYPROF__IS_FIRST_CALL);
+        if (!sums.self && !sums.total) continue;
+        pyprof__pstats_function(p, p->calls[from].caller);
+        pyprof__pstats_values(p, &sums, 4);
+    }
+    pyprof__put_char(p->job->sink, '0');
+}
+
+typedef struct { const char *file, *title; int32_t line; uint32_t function; } pyprof__titled;
+
+static int pyprof__by_title(const void *a, const void *b)
+{
+    const pyprof__titled *x = (const pyprof__titled *)a, *y = (const pyprof__titled *)b;
+    int order = x->line != y->line ? (x->line < y->line ? -1 : 1) : strcmp(x->title, y->title);
+    return order ? order : strcmp(x->file, y->file);
+}
+
+// Functions that differ only in what the file does not hold get their labels, which are unique.
+static pyprof__bool pyprof__pstats_names(pyprof__pstats *p)   // 0 = no memory
+{
+    const pyprof_profile *profile = p->job->profile;
+    size_t i, count = profile->model.functions.count;
+    pyprof__titled *titles = (pyprof__titled *)pyprof__alloc(&p->pool, count * sizeof *titles);
+    p->unclear = (unsigned char *)pyprof__alloc(&p->pool, count);
+    for (i = 0; titles && i < count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, i);
+        titles[i].file = pyprof__text(profile, function->file);
+        titles[i].title = pyprof__title(profile, (uint32_t)i);
+        titles[i].line = function->first_line;
+        titles[i].function = (uint32_t)i;
+    }
+    if (titles) qsort(titles, count, sizeof *titles, pyprof__by_title);
+    for (i = 1; titles && p->unclear && i < count; i++)
+        if (pyprof__by_title(&titles[i - 1], &titles[i]) == 0)
+            p->unclear[titles[i - 1].function] = p->unclear[titles[i].function] = 1;
+    pyprof__free(&p->pool, titles, count * sizeof *titles);
+    return titles && p->unclear;
+}
+
+static pyprof_result pyprof__write_pstats(pyprof__job *job)
+{
+    pyprof__pstats p;
+    size_t from, to;
+    int whole;
+    memset(&p, 0, sizeof p);
+    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
+    p.job = job;
+    p.count = job->selection->count;
+    p.count_metric = pyprof__count_of(job->metric);
+    p.unit = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1e9 : 1;
+    p.calls = pyprof__calls_make(&p.pool, job->profile, job->output->split_threads);
+    whole = p.calls && pyprof__pstats_names(&p);
+    if (whole) {
+        qsort(p.calls, p.count, sizeof *p.calls, pyprof__by_callee);
+        pyprof__put_char(job->sink, '{');
+        for (from = 0; from < p.count; from = to) {
+            for (to = from; to < p.count && p.calls[to].function == p.calls[from].function; to++) {}
+            pyprof__pstats_row(&p, from, to);
+        }
+        pyprof__put_char(job->sink, '0');
+    }
+    pyprof__free(&p.pool, p.calls, p.count * sizeof *p.calls);
+    pyprof__free(&p.pool, p.unclear, job->profile->model.functions.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the pstats file");
+}
+
+// ---- callgrind: valgrind.org/docs/manual/cl-format.html, one event for each metric ------------------------
+// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read
+// as a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
+// add up the calls of a function.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *selves, *calls;            // sorted by place and by caller
+    unsigned char *known_files, *known;      // per string and per function: its name has been written
+    const pyprof__metric *events[PYPROF_METRIC_COUNT];
+    size_t event_count, count, at;           // at: the next of calls
+    int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
+    uint32_t root;                           // the function of the root
+    int count_metric;
+} pyprof__callgrind;
+
+// Written with ns as us.
+static int64_t pyprof__callgrind_value(const pyprof__metric *event, int64_t value)
+{
+    return event->unit == PYPROF__UNIT_NS ? value / 1000 : value;
+}
+
+static void pyprof__callgrind_event(pyprof__sink *s, const pyprof__metric *event)   // "Wall_us"
+{
+    size_t size = strlen(event->key);
+    pyprof__put_char(s, (char)(event->key[0] - 'a' + 'A'));
+    if (event->unit != PYPROF__UNIT_NS) pyprof__put(s, event->key + 1);
+    else {
+        pyprof__put_bytes(s, event->key + 1, size - 3);
+        pyprof__put(s, "us");
+    }
+}
+
+// The requested metric, then all others that other formats have and that are not 0.
+static void pyprof__callgrind_events(pyprof__callgrind *c)
+{
+    size_t i;
+    c->events[c->event_count++] = pyprof__metric_row(c->job->metric);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *row = &pyprof__metrics[i];
+        if (row->metric != c->job->metric && (row->pprof || row->row_key)
+            && c->job->selection->all[row->metric]) c->events[c->event_count++] = row;
+    }
+}
+
+static void pyprof__callgrind_head(const pyprof__callgrind *c)
+{
+    const pyprof_profile *profile = c->job->profile;
+    pyprof__sink *s = c->job->sink;
+    size_t i;
+    pyprof__put(s, "# callgrind format\nversion: 1\ncreator: pyprof.h " PYPROF_VERSION_STRING "\npid: ");
+    pyprof__put_int(s, pyprof__process_of(profile)->pid);
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\npart: 1\n");
+    if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
+    pyprof__put(s, "positions: line\n");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put(s, "event: ");
+        pyprof__callgrind_event(s, c->events[i]);
+        pyprof__put(s, " : ");
+        pyprof__put(s, c->events[i]->name);
+        pyprof__put(s, c->events[i]->unit == PYPROF__UNIT_NS ? " (us)\n" : "\n");
+    }
+    pyprof__put(s, "events:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__callgrind_event(s, c->events[i]);
+    }
+    pyprof__put(s, "\nsummary:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, pyprof__callgrind_value(c->events[i],
+                                                   c->job->selection->all[c->events[i]->metric]));
+    }
+    pyprof__put(s, "\n\n");
+}
+
+static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
+                                   unsigned char *known)
+{
+    pyprof__put(s, key);
+    pyprof__put_char(s, '(');
+    pyprof__put_int(s, (int64_t)number + 1);
+    pyprof__put_char(s, ')');
+    if (!*known) {
+        pyprof__put_char(s, ' ');
+        if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
+        pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
+    }
+    *known = 1;
+    pyprof__put_char(s, '\n');
+}
+
+static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_key, const char *key,
+                                       uint32_t id)
+{
+    const pyprof_profile *profile = c->job->profile;
+    uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
+    pyprof__callgrind_name(c->job->sink, file_key, file, pyprof__text(profile, file), &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id, pyprof__label(profile, id), &c->known[id]);
+}
+
+static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
+{
+    size_t i;
+    int any = 0;
+    for (i = 0; i < c->event_count; i++) any |= values[i] != 0;
+    return any;
+}
+
+static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, const int64_t *values)
+{
+    size_t i;
+    pyprof__put_int(c->job->sink, line);
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(c->job->sink, ' ');
+        pyprof__put_int(c->job->sink, values[i]);
+    }
+    pyprof__put_char(c->job->sink, '\n');
+}
+
+// What is spent in the lines of a function. What rounding leaves over goes to the next line, so that the sum
+// of all lines is the rounded total.
+static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
+{
+    size_t next, i, k;
+    for (; from < to; from = next) {
+        int64_t values[PYPROF_METRIC_COUNT] = { 0 };
+        for (next = from; next < to && c->selves[next].line == c->selves[from].line; next++) {}
+        for (k = 0; k < c->event_count; k++) {
+            for (i = from; i < next; i++)
+                values[k] += pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node);
+            if (c->events[k]->unit != PYPROF__UNIT_NS) continue;
+            values[k] += c->rest[k];
+            c->rest[k] = values[k] % 1000;
+            values[k] /= 1000;
+        }
+        if (pyprof__callgrind_any(c, values)) pyprof__callgrind_costs(c, c->selves[from].line, values);
+    }
+}
+
+static void pyprof__callgrind_call(pyprof__callgrind *c, size_t from, size_t to)   // of one line
+{
+    const pyprof__edge *first = &c->calls[from];
+    const pyprof__function *callee = &PYPROF__AT(const pyprof__function, c->job->profile->model.functions,
+                                                 first->function);
+    int32_t line = callee->kind == PYPROF_KIND_PYTHON ? callee->first_line : 0;
+    int64_t values[PYPROF_METRIC_COUNT] = { 0 }, count = 0, any = 0;
+    size_t i, k;
+    for (i = from; i < to; i++) {
+        if (!(c->calls[i].adds & PYPROF__IS_FIRST_CALL)) continue;
+        count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
+        for (k = 0; k < c->event_count; k++) {
+            int64_t total = pyprof__total(c->job->selection, c->events[k]->metric, c->calls[i].node);
+            any |= total;
+            if (first->caller != first->function) values[k] += total;
+        }
+    }
+    if (!any) return;
+    for (k = 0; k < c->event_count; k++) values[k] = pyprof__callgrind_value(c->events[k], values[k]);
+    pyprof__callgrind_function(c, "cfi=", "cfn=", first->function);
+    pyprof__put(c->job->sink, "calls=");
+    pyprof__put_int(c->job->sink, count > 0 ? count : 1);
+    pyprof__put_char(c->job->sink, ' ');
+    pyprof__put_int(c->job->sink, line > 0 ? line : 0);
+    pyprof__put_char(c->job->sink, '\n');
+    pyprof__callgrind_costs(c, first->caller_line, values);
+}
+
+// A function: its own cost by line, then its calls. The root is no function: it has no calls.
+static void pyprof__callgrind_body(pyprof__callgrind *c, size_t from, size_t to)
+{
+    uint32_t function = c->selves[from].function;
+    int64_t any = 0;
+    size_t i, k, next;
+    for (i = from; i < to; i++)
+        for (k = 0; k < c->event_count; k++)
+            any |= function == c->root
+                ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
+                : pyprof__total(c->job->selection, c->events[k]->metric, c->selves[i].node);
+    if (any) {
+        pyprof__callgrind_function(c, "fl=", "fn=", function);
+        pyprof__callgrind_lines(c, from, to);
+    }
+    for (; c->at < c->count && c->calls[c->at].caller == function; c->at = next) {
+        const pyprof__edge *first = &c->calls[c->at];
+        for (next = c->at; next < c->count && c->calls[next].caller == first->caller
+             && c->calls[next].caller_line == first->caller_line
+             && c->calls[next].function == first->function; next++) {}
+        if (function != c->root) pyprof__callgrind_call(c, c->at, next);
+    }
+    if (any) pyprof__put_char(c->job->sink, '\n');
+}
+
+static void pyprof__callgrind_all(pyprof__callgrind *c)
+{
+    size_t from, to;
+    c->root = pyprof__location_of(c->job->profile, 0)->function;
+    memcpy(c->calls, c->selves, c->count * sizeof *c->calls);
+    qsort(c->selves, c->count, sizeof *c->selves, pyprof__by_place);
+    qsort(c->calls, c->count, sizeof *c->calls, pyprof__by_caller);
+    pyprof__callgrind_events(c);
+    pyprof__callgrind_head(c);
+    for (from = 0; from < c->count; from = to) {
+        for (to = from; to < c->count && c->selves[to].function == c->selves[from].function; to++) {}
+        pyprof__callgrind_body(c, from, to);
+    }
+}
+
+static pyprof_result pyprof__write_callgrind(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__callgrind c;
+    int whole;
+    memset(&c, 0, sizeof c);
+    pyprof__pool_init(&c.pool, &job->profile->pool.allocator, UINT64_MAX);
+    c.job = job;
+    c.count = job->selection->count;
+    c.count_metric = pyprof__count_of(job->metric);
+    c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
+    c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
+    c.known = (unsigned char *)pyprof__alloc(&c.pool, model->functions.count);
+    c.known_files = (unsigned char *)pyprof__alloc(&c.pool, model->strings.starts.count);
+    whole = c.selves && c.calls && c.known && c.known_files;
+    if (whole) pyprof__callgrind_all(&c);
+    pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
+    pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
+    pyprof__free(&c.pool, c.known, model->functions.count);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
+}
 
 // ---- linux-perf: not yet ----
 
@@ -24095,22 +25780,23 @@ static pyprof_result pyprof__write_firefox(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+// A format that separates the states of threads itself has all of their time, unless states were asked for.
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
-    // format suffix writer metric leaves idle time out, takes negative values
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    // format suffix writer metric separates states, takes negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
@@ -24168,17 +25854,25 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->python && !pyprof__trace_items(output->python))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
                             (unsigned)output->python);
-    return PYPROF_OK;
+    return pyprof__query_check(output->filter);
+}
+
+static int pyprof__states_written(const pyprof_output *output, size_t row)
+{
+    int states = pyprof__query_states(output->filter);
+    return states == PYPROF_STATES_DEFAULT && pyprof__formats[row].separates_states ? PYPROF_STATES_ALL
+        : states;
 }
 
 static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
                                           size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
-                        pyprof__metric_row(metric)->name,
-                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    const char *name = pyprof__metric_row(metric)->name;
+    if (!pyprof__has_metric(profile, metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
+                            pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    return pyprof__states_check(pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -24228,6 +25922,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->is_diff = profile->is_diff;
     memcpy(made->compared, profile->compared, sizeof made->compared);
     made->scale = profile->scale;
+    made->factor = profile->factor;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
     for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
         whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
@@ -24255,15 +25950,9 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter,
-                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        // Text separates running and waiting itself.
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, pyprof__states_written(output, row)))
         result = pyprof__fail_memory("the output");
-    memset(&earlier, 0, sizeof earlier);
-    if (profile->is_diff) pyprof__earlier_of(profile, &before);
-    if (profile->is_diff && result == PYPROF_OK
-        && !pyprof__select(&earlier, &before, output->filter, selection.without_idle))
+    if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -26596,16 +28285,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
                         path);
 }
 
-static pyprof_result pyprof__query_check(const pyprof_query *query)
-{
-    if (!query) return PYPROF_OK;
-    if (query->sort && !pyprof__metric_row(query->sort))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
-    return PYPROF_OK;
-}
-
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                       const pyprof_diff_options *options,
                                       pyprof_profile **delta)
@@ -26641,37 +28320,44 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
                                      pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
+    int states = pyprof__query_states(query);
+    int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
     size_t i;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
+    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
-        || !pyprof__table_make(&table, &selection, query, query
-        ? query->group : 0))
+    memset(&earlier, 0, sizeof earlier);
+    if (!pyprof__select(&selection, profile, query, states)
+        || !pyprof__select_earlier(&earlier, &before, &selection, query)
+        || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table,
-                              query && query->sort ? query->sort : query && !query->include_idle
-                                  ? PYPROF_WALL_NS : 0, query
-                              && query->by_total);
+        ranked = pyprof__rank(&table, sort, query && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
     if (ranked) *count = table.rows.count;
-    for (i = 0; ranked && i < capacity && i < *count; i++) rows[i] = *ranked[i].row;
+    for (i = 0; ranked && i < capacity && i < *count; i++) {
+        pyprof_row row = *ranked[i].row;
+        pyprof__row_judge(&selection, &table, ranked[i].row, &row, sort);
+        memcpy((char *)rows + i * row_size, &row, row_size);
+    }
     pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     return result;
 }
 
@@ -26810,8 +28496,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
-        if (!visitor->selection->chosen[moment->node]) continue;
-        pyprof__moment_values(moment, self);
+        if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -26819,7 +28504,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         item.stack = visitor->stack;
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
-        item.count = moment->count;
+        item.count = (uint64_t)self[PYPROF_SAMPLES];
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -26924,7 +28609,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.selection = &selection;
     visitor.fn = fn;
     visitor.user = user;
-    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+    if (pyprof__select(&selection, profile, query, pyprof__query_states(query))) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }
