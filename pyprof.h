@@ -216,6 +216,8 @@ typedef enum pyprof_metric {
     PYPROF_GIL_BLOCK_NS = 25,
     // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
     PYPROF_UNKNOWN_NS = 26,
+    PYPROF_IDLE_SAMPLES = 27, // samples behind IDLE_NS
+    PYPROF_GIL_SAMPLES = 28,  // samples behind GIL_NS
     PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
     PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
     PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
@@ -399,7 +401,7 @@ typedef struct pyprof_query {
     const char *file;               // only stacks with a frame of a matching file
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
-    int include_idle;               // count time in which the thread only waited for work
+    int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
     const char *ignore;             // globs as above: no stack with such a frame
     const char *hide;               // frames of such functions are left out of stacks; their values stay
@@ -414,7 +416,8 @@ typedef struct pyprof_query {
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    const pyprof_query *filter;     // chooses stacks, and which time counts (default: all but idle time; JSON
+                                    // has all of it)
     int split_threads;              // keep threads apart in formats that merge them
     int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
@@ -656,8 +659,10 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
+// defaults.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
@@ -8682,7 +8687,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_GIL_SAMPLES, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_SAMPLES, "gil_samples", "samples with the GIL held", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_GIL_NS, PYPROF__HAS_GIL, NULL },
     { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
     { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
@@ -8690,7 +8697,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
     { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, PYPROF_IDLE_SAMPLES, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_IDLE_SAMPLES, "idle_samples", "idle samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_NS, PYPROF__IS_IDLE, NULL },
     { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
     { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
@@ -15205,6 +15214,10 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING)
         pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_IDLE)
+        pyprof__model_add(model, PYPROF_IDLE_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__HAS_GIL)
+        pyprof__model_add(model, PYPROF_GIL_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -16357,6 +16370,85 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     return NULL;
 }
 
+// ---- states: which part of the time counts -----------------------------------------
+// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
+// samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
+// these states. CPU time and native time belong to running time, unless the GIL is the question: of what
+// runs, not everything holds it.
+typedef struct { int states, metric, value, less; } pyprof__state_rule;
+static const pyprof__state_rule pyprof__state_rules[] = {
+    { PYPROF_STATES_DEFAULT, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_DEFAULT, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_WAIT_NS },
+    { PYPROF_STATES_RUNNING, PYPROF_CPU_NS, PYPROF_CPU_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_WALL_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_GIL_WAIT_NS, PYPROF_GIL_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_CPU_WAIT_NS, PYPROF_CPU_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_UNKNOWN_NS, PYPROF_UNKNOWN_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_WALL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_BLOCK_NS, PYPROF_GIL_BLOCK_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },   // a share of them
+    { PYPROF_STATES_NATIVE, PYPROF_WALL_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+};
+
+static pyprof__state_rule pyprof__state_rule_of(int states, int metric)
+{
+    pyprof__state_rule rule = { states, metric, metric, 0 };
+    size_t i;
+    if (states == PYPROF_STATES_ALL || pyprof__is_memory(metric)) return rule;
+    for (i = 0; i < PYPROF__COUNT(pyprof__state_rules); i++)
+        if (pyprof__state_rules[i].states == states && pyprof__state_rules[i].metric == metric)
+            return pyprof__state_rules[i];
+    if (states != PYPROF_STATES_DEFAULT) rule.value = 0;
+    return rule;
+}
+
+static int pyprof__query_states(const pyprof_query *query)   // query NULL = all defaults
+{
+    if (!query) return PYPROF_STATES_DEFAULT;
+    return query->states == PYPROF_STATES_DEFAULT && query->include_idle ? PYPROF_STATES_ALL : query->states;
+}
+
+// The metric by which a table is ranked if none was asked for: the time spent running (0), unless no running
+// time is counted, or only a part of it.
+static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort && !pyprof__metric_row(query->sort))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
+    return PYPROF_OK;
+}
+
+// Are there values of the metric in these states?
+static pyprof_result pyprof__states_check(int states, int metric)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
+                                                            "NATIVE" };
+    if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
+                        pyprof__metric_row(metric)->name, names[states]);
+}
+
 // ---- selection: the columns a query asks for, self and total -----------------------
 typedef struct pyprof__selection {
     pyprof__pool pool;
@@ -16365,8 +16457,8 @@ typedef struct pyprof__selection {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // per node: its own values are part of the selection
-    int without_idle;                              // waiting was subtracted from the samples and their wall
-                                                   // time
+    int states;                                    // pyprof_states: their time is the selected part of it
+    pyprof__state_rule rules[PYPROF_METRIC_COUNT];
     const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
@@ -16379,7 +16471,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     }
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
-
 
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
@@ -16416,10 +16507,32 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     return 1;
 }
 
-static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
-                                          pyprof_metric idle)
+// Native samples are not counted: they are that share of a node's running samples which native time is of
+// its running time, rounded to whole samples. A leaf of native code has nothing else, so its share is all.
+static int64_t pyprof__native_samples(const pyprof__model *model, uint32_t node, int64_t running)
+{
+    int64_t native = pyprof__model_value(model, PYPROF_NATIVE_NS, node);
+    int64_t time = pyprof__model_value(model, PYPROF_WALL_NS, node)
+        - pyprof__model_value(model, PYPROF_WAIT_NS, node);
+    if (native >= time || running <= 0) return native > 0 ? running : 0;
+    return native > 0 ? (int64_t)((double)running * (double)native / (double)time + 0.5) : 0;
+}
+
+// The value of a metric in the states of the selection, of the node alone, chosen or not
+static int64_t pyprof__state_value(const pyprof__selection *selection, const pyprof__state_rule *rule,
+                                   uint32_t node)
 {
     const pyprof__model *model = &selection->profile->model;
+    int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
+    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
+        return pyprof__native_samples(model, node, value);
+    return value;
+}
+
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -16428,30 +16541,28 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i])
-            self[i] = total[i] = pyprof__model_value(model, metric, i)
-                - (idle ? pyprof__model_value(model, idle, i) : 0);
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
         total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
 
-// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+// query NULL = all stacks. states: pyprof_states, whatever the query says. 0 = no memory.
 static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
-                                   const pyprof_query *query, int without_idle)
+                                   const pyprof_query *query, int states)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
-    selection->without_idle = without_idle;
+    selection->states = states;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count
-            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        selection->rules[metric] = pyprof__state_rule_of(states, (int)metric);
+        if (profile->model.columns[metric].count && selection->rules[metric].value
+            && !pyprof__select_column(selection, (pyprof_metric)metric)) return 0;
     }
     return 1;
 }
@@ -16465,7 +16576,7 @@ static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_pr
     if (!selection->profile->is_diff) return 1;
     pyprof__earlier_of(selection->profile, before);
     selection->earlier = earlier;
-    return pyprof__select(earlier, before, query, selection->without_idle);
+    return pyprof__select(earlier, before, query, selection->states);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16477,6 +16588,21 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// Does the profile have the metric, in the states of the selection?
+static pyprof__bool pyprof__selects_metric(const pyprof__selection *selection, int metric)
+{
+    return pyprof__has_metric(selection->profile, metric) && selection->rules[metric].value;
+}
+
+// values: as pyprof__moment_values makes them
+static int64_t pyprof__moment_part(const pyprof__selection *selection, int metric, const int64_t *values)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
+    if (rule->states == PYPROF_STATES_NATIVE && metric == PYPROF_SAMPLES && values[PYPROF_NATIVE_NS] <= 0)
+        return 0;
+    return values[rule->value] - values[rule->less];   // values[0] is 0
+}
+
 // What an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
@@ -16484,8 +16610,40 @@ static int64_t pyprof__moment_selected(const pyprof__selection *selection, int m
     int64_t values[PYPROF_METRIC_COUNT];
     if (!selection->chosen[moment->node]) return 0;
     pyprof__moment_values(moment, values);
-    return values[metric]
-        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+    return pyprof__moment_part(selection, metric, values);
+}
+
+// The same for all metrics. 0 = no samples and no time of it count: it is not part of the selection.
+static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, const pyprof__moment *moment,
+                                          int64_t *selected)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int metric;
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    selected[0] = 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        selected[metric] = pyprof__moment_part(selection, metric, values);
+    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+}
+
+// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
+        "only time in C functions" };
+    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    int64_t ns = 0;
+    char number[32];
+    size_t i;
+    snprintf(text, capacity, "%s", names[selection->states]);
+    for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
+        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+    if (ns == 0) return text;
+    pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
+    snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
+    return text;
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
@@ -18671,16 +18829,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18703,6 +18869,7 @@ typedef struct {
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
+    const pyprof__selection *earlier;                    // of a difference; NULL = it has no earlier parts
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
@@ -18743,18 +18910,49 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     return id;
 }
 
+// The part of a metric that comes from samples in a state; 0 = none.
+static int pyprof__part_in(int metric, uint32_t state)
+{
+    size_t i;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == state)
+            return pyprof__metrics[i].metric;
+    return 0;
+}
+
 // Parts by state of a metric, and for wall time how it was spent
 static void pyprof__view_parts(pyprof__view *view, int metric)
 {
-    int waiting = pyprof__waiting_part(metric);
-    size_t i;
-    view->parts[PYPROF__PART_WAITING] = waiting;
-    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
-            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_WAITING] = pyprof__part_in(metric, PYPROF__IS_WAITING);
+    view->parts[PYPROF__PART_IDLE] = pyprof__part_in(view->parts[PYPROF__PART_WAITING], PYPROF__IS_IDLE);
     if (metric != PYPROF_WALL_NS) return;
     view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
+{
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
+    view->parts[PYPROF__PART_EARLIER] = metric;
+    view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
+}
+
+// The selection that has the values of a part
+static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
+                                                  const pyprof__selection *selection, uint32_t part)
+{
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
+}
+
+// Has a node, or one below it, a value?
+static pyprof__bool pyprof__view_has(const pyprof__view_maker *maker, const pyprof__selection *selection,
+                                     int metric, uint32_t node)
+{
+    return pyprof__total(selection, metric, node) != 0
+        || (maker->earlier && pyprof__total(maker->earlier, metric, node) != 0);
 }
 
 static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
@@ -18783,22 +18981,21 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        // nothing selected in or below it
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        if (i && !pyprof__view_has(maker, selection, metric, i)) *mapped = PYPROF__NONE;
         else if (!(how & PYPROF__VIEW_THREADS)
                  && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
         else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
                  && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
-            if (pyprof__total(selection, metric, i) != 0) return 0;
+            if (pyprof__view_has(maker, selection, metric, i)) return 0;
             *mapped = key.parent;
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__PARTS; k++)
             PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
-                pyprof__self(selection, maker->view.parts[k], i);
+                pyprof__self(pyprof__view_side(maker, selection, k), maker->view.parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++) {
         pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
@@ -18886,16 +19083,19 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// how: bits PYPROF__VIEW_... 0 = no memory.
+// how: bits PYPROF__VIEW_... earlier: of a difference, for a view of both recordings; otherwise NULL.
+// 0 = no memory.
 static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                         int metric, unsigned how)
+                                         const pyprof__selection *earlier, int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
+    maker->earlier = earlier;
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    pyprof__view_parts(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
+    else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -18917,7 +19117,7 @@ static unsigned pyprof__view_how(int split_threads, int lines)
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+    return pyprof__view_make_as(maker, selection, NULL, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- view of both recordings of a difference: every stack that one of them has ----------------------------
@@ -19412,6 +19612,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
+    int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -19436,6 +19637,8 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->whole = selection->all[PYPROF_WALL_NS];
+    if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
 }
 
 static void pyprof__report_free(pyprof__report *report)
@@ -19444,10 +19647,9 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = all of the time
 {
-    const int64_t *all = report->selection->all;
-    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+    return metric ? report->selection->all[metric] : report->whole;
 }
 
 static double pyprof__lost_percent(const pyprof_stats *stats)
@@ -19583,7 +19785,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
     if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
-    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!rows->failed)
+        ranked = pyprof__rank(made, table->sort ? table->sort
+                              : pyprof__default_sort(report->selection->states), table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
@@ -19797,8 +20001,6 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
-    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -19823,7 +20025,7 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
     site = (const pyprof__callsite *)sites.data;
-    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
         for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
@@ -19890,14 +20092,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran,
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
+    int states = report->selection->states;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+    if (states == PYPROF_STATES_ALL) states = PYPROF_STATES_RUNNING;
+    if (!pyprof__select(&running, report->profile, report->output->filter, states)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
     for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
-    if (!rows->failed) rows->all = view->nodes[0].total;
+    if (!rows->failed)
+        rows->all = pyprof__is_memory(rows->table->sort) ? view->nodes[0].total : report->whole;
     pyprof__selection_free(&running);
 }
 
@@ -20110,6 +20315,7 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
 static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
+    const int64_t *all = rows->report->selection->all, run = all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
     pyprof__pool *pool = &rows->report->pool;
     size_t places_size = model->locations.count * sizeof(pyprof__heat);
     size_t functions_size = model->functions.count * sizeof(int64_t);
@@ -20124,7 +20330,7 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran l
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < run) continue;
         pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
@@ -21524,13 +21730,15 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
                                         const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
-    pyprof__emit_int(s, "count", moment->count);
-    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
-    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
+    pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
+    pyprof__emit_int(s, "cpu_ns", values[PYPROF_CPU_NS]);
     pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
@@ -21554,7 +21762,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
+        whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -21847,6 +22055,14 @@ static const pyprof__svg_choice pyprof__svg_states[] = {
     { "all", "All + idle", "All time, with waits for work (idle)", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
+// Of a difference. Columns: after, before
+static const pyprof__svg_choice pyprof__svg_sides[] = {
+    { "after", "After", "The later recording", 1 },
+    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+};
+
+// Colours of a difference: paler for a smaller part of the larger value
+enum { PYPROF__SVG_RED = 6, PYPROF__SVG_BLUE = 214 };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -21913,7 +22129,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -21934,6 +22150,7 @@ static const char *const pyprof__svg_script[] = {
     "    (buttons.length ? ', w to switch what is shown' : '');",
     "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
     "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const whole = find('.name').textContent;",
     "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
     "const SCALES = {",
     "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
@@ -21951,10 +22168,10 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const [name, values, source] = title.textContent.split('\\n');",
     "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            g, title, rect, text, name, values, source, depth, parent: depth ? path[depth - 1] : -1,",
     "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
     "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
     "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
@@ -22009,8 +22226,9 @@ static const char *const pyprof__svg_script[] = {
     "    return texts.length ? '; ' + texts.join(', ') : '';",
     "}",
 
-    // The second line of a frame's title
+    // The second line of a frame's title. A difference says the same in all choices.
     "function tell(f) {",
+    "    if (COLUMNS === 2 || shows === first) return f.values;",
     "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
     "    const share = value => (100 * value / all).toFixed(2);",
     "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
@@ -22019,7 +22237,7 @@ static const char *const pyprof__svg_script[] = {
 
     "function tellAll() {",
     "    const all = sum(frames[0], 0);",
-    "    if (all <= 0) return 'Nothing was recorded';",
+    "    if (COLUMNS === 2 || shows === first) return whole;",
     "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
@@ -22063,6 +22281,11 @@ static const char *const pyprof__svg_script[] = {
     "        f.rect.setAttribute('y', y);",
     "    }",
     "    Object.assign(f, { left, span, y, label });",
+    "}",
+
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
     "}",
 
     // Breaks a text into lines that fit; all further words go into the last line.
@@ -22129,9 +22352,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -22142,7 +22363,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -22357,7 +22578,7 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
         pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
-    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    while (scale->limit > 0.0 && (number >= scale->limit || -number >= scale->limit)) scale++;
     pyprof__put_fixed(s, number / scale->unit, scale->digits);
     pyprof__put(s, scale->suffix);
 }
@@ -22402,6 +22623,7 @@ typedef struct {
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
     pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -22409,6 +22631,11 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
+    if (graph->change) {
+        out[1] = parts[PYPROF__PART_EARLIER];
+        out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
+        return;
+    }
     out[0] = total - parts[PYPROF__PART_WAITING];
     out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
     out[2] = parts[PYPROF__PART_IDLE];
@@ -22459,6 +22686,36 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
+}
+
+// Half of the 95 % interval of the change of a frame's value
+static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
+}
+
+static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    double change = (double)n->total, error = pyprof__svg_error(graph, n);
+    return n->total == 0 || (change <= error && -change <= error);
+}
+
+// Red grew, blue shrank, grey is the same as far as samples can tell.
+static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                          const pyprof__view_node *n)
+{
+    double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
+        larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
+    if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
+    else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
@@ -22563,7 +22820,10 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
         plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
-    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    for (size_t i = 1, k = 0; i < v->count; i++) {
+        for (k = 0; k < graph->count && pyprof__svg_total(graph, &v->nodes[i], &graph->choices[k]) <= 0;) k++;
+        plan.narrow += k < graph->count;
+    }
     plan.narrow -= plan.drawn - 1;
     plan.height += plan.rows * PYPROF__SVG_ROW;
     return plan;
@@ -22580,7 +22840,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *grap
         { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    if (graph->columns < PYPROF__SVG_COLUMNS || !graph->view->parts[PYPROF__PART_NATIVE]) return;
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     if (columns & 1u) rows[0].value = values[0] - native;
     if (columns & 2u) rows[2].value = values[1];
@@ -22603,8 +22863,10 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     memset(values, 0, sizeof values);
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
-    values[count++] = n->parts[PYPROF__PART_NATIVE];
-    values[count++] = n->parts[PYPROF__PART_GIL];
+    if (columns == PYPROF__SVG_COLUMNS) {
+        values[count++] = n->parts[PYPROF__PART_NATIVE];
+        values[count++] = n->parts[PYPROF__PART_GIL];
+    }
     while (count > 1 && values[count - 1] == 0) count--;
     pyprof__put(s, " data-v=\"");
     for (i = 0; i < count; i++) {
@@ -22614,13 +22876,41 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "\"");
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+// "1.50 s, before 1.20 s: +300.00 ms (+25.0%)"
+static void pyprof__svg_put_change(pyprof__sink *s, const pyprof__view *v, int64_t before, int64_t change)
 {
-    const pyprof__view_node *n = &graph->view->nodes[at];
+    pyprof__svg_put_amount(s, v, before + change);
+    pyprof__put(s, ", before ");
+    pyprof__svg_put_amount(s, v, before);
+    pyprof__put(s, change > 0 ? ": +" : ": ");
+    pyprof__svg_put_amount(s, v, change);
+    if (change == 0) return;
+    if (before <= 0) { pyprof__put(s, " (new)"); return; }
+    if (before + change <= 0) { pyprof__put(s, " (gone)"); return; }
+    pyprof__put(s, change > 0 ? " (+" : " (");
+    pyprof__put_fixed(s, 100.0 * (double)change / (double)before, 1);
+    pyprof__put(s, "%)");
+}
+
+static void pyprof__svg_put_both(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    const pyprof__view *v = graph->view;
+    double error = pyprof__svg_error(graph, n);
+    pyprof__svg_put_change(s, v, n->parts[PYPROF__PART_EARLIER], n->total);
+    if (n->self || n->own_parts[PYPROF__PART_EARLIER]) {
+        pyprof__put(s, "; self ");
+        pyprof__svg_put_change(s, v, n->own_parts[PYPROF__PART_EARLIER], n->self);
+    }
+    if (error < 1.0 || n->total == 0) return;
+    pyprof__put(s, pyprof__svg_same(graph, n) ? "; within the sampling error of " : "; sampling error ");
+    pyprof__svg_put_amount(s, v, (int64_t)error);
+}
+
+// How much it is, and how that divides
+static void pyprof__svg_put_amounts(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                    const pyprof__view_node *n, double all)
+{
     int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
-    const char *kind = pyprof__svg_kind_text(graph, n);
-    pyprof__svg_put_between(s, "<title>", n->label, "\n");
     pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
@@ -22630,6 +22920,16 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
     pyprof__svg_put_split(s, graph, n);
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
+    else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
         pyprof__put(s, kind);
@@ -22671,7 +22971,8 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
+    else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
@@ -22725,12 +23026,21 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "</div></foreignObject>\n");
 }
 
+static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)   // as the script's tellAll
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    else pyprof__svg_put_amount(s, v, all);
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
+}
+
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
                                 const char *note)
 {
-    const pyprof__view *v = graph->view;
-    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
@@ -22739,41 +23049,51 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
-    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
-    else pyprof__svg_put_amount(s, v, all);
-    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_all(s, graph);
+    pyprof__put(s, "</text>\n");
     pyprof__svg_put_text(s, "values", 118, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
 
-// Only the colours that occur.
-static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+// An entry of the legend; returns where the next one begins.
+static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__svg_family *family)
 {
-    int64_t x = 0, width;
+    int64_t width = 46 + 6 * (int64_t)strlen(family->name);
+    pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+    pyprof__svg_put_attribute(s, "data-width", width);
+    pyprof__put(s, "><rect width=\"12\" height=\"12\"");
+    pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+    pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+    return x + width;
+}
+
+// Only the colours that occur; of a difference what they mean.
+static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
+{
+    static const pyprof__svg_family changes[] = {
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "the same, within the sampling error", 40, 1, 8, 83 },
+        { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
+    };
+    int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
-        const pyprof__svg_family *family = &pyprof__svg_families[kind];
-        if ((kinds >> kind & 1u) == 0) continue;
-        width = 46 + 6 * (int64_t)strlen(family->name);
-        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
-        pyprof__svg_put_attribute(s, "data-width", width);
-        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
-        x += width;
-    }
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
+        x = pyprof__svg_put_entry(s, x, &changes[i]);
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+        if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
 
-static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                 const pyprof__svg_plan *plan)
 {
     pyprof__put(s, "<g class=\"foot\">\n");
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
+    pyprof__svg_put_legend(s, graph, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -22805,7 +23125,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
-    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_foot(s, graph, &plan);
     pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
@@ -22816,18 +23136,16 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    char seconds[32], rate[32], lost[32], idle[32];
+    char seconds[32], rate[32], lost[32], left_out[64];
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost,
-             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
-                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
+    pyprof__left_out(job->selection, left_out, sizeof left_out);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -22845,6 +23163,27 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
+// What is compared
+static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
+{
+    static const char *const scales[] =
+        { "", "; before is scaled to the same time", "; before is scaled to the same total" };
+    const pyprof_profile *delta = job->profile;
+    size_t used = 0;
+    for (int side = 0; side < 2 && used < capacity; side++) {
+        const pyprof__compared *one = &delta->compared[side];
+        char seconds[32], rate[32];
+        pyprof__format_fixed(seconds, sizeof seconds, (double)one->recorded_ns / 1e9, 1);
+        pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+        used += (size_t)snprintf(note + used, capacity - used,
+                                 "%s: %.60s, CPython %.30s, %s s at %s Hz, %llu samples",
+                                 side ? "; after" : "Before", pyprof__text(delta, one->program),
+                                 pyprof__text(delta, one->python), seconds, rate,
+                                 (unsigned long long)one->samples);
+    }
+    if (used < capacity) snprintf(note + used, capacity - used, "%s", scales[delta->scale]);
+}
+
 static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
@@ -22852,34 +23191,45 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else if (job->profile->is_diff)
+        snprintf(title, capacity, "%.100s: change of %s", program, pyprof__metric_row(job->metric)->name);
     else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
 }
 
+// The place of states in pyprof__svg_states; -1 = they are no part of its columns.
+static int pyprof__svg_first(int states)
+{
+    static const int firsts[PYPROF_STATES_COUNT] = { 0, 3, 1, 2, -1, -1 };
+    return firsts[states];
+}
+
 // Selects time in all states, so that the picture can switch between them. 0 = no memory.
 static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
 {
-    pyprof_query query;
-    memset(&query, 0, sizeof query);
-    if (job->output->filter) query = *job->output->filter;
-    query.include_idle = 1;
-    return pyprof__select(all, job->profile, &query, 0);
+    int states = job->selection->states;
+    return pyprof__select(all, job->profile, job->output->filter,
+                          pyprof__svg_first(states) < 0 ? states : PYPROF_STATES_ALL);
 }
 
 static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
 {
-    const pyprof_query *filter = job->output->filter;
+    int first = pyprof__svg_first(job->selection->states);
     memset(graph, 0, sizeof *graph);
     graph->view = view;
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING]) {
+    if (job->earlier) {
+        graph->change = job->selection;
+        graph->choices = graph->first = pyprof__svg_sides;
+        graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
+    } else if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
-        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+        graph->first = &pyprof__svg_states[first];
     }
     for (size_t i = 0; i < graph->count && view->count; i++)
         graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
@@ -22892,18 +23242,19 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[256];
-    pyprof__bool selected = pyprof__svg_select(job, &all),
-        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    char title[256], note[512];
+    pyprof__bool selected = pyprof__svg_select(job, &all), whole;
+    if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
+    else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
-        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
-                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
-    if (selected) pyprof__view_free(&maker);
+    if (selected || job->earlier) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
     return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
@@ -23254,7 +23605,8 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
-        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
+        pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
@@ -23559,7 +23911,7 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     changes.profile = delta;
     changes.selection = &selection;
     changes.report = &report;
-    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
+    if (!pyprof__select(&selection, delta, job->output->filter, PYPROF_STATES_ALL)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
     if (!job->report->failed) pyprof__text_table(&changes, &table);
     if (report.failed) job->report->failed = 1;
@@ -23579,6 +23931,19 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// What the shares of time are shares of
+static void pyprof__text_whole(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
+        "only time spent waiting, without idle time", "only time with the GIL held",
+        "only time in C functions" };
+    pyprof__put(job->sink, "100 % of the time is ");
+    pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
+    pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, "\n");
+}
+
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
@@ -23596,6 +23961,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
+    pyprof__text_whole(job);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -23934,7 +24300,7 @@ static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 }
 
 // The columns of a profile that a format has a name for. A count precedes the metric that it counts.
-static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+static size_t pyprof__proto_columns(const pyprof__selection *selection, const pyprof__metric **columns)
 {
     size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
@@ -23943,7 +24309,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+            if (pair[k] && pair[k]->pprof && pyprof__selects_metric(selection, pair[k]->metric))
                 columns[count++] = pair[k];
     }
     return count;
@@ -24014,8 +24380,9 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__job *job)
 {
+    const pyprof__model *model = &job->profile->model;
     char quality[256];
     snprintf(quality, sizeof quality,
              "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -24024,7 +24391,9 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
                  (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
-    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
+    if (*pyprof__left_out(job->selection, quality, sizeof quality)) pyprof__proto_text(p, 13, quality);
+    if (job->profile->checkpoint > 0)
+        pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
                  pyprof__heap_modes[model->heap.mode],
@@ -24051,7 +24420,7 @@ static void pyprof__pprof_head(pyprof__pprof *w)
     pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
+    pyprof__pprof_comments(p, w->job);
 }
 
 static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
@@ -24161,7 +24530,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
     w.job = job;
-    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    w.column_count = pyprof__proto_columns(job->selection, w.columns);
     gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
     if (gzip) {
         pyprof__gzip_begin(gzip, job->sink);
@@ -25459,12 +25828,13 @@ static pyprof_result pyprof__write_trace(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+// A format that separates the states of threads itself has all of their time, unless states were asked for.
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
-    // format suffix writer metric leaves idle time out, takes negative values
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    // format suffix writer metric separates states, takes negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
@@ -25532,17 +25902,25 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->python && !pyprof__trace_items(output->python))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
                             (unsigned)output->python);
-    return PYPROF_OK;
+    return pyprof__query_check(output->filter);
+}
+
+static int pyprof__states_written(const pyprof_output *output, size_t row)
+{
+    int states = pyprof__query_states(output->filter);
+    return states == PYPROF_STATES_DEFAULT && pyprof__formats[row].separates_states ? PYPROF_STATES_ALL
+        : states;
 }
 
 static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
                                           size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
-                        pyprof__metric_row(metric)->name,
-                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    const char *name = pyprof__metric_row(metric)->name;
+    if (!pyprof__has_metric(profile, metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
+                            pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    return pyprof__states_check(pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -25610,10 +25988,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter,
-                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        // Text separates running and waiting itself.
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, pyprof__states_written(output, row)))
         result = pyprof__fail_memory("the output");
     if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
@@ -27948,16 +28323,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
                         path);
 }
 
-static pyprof_result pyprof__query_check(const pyprof_query *query)
-{
-    if (!query) return PYPROF_OK;
-    if (query->sort && !pyprof__metric_row(query->sort))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
-    return PYPROF_OK;
-}
-
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                       const pyprof_diff_options *options,
                                       pyprof_profile **delta)
@@ -28006,8 +28371,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
+    int states = pyprof__query_states(query);
+    int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
     size_t i;
-    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
@@ -28016,10 +28382,11 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
+    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
+    if (!pyprof__select(&selection, profile, query, states)
         || !pyprof__select_earlier(&earlier, &before, &selection, query)
         || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
@@ -28179,8 +28546,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
-        if (!visitor->selection->chosen[moment->node]) continue;
-        pyprof__moment_values(moment, self);
+        if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -28188,7 +28554,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         item.stack = visitor->stack;
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
-        item.count = moment->count;
+        item.count = (uint64_t)self[PYPROF_SAMPLES];
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -28293,7 +28659,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.selection = &selection;
     visitor.fn = fn;
     visitor.user = user;
-    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+    if (pyprof__select(&selection, profile, query, pyprof__query_states(query))) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }
