@@ -476,6 +476,7 @@ typedef struct pyprof_thread {
     const char *name;
     double first_seen, last_seen;   // Unix seconds
     int64_t total[PYPROF_METRIC_COUNT];
+    const char *process;            // of a merged profile: "app (4242)"; otherwise NULL
 } pyprof_thread;
 
 typedef enum pyprof_item_kind {
@@ -535,6 +536,7 @@ typedef struct pyprof_info {
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
     int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
+    size_t recordings;              // merged into one; 1 = it is one recording
 } pyprof_info;
 
 typedef struct pyprof_stats {
@@ -648,10 +650,12 @@ PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                      const pyprof_diff_options *options, pyprof_profile **delta);
-// Joins recordings: of workers, hosts or runs. Neither is changed; options may be NULL. Differences cannot be
-// joined.
+// Makes one profile of several recordings: of workers, hosts or runs. They are not changed; options may be
+// NULL; one recording gives a copy. Values add up; duration_s is the time in which at least one of them was
+// made. Facts of the process over time and leaks are not merged (see stats.degraded). Differences cannot be
+// merged.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED; *merged = NULL on failure
+//   returns  OK, ARGUMENT, MEMORY; *merged = NULL on failure
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
@@ -8623,7 +8627,8 @@ typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode;
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 // started: as in pyprof__recorded_thread
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
+// and its node, if it has one: then it is one of several that were merged.
+typedef struct { int64_t pid; uint64_t started; uint32_t node, padding; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -16071,6 +16076,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
@@ -16126,17 +16132,32 @@ static pyprof__bool pyprof__is_leaf(int kind)
     return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
 }
 
+static pyprof__bool pyprof__is_frame(int kind)
+{
+    return kind != PYPROF_KIND_THREAD && kind != PYPROF_KIND_PROCESS;
+}
+
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
+    return pyprof__is_frame(pyprof__function_of(profile, up)->kind) ? up : node;   // a thread without frames
 }
 
 static const pyprof__recorded_thread *pyprof__recorded_of(const pyprof_profile *profile, uint32_t id)
 {
     return &PYPROF__AT(const pyprof__recorded_thread, profile->model.threads, id);
+}
+
+// The process of a thread, if there are several: "app (4242)"; NULL = there is one.
+static const char *pyprof__process_name(const pyprof_profile *profile,
+                                        const pyprof__recorded_thread *recorded)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    uint32_t node = recorded->process < processes->count
+        ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -16684,6 +16705,7 @@ static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
         int is_thread = pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD;
+        if (pyprof__function_of(profile, up)->kind == PYPROF_KIND_PROCESS) continue;
         if (above.what == key->what && above.line == key->line && is_thread == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
@@ -16797,6 +16819,7 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     int kind = pyprof__function_of(profile, node)->kind,
         by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
     if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (kind == PYPROF_KIND_PROCESS) return 0;
     if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
     if (query && !by_stack && (query->file || query->function)
         && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
@@ -17429,6 +17452,8 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
+        // Threads of several processes are compared as those of one.
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;
         if (wanted && nodes[i] == PYPROF__NONE
             && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
         if (!differ->group) continue;
@@ -17751,6 +17776,518 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- merging: the union of the trees of several recordings ------------------------------------------------
+typedef struct {
+    pyprof__differ differ;                      // finds and makes nodes: sides[0] is the recording at hand
+    pyprof_profile *to;
+    const pyprof_profile *const *from;
+    size_t count;
+    int as_one;
+    const pyprof__model *first;                 // the earliest: the clock of the result
+    pyprof__array by_name;                      // per string: its thread, if threads of one name are one
+    pyprof__array threads;                      // per thread of the recording at hand: that of the result
+    uint32_t process;                           // of the recording at hand: its first one in the result
+} pyprof__merger;
+
+static uint64_t pyprof__merge_time(const pyprof__merger *merger, uint64_t ns)   // to the result's clock
+{
+    const pyprof__model *from = &merger->differ.sides[0].from->model;
+    double moved = (from->unix_offset - merger->first->unix_offset) * 1e9;
+    if (from == merger->first || ns == 0) return ns;
+    if (moved < 0) return ns > (uint64_t)-moved ? ns - (uint64_t)-moved : 1;
+    return moved < 9e18 ? ns + (uint64_t)moved : ns;
+}
+
+// The number of a pseudo node in the result: its name, below parent. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, const char *name,
+                                     pyprof_kind kind, size_t number)
+{
+    pyprof__model *model = &merger->to->model;
+    return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
+}
+
+// The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
+static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof_profile *from = side->from;
+    pyprof__array *to = &merger->to->model.processes;
+    size_t i;
+    char name[300];
+    merger->process = (uint32_t)to->count;
+    for (i = 0; i < from->model.processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        pyprof__recorded_process *added;
+        if (merger->as_one && to->count) return 1;
+        if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
+        added->pid = process->pid;
+        added->started = process->started;
+        if (process->node && process->node < side->nodes.count)
+            snprintf(name, sizeof name, "%s",
+                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
+        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
+                      (long long)process->pid);
+        if (merger->as_one) return 1;
+        added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
+        if (added->node == PYPROF__NONE) return 0;
+        if (process->node && process->node < side->nodes.count)
+            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+    }
+    return 1;
+}
+
+// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
+{
+    pyprof__array *by_name = &merger->by_name;
+    size_t before = by_name->count;
+    if (name >= before) {
+        if (!pyprof__array_reserve(&merger->differ.pool, by_name, name + 1 - before)) return NULL;
+        memset((uint32_t *)by_name->data + before, 0xff, (name + 1 - before) * sizeof(uint32_t));
+        by_name->count = name + 1;
+    }
+    return &PYPROF__AT(uint32_t, *by_name, name);
+}
+
+// A thread of the recording at hand becomes part of one of the result. 0 = no memory.
+static pyprof__bool pyprof__merge_thread(pyprof__merger *merger, const pyprof__recorded_thread *from)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *model = &merger->to->model;
+    uint32_t name = pyprof__diff_string(&merger->differ, side, from->name);
+    uint32_t process = merger->process, parent = 0;
+    uint32_t *known = name == PYPROF__NONE ? NULL : pyprof__merge_named(merger, name),
+        *number = (uint32_t *)pyprof__push(&merger->differ.pool, &merger->threads);
+    pyprof__recorded_thread *to;
+    if (!known || !number) return 0;
+    if (from->process < side->from->model.processes.count) process += from->process;
+    if (!merger->as_one) parent = PYPROF__AT(pyprof__recorded_process, model->processes, process).node;
+    if (!merger->as_one || *known == PYPROF__NONE) {
+        if (!(to = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads))) return 0;
+        *to = *from;
+        to->name = name;
+        to->process = merger->as_one ? 0 : process;
+        to->newer = 0;
+        to->hold_ns = to->hold_end_ns = to->hold_node = 0;
+        to->first_ns = pyprof__merge_time(merger, from->first_ns);
+        to->last_ns = pyprof__merge_time(merger, from->last_ns);
+        to->node = pyprof__merge_pseudo(merger, parent, pyprof__text(side->from, from->name),
+                                        PYPROF_KIND_THREAD, model->threads.count);
+        if (to->node == PYPROF__NONE) return 0;
+        *known = (uint32_t)model->threads.count - 1;
+    } else {
+        uint64_t first = pyprof__merge_time(merger, from->first_ns),
+            last = pyprof__merge_time(merger, from->last_ns);
+        to = &PYPROF__AT(pyprof__recorded_thread, model->threads, *known);
+        to->wanted |= from->wanted;
+        if (first < to->first_ns) to->first_ns = first;
+        if (last > to->last_ns) to->last_ns = last;
+    }
+    *number = *known;
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = to->node;
+    return 1;
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_nodes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    uint32_t i, *nodes = (uint32_t *)side->nodes.data;
+    if (!pyprof__diff_room(to->pool, &to->nodes, &to->node_index, side->nodes.count)
+        || !pyprof__diff_room(to->pool, &to->locations, &to->location_index, side->locations.count)) return 0;
+    nodes[0] = 0;
+    for (i = 1; i < side->nodes.count; i++) {
+        if (nodes[i] != PYPROF__NONE) continue;
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;   // all are one
+        else nodes[i] = pyprof__diff_node(&merger->differ, side, i);
+        if (nodes[i] == PYPROF__NONE) return 0;
+    }
+    return 1;
+}
+
+// Adds the values of the recording at hand. Uncertainty is converted to the largest interval. 0 = no memory.
+static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    double interval = (double)side->from->model.heap.interval;
+    size_t k, i;
+    if (to->heap.interval) interval /= (double)to->heap.interval;
+    for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
+        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
+        size_t before = column->count;
+        int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
+        if (!from->count) continue;
+        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
+        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
+        column->count = to->nodes.count;
+        for (i = 0; i < from->count && i < side->nodes.count; i++) {
+            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
+            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+        }
+    }
+    return 1;
+}
+
+// ---- merging: the time line, the GIL, waiting tasks -------------------------------------------------------
+static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+        pyprof__moment *added;
+        if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
+        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        *added = *moment;
+        added->start_ns = pyprof__merge_time(merger, moment->start_ns);
+        added->end_ns = pyprof__merge_time(merger, moment->end_ns);
+        added->thread = PYPROF__AT(const uint32_t, merger->threads, moment->thread);
+        added->node = nodes[moment->node];
+    }
+    return 1;
+}
+
+// The longest hold of each thread, and how long threads waited for each other. 0 = no memory.
+static pyprof__bool pyprof__merge_gil(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *threads = (const uint32_t *)merger->threads.data;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->threads.count; i++) {
+        const pyprof__recorded_thread *one = &PYPROF__AT(const pyprof__recorded_thread, from->threads, i);
+        pyprof__recorded_thread *all = &PYPROF__AT(pyprof__recorded_thread, to->threads, threads[i]);
+        if (one->hold_ns <= all->hold_ns || one->hold_node >= side->nodes.count) continue;
+        all->hold_ns = one->hold_ns;
+        all->hold_end_ns = pyprof__merge_time(merger, one->hold_end_ns);
+        all->hold_node = nodes[one->hold_node];
+    }
+    for (i = 0; i < from->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, from->rivals, i);
+        pyprof__rivals *added;
+        if (pair->waiter >= from->threads.count || pair->holder >= from->threads.count) continue;
+        if (!(added = (pyprof__rivals *)pyprof__push(to->pool, &to->rivals))) return 0;
+        added->waiter = threads[pair->waiter];
+        added->holder = threads[pair->holder];
+        added->ns = pair->ns;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__merge_waited(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, from->waited, i);
+        uint32_t node, id;
+        if (waited->node >= side->nodes.count) continue;
+        node = PYPROF__AT(const uint32_t, side->nodes, waited->node);
+        if (!pyprof__model_waited(to, node, waited->ns)) return 0;
+        id = pyprof__index_find(&to->waited_index, pyprof__mix(7, node), pyprof__same_waited, &to->waited,
+                                &node);
+        PYPROF__AT(pyprof__waited, to->waited, id).count += waited->count - 1;
+    }
+    return 1;
+}
+
+static int pyprof__by_start(const void *a, const void *b)
+{
+    const pyprof__moment *x = (const pyprof__moment *)a, *y = (const pyprof__moment *)b;
+    if (x->start_ns != y->start_ns) return x->start_ns < y->start_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns) return x->end_ns < y->end_ns ? -1 : 1;
+    if (x->thread != y->thread) return x->thread < y->thread ? -1 : 1;
+    return x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_pair(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    return x->waiter != y->waiter ? (x->waiter < y->waiter ? -1 : 1) : x->holder < y->holder ? -1
+        : x->holder > y->holder;
+}
+
+// Sorts the time line, and makes one pair of equal pairs.
+static void pyprof__merge_sort(pyprof__model *to)
+{
+    pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
+    size_t i, kept = 0;
+    if (to->moments.count)
+        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
+    if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
+    for (i = 0; i < to->rivals.count; i++) {
+        if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
+        else pairs[kept++] = pairs[i];
+    }
+    to->rivals.count = kept;
+}
+
+// ---- merging: facts ---------------------------------------------------------------------------------------
+static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
+{
+    double late = (double)to->late_mean_ns * (double)to->asked
+        + (double)from->late_mean_ns * (double)from->asked;
+    size_t i;
+    to->asked += from->asked;
+    to->samples += from->samples;
+    to->missed += from->missed;
+    to->rejected += from->rejected;
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++) to->rejected_by_cause[i] += from->rejected_by_cause[i];
+    to->retried += from->retried;
+    to->unfrozen += from->unfrozen;
+    to->truncated += from->truncated;
+    to->recovered += from->recovered;
+    to->thinned += from->thinned;
+    to->timeline_dropped += from->timeline_dropped;
+    to->threads += from->threads;
+    to->interpreters += from->interpreters;
+    to->own_cpu_ns += from->own_cpu_ns;
+    to->own_bytes += from->own_bytes;
+    if (from->late_max_ns > to->late_max_ns) to->late_max_ns = from->late_max_ns;
+    to->late_mean_ns = to->asked ? (uint64_t)(late / (double)to->asked) : 0;
+    to->gap_ns += from->gap_ns;
+    if (from->heap_state > to->heap_state) to->heap_state = from->heap_state;
+    to->heap_samples += from->heap_samples;
+    to->heap_dropped += from->heap_dropped;
+    to->heap_live_bytes += from->heap_live_bytes;
+    to->heap_live_blocks += from->heap_live_blocks;
+    to->heap_peak_bytes += from->heap_peak_bytes;
+    to->heap_reserved_bytes += from->heap_reserved_bytes;
+}
+
+static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
+{
+    size_t used = strlen(to->degraded);
+    if (*why && !strstr(to->degraded, why))
+        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+}
+
+static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
+{
+    size_t i;
+    if (!to->mode || from->mode == PYPROF_HEAP_SAMPLED) to->mode = from->mode ? from->mode : to->mode;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        to->domains[i].alloc_bytes += from->domains[i].alloc_bytes;
+        to->domains[i].alloc_blocks += from->domains[i].alloc_blocks;
+        to->domains[i].live_bytes += from->domains[i].live_bytes;
+        to->domains[i].live_blocks += from->domains[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] += from->sizes[i];
+}
+
+// Names of the recordings' programs or Pythons, each once. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_names(pyprof__merger *merger, int pythons)
+{
+    char text[200];
+    size_t i, k, used = 0;
+    for (i = 0; i < merger->count && used < sizeof text; i++) {
+        const pyprof_profile *from = merger->from[i];
+        const char *name = pyprof__text(from, pythons ? from->python : from->program);
+        for (k = 0; k < i; k++) {
+            const pyprof_profile *other = merger->from[k];
+            if (strcmp(pyprof__text(other, pythons ? other->python : other->program), name) == 0) break;
+        }
+        if (k < i) continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", name);
+    }
+    return pyprof__model_string(&merger->to->model, text);
+}
+
+typedef struct { uint64_t start, end; } pyprof__period;
+
+static int pyprof__by_period(const void *a, const void *b)
+{
+    const pyprof__period *x = (const pyprof__period *)a, *y = (const pyprof__period *)b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// The time in which at least one of the recordings was made. 0 = no memory.
+static pyprof__bool pyprof__merge_period(pyprof__merger *merger)
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i, bytes = merger->count * sizeof(pyprof__period);
+    pyprof__period *periods = (pyprof__period *)pyprof__alloc(&merger->differ.pool, bytes);
+    uint64_t end = 0;
+    if (!periods) return 0;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        merger->differ.sides[0].from = merger->from[i];
+        periods[i].start = pyprof__merge_time(merger, from->start_ns);
+        periods[i].end = periods[i].start + from->recorded_ns;
+        if (pyprof__merge_time(merger, from->last_ns) > model->last_ns)
+            model->last_ns = pyprof__merge_time(merger, from->last_ns);
+    }
+    qsort(periods, merger->count, sizeof *periods, pyprof__by_period);
+    for (i = 0; i < merger->count; i++) {
+        uint64_t start = periods[i].start > end ? periods[i].start : end;
+        if (periods[i].end > start) model->recorded_ns += periods[i].end - start;
+        if (periods[i].end > end) end = periods[i].end;
+    }
+    pyprof__free(&merger->differ.pool, periods, bytes);
+    return 1;
+}
+
+// What a merged profile cannot know.
+static void pyprof__merge_losses(pyprof__merger *merger)
+{
+    size_t i, tracked = 0, gauges = 0, interval = 0;
+    pyprof_stats *stats = &merger->to->model.stats;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        tracked += from->heap.mode != PYPROF_HEAP_OFF;
+        gauges += from->gauges.count;
+        interval |= from->heap.mode != merger->to->model.heap.mode && from->heap.mode != PYPROF_HEAP_OFF;
+    }
+    if (tracked && tracked < merger->count)
+        pyprof__merge_degraded(stats, "memory was tracked only in some of the recordings");
+    if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
+    if (tracked)
+        pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
+    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_facts(pyprof__merger *merger)
+{
+    pyprof_profile *to = merger->to;
+    pyprof__model *model = &to->model;
+    size_t i;
+    model->start_ns = merger->first->start_ns;
+    model->unix_offset = merger->first->unix_offset;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof_profile *from = merger->from[i];
+        if (from->model.rate_hz > model->rate_hz) model->rate_hz = from->model.rate_hz;
+        if (from->model.timeline_s > model->timeline_s) model->timeline_s = from->model.timeline_s;
+        if (from->model.paths > model->paths) model->paths = from->model.paths;
+        pyprof__merge_stats(&model->stats, &from->model.stats);
+        pyprof__merge_degraded(&model->stats, from->model.stats.degraded);
+        pyprof__merge_heap(&model->heap, &from->model.heap);
+        to->free_threaded |= from->free_threaded;
+        to->interpreters += from->interpreters;
+        to->merged += from->merged ? from->merged : 1;
+        if (from->checkpoint > to->checkpoint) to->checkpoint = from->checkpoint;
+        if (!pyprof__array_reserve(&to->pool, &to->children, from->children.count)) return 0;
+        if (from->children.count)
+            memcpy((pyprof__child *)to->children.data + to->children.count, from->children.data,
+                   from->children.count * sizeof(pyprof__child));
+        to->children.count += from->children.count;
+    }
+    pyprof__merge_losses(merger);
+    to->program = pyprof__merge_names(merger, 0);
+    to->python = pyprof__merge_names(merger, 1);
+    return to->program != PYPROF__NONE && to->python != PYPROF__NONE && pyprof__merge_period(merger);
+}
+
+static pyprof__bool pyprof__merge_one(pyprof__merger *merger, const pyprof_profile *from)   // 0 = no memory
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    size_t i;
+    int whole;
+    memset(side, 0, sizeof *side);
+    side->from = from;
+    merger->threads.count = 0;
+    whole = pyprof__diff_open(&merger->differ, side, NULL) && pyprof__merge_processes(merger);
+    for (i = 0; whole && i < from->model.threads.count; i++)
+        whole = pyprof__merge_thread(merger, pyprof__recorded_of(from, (uint32_t)i));
+    whole = whole && pyprof__merge_nodes(merger) && pyprof__merge_columns(merger)
+        && pyprof__merge_moments(merger) && pyprof__merge_gil(merger) && pyprof__merge_waited(merger);
+    pyprof__diff_close(&merger->differ, side);
+    return whole;
+}
+
+static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memory
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        if (pyprof__unix(from, from->start_ns) < pyprof__unix(merger->first, merger->first->start_ns))
+            merger->first = from;
+        if (from->heap.interval > model->heap.interval) model->heap.interval = from->heap.interval;
+    }
+    if (!pyprof__model_begin(model, 0, 0)) return 0;
+    model->processes.count = 0;   // those of the recordings follow
+    for (i = 0; i < merger->count; i++)
+        if (!pyprof__merge_one(merger, merger->from[i])) return 0;
+    pyprof__merge_sort(model);
+    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+        && pyprof__measure_depth(merger->to);
+}
+
+// Facts that are not in the model; both profiles have the same strings.
+static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile *from)   // 0 = no memory
+{
+    size_t i;
+    int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
+        && pyprof__array_copy(&to->pool, &to->children, &from->children);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+    to->program = from->program;
+    to->python = from->python;
+    to->free_threaded = from->free_threaded;
+    to->interpreters = from->interpreters;
+    to->is_diff = from->is_diff;
+    to->merged = from->merged;
+    to->checkpoint = from->checkpoint;
+    memcpy(to->compared, from->compared, sizeof to->compared);
+    to->scale = from->scale;
+    to->factor = from->factor;
+    return whole;
+}
+
+static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_profile *to = pyprof__profile_new(&from->model, 0, &from->pool.allocator);
+    if (!to || pyprof__copy_facts(to, from)) return to;
+    pyprof__profile_free(to);
+    return NULL;
+}
+
+// Belongs to the allocator of the first one. NULL = no memory.
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+{
+    const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
+    pyprof_profile *to;
+    pyprof__merger merger;
+    int whole;
+    if (count == 1 && !as_one) return pyprof__profile_copy(profiles[0]);
+    to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
+    if (!to) return NULL;
+    memset(to, 0, sizeof *to);
+    memset(&merger, 0, sizeof merger);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&merger.differ.pool, allocator, UINT64_MAX);
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->children, sizeof(pyprof__child));
+    pyprof__array_init(&merger.by_name, sizeof(uint32_t));
+    pyprof__array_init(&merger.threads, sizeof(uint32_t));
+    merger.differ.to = merger.to = to;
+    merger.from = profiles;
+    merger.count = count;
+    merger.as_one = as_one;
+    merger.first = &profiles[0]->model;
+    whole = pyprof__merge_fill(&merger);
+    pyprof__array_free(&merger.differ.pool, &merger.by_name);
+    pyprof__array_free(&merger.differ.pool, &merger.threads);
+    if (whole) return to;
+    pyprof__profile_free(to);
+    return NULL;
 }
 
 // ---- are its recordings comparable? -----------------------------------------------------------------------
@@ -18368,8 +18905,8 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
     added->kind = function->kind;
     added->file = pyprof__text(profile, function->file);
-    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0
-        : function->first_line;
+    added->line = key->line ? (int32_t)key->line : pyprof__is_frame(function->kind) ? function->first_line
+        : 0;
     added->label = pyprof__label(profile, key->function);
     if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
     return id;
@@ -18694,7 +19231,8 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         if (node < count) cursor->owners[node] = i;
     }
     for (i = 1; i < count; i++)   // parents come before children
-        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+        if (cursor->owners[i] == PYPROF__NONE)
+            cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
     return PYPROF_OK;
 }
 
@@ -20859,6 +21397,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
     if (profile->is_diff) pyprof__json_compared(job);
+    if (profile->merged) pyprof__emit_int(s, "merged", profile->merged);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -20868,6 +21407,24 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
     pyprof__emit_close(s, "}");
+}
+
+// Of a merged profile: its processes; node 0 = all are one.
+static void pyprof__json_processes(const pyprof__job *job)
+{
+    const pyprof__array *processes = &job->profile->model.processes;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!job->profile->merged) return;
+    pyprof__emit_open(s, "\n", "processes", '[');
+    for (i = 0; i < processes->count; i++) {
+        const pyprof__recorded_process *process = &PYPROF__AT(const pyprof__recorded_process, *processes, i);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "node", process->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
 }
 
 // Each thread with its totals in every metric that was used.
@@ -20890,6 +21447,7 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
         pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
         pyprof__emit_int(s, "node", recorded->node);
+        if (job->profile->merged) pyprof__emit_int(s, "process", recorded->process);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
             int64_t total = pyprof__total(job->selection, metric, recorded->node);
             if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
@@ -21092,7 +21650,8 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
+    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
+        && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -21437,6 +21996,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
+    pyprof__json_processes(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
@@ -22756,7 +23316,9 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
+    if (job->profile->merged)
+        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
+    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -22871,6 +23433,10 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
         pyprof__put_format(job->sink, ", interpreter %lld", (long long)recorded->interp_id);
     pyprof__put(job->sink, ")");
+    if (pyprof__process_name(job->profile, recorded)) {
+        pyprof__put(job->sink, " of ");
+        pyprof__put_visible(job->sink, pyprof__process_name(job->profile, recorded));
+    }
 }
 
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
@@ -23367,7 +23933,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    pyprof__text_table(job, &pyprof__leaks_table);
+    if (!job->profile->merged) pyprof__text_table(job, &pyprof__leaks_table);
     pyprof__text_since(job);
     pyprof__text_rankings(job, sort);
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
@@ -23517,6 +24083,10 @@ static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profi
     const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
     pyprof__emit_next(s, "name");
     pyprof__put_char(s, '"');
+    if (pyprof__process_name(profile, recorded)) {
+        pyprof__put_escaped(s, pyprof__process_name(profile, recorded), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, ": ");
+    }
     pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
     if (named->shared && named->again)
         pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
@@ -23926,6 +24496,9 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         pyprof__pprof_label(p, "process", 3,
                             (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
                                                  recorded->process).pid);
+    if (recorded && pyprof__process_name(profile, recorded))
+        pyprof__pprof_label(p, "process_name", 2,
+                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -26100,17 +26673,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy's first strings are the same
-    made->python = profile->python;
-    made->free_threaded = profile->free_threaded;
-    made->interpreters = profile->interpreters;
-    made->is_diff = profile->is_diff;
-    memcpy(made->compared, profile->compared, sizeof made->compared);
-    made->scale = profile->scale;
-    made->factor = profile->factor;
-    whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
-    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
+    whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -28493,11 +29056,19 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                        const pyprof_merge_options *options, pyprof_profile **merged)
 {
-    (void)options;
-    if (merged) *merged = NULL;
-    if (!profiles || !count || !merged)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pyprof_merge: profiles and merged are needed");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "merging is not supported yet");
+    size_t i;
+    if (!merged) return pyprof__fail(PYPROF_ERR_ARGUMENT, "merged is NULL");
+    *merged = NULL;
+    if (!profiles || !count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "there are no profiles to merge");
+    for (i = 0; i < count; i++) {
+        if (!profiles[i])
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is NULL", (unsigned long long)i);
+        if (profiles[i]->is_diff)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
+                                (unsigned long long)i);
+    }
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.
@@ -28568,6 +29139,9 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
+    if (profile->merged)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "a merged profile has no history: ask each recording for its leaks");
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
@@ -28632,6 +29206,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         thread->ident = recorded->ident;
         thread->interpreter = recorded->interp_id;
         thread->name = pyprof__text(visitor->profile, recorded->name);
+        thread->process = pyprof__process_name(visitor->profile, recorded);
         thread->first_seen = pyprof__unix(model, recorded->first_ns);
         thread->last_seen = pyprof__unix(model, recorded->last_ns);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -28831,6 +29406,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->duration_s = (double)model->recorded_ns / 1e9;
     info->rate_hz = model->rate_hz;
     info->threads = model->threads.count;
+    info->recordings = profile->merged ? profile->merged : 1;
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;
