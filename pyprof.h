@@ -20031,11 +20031,11 @@ typedef struct {
     const pyprof__job *job;
     pyprof__cursor cursor;             // its pool has all that follows
     size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
-    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, depth first
     uint32_t *moment_ends, *node_ends; // per group: the end of its part
     int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
     int64_t *sums;                     // per group, in the job's metric
-    uint32_t *order;                   // groups: the largest sum first
+    uint32_t *order;                   // groups: the one that ran most first
     uint64_t end_ns;                   // the latest end of a moment
 } pyprof__timeline;
 
@@ -20067,20 +20067,52 @@ static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
     return group ? ends[group - 1] : 0;
 }
 
-// Sorts moments or nodes by group, and counts the groups' ends.
-static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
-                                   uint32_t *ends)
+// From the count of each part to its start. Whoever then fills the parts has their ends.
+static void pyprof__counts_to_starts(uint32_t *counts, size_t parts)
 {
-    uint32_t i, sum = 0, many;
-    for (i = 0; i < count; i++)
-        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
-    for (i = 0; i < t->groups; i++) {   // from counts to starts
-        many = ends[i];
-        ends[i] = sum;
+    uint32_t sum = 0, many;
+    size_t i;
+    for (i = 0; i < parts; i++) {
+        many = counts[i];
+        counts[i] = sum;
         sum += many;
     }
+}
+
+static void pyprof__timeline_moments(pyprof__timeline *t)   // sorted by group
+{
+    uint32_t i, count = (uint32_t)t->job->profile->model.moments.count;
+    for (i = 0; i < count; i++) t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++;
+    pyprof__counts_to_starts(t->moment_ends, t->groups);
     for (i = 0; i < count; i++)
-        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+        t->moments[t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++] = i;
+}
+
+// Nodes by group, depth first. 0 = no memory.
+static pyprof__bool pyprof__timeline_nodes(pyprof__timeline *t)
+{
+    const pyprof_profile *profile = t->job->profile;
+    uint32_t count = (uint32_t)t->job->selection->count, i, node = 0;
+    // first[i]: a child of node i; other[i]: the next child of its parent; 0 = none
+    uint32_t *first = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *first);
+    uint32_t *other = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *other);
+    if (first && other) {
+        for (i = count; i-- > 1;) {
+            other[i] = first[pyprof__parent_of(profile, i)];
+            first[pyprof__parent_of(profile, i)] = i;
+        }
+        for (i = 0; i < count; i++) t->node_ends[pyprof__group_of(t, i)]++;
+        pyprof__counts_to_starts(t->node_ends, t->groups);
+        for (i = 0; i < count; i++) {
+            t->nodes[t->node_ends[pyprof__group_of(t, node)]++] = node;
+            if (first[node]) { node = first[node]; continue; }
+            while (node && !other[node]) node = pyprof__parent_of(profile, node);
+            node = other[node];
+        }
+    }
+    pyprof__free(&t->cursor.pool, first, count * sizeof *first);
+    pyprof__free(&t->cursor.pool, other, count * sizeof *other);
+    return first && other;
 }
 
 typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
@@ -20178,11 +20210,12 @@ static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
     return 0;
 }
 
-typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+typedef struct { int64_t ran, sum; uint32_t group, padding; } pyprof__busy;   // ran: CPU time, or memory
 
 static int pyprof__by_busy(const void *a, const void *b)
 {
     const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    if (x->ran != y->ran) return x->ran > y->ran ? -1 : 1;
     return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
 }
 
@@ -20190,10 +20223,14 @@ static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and ord
 {
     pyprof__busy *ranked =
         (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    const pyprof__selection *selection = t->job->selection;
+    int ran = pyprof__is_memory(t->job->metric) ? t->job->metric : PYPROF_CPU_NS;
     uint32_t i;
     if (!ranked) return 0;
-    for (i = 0; i < t->job->selection->count; i++)
-        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < selection->count; i++) {
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(selection, t->job->metric, i);
+        ranked[pyprof__group_of(t, i)].ran += pyprof__self(selection, ran, i);
+    }
     for (i = 0; i < t->groups; i++) {
         ranked[i].sum = t->sums[i];
         ranked[i].group = i;
@@ -20209,9 +20246,8 @@ static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memor
     const pyprof__model *model = &t->job->profile->model;
     size_t i;
     int whole = 1;
-    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
-    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
-    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    pyprof__timeline_moments(t);
+    if (!pyprof__timeline_nodes(t) || !pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
     if (!whole) {   // the time line is not of these values: nothing has a place
         memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
         for (i = 0; i < t->job->selection->count; i++)
@@ -20248,6 +20284,96 @@ static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__j
         return PYPROF_OK;
     pyprof__timeline_end(t);
     return pyprof__fail_memory("the time line");
+}
+
+// Numbers for a thread and its process that no other one in the file has: the kernel's, unless two recordings
+// in one profile, or two interpreters of one thread, share it, or another program could not hold it.
+enum { PYPROF__MADE_ID = 0x70000000 };
+
+static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t process)
+{
+    const pyprof__recorded_process *all = (const pyprof__recorded_process *)profile->model.processes.data;
+    uint32_t i;
+    if (process >= profile->model.processes.count) process = 0;
+    for (i = 0; i < process && all[i].pid != all[process].pid; i++) {}
+    return i == process && all[process].pid > 0 && all[process].pid < PYPROF__MADE_ID ? all[process].pid
+        : (int64_t)PYPROF__MADE_ID + process;
+}
+
+typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+
+static int pyprof__by_tag(const void *a, const void *b)
+{
+    const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
+    if (x->process != y->process) return x->process < y->process ? -1 : 1;
+    return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Of each group; that without a thread has 0. 0 = no memory.
+static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__pool *pool, int64_t *ids)
+{
+    size_t count = profile->model.threads.count, i;
+    pyprof__tagged *tags = (pyprof__tagged *)pyprof__alloc(pool, (count + 1) * sizeof *tags);
+    if (!tags) return 0;
+    for (i = 0; i < count; i++) {
+        tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
+        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
+        tags[i].id = (uint32_t)i;
+    }
+    if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
+    for (i = 0; i < count; i++) {
+        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
+            ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
+    }
+    ids[count] = 0;
+    pyprof__free(pool, tags, (count + 1) * sizeof *tags);
+    return 1;
+}
+
+static const char *pyprof__group_name(const pyprof_profile *profile, uint32_t group)
+{
+    return group < profile->model.threads.count
+        ? pyprof__text(profile, pyprof__recorded_of(profile, group)->name) : "(no thread)";
+}
+
+// A process of a merged profile has a node above its threads; a recording's only process has the root.
+static const char *pyprof__group_process(const pyprof_profile *profile, uint32_t group)
+{
+    uint32_t node = group < profile->model.threads.count
+        ? pyprof__parent_of(profile, pyprof__recorded_of(profile, group)->node) : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name)
+        : pyprof__text(profile, profile->program);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+enum {   // what a frame is, for formats that give it a colour
+    PYPROF__SHOWS_PYTHON, PYPROF__SHOWS_NATIVE, PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_IMPORT,
+    PYPROF__SHOWS_OTHER
+};
+
+static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *function)
+{
+    const char *name = pyprof__text(profile, function->name);
+    if (function->kind == PYPROF_KIND_PYTHON) return PYPROF__SHOWS_PYTHON;
+    if (function->kind == PYPROF_KIND_NATIVE) return PYPROF__SHOWS_NATIVE;
+    if (function->kind == PYPROF_KIND_WAIT) return PYPROF__SHOWS_WAITING;
+    if (function->kind != PYPROF_KIND_PSEUDO) return PYPROF__SHOWS_OTHER;
+    if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
+    return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
 
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
@@ -23912,7 +24038,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     const pyprof__selection *selection = c->timeline.job->selection;
     const pyprof__view *view = &c->maker.view;
     const uint32_t *map = (const uint32_t *)c->maker.map.data;
-    uint32_t i, sum = 0, many;
+    uint32_t i;
     int whole = 1;
     pyprof__pool *pool = &c->timeline.cursor.pool;
     c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
@@ -23926,11 +24052,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     }
     for (i = (uint32_t)view->count; i-- > 1;)
         if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
-    for (i = 0; i < view->count; i++) {
-        many = c->ends[i];
-        c->ends[i] = sum;
-        sum += many;
-    }
+    pyprof__counts_to_starts(c->ends, view->count);
     for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
     return 1;
 }
@@ -23944,20 +24066,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__array_free(pool, &c->ticks);
     pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
-}
-
-// What the profile is, for all formats whose readers ignore keys they do not know.
-static void pyprof__emit_about(const pyprof__job *job)
-{
-    const pyprof_profile *profile = job->profile;
-    pyprof__sink *s = job->sink;
-    pyprof__emit_gap(s, "\n");
-    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__emit_text(s, "title", job->output->title ? job->output->title
-                      : pyprof__text(profile, profile->program));
-    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
-    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
 
 static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
@@ -24047,7 +24155,331 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
 }
 
-// ---- trace events: not yet ----
+// ---- trace events: the Trace Event Format of Chrome, Perfetto, speedscope ---------------------------------
+// A slice is a frame that stayed in its place through consecutive steps of a thread. It is as long as it was
+// seen there; its samples, and the time that clocks measured, are arguments, which add up to the totals.
+typedef struct {
+    int64_t start_ns, end_ns;        // since the recording began
+    const pyprof__moment *moment;
+    uint32_t node, depth;
+    uint32_t kept, next;             // kept: frames that it shares with the step before; next: the first
+                                     // later step that keeps as many, or fewer
+} pyprof__traced;
+
+typedef struct { uint32_t end; int64_t self[8]; } pyprof__traced_slice;
+
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__array steps;             // pyprof__traced, of one thread, and one more that keeps nothing
+    pyprof__array slices;            // pyprof__traced_slice: room for those that begin with one step
+    uint32_t *before;                // the path of the step before
+    int64_t *ids;                    // of threads
+    int metrics[8];                  // those among the arguments; 0 = the end
+} pyprof__trace;
+
+static const int pyprof__trace_metrics[] = {
+    PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_WAIT_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS
+};
+
+// us, with a fraction if needed
+static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
+{
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__emit_next(s, key);
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000));
+    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+}
+
+static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
+                                int64_t ns)
+{
+    pyprof__emit_open(job->sink, "\n", NULL, '{');
+    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__emit_int(job->sink, "pid", process);
+    pyprof__emit_int(job->sink, "tid", thread);
+    pyprof__emit_us(job->sink, "ts", ns);
+}
+
+// key NULL: the argument is a name, otherwise a number
+static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t thread, const char *what,
+                               const char *name, int64_t number)
+{
+    pyprof__trace_event(job, "M", process, thread, 0);
+    pyprof__emit_text(job->sink, "name", what);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    if (name) pyprof__emit_text(job->sink, "name", name);
+    else pyprof__emit_int(job->sink, "sort_index", number);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
+// Names of processes and threads; threads in their order.
+static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
+{
+    size_t i;
+    pyprof__trace_fact(job, pyprof__process_id(job->profile, 0), 0, "process_name",
+                       pyprof__text(job->profile, job->profile->program), 0);
+    for (i = 0; i < t->timeline.groups; i++) {
+        uint32_t group = t->timeline.order[i];
+        int64_t process = pyprof__group_pid(job->profile, group);
+        if (!t->timeline.sums[group]) continue;
+        if (process != pyprof__process_id(job->profile, 0))
+            pyprof__trace_fact(job, process, 0, "process_name",
+                               pyprof__group_process(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_name",
+                           pyprof__group_name(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_sort_index", NULL, (int64_t)i);
+    }
+}
+
+static void pyprof__trace_counter(const pyprof__job *job, int64_t ns, const char *name, const char *unit,
+                                  int64_t value)
+{
+    pyprof__trace_event(job, "C", pyprof__process_id(job->profile, 0), 0, ns);
+    pyprof__emit_text(job->sink, "name", name);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    pyprof__emit_int(job->sink, unit, value);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+// Of the process. Its use of CPUs is that until the next gauge.
+static void pyprof__trace_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t i, count = model->gauges.count;
+    for (i = 0; i < count; i++) {
+        int64_t ns = (int64_t)(gauge[i].ns - model->start_ns), took, used;
+        if (i + 1 < count && gauge[i + 1].ns <= model->start_ns) continue;   // before a window
+        if (ns < 0) ns = 0;
+        if (gauge[i].facts.resident_bytes)
+            pyprof__trace_counter(job, ns, "resident memory", "bytes", gauge[i].facts.resident_bytes);
+        if (model->heap.mode != PYPROF_HEAP_OFF)
+            pyprof__trace_counter(job, ns, "traced memory", "bytes", gauge[i].facts.traced_bytes);
+        if (i + 1 == count || gauge[i + 1].ns <= gauge[i].ns) continue;
+        took = (int64_t)(gauge[i + 1].ns - gauge[i].ns);
+        used = gauge[i + 1].facts.user_ns - gauge[i].facts.user_ns + gauge[i + 1].facts.system_ns
+            - gauge[i].facts.system_ns;
+        pyprof__trace_counter(job, ns, "CPU", "percent",
+                              (int64_t)(100.0 * (double)used / (double)took + 0.5));
+    }
+}
+
+// Is it the same frame: of one function, or, by line, of one line?
+static pyprof__bool pyprof__trace_same(const pyprof__job *job, uint32_t a, uint32_t b)
+{
+    const pyprof__location *x, *y;
+    if (a == b) return 1;
+    x = pyprof__location_of(job->profile, a);
+    y = pyprof__location_of(job->profile, b);
+    return x->function == y->function && (!job->output->lines || x->place.line == y->place.line);
+}
+
+// kept: what each step shares with the one before, if that ended where this one begins.
+static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__cursor *cursor = &t->timeline.cursor;
+    pyprof__traced *steps = (pyprof__traced *)t->steps.data;
+    uint32_t i, count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        const pyprof__traced *last = i ? &steps[i - 1] : NULL;
+        pyprof__traced *step = &steps[i];
+        pyprof__cursor_at(cursor, step->node);
+        step->depth = cursor->depth;
+        if (last && step->start_ns - last->end_ns <= 1 && (!step->moment) == (!last->moment))
+            while (step->kept < step->depth && step->kept < last->depth
+                   && pyprof__trace_same(job, cursor->path[step->kept], t->before[step->kept])) step->kept++;
+        memcpy(t->before, cursor->path, step->depth * sizeof *t->before);
+    }
+    for (i = count; i-- > 0;) {
+        uint32_t next = i + 1;
+        while (next < count && steps[next].kept > steps[i].kept) next = steps[next].next;
+        steps[i].next = next;
+    }
+}
+
+// What a step without a place on the time line looks like: as long as its weight.
+static int64_t pyprof__trace_length(const pyprof__job *job, int64_t weight)
+{
+    double rate = job->profile->model.rate_hz;
+    if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) return weight;
+    return (int64_t)((double)weight * 1e9 / (rate > 0 ? rate : 1));
+}
+
+// The steps of a thread, with their places in time. 0 = no memory.
+static pyprof__bool pyprof__trace_steps(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    uint64_t start = job->profile->model.start_ns;
+    int64_t at = 0, late = (int64_t)(t->timeline.end_ns - start);
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t count = 1;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) count++;
+    t->steps.count = 0;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->steps, count)) return 0;
+    memset(t->steps.data, 0, count * sizeof(pyprof__traced));
+    t->steps.count = count;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    for (count = 0; pyprof__steps_next(&steps, &step); count++) {
+        pyprof__traced *traced = &PYPROF__AT(pyprof__traced, t->steps, count);
+        traced->node = step.node;
+        traced->moment = step.moment;
+        if (!step.moment && at < late) at = late;
+        traced->start_ns = step.moment ? (int64_t)(step.moment->start_ns - start) : at;
+        traced->end_ns = step.moment ? (int64_t)(step.moment->end_ns - start)
+            : at + pyprof__trace_length(job, step.weight);
+        if (traced->start_ns < at) traced->start_ns = at;
+        if (traced->end_ns < traced->start_ns) traced->end_ns = traced->start_ns;
+        at = traced->end_ns;
+    }
+    return 1;
+}
+
+static void pyprof__slice_add(const pyprof__job *job, const pyprof__trace *t, const pyprof__traced *step,
+                              int64_t *self)
+{
+    size_t i;
+    for (i = 0; t->metrics[i]; i++)
+        self[i] += step->moment ? pyprof__moment_selected(job->selection, t->metrics[i], step->moment)
+            : t->timeline.rest[t->metrics[i]][step->node];
+}
+
+// The slices that begin with a step: their ends, and what they have besides the slices inside them.
+static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint32_t first)
+{
+    const pyprof__traced *steps = (const pyprof__traced *)t->steps.data;
+    uint32_t count = (uint32_t)t->steps.count - 1, end = first + 1, k;
+    for (k = steps[first].depth; k-- > steps[first].kept;) {
+        pyprof__traced_slice *slice = &PYPROF__AT(pyprof__traced_slice, t->slices, k);
+        memset(slice, 0, sizeof *slice);
+        if (steps[first].depth == k + 1) pyprof__slice_add(job, t, &steps[first], slice->self);
+        // Steps from here on that keep the frame, and nothing of what was inside it.
+        for (; end < count && steps[end].kept > k; end = steps[end].next)
+            if (steps[end].depth == k + 1) pyprof__slice_add(job, t, &steps[end], slice->self);
+        slice->end = end;
+    }
+}
+
+static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
+                                int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
+    const pyprof__location *location = pyprof__location_of(job->profile, node);
+    const pyprof__function *function = pyprof__function_of(job->profile, node);
+    pyprof__sink *s = job->sink;
+    int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
+    int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
+    size_t i;
+    pyprof__trace_event(job, "X", process, thread, step->start_ns);
+    pyprof__emit_us(s, "dur", end - step->start_ns);
+    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+    pyprof__emit_open(s, NULL, "args", '{');
+    if (*pyprof__text(job->profile, function->file)) {
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", line);
+    }
+    for (i = 0; t->metrics[i]; i++)
+        if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
+    pyprof__emit_close(s, "}}");
+}
+
+// Parents before children: readers take the first of two slices that begin together for the outer one.
+static pyprof__bool pyprof__trace_thread(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    int64_t process = pyprof__group_pid(job->profile, group), thread = t->ids[group];
+    const pyprof__traced *steps;
+    uint32_t i, k, count;
+    int late = 0;
+    if (!pyprof__trace_steps(job, t, group)) return 0;
+    pyprof__trace_link(job, t);
+    steps = (const pyprof__traced *)t->steps.data;
+    count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        if (!steps[i].moment && !late++) {
+            pyprof__trace_event(job, "X", process, thread, steps[i].start_ns);
+            pyprof__emit_us(job->sink, "dur", steps[count - 1].end_ns - steps[i].start_ns);
+            pyprof__emit_text(job->sink, "name", "not on the time line");
+            pyprof__emit_text(job->sink, "cat", "other");
+            pyprof__emit_close(job->sink, "}");
+        }
+        pyprof__trace_slices(job, t, i);
+        pyprof__cursor_at(&t->timeline.cursor, steps[i].node);
+        for (k = steps[i].kept; k < steps[i].depth; k++)
+            pyprof__trace_slice(job, t, process, thread, &steps[i], t->timeline.cursor.path[k], k);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)   // 0 = no memory
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    size_t i, count = 0, depth = job->profile->depth + 1;
+    int whole = 1;
+    pyprof__array_init(&t->steps, sizeof(pyprof__traced));
+    pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
+    t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
+    if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
+        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
+        t->metrics[count++] = pyprof__trace_metrics[i];
+    for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
+    t->metrics[i] = job->metric;
+    for (i = 0; t->metrics[i]; i++)
+        if (!pyprof__timeline_rest(&t->timeline, t->metrics[i], &whole)) return 0;
+    return 1;
+}
+
+static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__array_free(pool, &t->steps);
+    pyprof__array_free(pool, &t->slices);
+    pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
+    pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
+    pyprof__timeline_end(&t->timeline);
+}
+
+static pyprof_result pyprof__write_trace(pyprof__job *job)
+{
+    pyprof__trace t;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".trace.json holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&t, 0, sizeof t);
+    result = pyprof__timeline_begin(&t.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__trace_fill(job, &t);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_open(s, NULL, "traceEvents", '[');
+        pyprof__trace_names(job, &t);
+        pyprof__trace_counters(job);
+        for (i = 0; i < t.timeline.groups && whole; i++)
+            whole = pyprof__trace_thread(job, &t, t.timeline.order[i]);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_text(s, "displayTimeUnit", "ms");
+        pyprof__emit_open(s, NULL, "otherData", '{');
+        pyprof__emit_about(job);
+        pyprof__put(s, "}}\n");
+    }
+    pyprof__trace_end(job, &t);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
+}
 
 // ---- firefox: not yet ----
 
@@ -24077,7 +24509,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
