@@ -22296,21 +22296,21 @@ static const char *const pyprof__svg_script[] = {
     "    element.textContent = text.length > letters ? some : text;",
     "}",
 
-    // Breaks a text into lines that fit; all further words go into the last line.
+    // Breaks a text into lines that fit; the last one is shortened.
     "function wrap(element, text, width, most) {",
-    "    const lines = [''], room = width / 6.4;",
+    "    const lines = [''], room = width / 7.2;",
     "    for (const word of text.split(' ')) {",
     "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
     "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
     "            lines[lines.length - 1] = longer;",
     "        else lines.push(word);",
     "    }",
-    "    element.textContent = lines[0];",
+    "    shorten(element, lines[0], room);",
     "    for (const line of lines.slice(1)) {",
     "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
     "        part.setAttribute('x', '1%');",
     "        part.setAttribute('dy', LINE);",
-    "        part.textContent = line;",
+    "        shorten(part, line, room);",
     "    }",
     "    return lines.length;",
     "}",
@@ -23251,7 +23251,9 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__svg_graph graph;
     pyprof__selection all;
     char title[256], note[512];
-    pyprof__bool selected = pyprof__svg_select(job, &all), whole;
+    pyprof__bool selected, whole;
+    memset(&all, 0, sizeof all);
+    selected = job->earlier || pyprof__svg_select(job, &all);
     if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
     else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
@@ -23262,7 +23264,7 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
         else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
-    if (selected || job->earlier) pyprof__view_free(&maker);
+    if (selected) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
     return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
