@@ -19452,6 +19452,243 @@ static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "m
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
+// ---- the time line by thread: for formats with an order of time -------------------------------------------
+// Time without a sample has no place on the time line.
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    return function->kind == PYPROF_KIND_PSEUDO
+        && (strcmp(name, pyprof__between_name) == 0
+            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+}
+
+// A thread's steps are first what the time line has of it, in order of time; then, stack by stack, the rest:
+// time without a place there (<lost>, <between samples>), and what the time line no longer holds. So the sum
+// of all steps is the selection's total.
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor cursor;             // its pool has all that follows
+    size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moment_ends, *node_ends; // per group: the end of its part
+    int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
+    int64_t *sums;                     // per group, in the job's metric
+    uint32_t *order;                   // groups: the largest sum first
+    uint64_t end_ns;                   // the latest end of a moment
+} pyprof__timeline;
+
+typedef struct {
+    uint32_t node;
+    int64_t weight;                    // in the job's metric
+    const pyprof__moment *moment;      // NULL = it has no place on the time line
+} pyprof__step;
+
+typedef struct {
+    const pyprof__timeline *timeline;
+    uint32_t moment, moment_end, node, node_end;   // places in the timeline's arrays
+    int empty;                         // steps without weight are wanted, too
+} pyprof__steps;
+
+static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
+{
+    uint32_t owner = t->cursor.owners[node];
+    return owner == PYPROF__NONE ? (uint32_t)t->groups - 1 : owner;
+}
+
+static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
+{
+    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+}
+
+static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
+{
+    return group ? ends[group - 1] : 0;
+}
+
+// Sorts moments or nodes by group, and counts the groups' ends.
+static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
+                                   uint32_t *ends)
+{
+    uint32_t i, sum = 0, many;
+    for (i = 0; i < count; i++)
+        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
+    for (i = 0; i < t->groups; i++) {   // from counts to starts
+        many = ends[i];
+        ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < count; i++)
+        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+}
+
+typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
+
+static int pyprof__by_date(const void *a, const void *b)
+{
+    const pyprof__dated *x = (const pyprof__dated *)a, *y = (const pyprof__dated *)b;
+    return x->start_ns != y->start_ns ? (x->start_ns < y->start_ns ? -1 : 1) : x->number < y->number ? -1
+        : x->number > y->number;
+}
+
+// One recording's moments are in order of time; those of several recordings in one profile need not be.
+static pyprof__bool pyprof__timeline_date(pyprof__timeline *t, size_t group)
+{
+    uint32_t start = pyprof__group_start(t->moment_ends, group), end = t->moment_ends[group], i;
+    pyprof__dated *dated;
+    for (i = start + 1; i < end; i++)
+        if (pyprof__timeline_moment(t, t->moments[i - 1])->start_ns
+            > pyprof__timeline_moment(t, t->moments[i])->start_ns) break;
+    if (i >= end) return 1;
+    dated = (pyprof__dated *)pyprof__alloc(&t->cursor.pool, (end - start) * sizeof *dated);
+    if (!dated) return 0;
+    for (i = start; i < end; i++) {
+        dated[i - start].start_ns = pyprof__timeline_moment(t, t->moments[i])->start_ns;
+        dated[i - start].number = t->moments[i];
+    }
+    qsort(dated, end - start, sizeof *dated, pyprof__by_date);
+    for (i = start; i < end; i++) t->moments[i] = dated[i - start].number;
+    pyprof__free(&t->cursor.pool, dated, (end - start) * sizeof *dated);
+    return 1;
+}
+
+// Computes rest[metric] and returns 1, or 0 = no memory. *whole = 0 if a node's moments have more than the
+// node.
+static pyprof__bool pyprof__timeline_rest(pyprof__timeline *t, int metric, int *whole)
+{
+    const pyprof__selection *selection = t->job->selection;
+    size_t count = selection->count, moments = t->moment_ends[t->groups - 1], i;
+    int64_t *rest = t->rest[metric];
+    if (rest) return 1;
+    t->rest[metric] = rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
+    if (!rest) return 0;
+    for (i = 0; i < count; i++) rest[i] = pyprof__self(selection, metric, (uint32_t)i);
+    for (i = 0; i < moments; i++) {
+        const pyprof__moment *moment = pyprof__timeline_moment(t, (uint32_t)i);
+        rest[moment->node] -= pyprof__moment_selected(selection, metric, moment);
+        if (rest[moment->node] < 0) *whole = 0;
+    }
+    return 1;
+}
+
+static void pyprof__timeline_end(pyprof__timeline *t)
+{
+    pyprof__pool *pool = &t->cursor.pool;
+    const pyprof__model *model = &t->job->profile->model;
+    size_t count = t->job->selection->count, i;
+    pyprof__free(pool, t->moments, (model->moments.count + 1) * sizeof *t->moments);
+    pyprof__free(pool, t->nodes, count * sizeof *t->nodes);
+    pyprof__free(pool, t->moment_ends, t->groups * sizeof *t->moment_ends);
+    pyprof__free(pool, t->node_ends, t->groups * sizeof *t->node_ends);
+    pyprof__free(pool, t->sums, t->groups * sizeof *t->sums);
+    pyprof__free(pool, t->order, t->groups * sizeof *t->order);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__free(pool, t->rest[i], count * sizeof *t->rest[i]);
+    pyprof__cursor_end(&t->cursor);
+}
+
+// The steps of a group; empty: with those that have no weight.
+static void pyprof__steps_begin(pyprof__steps *steps, const pyprof__timeline *t, size_t group, int empty)
+{
+    steps->timeline = t;
+    steps->moment = pyprof__group_start(t->moment_ends, group);
+    steps->moment_end = t->moment_ends[group];
+    steps->node = pyprof__group_start(t->node_ends, group);
+    steps->node_end = t->node_ends[group];
+    steps->empty = empty;
+}
+
+// 0 = there is no further step.
+static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
+{
+    const pyprof__timeline *t = steps->timeline;
+    const pyprof__job *job = t->job;
+    while (steps->moment < steps->moment_end) {
+        step->moment = pyprof__timeline_moment(t, t->moments[steps->moment++]);
+        step->node = step->moment->node;
+        step->weight = pyprof__moment_selected(job->selection, job->metric, step->moment);
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    step->moment = NULL;
+    while (steps->node < steps->node_end) {
+        step->node = t->nodes[steps->node++];
+        step->weight = t->rest[job->metric][step->node];
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    return 0;
+}
+
+typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+
+static int pyprof__by_busy(const void *a, const void *b)
+{
+    const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
+}
+
+static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and order; 0 = no memory
+{
+    pyprof__busy *ranked =
+        (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    uint32_t i;
+    if (!ranked) return 0;
+    for (i = 0; i < t->job->selection->count; i++)
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < t->groups; i++) {
+        ranked[i].sum = t->sums[i];
+        ranked[i].group = i;
+    }
+    qsort(ranked, t->groups, sizeof *ranked, pyprof__by_busy);
+    for (i = 0; i < t->groups; i++) t->order[i] = ranked[i].group;
+    pyprof__free(&t->cursor.pool, ranked, t->groups * sizeof *ranked);
+    return 1;
+}
+
+static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memory
+{
+    const pyprof__model *model = &t->job->profile->model;
+    size_t i;
+    int whole = 1;
+    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
+    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
+    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    if (!whole) {   // the time line is not of these values: nothing has a place
+        memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
+        for (i = 0; i < t->job->selection->count; i++)
+            t->rest[t->job->metric][i] = pyprof__self(t->job->selection, t->job->metric, (uint32_t)i);
+    }
+    t->end_ns = model->start_ns;
+    for (i = 0; i < t->moment_ends[t->groups - 1]; i++)
+        if (pyprof__timeline_moment(t, (uint32_t)i)->end_ns > t->end_ns)
+            t->end_ns = pyprof__timeline_moment(t, (uint32_t)i)->end_ns;
+    for (i = 0; i < t->groups; i++)
+        if (!pyprof__timeline_date(t, i)) return 0;
+    return pyprof__timeline_rank(t);
+}
+
+// The caller that began a timeline ends it, unless beginning failed.
+static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &t->cursor.pool;
+    pyprof_result result;
+    memset(t, 0, sizeof *t);
+    t->job = job;
+    t->groups = model->threads.count + 1;
+    result = pyprof__cursor_begin(&t->cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    t->moments = (uint32_t *)pyprof__alloc(pool, (model->moments.count + 1) * sizeof *t->moments);
+    t->nodes = (uint32_t *)pyprof__alloc(pool, job->selection->count * sizeof *t->nodes);
+    t->moment_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->moment_ends);
+    t->node_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->node_ends);
+    t->sums = (int64_t *)pyprof__alloc(pool, t->groups * sizeof *t->sums);
+    t->order = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->order);
+    if (t->moments && t->nodes && t->moment_ends && t->node_ends && t->sums && t->order
+        && pyprof__timeline_fill(t))
+        return PYPROF_OK;
+    pyprof__timeline_end(t);
+    return pyprof__fail_memory("the time line");
+}
+
 // ---- folded: frame;frame;frame COUNT --------------------------------------------------------
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
@@ -21577,17 +21814,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
-// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
-// below recognises time without a sample, which has no place on the time line.
-static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
-{
-    const pyprof__function *function = pyprof__function_of(profile, node);
-    const char *name = pyprof__text(profile, function->name);
-    return function->kind == PYPROF_KIND_PSEUDO
-        && (strcmp(name, pyprof__between_name) == 0
-            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
-}
-
+// In order of time if the time line covers the whole recording, otherwise one sample per stack.
 static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -22213,7 +22440,321 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 
 // ---- dhat: not yet ----
 
-// ---- cpuprofile and heapprofile: not yet ----
+// ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
+// A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
+// first; below (root) each has a node. What has no place on the time line comes at the end of its thread,
+// below a node of its own that says so: nodes beyond the view's count are copies for that.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__view_maker maker;
+    int64_t *late;                   // per node of the view: the part of its total that is in the copy
+    uint32_t *nodes, *ends;          // nodes of the model by node of the view, and the end of each part
+    pyprof__array ticks;             // pyprof__line_count, of one node
+} pyprof__chrome;
+
+typedef struct { int32_t line; uint32_t padding; int64_t count[2]; } pyprof__line_count;   // copy: [1]
+
+// file:///... as browsers and editors want it; other names as they are
+static void pyprof__emit_url(pyprof__sink *s, const char *file)
+{
+    const char *at;
+    if (*file != '/') { pyprof__emit_text(s, "url", file); return; }
+    pyprof__emit_next(s, "url");
+    pyprof__put(s, "\"file://");
+    for (at = file; *at; at++)
+        if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9')
+            || strchr("/-._~+,=@", *at)) pyprof__put_char(s, *at);
+        else pyprof__put_format(s, "%%%02X", (unsigned)(unsigned char)*at);
+    pyprof__put_char(s, '"');
+}
+
+// Lines and columns count from 0 here, and -1 is none.
+static void pyprof__emit_call_frame(pyprof__sink *s, const pyprof__view_node *node, const char *after)
+{
+    pyprof__emit_open(s, NULL, "callFrame", '{');
+    pyprof__emit_next(s, "functionName");
+    pyprof__put_char(s, '"');
+    if (node->depth == 0) pyprof__put(s, "(root)");
+    else pyprof__put_escaped(s, node->label, SIZE_MAX, &pyprof__as_json);
+    pyprof__put(s, after);
+    pyprof__put_char(s, '"');
+    pyprof__emit_text(s, "scriptId", "0");
+    pyprof__emit_url(s, node->file);
+    pyprof__emit_int(s, "lineNumber", node->line > 0 ? node->line - 1 : -1);
+    pyprof__emit_int(s, "columnNumber", -1);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__has_copy(const pyprof__chrome *c, uint32_t node)   // of the model
+{
+    return c->timeline.cursor.owners[node] != PYPROF__NONE
+        && !pyprof__is_unplaced(c->timeline.job->profile, node);
+}
+
+static uint32_t pyprof__chrome_id(const pyprof__chrome *c, uint32_t node, int copy)   // from 1
+{
+    return node + 1 + (copy ? (uint32_t)c->maker.view.count : 0);
+}
+
+// The children of a node of the view, or of its copy. A thread's copy is its sibling.
+static void pyprof__cpu_children(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *nodes = c->maker.view.nodes;
+    uint32_t child;
+    pyprof__emit_open(job->sink, NULL, "children", '[');
+    for (child = nodes[node].first_child; child; child = nodes[child].next_sibling) {
+        if (!copy && nodes[child].total != c->late[child])
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 0));
+        if (c->late[child] && (copy || nodes[child].kind == PYPROF_KIND_THREAD))
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 1));
+    }
+    pyprof__emit_close(job->sink, "]");
+}
+
+static int pyprof__by_line(const void *a, const void *b)
+{
+    int32_t x = ((const pyprof__line_count *)a)->line, y = ((const pyprof__line_count *)b)->line;
+    return x < y ? -1 : x > y;
+}
+
+// Samples of a node, line by line. 0 = no memory.
+static pyprof__bool pyprof__cpu_count(pyprof__chrome *c, uint32_t node)
+{
+    const pyprof__job *job = c->timeline.job;
+    uint32_t i;
+    size_t k, kept = 0;
+    pyprof__line_count *lines;
+    c->ticks.count = 0;
+    for (i = pyprof__group_start(c->ends, node); i < c->ends[node]; i++) {
+        int64_t all = pyprof__self(job->selection, PYPROF_SAMPLES, c->nodes[i]);
+        int64_t late = pyprof__has_copy(c, c->nodes[i]) ? c->timeline.rest[PYPROF_SAMPLES][c->nodes[i]] : 0;
+        pyprof__line_count *added;
+        if (all == 0 || pyprof__total(job->selection, job->metric, c->nodes[i]) == 0) continue;
+        added = (pyprof__line_count *)pyprof__push(&c->timeline.cursor.pool, &c->ticks);
+        if (!added) return 0;
+        added->line = pyprof__location_of(job->profile, c->nodes[i])->place.line;
+        added->count[0] = all - late;
+        added->count[1] = late;
+    }
+    lines = (pyprof__line_count *)c->ticks.data;
+    if (c->ticks.count) qsort(lines, c->ticks.count, sizeof *lines, pyprof__by_line);
+    for (k = 1; k < c->ticks.count; k++) {
+        if (lines[k].line != lines[kept].line) { lines[++kept] = lines[k]; continue; }
+        lines[kept].count[0] += lines[k].count[0];
+        lines[kept].count[1] += lines[k].count[1];
+    }
+    if (c->ticks.count) c->ticks.count = kept + 1;
+    return 1;
+}
+
+static void pyprof__cpu_node(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *shown = &c->maker.view.nodes[node];
+    const pyprof__line_count *lines = (const pyprof__line_count *)c->ticks.data;
+    pyprof__sink *s = job->sink;
+    int64_t hits = 0;
+    size_t i;
+    for (i = 0; i < c->ticks.count; i++) hits += lines[i].count[copy];
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_int(s, "id", pyprof__chrome_id(c, node, copy));
+    pyprof__emit_call_frame(s, shown, copy && shown->kind == PYPROF_KIND_THREAD
+                            ? ", not on the time line" : "");
+    pyprof__emit_int(s, "hitCount", hits);
+    pyprof__cpu_children(job, c, node, copy);
+    pyprof__emit_open(s, NULL, "positionTicks", '[');
+    for (i = 0; i < c->ticks.count; i++) {
+        if (lines[i].line <= 0 || lines[i].count[copy] == 0) continue;
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "line", lines[i].line);
+        pyprof__emit_int(s, "ticks", lines[i].count[copy]);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof__bool pyprof__cpu_nodes(const pyprof__job *job, pyprof__chrome *c)   // 0 = no memory
+{
+    uint32_t node = 0;
+    pyprof__emit_open(job->sink, "\n", "nodes", '[');
+    do {
+        const pyprof__view_node *shown = &c->maker.view.nodes[node];
+        if (!pyprof__cpu_count(c, node)) return 0;
+        if (node == 0 || shown->total != c->late[node]) pyprof__cpu_node(job, c, node, 0);
+        if (c->late[node]) pyprof__cpu_node(job, c, node, 1);
+        node = pyprof__view_next(&c->maker.view, node);
+    } while (node);
+    pyprof__emit_close(job->sink, "]");
+    return 1;
+}
+
+// A sample lasts until the next one: the first delta is 0, and one more sample, of (root), ends the last.
+// Rounding to us never adds up.
+static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, int deltas)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t sum = 0, told = 0;
+    size_t i;
+    pyprof__emit_open(job->sink, "\n", deltas ? "timeDeltas" : "samples", '[');
+    if (deltas) pyprof__emit_number(job->sink, 0);
+    for (i = 0; i < c->timeline.groups; i++) {
+        pyprof__steps_begin(&steps, &c->timeline, c->timeline.order[i], 0);
+        while (pyprof__steps_next(&steps, &step)) {
+            uint32_t node = PYPROF__AT(const uint32_t, c->maker.map, step.node);
+            if (!deltas) {
+                pyprof__emit_number(job->sink, pyprof__chrome_id(c, node, !step.moment
+                                                                 && pyprof__has_copy(c, step.node)));
+                continue;
+            }
+            sum += step.weight;
+            pyprof__emit_number(job->sink, sum / 1000 - told);
+            told = sum / 1000;
+        }
+    }
+    if (!deltas) pyprof__emit_number(job->sink, 1);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// What the copies have, and which nodes of the model are which of the view. 0 = no memory.
+static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
+{
+    const pyprof__selection *selection = c->timeline.job->selection;
+    const pyprof__view *view = &c->maker.view;
+    const uint32_t *map = (const uint32_t *)c->maker.map.data;
+    uint32_t i, sum = 0, many;
+    int whole = 1;
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
+    c->nodes = (uint32_t *)pyprof__alloc(pool, selection->count * sizeof *c->nodes);
+    c->ends = (uint32_t *)pyprof__alloc(pool, view->count * sizeof *c->ends);
+    if (!c->late || !c->nodes || !c->ends || !pyprof__timeline_rest(&c->timeline, PYPROF_SAMPLES, &whole))
+        return 0;
+    for (i = 0; i < selection->count; i++) {
+        c->ends[map[i]]++;
+        if (pyprof__has_copy(c, i)) c->late[map[i]] += c->timeline.rest[c->timeline.job->metric][i];
+    }
+    for (i = (uint32_t)view->count; i-- > 1;)
+        if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
+    for (i = 0; i < view->count; i++) {
+        many = c->ends[i];
+        c->ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
+    return 1;
+}
+
+static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
+{
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    pyprof__free(pool, c->late, c->maker.view.count * sizeof *c->late);
+    pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
+    pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
+    pyprof__array_free(pool, &c->ticks);
+    pyprof__view_free(&c->maker);
+    pyprof__timeline_end(&c->timeline);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
+{
+    pyprof__chrome c;
+    pyprof__sink *s = job->sink;
+    const pyprof__model *model = &job->profile->model;
+    int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
+    int whole;
+    pyprof_result result;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&c, 0, sizeof c);
+    result = pyprof__timeline_begin(&c.timeline, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
+        && pyprof__chrome_fill(&c);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        whole = pyprof__cpu_nodes(job, &c);
+    }
+    if (whole) {
+        pyprof__emit_int(s, "startTime", start);
+        pyprof__emit_int(s, "endTime", start + job->selection->all[job->metric] / 1000);
+        pyprof__cpu_steps(job, &c, 0);
+        pyprof__cpu_steps(job, &c, 1);
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__chrome_end(job, &c);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
+}
+
+// One node a line; the ends of children are written when the next node is not below.
+static void pyprof__heap_tree(const pyprof__job *job, const pyprof__view *view)
+{
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0, next, depth;
+    do {
+        const pyprof__view_node *shown = &view->nodes[node];
+        if (node) pyprof__emit_open(s, "\n", NULL, '{');
+        else pyprof__emit_open(s, "\n", "head", '{');
+        pyprof__emit_call_frame(s, shown, "");
+        pyprof__emit_int(s, "selfSize", shown->self);
+        pyprof__emit_int(s, "id", node + 1);
+        pyprof__emit_open(s, NULL, "children", '[');
+        next = pyprof__view_next(view, node);
+        for (depth = next ? view->nodes[next].depth : 0; depth <= shown->depth; depth++)
+            pyprof__emit_close(s, "]}");
+        node = next;
+    } while (node);
+}
+
+static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
+{
+    pyprof__view_maker maker;
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0;
+    int64_t ordinal = 0;
+    int whole;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".heapprofile holds bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    whole = pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                              job->output->lines);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__heap_tree(job, &maker.view);
+        pyprof__emit_open(s, "\n", "samples", '[');
+        do {
+            if (maker.view.nodes[node].self) {
+                pyprof__emit_open(s, "\n", NULL, '{');
+                pyprof__emit_int(s, "size", maker.view.nodes[node].self);
+                pyprof__emit_int(s, "nodeId", node + 1);
+                pyprof__emit_int(s, "ordinal", ++ordinal);
+                pyprof__emit_close(s, "}");
+            }
+            node = pyprof__view_next(&maker.view, node);
+        } while (node);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__view_free(&maker);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
+}
 
 // ---- trace events: not yet ----
 
@@ -22243,8 +22784,8 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
