@@ -235,7 +235,7 @@ $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memo
 $(BUILD)/inside.o: pyprof.h tests/inside.py
 	@$(PYTHON) tests/inside.py $< $(BUILD)
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
-$(BUILD)/libpyprof_test.so: tests/dll.c
+$(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@

@@ -4,17 +4,36 @@
 
 `metric` is the key of the metric, as 'wall_ns'. The resolution is what one entry of the file may be off by, times the entries.
 Readers are strict: what is no file of that format is an error. Only the standard library.
+table() tells which formats have a writer, selected() pyprof's own total.
 """
 import csv
 import gzip
 import io
-import json
 import marshal
 import pickle
 import re
 import struct
 
+import bind
+import header
+
 READERS = {}
+WITHOUT_TOTAL = {'.txt', '.svg', '.html'}   # shares and pictures: read by test_outputs.py
+
+
+def table():
+    """[(format, suffix, metric, leaves idle time out)] of those with a writer, as the header's table has them."""
+    with open(header.PATH, encoding='utf-8') as file:
+        rows = re.search(r'\} pyprof__formats\[\] = \{\n(.*?)\n\};', file.read(), re.S).group(1)
+    found = re.findall(r'\{ PYPROF_FORMAT_(\w+), +"([^"]+)", +(\w+), +PYPROF_(\w+), +(\d),', rows)
+    bind.equal(len(found), bind.FORMAT_COUNT - 1, 'rows of the table of formats')
+    return [(getattr(bind, name), suffix, metric.lower(), int(idle)) for name, suffix, writer, metric, idle in found if writer != 'NULL']
+
+
+def selected(profile, key, without_idle):
+    """pyprof's own total of what the format shows."""
+    metric = getattr(bind, key.upper())
+    return sum(item.self[metric] for item in profile.visit(bind.ITEM_STACK, include_idle=int(not without_idle)))
 
 
 def reads(suffix):
@@ -31,26 +50,9 @@ def ensure(condition, message, *arguments):
 
 # --- JSON and what is made of it -----------------------------------------------------------------------------------------
 
-def strict(data):
-    """JSON that keeps every rule: UTF-8, no NaN, no key twice, no half of a surrogate pair."""
-    def refuse(constant):
-        raise ValueError('%s is not JSON' % constant)
-
-    def once(items):
-        found = dict(items)
-        ensure(len(found) == len(items), 'a key twice in %r', [key for key, _ in items][:20])
-        return found
-
-    text = data.decode('utf-8')
-    document = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
-    if re.search('\\\\u[dD][89a-fA-F]', text):
-        json.dumps(document, ensure_ascii=False).encode('utf-8')   # a lone surrogate fails
-    return document
-
-
 @reads('.json')
 def pyprof_json(data, metric):
-    document = strict(data)
+    document = bind.strict_json(data)
     ensure(document['format'] == 'pyprof', 'format %r', document['format'])
     tree = document['tree']
     nodes = len(tree['parent'])
@@ -66,7 +68,7 @@ UNITS = {'nanoseconds': 1, 'microseconds': 1000, 'milliseconds': 10 ** 6, 'secon
 @reads('.speedscope.json')
 def speedscope(data, metric):
     """Of several metrics in one file, the one of the profile that is shown first."""
-    document = strict(data)
+    document = bind.strict_json(data)
     frames = document['shared']['frames']
     ensure(document['$schema'] == 'https://www.speedscope.app/file-format-schema.json', 'the schema')
     profiles = document['profiles']
@@ -83,7 +85,7 @@ def speedscope(data, metric):
 @reads('.cpuprofile')
 def cpuprofile(data, metric):
     """Microseconds between samples; each may be rounded, but their ends are not: one for each."""
-    document = strict(data)
+    document = bind.strict_json(data)
     nodes = {node['id']: node for node in document['nodes']}
     ensure(len(nodes) == len(document['nodes']) and min(nodes) >= 1, 'ids of nodes')
     ensure(document['nodes'][0]['callFrame']['functionName'] == '(root)', 'the first node is the root')
@@ -99,7 +101,7 @@ def cpuprofile(data, metric):
 
 @reads('.heapprofile')
 def heapprofile(data, metric):
-    document = strict(data)
+    document = bind.strict_json(data)
     total, todo, ids = 0, [document['head']], set()
     while todo:
         node = todo.pop()
@@ -115,7 +117,7 @@ def heapprofile(data, metric):
 @reads('.trace.json')
 def trace(data, metric):
     """The outermost complete events of each track: what is below lies inside."""
-    document = strict(data)
+    document = bind.strict_json(data)
     tracks = {}
     for event in document['traceEvents']:
         ensure(event['ph'] in 'XMCibesftnPBE', 'event %r', event)
@@ -138,7 +140,7 @@ def trace(data, metric):
 
 @reads('.firefox.json')
 def firefox(data, metric):
-    document = strict(data)
+    document = bind.strict_json(data)
     total = count = 0
     for thread in document['threads']:
         strings = thread.get('stringArray') or document.get('shared', {}).get('stringArray')
@@ -158,7 +160,7 @@ def firefox(data, metric):
 
 @reads('.dhat.json')
 def dhat(data, metric):
-    document = strict(data)
+    document = bind.strict_json(data)
     ensure(document['dhatFileVersion'] == 2, 'version %r', document['dhatFileVersion'])
     frames = len(document['ftbl'])
     ensure(all(0 <= frame < frames for point in document['pps'] for frame in point['fs']), 'a frame that is not there')
@@ -284,7 +286,7 @@ def openmetrics(data, metric):
 
 
 @reads('.table.csv')
-def table(data, metric):
+def table_csv(data, metric):
     rows = list(csv.reader(io.StringIO(data.decode('utf-8'), newline=''), strict=True))
     ensure(len({len(row) for row in rows}) == 1, 'rows of different lengths')
     column = rows[0].index('self_' + metric if 'self_' + metric in rows[0] else metric)
