@@ -502,7 +502,7 @@ static void check_fails_well(const pyprof__report_table *table)   // at each all
     profile->pool.allocator = allocator;
     for (long n = 1;; n++) {
         int whole;
-        c = (counting){ 0, n, 0 };
+        c = (counting){ 0, n, 0, 0 };
         pyprof__report_init(&report, &selection, &output);
         whole = pyprof__rows_make(&rows, &report, table);
         if (whole) pyprof__rows_free(&rows);
