@@ -241,12 +241,12 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
-    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_PSTATS = 8,       // .prof            pstats, snakeviz, tuna, gprof2dot, PyCharm
     PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
     PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
-    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
@@ -449,6 +449,10 @@ typedef struct pyprof_row {
     int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
                                     // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
+    // Only of the metric by which the rows are sorted. Before: of a difference, the earlier values; self and
+    // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
+    // within it may be chance.
+    int64_t self_before, total_before, self_error, total_error;
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -648,7 +652,7 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row).
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
@@ -16065,8 +16069,10 @@ struct pyprof_profile {
     pyprof__array earlier[PYPROF_METRIC_COUNT];
     pyprof__compared compared[2];  // of a difference: before, after
     int scale;                     // pyprof_scale of a difference
+    double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__kind_names[] =
     { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
@@ -16150,6 +16156,7 @@ static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, u
 static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
 {
     *earlier = *delta;
+    earlier->is_diff = 0;
     memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
@@ -16330,7 +16337,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
 }
 
 // ---- selection: the columns a query asks for, self and total -----------------------
-typedef struct {
+typedef struct pyprof__selection {
     pyprof__pool pool;
     const pyprof_profile *profile;
     size_t count;                                  // nodes
@@ -16339,6 +16346,7 @@ typedef struct {
     unsigned char *chosen;                         // per node: its own values are part of the selection
     int without_idle;                              // waiting was subtracted from the samples and their wall
                                                    // time
+    const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -16425,6 +16433,18 @@ static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_pr
             && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
+}
+
+// Of a difference: the earlier values, chosen in the same way; earlier->profile = before, and the selection
+// refers to them. Free `earlier` in every case. 0 = no memory.
+static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_profile *before,
+                                           pyprof__selection *selection, const pyprof_query *query)
+{
+    memset(earlier, 0, sizeof *earlier);
+    if (!selection->profile->is_diff) return 1;
+    pyprof__earlier_of(selection->profile, before);
+    selection->earlier = earlier;
+    return pyprof__select(earlier, before, query, selection->without_idle);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16528,7 +16548,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before, 2 = after
+    pyprof__array earlier;         // for a difference with earlier values: pyprof_row per row, the values
     pyprof__index index;
 } pyprof__table;
 
@@ -16537,6 +16558,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__array_free(&table->pool, &table->rows);
     pyprof__array_free(&table->pool, &table->keys);
     pyprof__array_free(&table->pool, &table->known);
+    pyprof__array_free(&table->pool, &table->earlier);
     pyprof__index_free(&table->pool, &table->index);
 }
 
@@ -16553,8 +16575,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof__row_name(profile, node, group, row);
     }
     if (profile->is_diff)
-        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen,
-                node) & 1;
+        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
@@ -16622,16 +16643,33 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
+// Puts beside each row the one of the other table with the same key. 0 = no memory.
+static pyprof__bool pyprof__table_beside(pyprof__table *table, pyprof__table *other)
+{
+    size_t i;
+    for (i = 0; i < table->rows.count; i++) {
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->earlier);
+        uint32_t id = pyprof__unique(&other->pool, &other->keys, &other->index, pyprof__same_key,
+                                     &PYPROF__AT(pyprof__group_key, table->keys, i));
+        if (!row || id == PYPROF__NONE) return 0;
+        if (id < other->rows.count) *row = PYPROF__AT(pyprof_row, other->rows, id);
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
                                        const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
+    pyprof__table earlier;
     uint32_t node;
+    int whole;
     memset(table, 0, sizeof *table);
     pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&table->rows, sizeof(pyprof_row));
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
+    pyprof__array_init(&table->earlier, sizeof(pyprof_row));
     for (node = 1; node < selection->count; node++) {
         uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
         if (!pyprof__row_wanted(selection, query, owner, group)) continue;
@@ -16639,7 +16677,11 @@ static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selec
         if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
-    return 1;
+    if (!selection->earlier) return 1;
+    whole = pyprof__table_make(&earlier, selection->earlier, query, group)
+        && pyprof__table_beside(table, &earlier);
+    pyprof__table_free(&earlier);
+    return whole;
 }
 
 // Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
@@ -16673,7 +16715,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
-        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) : 0;
+        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) & 1 : 0;
     }
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
@@ -16796,7 +16838,115 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
+
+// ---- its files: another checkout, another installation ----------------------------------------------------
+// Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
+// and __init__.py says nothing by itself.
+static const char *pyprof__file_tail(const char *path)
+{
+    static const char *const folders[] = { "/site-packages/", "/dist-packages/", "/lib/python" };
+    const char *at, *tail = NULL, *name = strrchr(path, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(folders) && !tail; i++)
+        for (at = path; (at = strstr(at, folders[i])) != NULL; tail = at) at += strlen(folders[i]);
+    if (i == PYPROF__COUNT(folders) && tail) tail = strchr(tail, '/') ? strchr(tail, '/') + 1 : NULL;
+    if (tail) return tail;
+    if (!name) return path;
+    if (strcmp(name, "/__init__.py") != 0 && strcmp(name, "/__main__.py") != 0) return name + 1;
+    while (name > path && name[-1] != '/') name--;
+    return name;
+}
+
+enum { PYPROF__PATH_PARTS = 32 };    // compared at the end of a path, at most
+
+// The last parts of a path; NULL = it has fewer, or must agree in more.
+static const char *pyprof__last_parts(const char *path, size_t parts)
+{
+    const char *at = path + strlen(path);
+    while (parts && at > path)
+        if (*--at == '/' && --parts == 0) return at[1] && at < pyprof__file_tail(path) ? at + 1 : NULL;
+    return parts == 1 && *path != '/' ? path : NULL;
+}
+
+// Files of one side alone whose last parts are those of no other file of their side, and of one of the other
+// side, are the same. 0 = no memory.
+static pyprof__bool pyprof__diff_files_by(pyprof__differ *differ, pyprof__array *files, size_t parts,
+                                          uint32_t *same)
+{
+    const pyprof__strings *strings = &differ->to->model.strings;
+    pyprof__strings tails;
+    pyprof__array found;
+    size_t side, i;
+    int whole = pyprof__strings_init(&differ->pool, &tails);
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < files[side].count; i++) {
+            uint32_t file = PYPROF__AT(uint32_t, files[side], i), id;
+            const char *tail = pyprof__last_parts(pyprof__string(strings, file), parts);
+            if (!tail || same[file] != PYPROF__NONE) continue;
+            id = pyprof__intern(&differ->pool, &tails, tail, strlen(tail));
+            whole = id != PYPROF__NONE
+                && pyprof__array_reserve(&differ->pool, &found, tails.starts.count - found.count);
+            while (whole && found.count < tails.starts.count) pyprof__push(&differ->pool, &found);
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = file;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        if (both->count[0] != 1 || both->count[1] != 1) continue;
+        same[both->only[0]] = same[both->only[1]] = both->only[1];
+    }
+    pyprof__strings_free(&differ->pool, &tails);
+    pyprof__array_free(&differ->pool, &found);
+    return whole;
+}
+
+// files: for each side, the files that only this side has. 0 = no memory.
+static pyprof__bool pyprof__diff_files_apart(pyprof__differ *differ, pyprof__array *files)
+{
+    size_t count = differ->to->model.strings.starts.count, side, i;
+    unsigned char *on = (unsigned char *)pyprof__alloc(&differ->pool, count);
+    int whole = on != NULL;
+    for (side = 0; side < 2 && whole; side++)
+        for (i = 0; i < differ->sides[side].functions.count; i++)
+            on[PYPROF__AT(pyprof__function, differ->sides[side].functions, i).file] |=
+                (unsigned char)(1 << side);
+    for (i = 1; i < count && whole; i++) {
+        uint32_t *file;
+        if (on[i] != 1 && on[i] != 2) continue;
+        file = (uint32_t *)pyprof__push(&differ->pool, &files[on[i] - 1]);
+        if (file) *file = (uint32_t)i;
+        whole = file != NULL;
+    }
+    pyprof__free(&differ->pool, on, count);
+    return whole;
+}
+
+// Files of before that are in another folder get the name that they have after. 0 = no memory.
+static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
+{
+    pyprof__array files[2], same;
+    size_t parts, i;
+    int whole;
+    for (i = 0; i < 2; i++) pyprof__array_init(&files[i], sizeof(uint32_t));
+    pyprof__array_init(&same, sizeof(uint32_t));
+    whole = pyprof__diff_files_apart(differ, files)
+        && pyprof__numbers(&differ->pool, &same, differ->to->model.strings.starts.count);
+    // The longest tail decides.
+    for (parts = PYPROF__PATH_PARTS; whole && parts > 0 && files[0].count && files[1].count; parts--)
+        whole = pyprof__diff_files_by(differ, files, parts, (uint32_t *)same.data);
+    for (i = 0; whole && i < differ->sides[0].functions.count; i++) {
+        uint32_t *file = &PYPROF__AT(pyprof__function, differ->sides[0].functions, i).file;
+        if (PYPROF__AT(uint32_t, same, *file) != PYPROF__NONE) *file = PYPROF__AT(uint32_t, same, *file);
+    }
+    for (i = 0; i < 2; i++) pyprof__array_free(&differ->pool, &files[i]);
+    pyprof__array_free(&differ->pool, &same);
+    return whole;
+}
+
+// ---- its functions ----------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -17180,16 +17330,21 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
     size_t i, side;
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
             + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+        if (scale == PYPROF_SCALE_TIME) samples = times[side];
+        if (side) differ->to->factor *= (double)samples;
+        else differ->to->factor /= (double)samples;
     }
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
         int metric = pyprof__metrics[i].metric;
         pyprof__ratio ratio = { times[1], times[0] };
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES) continue;   // see pyprof__diff_doubt
         if (scale == PYPROF_SCALE_COUNT) {
             ratio.to = pyprof__diff_total(&sides[1], metric);
             ratio.from = pyprof__diff_total(&sides[0], metric);
@@ -17338,7 +17493,8 @@ static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *
     const pyprof__ratio *ratios = differ->ratios;
     size_t i;
     *to = differ->sides[1].from->model.heap;
-    if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
+    if (!to->mode || before->mode == PYPROF_HEAP_SAMPLED) to->mode = before->mode;
+    if (!to->interval) to->interval = before->interval;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *from = &before->domains[i];
         to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
@@ -17398,7 +17554,7 @@ static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_files(differ) || !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
         && pyprof__diff_nodes(differ, before, 1);
@@ -17435,6 +17591,33 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- are its recordings comparable? -----------------------------------------------------------------------
+// In words, what differs between them beside their values: "" = nothing.
+static void pyprof__diff_unlike(const pyprof_profile *delta, char *text, size_t capacity)
+{
+    const pyprof__compared *before = &delta->compared[0], *after = &delta->compared[1];
+    size_t used = 0;
+    text[0] = 0;
+    if (before->program != after->program)
+        used += (size_t)snprintf(text, capacity, "; two programs");
+    if (before->python != after->python && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; CPython %.30s and %.30s",
+                                 pyprof__text(delta, before->python), pyprof__text(delta, after->python));
+    if (before->free_threaded != after->free_threaded && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; free-threaded only %s",
+                                 after->free_threaded ? "after" : "before");
+    if ((before->rate_hz < after->rate_hz || before->rate_hz > after->rate_hz) && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; %lld and %lld samples a second",
+                                 (long long)(before->rate_hz + 0.5), (long long)(after->rate_hz + 0.5));
+    if (before->heap != after->heap && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; memory tracked: %s and %s",
+                                 pyprof__heap_modes[before->heap], pyprof__heap_modes[after->heap]);
+    else if (before->interval != after->interval && used < capacity)
+        snprintf(text + used, capacity - used, "; memory sampled every %llu and %llu bytes",
+                 (unsigned long long)before->interval, (unsigned long long)after->interval);
+    if (text[0]) memmove(text, text + 2, strlen(text + 2) + 1);
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -17803,6 +17986,82 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     return whole;
 }
 
+// ---- errors: how far a value can be off by chance ---------------------------------------------------------
+// Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
+static const pyprof__metric *pyprof__doubt_of(const pyprof_profile *profile, int metric, int *bytes)
+{
+    size_t i;
+    *bytes = metric == PYPROF_TEMP_BLOCKS ? PYPROF_ALLOC_BYTES
+        : metric == PYPROF_LIVE_AGE_MS ? PYPROF_LIVE_BYTES
+        : pyprof__metric_row(metric)->unit == PYPROF__UNIT_BYTES ? metric : pyprof__metric_row(metric)->pair;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES && pyprof__metrics[i].part_of == *bytes)
+            return profile->model.heap.mode == PYPROF_HEAP_SAMPLED ? &pyprof__metrics[i] : NULL;
+    return NULL;
+}
+
+// The variance of a sum of samples, of all samples of a recording: metric 0 = time spent running. A value
+// stands for a number n of samples out of N. Each is worth its mean time, and n varies by chance with a
+// variance of n (1 - n / N); one more sample allows for a value of few or none. factor: the values were
+// multiplied by it.
+static double pyprof__variance(const int64_t *values, const int64_t *all, int metric, double factor)
+{
+    int count = metric && pyprof__metric_row(metric)->unit == PYPROF__UNIT_COUNT;
+    const int64_t *from = values[PYPROF_SAMPLES] > 0 ? values : all;
+    double samples = (double)from[PYPROF_SAMPLES], wall = (double)from[PYPROF_WALL_NS],
+        value = (double)(metric ? values[metric] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS]), worth, n;
+    if (!metric && values[PYPROF_SAMPLES] > values[PYPROF_WAIT_SAMPLES]) {
+        samples -= (double)from[PYPROF_WAIT_SAMPLES];
+        wall -= (double)from[PYPROF_WAIT_NS];
+    }
+    if (samples <= 0 || wall <= 0 || all[PYPROF_SAMPLES] <= 0) return 0;
+    worth = count ? 1 : wall / samples;
+    n = value > 0 ? value / worth : 0;
+    if (n < (double)all[PYPROF_SAMPLES]) n *= 1 - n / (double)all[PYPROF_SAMPLES];
+    else n = 0;
+    return factor * worth * worth * (n + factor);
+}
+
+// Half of the 95 % interval of a value of a row, or in a difference of its change. earlier NULL = no
+// difference
+static double pyprof__row_error(const pyprof__selection *selection, const int64_t *row,
+                                const int64_t *earlier, int metric)
+{
+    int64_t values[PYPROF_METRIC_COUNT], all[PYPROF_METRIC_COUNT];
+    double variance = 0;
+    int i, bytes;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) {
+        int64_t all_before = earlier ? selection->earlier->all[i] : 0, before = earlier ? earlier[i] : 0;
+        values[i] = (int64_t)((uint64_t)row[i] + (uint64_t)before);
+        all[i] = (int64_t)((uint64_t)selection->all[i] + (uint64_t)all_before);
+    }
+    if (metric && pyprof__is_memory(metric)) {
+        const pyprof__metric *doubt = pyprof__doubt_of(selection->profile, metric, &bytes);
+        const pyprof__heap_facts *heap = &selection->profile->model.heap;
+        double size = (double)values[bytes] + (double)(earlier ? earlier[bytes] : 0),
+            value = (double)values[metric] + (double)(earlier ? earlier[metric] : 0);
+        if (!doubt || size <= 0) return 0;
+        return pyprof__sampling_error(heap, (double)row[doubt->metric]) * value / size;
+    }
+    if (earlier)
+        variance = pyprof__variance(earlier, selection->earlier->all, metric, selection->profile->factor);
+    return 1.96 * pyprof__sqrt(variance + pyprof__variance(values, all, metric, 1));
+}
+
+// What a row says about one metric beside its values.
+static void pyprof__row_judge(const pyprof__selection *selection, const pyprof__table *table,
+                              const pyprof_row *from, pyprof_row *row, int metric)
+{
+    size_t i = (size_t)(from - (const pyprof_row *)table->rows.data);
+    const pyprof_row *earlier = table->earlier.count ? &PYPROF__AT(const pyprof_row, table->earlier, i)
+        : NULL;
+    const int64_t *self = earlier ? earlier->self : NULL, *total = earlier ? earlier->total : NULL;
+    if (earlier) row->self_before = pyprof__rank_value(earlier, metric, 0);
+    if (earlier) row->total_before = pyprof__rank_value(earlier, metric, 1);
+    row->self_error = (int64_t)(pyprof__row_error(selection, from->self, self, metric) + 0.5);
+    row->total_error = (int64_t)(pyprof__row_error(selection, from->total, total, metric) + 0.5);
+}
+
 // ---- origins: whose code a file is, by the form of its path ----------------------------------------------
 enum {
     PYPROF__ORIGIN_UNKNOWN,      // no file, or only its name or hash
@@ -18110,11 +18369,94 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     return 1;
 }
 
+static unsigned pyprof__view_how(int split_threads, int lines)
+{
+    unsigned how = 0;
+    if (split_threads) how |= PYPROF__VIEW_THREADS;
+    if (lines) how |= PYPROF__VIEW_LINES;
+    return how;
+}
+
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, (split_threads ? PYPROF__VIEW_THREADS : 0u)
-                                | (lines ? PYPROF__VIEW_LINES : 0u));
+    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+}
+
+// ---- view of both recordings of a difference: every stack that one of them has ----------------------------
+typedef struct { int64_t self, total; } pyprof__amount;
+
+typedef struct {
+    pyprof__view_maker maker;        // the view's own values are those of `after`; its parts mean nothing
+    pyprof__array sides[2];          // before, after: pyprof__amount per node of the view
+} pyprof__view_pair;
+
+static void pyprof__view_pair_free(pyprof__view_pair *pair)
+{
+    pyprof__array_free(&pair->maker.pool, &pair->sides[0]);
+    pyprof__array_free(&pair->maker.pool, &pair->sides[1]);
+    pyprof__view_free(&pair->maker);
+}
+
+// Sums the values of the model's nodes; parents precede children. 0 = no memory.
+static pyprof__bool pyprof__view_pair_fill(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric)
+{
+    pyprof__view_node *nodes = (pyprof__view_node *)pair->maker.nodes.data;
+    pyprof__amount *sides[2];
+    uint32_t i, side, count = (uint32_t)pair->maker.nodes.count;
+    for (side = 0; side < 2; side++) {
+        if (!pyprof__array_reserve(&pair->maker.pool, &pair->sides[side], count)) return 0;   // zeroes
+        pair->sides[side].count = count;
+        sides[side] = (pyprof__amount *)pair->sides[side].data;
+    }
+    for (i = 0; i < change->count; i++) {
+        uint32_t at = PYPROF__AT(const uint32_t, pair->maker.map, i);
+        uint64_t before = (uint64_t)pyprof__self(change->earlier, metric, i);
+        sides[0][at].self = (int64_t)((uint64_t)sides[0][at].self + before);
+        sides[1][at].self = (int64_t)((uint64_t)sides[1][at].self + before
+                                      + (uint64_t)pyprof__self(change, metric, i));
+    }
+    for (side = 0; side < 2; side++)
+        for (i = count; i-- > 0;) {
+            uint64_t total = (uint64_t)sides[side][i].total + (uint64_t)sides[side][i].self;
+            pyprof__amount *up = &sides[side][nodes[i].parent];
+            sides[side][i].total = (int64_t)total;
+            if (i) up->total = (int64_t)((uint64_t)up->total + total);
+        }
+    for (i = 0; i < count; i++) {
+        nodes[i].self = sides[1][i].self;
+        nodes[i].total = sides[1][i].total;
+    }
+    return 1;
+}
+
+// change: with the earlier values. Free the pair in every case. 0 = no memory.
+static pyprof__bool pyprof__view_pair_make(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric, int split_threads, int lines)
+{
+    pyprof__selection either = *change;     // 1 for each node that has a value
+    pyprof__pool pool;
+    size_t bytes = change->count * sizeof(int64_t);
+    int64_t *self, *total;
+    uint32_t i;
+    int whole;
+    memset(pair, 0, sizeof *pair);
+    pyprof__pool_init(&pool, &change->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&pair->sides[0], sizeof(pyprof__amount));
+    pyprof__array_init(&pair->sides[1], sizeof(pyprof__amount));
+    self = either.self[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    total = either.total[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    whole = self && total;
+    for (i = 0; whole && i < change->count; i++)
+        self[i] = total[i] = pyprof__self(change, metric, i) || pyprof__self(change->earlier, metric, i);
+    for (i = (uint32_t)change->count; whole && i-- > 1;)
+        total[pyprof__parent_of(change->profile, i)] += total[i];
+    whole = whole && pyprof__view_make(&pair->maker, &either, metric, split_threads, lines)
+        && pyprof__view_pair_fill(pair, change, metric);
+    pyprof__free(&pool, self, bytes);
+    pyprof__free(&pool, total, bytes);
+    return whole;
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -18165,6 +18507,176 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
     cursor->path = at;
     cursor->depth = (uint32_t)(end - at);
     cursor->top = node;
+}
+
+// ---- calls: which function calls which, on which line; recursion is counted once --------------------------
+enum {                           // what a node adds to sums of totals
+    PYPROF__IS_OUTERMOST = 1,    // its function is not on the stack above it
+    PYPROF__IS_FIRST_CALL = 2    // nor is this call: the same caller and callee
+};
+
+typedef struct {                 // of each node: the call that led to it
+    uint32_t node, function, line, caller, caller_line;
+    uint32_t adds;
+} pyprof__edge;
+
+typedef struct { uint32_t caller, callee; } pyprof__pair;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    pyprof__edge *calls;         // one a node, by node
+    pyprof__array pairs;
+    pyprof__index pair_index;
+    // per node: its pair, its first child, its next sibling; 0 = no such node
+    uint32_t *pair_of, *child, *next;
+    uint32_t *open_functions, *open_pairs;   // how often each is on the stack now
+    size_t count, functions;
+} pyprof__caller_map;
+
+static void pyprof__calls_end(pyprof__caller_map *map)   // all but the calls
+{
+    pyprof__array_free(&map->pool, &map->pairs);
+    pyprof__index_free(&map->pool, &map->pair_index);
+    pyprof__free(&map->pool, map->pair_of, map->count * sizeof *map->pair_of);
+    pyprof__free(&map->pool, map->child, map->count * sizeof *map->child);
+    pyprof__free(&map->pool, map->next, map->count * sizeof *map->next);
+    pyprof__free(&map->pool, map->open_functions, map->functions * sizeof *map->open_functions);
+    pyprof__free(&map->pool, map->open_pairs, map->count * sizeof *map->open_pairs);
+}
+
+static pyprof__bool pyprof__same_pair(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__pair, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__pair)) == 0;
+}
+
+static void pyprof__edge_of(const pyprof_profile *profile, uint32_t node, int split_threads,
+                            pyprof__edge *call)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__edge *above = call - (node - pyprof__parent_of(profile, node));
+    call->node = node;
+    call->function = location->function;
+    call->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    // Merged threads are one with the root.
+    if (!split_threads && pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD)
+        call->function = pyprof__location_of(profile, 0)->function;
+    call->caller = node ? above->function : PYPROF__NONE;
+    call->caller_line = node ? above->line : 0;
+}
+
+static void pyprof__calls_open(pyprof__caller_map *map, uint32_t node)
+{
+    pyprof__edge *call = &map->calls[node];
+    if (map->open_functions[call->function]++ == 0) call->adds |= PYPROF__IS_OUTERMOST;
+    if (map->open_pairs[map->pair_of[node]]++ == 0) call->adds |= PYPROF__IS_FIRST_CALL;
+}
+
+static void pyprof__calls_close(pyprof__caller_map *map, uint32_t node)
+{
+    map->open_functions[map->calls[node].function]--;
+    map->open_pairs[map->pair_of[node]]--;
+}
+
+// Visits the tree depth first, so that the counters tell what is on the stack.
+static void pyprof__calls_walk(pyprof__caller_map *map)
+{
+    uint32_t node = 0;
+    for (;;) {
+        pyprof__calls_open(map, node);
+        if (map->child[node]) { node = map->child[node]; continue; }
+        for (;; node = pyprof__parent_of(map->profile, node)) {
+            pyprof__calls_close(map, node);
+            if (!node) return;
+            if (map->next[node]) break;
+        }
+        node = map->next[node];
+    }
+}
+
+static pyprof__bool pyprof__calls_fill(pyprof__caller_map *map, int split_threads)   // 0 = no memory
+{
+    uint32_t i;
+    for (i = 0; i < map->count; i++) {
+        uint32_t parent = pyprof__parent_of(map->profile, i);
+        pyprof__pair pair;
+        pyprof__edge_of(map->profile, i, split_threads, &map->calls[i]);
+        pair.caller = map->calls[i].caller;
+        pair.callee = map->calls[i].function;
+        map->pair_of[i] = pyprof__unique(&map->pool, &map->pairs, &map->pair_index, pyprof__same_pair, &pair);
+        if (map->pair_of[i] == PYPROF__NONE) return 0;
+        if (!i) continue;
+        map->next[i] = map->child[parent];
+        map->child[parent] = i;
+    }
+    return 1;
+}
+
+// The calls of a profile, one a node, from the pool; NULL = no memory.
+static pyprof__edge *pyprof__calls_make(pyprof__pool *pool, const pyprof_profile *profile, int split_threads)
+{
+    pyprof__caller_map map;
+    int whole;
+    memset(&map, 0, sizeof map);
+    pyprof__pool_init(&map.pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&map.pairs, sizeof(pyprof__pair));
+    map.profile = profile;
+    map.count = profile->model.nodes.count;
+    map.functions = profile->model.functions.count;
+    map.calls = (pyprof__edge *)pyprof__alloc(pool, map.count * sizeof *map.calls);
+    map.pair_of = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.pair_of);
+    map.child = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.child);
+    map.next = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.next);
+    map.open_pairs = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.open_pairs);
+    map.open_functions = (uint32_t *)pyprof__alloc(&map.pool, map.functions * sizeof *map.open_functions);
+    whole = map.calls && map.pair_of && map.child && map.next && map.open_pairs && map.open_functions
+        && pyprof__calls_fill(&map, split_threads);
+    if (whole) pyprof__calls_walk(&map);
+    pyprof__calls_end(&map);
+    if (whole) return map.calls;
+    pyprof__free(pool, map.calls, map.count * sizeof *map.calls);
+    return NULL;
+}
+
+static int pyprof__by_four(const uint32_t *x, const uint32_t *y)
+{
+    size_t i;
+    for (i = 0; i < 4; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+static int pyprof__by_callee(const void *a, const void *b)   // then caller
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->caller, x->node, 0 },
+        other[] = { y->function, y->caller, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_place(const void *a, const void *b)   // of the callee: function, then line
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->line, x->node, 0 },
+        other[] = { y->function, y->line, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_caller(const void *a, const void *b)   // then its line, then callee
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->caller, x->caller_line, x->function, x->node },
+        other[] = { y->caller, y->caller_line, y->function, y->node };
+    return pyprof__by_four(one, other);
+}
+
+// What is counted where a metric is measured: blocks, or samples.
+static int pyprof__count_of(int metric)
+{
+    const pyprof__metric *row = pyprof__metric_row(metric);
+    if (!pyprof__is_memory(metric)) return PYPROF_SAMPLES;
+    return row->unit == PYPROF__UNIT_COUNT ? metric : row->pair;
 }
 
 // ============================================================================
@@ -18315,6 +18827,8 @@ enum {                           // what a column shows of its value
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
+    PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
+    PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
@@ -18559,6 +19073,47 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     rows->all = pyprof__report_all(rows->report, table->sort);
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
+
+// A row of a table of changes: before, after, change, in percent of before, error twice.
+static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const pyprof_row *from)
+{
+    pyprof_row judged = *from;
+    pyprof__report_row *row;
+    int sort = rows->table->sort, by_total = rows->table->by_total;
+    int64_t change = pyprof__rank_value(from, sort, by_total), before, error;
+    pyprof__row_judge(rows->report->selection, groups, from, &judged, sort);
+    before = by_total ? judged.total_before : judged.self_before;
+    error = by_total ? judged.total_error : judged.self_error;
+    pyprof__rows_group(rows, &rows->rows, from);
+    row = rows->rows.count ? &PYPROF__AT(pyprof__report_row, rows->rows, rows->rows.count - 1) : &rows->spare;
+    row->values[0] = before;
+    row->values[1] = (int64_t)((uint64_t)before + (uint64_t)change);
+    row->values[2] = row->values[3] = change;
+    row->values[4] = row->values[5] = error;
+}
+
+// Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
+// both.
+static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
+{
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
+    size_t count = ranked ? groups->rows.count : 0, i;
+    for (i = 0; i < count; i++) {
+        const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
+        size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
+        if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
+        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
+        else rows->more++;
+    }
+    pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
+}
+
+static void pyprof__rows_of_more(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 3); }
+static void pyprof__rows_of_less(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 3); }
+static void pyprof__rows_of_new(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 2); }
+static void pyprof__rows_of_gone(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 1); }
 
 static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
@@ -19250,14 +19805,37 @@ static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
         { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
-static const pyprof__report_table pyprof__changes_of_time = {
-    "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
-    PYPROF__FORM_CHANGE, "where", "more grew",
-    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
-      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
-      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+#define PYPROF__COMPARED(head, make, group, metric, by_total, most) \
+    { head, make, group, metric, by_total, most, 0, 0, 0, PYPROF__WHERE, \
+      { { "before", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "after", PYPROF__AMOUNT, 12, by_total, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 13, by_total, metric, 0 }, \
+        { "%", PYPROF__SHARE, 10, by_total, metric, 0 }, { "+-", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "", PYPROF__CHANCE, 15, by_total, metric, 2 } } }
+#define PYPROF__CHANGES(more, less, added, gone, what, group, metric, most) \
+    PYPROF__COMPARED("\n" more what, pyprof__rows_of_more, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" less what, pyprof__rows_of_less, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" added what, pyprof__rows_of_new, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" gone what, pyprof__rows_of_gone, group, metric, 0, most)
+static const pyprof__report_table pyprof__changes[] = {
+    PYPROF__CHANGES("Slower", "Faster", "New", "Gone",
+                    ": functions, by the time spent running in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, 0, 15),
+    PYPROF__COMPARED("\nSlower with all that they call: functions, by the time spent running in and below "
+                     "them (total)\n", pyprof__rows_of_more, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__COMPARED("\nFaster with all that they call\n",
+                     pyprof__rows_of_less, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__CHANGES("Wait longer", "Wait less", "New that wait", "Gone that waited",
+                    ": functions, by the time spent waiting in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 8),
+    PYPROF__CHANGES("Bigger", "Smaller", "New", "Gone", ": lines, by the live memory they allocated (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 15),
+    PYPROF__CHANGES("Allocate more", "Allocate less", "New that allocate", "Gone that allocated",
+                    ": lines, by the memory they allocated, freed or not (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_ALLOC_BYTES, 8),
+};
+#undef PYPROF__CHANGES
+#undef PYPROF__COMPARED
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
@@ -19558,7 +20136,6 @@ typedef struct {                 // the arguments of a writer
     int metric;                  // never 0
 } pyprof__job;
 
-static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
@@ -19582,11 +20159,11 @@ typedef struct {
     const pyprof__job *job;
     pyprof__cursor cursor;             // its pool has all that follows
     size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
-    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, depth first
     uint32_t *moment_ends, *node_ends; // per group: the end of its part
     int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
     int64_t *sums;                     // per group, in the job's metric
-    uint32_t *order;                   // groups: the largest sum first
+    uint32_t *order;                   // groups: the one that ran most first
     uint64_t end_ns;                   // the latest end of a moment
 } pyprof__timeline;
 
@@ -19618,20 +20195,52 @@ static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
     return group ? ends[group - 1] : 0;
 }
 
-// Sorts moments or nodes by group, and counts the groups' ends.
-static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
-                                   uint32_t *ends)
+// From the count of each part to its start. Whoever then fills the parts has their ends.
+static void pyprof__counts_to_starts(uint32_t *counts, size_t parts)
 {
-    uint32_t i, sum = 0, many;
-    for (i = 0; i < count; i++)
-        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
-    for (i = 0; i < t->groups; i++) {   // from counts to starts
-        many = ends[i];
-        ends[i] = sum;
+    uint32_t sum = 0, many;
+    size_t i;
+    for (i = 0; i < parts; i++) {
+        many = counts[i];
+        counts[i] = sum;
         sum += many;
     }
+}
+
+static void pyprof__timeline_moments(pyprof__timeline *t)   // sorted by group
+{
+    uint32_t i, count = (uint32_t)t->job->profile->model.moments.count;
+    for (i = 0; i < count; i++) t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++;
+    pyprof__counts_to_starts(t->moment_ends, t->groups);
     for (i = 0; i < count; i++)
-        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+        t->moments[t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++] = i;
+}
+
+// Nodes by group, depth first. 0 = no memory.
+static pyprof__bool pyprof__timeline_nodes(pyprof__timeline *t)
+{
+    const pyprof_profile *profile = t->job->profile;
+    uint32_t count = (uint32_t)t->job->selection->count, i, node = 0;
+    // first[i]: a child of node i; other[i]: the next child of its parent; 0 = none
+    uint32_t *first = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *first);
+    uint32_t *other = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *other);
+    if (first && other) {
+        for (i = count; i-- > 1;) {
+            other[i] = first[pyprof__parent_of(profile, i)];
+            first[pyprof__parent_of(profile, i)] = i;
+        }
+        for (i = 0; i < count; i++) t->node_ends[pyprof__group_of(t, i)]++;
+        pyprof__counts_to_starts(t->node_ends, t->groups);
+        for (i = 0; i < count; i++) {
+            t->nodes[t->node_ends[pyprof__group_of(t, node)]++] = node;
+            if (first[node]) { node = first[node]; continue; }
+            while (node && !other[node]) node = pyprof__parent_of(profile, node);
+            node = other[node];
+        }
+    }
+    pyprof__free(&t->cursor.pool, first, count * sizeof *first);
+    pyprof__free(&t->cursor.pool, other, count * sizeof *other);
+    return first && other;
 }
 
 typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
@@ -19729,11 +20338,12 @@ static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
     return 0;
 }
 
-typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+typedef struct { int64_t ran, sum; uint32_t group, padding; } pyprof__busy;   // ran: CPU time, or memory
 
 static int pyprof__by_busy(const void *a, const void *b)
 {
     const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    if (x->ran != y->ran) return x->ran > y->ran ? -1 : 1;
     return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
 }
 
@@ -19741,10 +20351,14 @@ static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and ord
 {
     pyprof__busy *ranked =
         (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    const pyprof__selection *selection = t->job->selection;
+    int ran = pyprof__is_memory(t->job->metric) ? t->job->metric : PYPROF_CPU_NS;
     uint32_t i;
     if (!ranked) return 0;
-    for (i = 0; i < t->job->selection->count; i++)
-        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < selection->count; i++) {
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(selection, t->job->metric, i);
+        ranked[pyprof__group_of(t, i)].ran += pyprof__self(selection, ran, i);
+    }
     for (i = 0; i < t->groups; i++) {
         ranked[i].sum = t->sums[i];
         ranked[i].group = i;
@@ -19760,9 +20374,8 @@ static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memor
     const pyprof__model *model = &t->job->profile->model;
     size_t i;
     int whole = 1;
-    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
-    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
-    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    pyprof__timeline_moments(t);
+    if (!pyprof__timeline_nodes(t) || !pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
     if (!whole) {   // the time line is not of these values: nothing has a place
         memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
         for (i = 0; i < t->job->selection->count; i++)
@@ -19801,34 +20414,140 @@ static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__j
     return pyprof__fail_memory("the time line");
 }
 
-// ---- folded: frame;frame;frame COUNT --------------------------------------------------------
+// Numbers for a thread and its process that no other one in the file has: the kernel's, unless two recordings
+// in one profile, or two interpreters of one thread, share it, or another program could not hold it.
+enum { PYPROF__MADE_ID = 0x70000000 };
+
+static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t process)
+{
+    const pyprof__recorded_process *all = (const pyprof__recorded_process *)profile->model.processes.data;
+    uint32_t i;
+    if (process >= profile->model.processes.count) process = 0;
+    for (i = 0; i < process && all[i].pid != all[process].pid; i++) {}
+    return i == process && all[process].pid > 0 && all[process].pid < PYPROF__MADE_ID ? all[process].pid
+        : (int64_t)PYPROF__MADE_ID + process;
+}
+
+typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+
+static int pyprof__by_tag(const void *a, const void *b)
+{
+    const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
+    if (x->process != y->process) return x->process < y->process ? -1 : 1;
+    return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Of each group; that without a thread has 0. 0 = no memory.
+static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__pool *pool, int64_t *ids)
+{
+    size_t count = profile->model.threads.count, i;
+    pyprof__tagged *tags = (pyprof__tagged *)pyprof__alloc(pool, (count + 1) * sizeof *tags);
+    if (!tags) return 0;
+    for (i = 0; i < count; i++) {
+        tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
+        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
+        tags[i].id = (uint32_t)i;
+    }
+    if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
+    for (i = 0; i < count; i++) {
+        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
+            ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
+    }
+    ids[count] = 0;
+    pyprof__free(pool, tags, (count + 1) * sizeof *tags);
+    return 1;
+}
+
+static const char *pyprof__group_name(const pyprof_profile *profile, uint32_t group)
+{
+    return group < profile->model.threads.count
+        ? pyprof__text(profile, pyprof__recorded_of(profile, group)->name) : "(no thread)";
+}
+
+// A process of a merged profile has a node above its threads; a recording's only process has the root.
+static const char *pyprof__group_process(const pyprof_profile *profile, uint32_t group)
+{
+    uint32_t node = group < profile->model.threads.count
+        ? pyprof__parent_of(profile, pyprof__recorded_of(profile, group)->node) : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name)
+        : pyprof__text(profile, profile->program);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+enum {   // what a frame is, for formats that give it a colour
+    PYPROF__SHOWS_PYTHON, PYPROF__SHOWS_NATIVE, PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_IMPORT,
+    PYPROF__SHOWS_OTHER
+};
+
+static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *function)
+{
+    const char *name = pyprof__text(profile, function->name);
+    if (function->kind == PYPROF_KIND_PYTHON) return PYPROF__SHOWS_PYTHON;
+    if (function->kind == PYPROF_KIND_NATIVE) return PYPROF__SHOWS_NATIVE;
+    if (function->kind == PYPROF_KIND_WAIT) return PYPROF__SHOWS_WAITING;
+    if (function->kind != PYPROF_KIND_PSEUDO) return PYPROF__SHOWS_OTHER;
+    if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
+    return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
+}
+
+// ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
+static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
+                                uint32_t depth, const int64_t *values, size_t count)
+{
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < depth; i++) {
+        if (i) pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, view->nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
+    }
+    for (k = 0; k < count; k++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, values[k] > 0 ? values[k] : 0);
+    }
+    pyprof__put_char(s, '\n');
+}
+
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
-    pyprof__view_maker maker;
-    uint32_t *path = NULL, node = 0, i;
-    int64_t scale;
-    int whole;
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    pyprof__view_pair pair;
+    pyprof__view_maker *maker = &pair.maker;
+    uint32_t *path = NULL, node = 0;
+    int64_t scale, values[2];
+    size_t side, sides = job->earlier ? 2 : 1, room;
+    int whole, threads = job->output->split_threads, lines = job->output->lines;
+    memset(&pair, 0, sizeof pair);
+    whole = job->earlier ? pyprof__view_pair_make(&pair, job->selection, job->metric, threads, lines)
+        : pyprof__view_make(maker, job->selection, job->metric, threads, lines);
+    room = (maker->view.max_depth + 1) * sizeof *path;
+    if (whole) path = (uint32_t *)pyprof__alloc(&maker->pool, room);
+    scale = maker->view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools count in 32 bits
     for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
-        const pyprof__view_node *at = &maker.view.nodes[node];
+        const pyprof__view_node *at = &maker->view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
-        if (at->self / scale > 0 && at->depth > 0) {
-            for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put_char(job->sink, ';');
-                pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
-            }
-            pyprof__put_char(job->sink, ' ');
-            pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put_char(job->sink, '\n');
-        }
-        node = pyprof__view_next(&maker.view, node);
+        values[0] = at->self / scale;
+        for (side = 0; side < 2 && job->earlier; side++)
+            values[side] = PYPROF__AT(const pyprof__amount, pair.sides[side], node).self / scale;
+        if ((values[0] > 0 || values[sides - 1] > 0) && at->depth > 0)
+            pyprof__folded_line(job->sink, &maker->view, path, at->depth, values, sides);
+        node = pyprof__view_next(&maker->view, node);
         if (node == 0) break;
     }
-    pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
-    pyprof__view_free(&maker);
+    pyprof__free(&maker->pool, path, room);
+    pyprof__view_pair_free(&pair);
     return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
@@ -19890,6 +20609,7 @@ static void pyprof__json_compared(const pyprof__job *job)
     size_t i;
     pyprof__emit_open(s, "\n", "compared", '{');
     pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    pyprof__emit_fixed(s, "factor", job->profile->factor, 9);
     for (i = 0; i < 2; i++) {
         const pyprof__compared *one = &job->profile->compared[i];
         pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
@@ -21607,8 +22327,8 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
 
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
-    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS | (job->output->split_threads ? PYPROF__VIEW_THREADS : 0u)
-        | (job->output->lines ? PYPROF__VIEW_LINES : 0u);
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS
+        | pyprof__view_how(job->output->split_threads, job->output->lines);
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
@@ -21794,6 +22514,13 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
+static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
+    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
+    else pyprof__put_count(s, value, width);
+}
+
 // see pyprof__metrics
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
@@ -21816,16 +22543,25 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
-    double value = pyprof__cell_value(rows, row, i);
-    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;
+    double value = pyprof__cell_value(rows, row, i), change;
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, chance;
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
+    case PYPROF__AMOUNT: pyprof__put_amount(s, row->values[i], unit, width); break;
+    case PYPROF__CHANCE:
+        change = (double)row->values[column->other];
+        chance = change <= value && -change <= value;
+        pyprof__put_padded(s, chance ? "within chance" : "", width);
+        break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
-    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
+    case PYPROF__SHARE:
+        if (row->values[i] && !row->values[column->other]) { pyprof__put_padded(s, "-", width); break; }
+    // fallthrough
+    case PYPROF__PERCENT: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
     default: pyprof__put_size(s, value, width);
     }
@@ -22065,29 +22801,84 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
+static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
+{
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, what);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
+    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
+    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
+    pyprof__put_date(s, one->start);
+    pyprof__put(s, ", ");
+    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
+    pyprof__put_counted(s, (int64_t)one->samples, " samples");
+    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
+    pyprof__put(s, "\n");
+}
+
+// What is compared with what, and whether they can be compared.
+static void pyprof__text_diff_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    char unlike[512];
+    pyprof__put(s, "A difference, after less before: + is more, - is less\n");
+    pyprof__text_compared(job, "Before: ", &profile->compared[0]);
+    pyprof__text_compared(job, "After:  ", &profile->compared[1]);
+    if (profile->scale == PYPROF_SCALE_TIME) {
+        pyprof__put(s, "Scaled: times, samples and allocations before are multiplied by ");
+        pyprof__put_fixed(s, profile->factor, 4);
+        pyprof__put(s, ", as if both had recorded for the same time\n");
+    } else if (profile->scale == PYPROF_SCALE_COUNT)
+        pyprof__put(s, "Scaled: values before are multiplied: both have the same total of each metric\n");
+    pyprof__diff_unlike(profile, unlike, sizeof unlike);
+    pyprof__put(s, unlike[0] ? "Not alike: "
+                : "Alike: the same program, Python, rate and tracking of memory");
+    pyprof__put_visible(s, unlike);
+    pyprof__put(s, "\n");
+}
+
+// All values: before, after, their change.
+static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+{
+    const int64_t *change = job->selection->all, *before = job->earlier->all;
+    int unit = pyprof__metric_row(metric)->unit;
+    int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
+    pyprof__put(job->sink, what);
+    pyprof__put_amount(job->sink, first, unit, 0);
+    pyprof__put(job->sink, " to ");
+    pyprof__put_amount(job->sink, first + more, unit, 0);
+    pyprof__put(job->sink, " (");
+    pyprof__put_change(job->sink, more, unit, 0);
+    pyprof__put(job->sink, ")");
+}
+
 static void pyprof__text_diff(const pyprof__job *job)
 {
-    const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
-    pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " running, ");
-    pyprof__put_change(s, all[PYPROF_CPU_NS], 1, 0);
-    pyprof__put(s, " CPU, ");
-    pyprof__put_change(s, all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " waiting");
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
+    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
     if (job->profile->model.heap.mode) {
-        pyprof__put(s, "; ");
-        pyprof__put_change(s, all[PYPROF_LIVE_BYTES], 2, 0);
-        pyprof__put(s, " live, ");
-        pyprof__put_change(s, all[PYPROF_ALLOC_BYTES], 2, 0);
-        pyprof__put(s, " allocated");
+        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
+        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
     }
-    pyprof__put(s, "\nThe later one: ");
-    pyprof__text_head(job);
+    pyprof__put(s, "\n");
     pyprof__text_quality(job);
-    if (job->selection->self[PYPROF_WALL_NS]) pyprof__text_table(job, &pyprof__changes_of_time);
-    if (job->profile->model.heap.mode) pyprof__text_table(job, &pyprof__changes_of_memory);
+    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
+                "a change within it may be chance\n");
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
 }
 
 // ---- the memory report -----------
@@ -23043,9 +23834,412 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
-// ---- pstats: not yet ----
+// ---- pstats: what cProfile writes; marshal of {function: (calls, calls, self, total, {caller: (...)})} ----
+// A sample is no call: both numbers of calls are the number of samples that have the function on their stack.
+// Each has its own total once, however often it is on the stack. All threads have one caller, the root, so
+// that each viewer finds a function without callers to begin with.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *calls;         // sorted by callee
+    unsigned char *unclear;      // per function: another one has the same file, line and title
+    size_t count;
+    int count_metric;
+    double unit;                 // values in the unit of the metric per value in the file
+} pyprof__pstats;
 
-// ---- callgrind: not yet ----
+typedef struct { int64_t count, self, total; } pyprof__call_sums;
+
+static void pyprof__pstats_text(pyprof__sink *s, const char *text)
+{
+    size_t size = strlen(text), length;
+    const char *at;
+    for (at = text; *at; at += length)   // repaired below
+        if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
+    pyprof__put_char(s, 'u');
+    pyprof__put_little(s, size, 4);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
+}
+
+static void pyprof__pstats_int(pyprof__sink *s, int64_t value)   // not negative
+{
+    uint64_t rest;
+    int digits = 0;
+    if (value <= INT32_MAX) {
+        pyprof__put_char(s, 'i');
+        pyprof__put_little(s, (uint64_t)value, 4);
+        return;
+    }
+    for (rest = (uint64_t)value; rest; rest >>= 15) digits++;
+    pyprof__put_char(s, 'l');
+    pyprof__put_little(s, (uint64_t)digits, 4);
+    for (rest = (uint64_t)value; rest; rest >>= 15) pyprof__put_little(s, rest & 0x7fff, 2);
+}
+
+static void pyprof__pstats_number(const pyprof__pstats *p, int64_t value)
+{
+    double number = (double)value / p->unit;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    pyprof__put_char(p->job->sink, 'g');
+    pyprof__put_little(p->job->sink, bits, 8);
+}
+
+static void pyprof__pstats_tuple(pyprof__sink *s, uint64_t size)
+{
+    pyprof__put_char(s, '(');
+    pyprof__put_little(s, size, 4);
+}
+
+// (file, line, name); functions of C and the like are in the file "~", as cProfile has them.
+static void pyprof__pstats_function(const pyprof__pstats *p, uint32_t id)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int python = function->kind == PYPROF_KIND_PYTHON;
+    pyprof__sink *s = p->job->sink;
+    pyprof__pstats_tuple(s, 3);
+    pyprof__pstats_text(s, python ? pyprof__text(profile, function->file) : "~");
+    pyprof__pstats_int(s, python && function->first_line > 0 ? function->first_line : 0);
+    pyprof__pstats_text(s, python && !p->unclear[id] ? pyprof__title(profile, id)
+                        : pyprof__label(profile, id));
+}
+
+static void pyprof__pstats_values(const pyprof__pstats *p, const pyprof__call_sums *sums, uint64_t size)
+{
+    int64_t count = sums->count > 0 ? sums->count : 1;   // viewers divide by it
+    pyprof__pstats_tuple(p->job->sink, size);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_number(p, sums->self);
+    pyprof__pstats_number(p, sums->total);
+}
+
+// The sums of some calls; adds: which of them have a part in the total.
+static pyprof__call_sums pyprof__pstats_sums(const pyprof__pstats *p, size_t from, size_t to, uint32_t adds)
+{
+    const pyprof__selection *selection = p->job->selection;
+    pyprof__call_sums sums = { 0, 0, 0 };
+    size_t i;
+    for (i = from; i < to; i++) {
+        sums.self += pyprof__self(selection, p->job->metric, p->calls[i].node);
+        if (!(p->calls[i].adds & adds)) continue;
+        sums.total += pyprof__total(selection, p->job->metric, p->calls[i].node);
+        sums.count += pyprof__total(selection, p->count_metric, p->calls[i].node);
+    }
+    return sums;
+}
+
+static void pyprof__pstats_row(const pyprof__pstats *p, size_t from, size_t to)   // the calls of one function
+{
+    pyprof__call_sums sums = pyprof__pstats_sums(p, from, to, PYPROF__IS_OUTERMOST);
+    uint32_t function = p->calls[from].function;
+    int is_root = function == pyprof__location_of(p->job->profile, 0)->function;
+    size_t next;
+    if (!sums.self && !sums.total && !is_root) return;
+    pyprof__pstats_function(p, function);
+    pyprof__pstats_values(p, &sums, 5);
+    pyprof__put_char(p->job->sink, '{');
+    for (; from < to && !is_root; from = next) {
+        for (next = from; next < to && p->calls[next].caller == p->calls[from].caller; next++) {}
+        sums = pyprof__pstats_sums(p, from, next, PYPROF__IS_FIRST_CALL);
+        if (!sums.self && !sums.total) continue;
+        pyprof__pstats_function(p, p->calls[from].caller);
+        pyprof__pstats_values(p, &sums, 4);
+    }
+    pyprof__put_char(p->job->sink, '0');
+}
+
+typedef struct { const char *file, *title; int32_t line; uint32_t function; } pyprof__titled;
+
+static int pyprof__by_title(const void *a, const void *b)
+{
+    const pyprof__titled *x = (const pyprof__titled *)a, *y = (const pyprof__titled *)b;
+    int order = x->line != y->line ? (x->line < y->line ? -1 : 1) : strcmp(x->title, y->title);
+    return order ? order : strcmp(x->file, y->file);
+}
+
+// Functions that differ only in what the file does not hold get their labels, which are unique.
+static pyprof__bool pyprof__pstats_names(pyprof__pstats *p)   // 0 = no memory
+{
+    const pyprof_profile *profile = p->job->profile;
+    size_t i, count = profile->model.functions.count;
+    pyprof__titled *titles = (pyprof__titled *)pyprof__alloc(&p->pool, count * sizeof *titles);
+    p->unclear = (unsigned char *)pyprof__alloc(&p->pool, count);
+    for (i = 0; titles && i < count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, i);
+        titles[i].file = pyprof__text(profile, function->file);
+        titles[i].title = pyprof__title(profile, (uint32_t)i);
+        titles[i].line = function->first_line;
+        titles[i].function = (uint32_t)i;
+    }
+    if (titles) qsort(titles, count, sizeof *titles, pyprof__by_title);
+    for (i = 1; titles && p->unclear && i < count; i++)
+        if (pyprof__by_title(&titles[i - 1], &titles[i]) == 0)
+            p->unclear[titles[i - 1].function] = p->unclear[titles[i].function] = 1;
+    pyprof__free(&p->pool, titles, count * sizeof *titles);
+    return titles && p->unclear;
+}
+
+static pyprof_result pyprof__write_pstats(pyprof__job *job)
+{
+    pyprof__pstats p;
+    size_t from, to;
+    int whole;
+    memset(&p, 0, sizeof p);
+    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
+    p.job = job;
+    p.count = job->selection->count;
+    p.count_metric = pyprof__count_of(job->metric);
+    p.unit = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1e9 : 1;
+    p.calls = pyprof__calls_make(&p.pool, job->profile, job->output->split_threads);
+    whole = p.calls && pyprof__pstats_names(&p);
+    if (whole) {
+        qsort(p.calls, p.count, sizeof *p.calls, pyprof__by_callee);
+        pyprof__put_char(job->sink, '{');
+        for (from = 0; from < p.count; from = to) {
+            for (to = from; to < p.count && p.calls[to].function == p.calls[from].function; to++) {}
+            pyprof__pstats_row(&p, from, to);
+        }
+        pyprof__put_char(job->sink, '0');
+    }
+    pyprof__free(&p.pool, p.calls, p.count * sizeof *p.calls);
+    pyprof__free(&p.pool, p.unclear, job->profile->model.functions.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the pstats file");
+}
+
+// ---- callgrind: valgrind.org/docs/manual/cl-format.html, one event for each metric ------------------------
+// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read
+// as a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
+// add up the calls of a function.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *selves, *calls;            // sorted by place and by caller
+    unsigned char *known_files, *known;      // per string and per function: its name has been written
+    const pyprof__metric *events[PYPROF_METRIC_COUNT];
+    size_t event_count, count, at;           // at: the next of calls
+    int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
+    uint32_t root;                           // the function of the root
+    int count_metric;
+} pyprof__callgrind;
+
+// Written with ns as us.
+static int64_t pyprof__callgrind_value(const pyprof__metric *event, int64_t value)
+{
+    return event->unit == PYPROF__UNIT_NS ? value / 1000 : value;
+}
+
+static void pyprof__callgrind_event(pyprof__sink *s, const pyprof__metric *event)   // "Wall_us"
+{
+    size_t size = strlen(event->key);
+    pyprof__put_char(s, (char)(event->key[0] - 'a' + 'A'));
+    if (event->unit != PYPROF__UNIT_NS) pyprof__put(s, event->key + 1);
+    else {
+        pyprof__put_bytes(s, event->key + 1, size - 3);
+        pyprof__put(s, "us");
+    }
+}
+
+// The requested metric, then all others that other formats have and that are not 0.
+static void pyprof__callgrind_events(pyprof__callgrind *c)
+{
+    size_t i;
+    c->events[c->event_count++] = pyprof__metric_row(c->job->metric);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *row = &pyprof__metrics[i];
+        if (row->metric != c->job->metric && (row->pprof || row->row_key)
+            && c->job->selection->all[row->metric]) c->events[c->event_count++] = row;
+    }
+}
+
+static void pyprof__callgrind_head(const pyprof__callgrind *c)
+{
+    const pyprof_profile *profile = c->job->profile;
+    pyprof__sink *s = c->job->sink;
+    size_t i;
+    pyprof__put(s, "# callgrind format\nversion: 1\ncreator: pyprof.h " PYPROF_VERSION_STRING "\npid: ");
+    pyprof__put_int(s, pyprof__process_of(profile)->pid);
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\npart: 1\n");
+    if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
+    pyprof__put(s, "positions: line\n");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put(s, "event: ");
+        pyprof__callgrind_event(s, c->events[i]);
+        pyprof__put(s, " : ");
+        pyprof__put(s, c->events[i]->name);
+        pyprof__put(s, c->events[i]->unit == PYPROF__UNIT_NS ? " (us)\n" : "\n");
+    }
+    pyprof__put(s, "events:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__callgrind_event(s, c->events[i]);
+    }
+    pyprof__put(s, "\nsummary:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, pyprof__callgrind_value(c->events[i],
+                                                   c->job->selection->all[c->events[i]->metric]));
+    }
+    pyprof__put(s, "\n\n");
+}
+
+static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
+                                   unsigned char *known)
+{
+    pyprof__put(s, key);
+    pyprof__put_char(s, '(');
+    pyprof__put_int(s, (int64_t)number + 1);
+    pyprof__put_char(s, ')');
+    if (!*known) {
+        pyprof__put_char(s, ' ');
+        if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
+        pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
+    }
+    *known = 1;
+    pyprof__put_char(s, '\n');
+}
+
+static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_key, const char *key,
+                                       uint32_t id)
+{
+    const pyprof_profile *profile = c->job->profile;
+    uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
+    pyprof__callgrind_name(c->job->sink, file_key, file, pyprof__text(profile, file), &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id, pyprof__label(profile, id), &c->known[id]);
+}
+
+static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
+{
+    size_t i;
+    int any = 0;
+    for (i = 0; i < c->event_count; i++) any |= values[i] != 0;
+    return any;
+}
+
+static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, const int64_t *values)
+{
+    size_t i;
+    pyprof__put_int(c->job->sink, line);
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(c->job->sink, ' ');
+        pyprof__put_int(c->job->sink, values[i]);
+    }
+    pyprof__put_char(c->job->sink, '\n');
+}
+
+// What is spent in the lines of a function. What rounding leaves over goes to the next line, so that the sum
+// of all lines is the rounded total.
+static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
+{
+    size_t next, i, k;
+    for (; from < to; from = next) {
+        int64_t values[PYPROF_METRIC_COUNT] = { 0 };
+        for (next = from; next < to && c->selves[next].line == c->selves[from].line; next++) {}
+        for (k = 0; k < c->event_count; k++) {
+            for (i = from; i < next; i++)
+                values[k] += pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node);
+            if (c->events[k]->unit != PYPROF__UNIT_NS) continue;
+            values[k] += c->rest[k];
+            c->rest[k] = values[k] % 1000;
+            values[k] /= 1000;
+        }
+        if (pyprof__callgrind_any(c, values)) pyprof__callgrind_costs(c, c->selves[from].line, values);
+    }
+}
+
+static void pyprof__callgrind_call(pyprof__callgrind *c, size_t from, size_t to)   // of one line
+{
+    const pyprof__edge *first = &c->calls[from];
+    const pyprof__function *callee = &PYPROF__AT(const pyprof__function, c->job->profile->model.functions,
+                                                 first->function);
+    int32_t line = callee->kind == PYPROF_KIND_PYTHON ? callee->first_line : 0;
+    int64_t values[PYPROF_METRIC_COUNT] = { 0 }, count = 0, any = 0;
+    size_t i, k;
+    for (i = from; i < to; i++) {
+        if (!(c->calls[i].adds & PYPROF__IS_FIRST_CALL)) continue;
+        count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
+        for (k = 0; k < c->event_count; k++) {
+            int64_t total = pyprof__total(c->job->selection, c->events[k]->metric, c->calls[i].node);
+            any |= total;
+            if (first->caller != first->function) values[k] += total;
+        }
+    }
+    if (!any) return;
+    for (k = 0; k < c->event_count; k++) values[k] = pyprof__callgrind_value(c->events[k], values[k]);
+    pyprof__callgrind_function(c, "cfi=", "cfn=", first->function);
+    pyprof__put(c->job->sink, "calls=");
+    pyprof__put_int(c->job->sink, count > 0 ? count : 1);
+    pyprof__put_char(c->job->sink, ' ');
+    pyprof__put_int(c->job->sink, line > 0 ? line : 0);
+    pyprof__put_char(c->job->sink, '\n');
+    pyprof__callgrind_costs(c, first->caller_line, values);
+}
+
+// A function: its own cost by line, then its calls. The root is no function: it has no calls.
+static void pyprof__callgrind_body(pyprof__callgrind *c, size_t from, size_t to)
+{
+    uint32_t function = c->selves[from].function;
+    int64_t any = 0;
+    size_t i, k, next;
+    for (i = from; i < to; i++)
+        for (k = 0; k < c->event_count; k++)
+            any |= function == c->root
+                ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
+                : pyprof__total(c->job->selection, c->events[k]->metric, c->selves[i].node);
+    if (any) {
+        pyprof__callgrind_function(c, "fl=", "fn=", function);
+        pyprof__callgrind_lines(c, from, to);
+    }
+    for (; c->at < c->count && c->calls[c->at].caller == function; c->at = next) {
+        const pyprof__edge *first = &c->calls[c->at];
+        for (next = c->at; next < c->count && c->calls[next].caller == first->caller
+             && c->calls[next].caller_line == first->caller_line
+             && c->calls[next].function == first->function; next++) {}
+        if (function != c->root) pyprof__callgrind_call(c, c->at, next);
+    }
+    if (any) pyprof__put_char(c->job->sink, '\n');
+}
+
+static void pyprof__callgrind_all(pyprof__callgrind *c)
+{
+    size_t from, to;
+    c->root = pyprof__location_of(c->job->profile, 0)->function;
+    memcpy(c->calls, c->selves, c->count * sizeof *c->calls);
+    qsort(c->selves, c->count, sizeof *c->selves, pyprof__by_place);
+    qsort(c->calls, c->count, sizeof *c->calls, pyprof__by_caller);
+    pyprof__callgrind_events(c);
+    pyprof__callgrind_head(c);
+    for (from = 0; from < c->count; from = to) {
+        for (to = from; to < c->count && c->selves[to].function == c->selves[from].function; to++) {}
+        pyprof__callgrind_body(c, from, to);
+    }
+}
+
+static pyprof_result pyprof__write_callgrind(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__callgrind c;
+    int whole;
+    memset(&c, 0, sizeof c);
+    pyprof__pool_init(&c.pool, &job->profile->pool.allocator, UINT64_MAX);
+    c.job = job;
+    c.count = job->selection->count;
+    c.count_metric = pyprof__count_of(job->metric);
+    c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
+    c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
+    c.known = (unsigned char *)pyprof__alloc(&c.pool, model->functions.count);
+    c.known_files = (unsigned char *)pyprof__alloc(&c.pool, model->strings.starts.count);
+    whole = c.selves && c.calls && c.known && c.known_files;
+    if (whole) pyprof__callgrind_all(&c);
+    pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
+    pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
+    pyprof__free(&c.pool, c.known, model->functions.count);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
+}
 
 // ---- linux-perf: not yet ----
 
@@ -23234,7 +24428,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     const pyprof__selection *selection = c->timeline.job->selection;
     const pyprof__view *view = &c->maker.view;
     const uint32_t *map = (const uint32_t *)c->maker.map.data;
-    uint32_t i, sum = 0, many;
+    uint32_t i;
     int whole = 1;
     pyprof__pool *pool = &c->timeline.cursor.pool;
     c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
@@ -23248,11 +24442,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     }
     for (i = (uint32_t)view->count; i-- > 1;)
         if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
-    for (i = 0; i < view->count; i++) {
-        many = c->ends[i];
-        c->ends[i] = sum;
-        sum += many;
-    }
+    pyprof__counts_to_starts(c->ends, view->count);
     for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
     return 1;
 }
@@ -23266,20 +24456,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__array_free(pool, &c->ticks);
     pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
-}
-
-// What the profile is, for all formats whose readers ignore keys they do not know.
-static void pyprof__emit_about(const pyprof__job *job)
-{
-    const pyprof_profile *profile = job->profile;
-    pyprof__sink *s = job->sink;
-    pyprof__emit_gap(s, "\n");
-    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__emit_text(s, "title", job->output->title ? job->output->title
-                      : pyprof__text(profile, profile->program));
-    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
-    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
 
 static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
@@ -23369,7 +24545,331 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
 }
 
-// ---- trace events: not yet ----
+// ---- trace events: the Trace Event Format of Chrome, Perfetto, speedscope ---------------------------------
+// A slice is a frame that stayed in its place through consecutive steps of a thread. It is as long as it was
+// seen there; its samples, and the time that clocks measured, are arguments, which add up to the totals.
+typedef struct {
+    int64_t start_ns, end_ns;        // since the recording began
+    const pyprof__moment *moment;
+    uint32_t node, depth;
+    uint32_t kept, next;             // kept: frames that it shares with the step before; next: the first
+                                     // later step that keeps as many, or fewer
+} pyprof__traced;
+
+typedef struct { uint32_t end; int64_t self[8]; } pyprof__traced_slice;
+
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__array steps;             // pyprof__traced, of one thread, and one more that keeps nothing
+    pyprof__array slices;            // pyprof__traced_slice: room for those that begin with one step
+    uint32_t *before;                // the path of the step before
+    int64_t *ids;                    // of threads
+    int metrics[8];                  // those among the arguments; 0 = the end
+} pyprof__trace;
+
+static const int pyprof__trace_metrics[] = {
+    PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_WAIT_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS
+};
+
+// us, with a fraction if needed
+static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
+{
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__emit_next(s, key);
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000));
+    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+}
+
+static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
+                                int64_t ns)
+{
+    pyprof__emit_open(job->sink, "\n", NULL, '{');
+    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__emit_int(job->sink, "pid", process);
+    pyprof__emit_int(job->sink, "tid", thread);
+    pyprof__emit_us(job->sink, "ts", ns);
+}
+
+// key NULL: the argument is a name, otherwise a number
+static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t thread, const char *what,
+                               const char *name, int64_t number)
+{
+    pyprof__trace_event(job, "M", process, thread, 0);
+    pyprof__emit_text(job->sink, "name", what);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    if (name) pyprof__emit_text(job->sink, "name", name);
+    else pyprof__emit_int(job->sink, "sort_index", number);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
+// Names of processes and threads; threads in their order.
+static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
+{
+    size_t i;
+    pyprof__trace_fact(job, pyprof__process_id(job->profile, 0), 0, "process_name",
+                       pyprof__text(job->profile, job->profile->program), 0);
+    for (i = 0; i < t->timeline.groups; i++) {
+        uint32_t group = t->timeline.order[i];
+        int64_t process = pyprof__group_pid(job->profile, group);
+        if (!t->timeline.sums[group]) continue;
+        if (process != pyprof__process_id(job->profile, 0))
+            pyprof__trace_fact(job, process, 0, "process_name",
+                               pyprof__group_process(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_name",
+                           pyprof__group_name(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_sort_index", NULL, (int64_t)i);
+    }
+}
+
+static void pyprof__trace_counter(const pyprof__job *job, int64_t ns, const char *name, const char *unit,
+                                  int64_t value)
+{
+    pyprof__trace_event(job, "C", pyprof__process_id(job->profile, 0), 0, ns);
+    pyprof__emit_text(job->sink, "name", name);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    pyprof__emit_int(job->sink, unit, value);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+// Of the process. Its use of CPUs is that until the next gauge.
+static void pyprof__trace_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t i, count = model->gauges.count;
+    for (i = 0; i < count; i++) {
+        int64_t ns = (int64_t)(gauge[i].ns - model->start_ns), took, used;
+        if (i + 1 < count && gauge[i + 1].ns <= model->start_ns) continue;   // before a window
+        if (ns < 0) ns = 0;
+        if (gauge[i].facts.resident_bytes)
+            pyprof__trace_counter(job, ns, "resident memory", "bytes", gauge[i].facts.resident_bytes);
+        if (model->heap.mode != PYPROF_HEAP_OFF)
+            pyprof__trace_counter(job, ns, "traced memory", "bytes", gauge[i].facts.traced_bytes);
+        if (i + 1 == count || gauge[i + 1].ns <= gauge[i].ns) continue;
+        took = (int64_t)(gauge[i + 1].ns - gauge[i].ns);
+        used = gauge[i + 1].facts.user_ns - gauge[i].facts.user_ns + gauge[i + 1].facts.system_ns
+            - gauge[i].facts.system_ns;
+        pyprof__trace_counter(job, ns, "CPU", "percent",
+                              (int64_t)(100.0 * (double)used / (double)took + 0.5));
+    }
+}
+
+// Is it the same frame: of one function, or, by line, of one line?
+static pyprof__bool pyprof__trace_same(const pyprof__job *job, uint32_t a, uint32_t b)
+{
+    const pyprof__location *x, *y;
+    if (a == b) return 1;
+    x = pyprof__location_of(job->profile, a);
+    y = pyprof__location_of(job->profile, b);
+    return x->function == y->function && (!job->output->lines || x->place.line == y->place.line);
+}
+
+// kept: what each step shares with the one before, if that ended where this one begins.
+static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__cursor *cursor = &t->timeline.cursor;
+    pyprof__traced *steps = (pyprof__traced *)t->steps.data;
+    uint32_t i, count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        const pyprof__traced *last = i ? &steps[i - 1] : NULL;
+        pyprof__traced *step = &steps[i];
+        pyprof__cursor_at(cursor, step->node);
+        step->depth = cursor->depth;
+        if (last && step->start_ns - last->end_ns <= 1 && (!step->moment) == (!last->moment))
+            while (step->kept < step->depth && step->kept < last->depth
+                   && pyprof__trace_same(job, cursor->path[step->kept], t->before[step->kept])) step->kept++;
+        memcpy(t->before, cursor->path, step->depth * sizeof *t->before);
+    }
+    for (i = count; i-- > 0;) {
+        uint32_t next = i + 1;
+        while (next < count && steps[next].kept > steps[i].kept) next = steps[next].next;
+        steps[i].next = next;
+    }
+}
+
+// What a step without a place on the time line looks like: as long as its weight.
+static int64_t pyprof__trace_length(const pyprof__job *job, int64_t weight)
+{
+    double rate = job->profile->model.rate_hz;
+    if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) return weight;
+    return (int64_t)((double)weight * 1e9 / (rate > 0 ? rate : 1));
+}
+
+// The steps of a thread, with their places in time. 0 = no memory.
+static pyprof__bool pyprof__trace_steps(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    uint64_t start = job->profile->model.start_ns;
+    int64_t at = 0, late = (int64_t)(t->timeline.end_ns - start);
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t count = 1;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) count++;
+    t->steps.count = 0;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->steps, count)) return 0;
+    memset(t->steps.data, 0, count * sizeof(pyprof__traced));
+    t->steps.count = count;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    for (count = 0; pyprof__steps_next(&steps, &step); count++) {
+        pyprof__traced *traced = &PYPROF__AT(pyprof__traced, t->steps, count);
+        traced->node = step.node;
+        traced->moment = step.moment;
+        if (!step.moment && at < late) at = late;
+        traced->start_ns = step.moment ? (int64_t)(step.moment->start_ns - start) : at;
+        traced->end_ns = step.moment ? (int64_t)(step.moment->end_ns - start)
+            : at + pyprof__trace_length(job, step.weight);
+        if (traced->start_ns < at) traced->start_ns = at;
+        if (traced->end_ns < traced->start_ns) traced->end_ns = traced->start_ns;
+        at = traced->end_ns;
+    }
+    return 1;
+}
+
+static void pyprof__slice_add(const pyprof__job *job, const pyprof__trace *t, const pyprof__traced *step,
+                              int64_t *self)
+{
+    size_t i;
+    for (i = 0; t->metrics[i]; i++)
+        self[i] += step->moment ? pyprof__moment_selected(job->selection, t->metrics[i], step->moment)
+            : t->timeline.rest[t->metrics[i]][step->node];
+}
+
+// The slices that begin with a step: their ends, and what they have besides the slices inside them.
+static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint32_t first)
+{
+    const pyprof__traced *steps = (const pyprof__traced *)t->steps.data;
+    uint32_t count = (uint32_t)t->steps.count - 1, end = first + 1, k;
+    for (k = steps[first].depth; k-- > steps[first].kept;) {
+        pyprof__traced_slice *slice = &PYPROF__AT(pyprof__traced_slice, t->slices, k);
+        memset(slice, 0, sizeof *slice);
+        if (steps[first].depth == k + 1) pyprof__slice_add(job, t, &steps[first], slice->self);
+        // Steps from here on that keep the frame, and nothing of what was inside it.
+        for (; end < count && steps[end].kept > k; end = steps[end].next)
+            if (steps[end].depth == k + 1) pyprof__slice_add(job, t, &steps[end], slice->self);
+        slice->end = end;
+    }
+}
+
+static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
+                                int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
+    const pyprof__location *location = pyprof__location_of(job->profile, node);
+    const pyprof__function *function = pyprof__function_of(job->profile, node);
+    pyprof__sink *s = job->sink;
+    int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
+    int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
+    size_t i;
+    pyprof__trace_event(job, "X", process, thread, step->start_ns);
+    pyprof__emit_us(s, "dur", end - step->start_ns);
+    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+    pyprof__emit_open(s, NULL, "args", '{');
+    if (*pyprof__text(job->profile, function->file)) {
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", line);
+    }
+    for (i = 0; t->metrics[i]; i++)
+        if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
+    pyprof__emit_close(s, "}}");
+}
+
+// Parents before children: readers take the first of two slices that begin together for the outer one.
+static pyprof__bool pyprof__trace_thread(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    int64_t process = pyprof__group_pid(job->profile, group), thread = t->ids[group];
+    const pyprof__traced *steps;
+    uint32_t i, k, count;
+    int late = 0;
+    if (!pyprof__trace_steps(job, t, group)) return 0;
+    pyprof__trace_link(job, t);
+    steps = (const pyprof__traced *)t->steps.data;
+    count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        if (!steps[i].moment && !late++) {
+            pyprof__trace_event(job, "X", process, thread, steps[i].start_ns);
+            pyprof__emit_us(job->sink, "dur", steps[count - 1].end_ns - steps[i].start_ns);
+            pyprof__emit_text(job->sink, "name", "not on the time line");
+            pyprof__emit_text(job->sink, "cat", "other");
+            pyprof__emit_close(job->sink, "}");
+        }
+        pyprof__trace_slices(job, t, i);
+        pyprof__cursor_at(&t->timeline.cursor, steps[i].node);
+        for (k = steps[i].kept; k < steps[i].depth; k++)
+            pyprof__trace_slice(job, t, process, thread, &steps[i], t->timeline.cursor.path[k], k);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)   // 0 = no memory
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    size_t i, count = 0, depth = job->profile->depth + 1;
+    int whole = 1;
+    pyprof__array_init(&t->steps, sizeof(pyprof__traced));
+    pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
+    t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
+    if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
+        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
+        t->metrics[count++] = pyprof__trace_metrics[i];
+    for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
+    t->metrics[i] = job->metric;
+    for (i = 0; t->metrics[i]; i++)
+        if (!pyprof__timeline_rest(&t->timeline, t->metrics[i], &whole)) return 0;
+    return 1;
+}
+
+static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__array_free(pool, &t->steps);
+    pyprof__array_free(pool, &t->slices);
+    pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
+    pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
+    pyprof__timeline_end(&t->timeline);
+}
+
+static pyprof_result pyprof__write_trace(pyprof__job *job)
+{
+    pyprof__trace t;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".trace.json holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&t, 0, sizeof t);
+    result = pyprof__timeline_begin(&t.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__trace_fill(job, &t);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_open(s, NULL, "traceEvents", '[');
+        pyprof__trace_names(job, &t);
+        pyprof__trace_counters(job);
+        for (i = 0; i < t.timeline.groups && whole; i++)
+            whole = pyprof__trace_thread(job, &t, t.timeline.order[i]);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_text(s, "displayTimeUnit", "ms");
+        pyprof__emit_open(s, NULL, "otherData", '{');
+        pyprof__emit_about(job);
+        pyprof__put(s, "}}\n");
+    }
+    pyprof__trace_end(job, &t);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
+}
 
 // ---- firefox: not yet ----
 
@@ -23393,15 +24893,15 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
@@ -23519,6 +25019,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->is_diff = profile->is_diff;
     memcpy(made->compared, profile->compared, sizeof made->compared);
     made->scale = profile->scale;
+    made->factor = profile->factor;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
     for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
         whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
@@ -23551,10 +25052,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
         result = pyprof__fail_memory("the output");
-    memset(&earlier, 0, sizeof earlier);
-    if (profile->is_diff) pyprof__earlier_of(profile, &before);
-    if (profile->is_diff && result == PYPROF_OK
-        && !pyprof__select(&earlier, &before, output->filter, selection.without_idle))
+    if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -25932,37 +27430,42 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
                                      pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
     size_t i;
+    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
+    memset(&earlier, 0, sizeof earlier);
     if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
-        || !pyprof__table_make(&table, &selection, query, query
-        ? query->group : 0))
+        || !pyprof__select_earlier(&earlier, &before, &selection, query)
+        || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table,
-                              query && query->sort ? query->sort : query && !query->include_idle
-                                  ? PYPROF_WALL_NS : 0, query
-                              && query->by_total);
+        ranked = pyprof__rank(&table, sort, query && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
     if (ranked) *count = table.rows.count;
-    for (i = 0; ranked && i < capacity && i < *count; i++) rows[i] = *ranked[i].row;
+    for (i = 0; ranked && i < capacity && i < *count; i++) {
+        pyprof_row row = *ranked[i].row;
+        pyprof__row_judge(&selection, &table, ranked[i].row, &row, sort);
+        memcpy((char *)rows + i * row_size, &row, row_size);
+    }
     pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     return result;
 }
 
