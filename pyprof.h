@@ -216,6 +216,8 @@ typedef enum pyprof_metric {
     PYPROF_GIL_BLOCK_NS = 25,
     // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
     PYPROF_UNKNOWN_NS = 26,
+    PYPROF_IDLE_SAMPLES = 27, // samples behind IDLE_NS
+    PYPROF_GIL_SAMPLES = 28,  // samples behind GIL_NS
     PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
     PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
     PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
@@ -399,7 +401,7 @@ typedef struct pyprof_query {
     const char *file;               // only stacks with a frame of a matching file
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
-    int include_idle;               // count time in which the thread only waited for work
+    int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
     const char *ignore;             // globs as above: no stack with such a frame
     const char *hide;               // frames of such functions are left out of stacks; their values stay
@@ -414,7 +416,8 @@ typedef struct pyprof_query {
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    const pyprof_query *filter;     // chooses stacks, and which time counts (default: all but idle time; JSON
+                                    // has all of it)
     int split_threads;              // keep threads apart in formats that merge them
     int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
@@ -652,8 +655,10 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
+// defaults.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
@@ -8677,7 +8682,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_GIL_SAMPLES, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_SAMPLES, "gil_samples", "samples with the GIL held", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_GIL_NS, PYPROF__HAS_GIL, NULL },
     { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
     { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
@@ -8685,7 +8692,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
     { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, PYPROF_IDLE_SAMPLES, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_IDLE_SAMPLES, "idle_samples", "idle samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_NS, PYPROF__IS_IDLE, NULL },
     { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
     { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
@@ -15200,6 +15209,10 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING)
         pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_IDLE)
+        pyprof__model_add(model, PYPROF_IDLE_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__HAS_GIL)
+        pyprof__model_add(model, PYPROF_GIL_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -16336,6 +16349,85 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     return NULL;
 }
 
+// ---- states: which part of the time counts -----------------------------------------
+// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
+// samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
+// these states. CPU time and native time belong to running time, unless the GIL is the question: of what
+// runs, not everything holds it.
+typedef struct { int states, metric, value, less; } pyprof__state_rule;
+static const pyprof__state_rule pyprof__state_rules[] = {
+    { PYPROF_STATES_DEFAULT, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_DEFAULT, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_WAIT_NS },
+    { PYPROF_STATES_RUNNING, PYPROF_CPU_NS, PYPROF_CPU_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_WALL_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_GIL_WAIT_NS, PYPROF_GIL_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_CPU_WAIT_NS, PYPROF_CPU_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_UNKNOWN_NS, PYPROF_UNKNOWN_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_WALL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_BLOCK_NS, PYPROF_GIL_BLOCK_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },   // a share of them
+    { PYPROF_STATES_NATIVE, PYPROF_WALL_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+};
+
+static pyprof__state_rule pyprof__state_rule_of(int states, int metric)
+{
+    pyprof__state_rule rule = { states, metric, metric, 0 };
+    size_t i;
+    if (states == PYPROF_STATES_ALL || pyprof__is_memory(metric)) return rule;
+    for (i = 0; i < PYPROF__COUNT(pyprof__state_rules); i++)
+        if (pyprof__state_rules[i].states == states && pyprof__state_rules[i].metric == metric)
+            return pyprof__state_rules[i];
+    if (states != PYPROF_STATES_DEFAULT) rule.value = 0;
+    return rule;
+}
+
+static int pyprof__query_states(const pyprof_query *query)   // query NULL = all defaults
+{
+    if (!query) return PYPROF_STATES_DEFAULT;
+    return query->states == PYPROF_STATES_DEFAULT && query->include_idle ? PYPROF_STATES_ALL : query->states;
+}
+
+// The metric by which a table is ranked if none was asked for: the time spent running (0), unless no running
+// time is counted, or only a part of it.
+static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort && !pyprof__metric_row(query->sort))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
+    return PYPROF_OK;
+}
+
+// Are there values of the metric in these states?
+static pyprof_result pyprof__states_check(int states, int metric)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
+                                                            "NATIVE" };
+    if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
+                        pyprof__metric_row(metric)->name, names[states]);
+}
+
 // ---- selection: the columns a query asks for, self and total -----------------------
 typedef struct pyprof__selection {
     pyprof__pool pool;
@@ -16344,8 +16436,8 @@ typedef struct pyprof__selection {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // per node: its own values are part of the selection
-    int without_idle;                              // waiting was subtracted from the samples and their wall
-                                                   // time
+    int states;                                    // pyprof_states: their time is the selected part of it
+    pyprof__state_rule rules[PYPROF_METRIC_COUNT];
     const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
@@ -16358,7 +16450,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     }
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
-
 
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
@@ -16395,10 +16486,32 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     return 1;
 }
 
-static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
-                                          pyprof_metric idle)
+// Native samples are not counted: they are that share of a node's running samples which native time is of
+// its running time, rounded to whole samples. A leaf of native code has nothing else, so its share is all.
+static int64_t pyprof__native_samples(const pyprof__model *model, uint32_t node, int64_t running)
+{
+    int64_t native = pyprof__model_value(model, PYPROF_NATIVE_NS, node);
+    int64_t time = pyprof__model_value(model, PYPROF_WALL_NS, node)
+        - pyprof__model_value(model, PYPROF_WAIT_NS, node);
+    if (native >= time || running <= 0) return native > 0 ? running : 0;
+    return native > 0 ? (int64_t)((double)running * (double)native / (double)time + 0.5) : 0;
+}
+
+// The value of a metric in the states of the selection, of the node alone, chosen or not
+static int64_t pyprof__state_value(const pyprof__selection *selection, const pyprof__state_rule *rule,
+                                   uint32_t node)
 {
     const pyprof__model *model = &selection->profile->model;
+    int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
+    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
+        return pyprof__native_samples(model, node, value);
+    return value;
+}
+
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -16407,30 +16520,28 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i])
-            self[i] = total[i] = pyprof__model_value(model, metric, i)
-                - (idle ? pyprof__model_value(model, idle, i) : 0);
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
         total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
 
-// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+// query NULL = all stacks. states: pyprof_states, whatever the query says. 0 = no memory.
 static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
-                                   const pyprof_query *query, int without_idle)
+                                   const pyprof_query *query, int states)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
-    selection->without_idle = without_idle;
+    selection->states = states;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count
-            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        selection->rules[metric] = pyprof__state_rule_of(states, (int)metric);
+        if (profile->model.columns[metric].count && selection->rules[metric].value
+            && !pyprof__select_column(selection, (pyprof_metric)metric)) return 0;
     }
     return 1;
 }
@@ -16444,7 +16555,7 @@ static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_pr
     if (!selection->profile->is_diff) return 1;
     pyprof__earlier_of(selection->profile, before);
     selection->earlier = earlier;
-    return pyprof__select(earlier, before, query, selection->without_idle);
+    return pyprof__select(earlier, before, query, selection->states);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16456,6 +16567,21 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// Does the profile have the metric, in the states of the selection?
+static pyprof__bool pyprof__selects_metric(const pyprof__selection *selection, int metric)
+{
+    return pyprof__has_metric(selection->profile, metric) && selection->rules[metric].value;
+}
+
+// values: as pyprof__moment_values makes them
+static int64_t pyprof__moment_part(const pyprof__selection *selection, int metric, const int64_t *values)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
+    if (rule->states == PYPROF_STATES_NATIVE && metric == PYPROF_SAMPLES && values[PYPROF_NATIVE_NS] <= 0)
+        return 0;
+    return values[rule->value] - values[rule->less];   // values[0] is 0
+}
+
 // What an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
@@ -16463,8 +16589,40 @@ static int64_t pyprof__moment_selected(const pyprof__selection *selection, int m
     int64_t values[PYPROF_METRIC_COUNT];
     if (!selection->chosen[moment->node]) return 0;
     pyprof__moment_values(moment, values);
-    return values[metric]
-        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+    return pyprof__moment_part(selection, metric, values);
+}
+
+// The same for all metrics. 0 = no samples and no time of it count: it is not part of the selection.
+static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, const pyprof__moment *moment,
+                                          int64_t *selected)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int metric;
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    selected[0] = 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        selected[metric] = pyprof__moment_part(selection, metric, values);
+    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+}
+
+// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
+        "only time in C functions" };
+    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    int64_t ns = 0;
+    char number[32];
+    size_t i;
+    snprintf(text, capacity, "%s", names[selection->states]);
+    for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
+        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+    if (ns == 0) return text;
+    pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
+    snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
+    return text;
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
@@ -18874,6 +19032,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
+    int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -18898,6 +19057,8 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->whole = selection->all[PYPROF_WALL_NS];
+    if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
 }
 
 static void pyprof__report_free(pyprof__report *report)
@@ -18906,10 +19067,9 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = all of the time
 {
-    const int64_t *all = report->selection->all;
-    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+    return metric ? report->selection->all[metric] : report->whole;
 }
 
 static double pyprof__lost_percent(const pyprof_stats *stats)
@@ -19045,7 +19205,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
     if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
-    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!rows->failed)
+        ranked = pyprof__rank(made, table->sort ? table->sort
+                              : pyprof__default_sort(report->selection->states), table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
@@ -19259,8 +19421,6 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
-    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -19285,7 +19445,7 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
     site = (const pyprof__callsite *)sites.data;
-    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
         for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
@@ -19352,14 +19512,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran,
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
+    int states = report->selection->states;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+    if (states == PYPROF_STATES_ALL) states = PYPROF_STATES_RUNNING;
+    if (!pyprof__select(&running, report->profile, report->output->filter, states)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
     for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
-    if (!rows->failed) rows->all = view->nodes[0].total;
+    if (!rows->failed)
+        rows->all = pyprof__is_memory(rows->table->sort) ? view->nodes[0].total : report->whole;
     pyprof__selection_free(&running);
 }
 
@@ -19572,6 +19735,7 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
 static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
+    const int64_t *all = rows->report->selection->all, run = all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
     pyprof__pool *pool = &rows->report->pool;
     size_t places_size = model->locations.count * sizeof(pyprof__heat);
     size_t functions_size = model->functions.count * sizeof(int64_t);
@@ -19586,7 +19750,7 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran l
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < run) continue;
         pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
@@ -20965,13 +21129,15 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
                                         const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
-    pyprof__emit_int(s, "count", moment->count);
-    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
-    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
+    pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
+    pyprof__emit_int(s, "cpu_ns", values[PYPROF_CPU_NS]);
     pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
@@ -20995,7 +21161,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
+        whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -22256,18 +22422,16 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    char seconds[32], rate[32], lost[32], idle[32];
+    char seconds[32], rate[32], lost[32], left_out[64];
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost,
-             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
-                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
+    pyprof__left_out(job->selection, left_out, sizeof left_out);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -22297,29 +22461,34 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
 }
 
+// The place of states in pyprof__svg_states; -1 = they are no part of its columns.
+static int pyprof__svg_first(int states)
+{
+    static const int firsts[PYPROF_STATES_COUNT] = { 0, 3, 1, 2, -1, -1 };
+    return firsts[states];
+}
+
 // Selects time in all states, so that the picture can switch between them. 0 = no memory.
 static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
 {
-    pyprof_query query;
-    memset(&query, 0, sizeof query);
-    if (job->output->filter) query = *job->output->filter;
-    query.include_idle = 1;
-    return pyprof__select(all, job->profile, &query, 0);
+    int states = job->selection->states;
+    return pyprof__select(all, job->profile, job->output->filter,
+                          pyprof__svg_first(states) < 0 ? states : PYPROF_STATES_ALL);
 }
 
 static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
 {
-    const pyprof_query *filter = job->output->filter;
+    int first = pyprof__svg_first(job->selection->states);
     memset(graph, 0, sizeof *graph);
     graph->view = view;
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING]) {
+    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
-        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+        graph->first = &pyprof__svg_states[first];
     }
     for (size_t i = 0; i < graph->count && view->count; i++)
         graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
@@ -22339,8 +22508,7 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
         if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
-                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
     if (selected) pyprof__view_free(&maker);
@@ -22688,7 +22856,8 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
-        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
+        pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
@@ -22993,7 +23162,7 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     changes.profile = delta;
     changes.selection = &selection;
     changes.report = &report;
-    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
+    if (!pyprof__select(&selection, delta, job->output->filter, PYPROF_STATES_ALL)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
     if (!job->report->failed) pyprof__text_table(&changes, &table);
     if (report.failed) job->report->failed = 1;
@@ -23013,6 +23182,19 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// What the shares of time are shares of
+static void pyprof__text_whole(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
+        "only time spent waiting, without idle time", "only time with the GIL held",
+        "only time in C functions" };
+    pyprof__put(job->sink, "100 % of the time is ");
+    pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
+    pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, "\n");
+}
+
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
@@ -23030,6 +23212,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
+    pyprof__text_whole(job);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -23364,7 +23547,7 @@ static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 }
 
 // The columns of a profile that a format has a name for. A count precedes the metric that it counts.
-static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+static size_t pyprof__proto_columns(const pyprof__selection *selection, const pyprof__metric **columns)
 {
     size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
@@ -23373,7 +23556,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+            if (pair[k] && pair[k]->pprof && pyprof__selects_metric(selection, pair[k]->metric))
                 columns[count++] = pair[k];
     }
     return count;
@@ -23444,8 +23627,9 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__job *job)
 {
+    const pyprof__model *model = &job->profile->model;
     char quality[256];
     snprintf(quality, sizeof quality,
              "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -23454,7 +23638,9 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
                  (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
-    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
+    if (*pyprof__left_out(job->selection, quality, sizeof quality)) pyprof__proto_text(p, 13, quality);
+    if (job->profile->checkpoint > 0)
+        pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
                  pyprof__heap_modes[model->heap.mode],
@@ -23481,7 +23667,7 @@ static void pyprof__pprof_head(pyprof__pprof *w)
     pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
+    pyprof__pprof_comments(p, w->job);
 }
 
 static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
@@ -23588,7 +23774,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
     w.job = job;
-    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    w.column_count = pyprof__proto_columns(job->selection, w.columns);
     gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
     if (gzip) {
         pyprof__gzip_begin(gzip, job->sink);
@@ -24886,12 +25072,13 @@ static pyprof_result pyprof__write_trace(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+// A format that separates the states of threads itself has all of their time, unless states were asked for.
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
-    // format suffix writer metric leaves idle time out, takes negative values
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    // format suffix writer metric separates states, takes negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
@@ -24959,17 +25146,25 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->python && !pyprof__trace_items(output->python))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
                             (unsigned)output->python);
-    return PYPROF_OK;
+    return pyprof__query_check(output->filter);
+}
+
+static int pyprof__states_written(const pyprof_output *output, size_t row)
+{
+    int states = pyprof__query_states(output->filter);
+    return states == PYPROF_STATES_DEFAULT && pyprof__formats[row].separates_states ? PYPROF_STATES_ALL
+        : states;
 }
 
 static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
                                           size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
-                        pyprof__metric_row(metric)->name,
-                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    const char *name = pyprof__metric_row(metric)->name;
+    if (!pyprof__has_metric(profile, metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
+                            pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    return pyprof__states_check(pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -25047,10 +25242,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter,
-                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        // Text separates running and waiting itself.
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, pyprof__states_written(output, row)))
         result = pyprof__fail_memory("the output");
     if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
@@ -27385,16 +27577,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
                         path);
 }
 
-static pyprof_result pyprof__query_check(const pyprof_query *query)
-{
-    if (!query) return PYPROF_OK;
-    if (query->sort && !pyprof__metric_row(query->sort))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
-    return PYPROF_OK;
-}
-
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                       const pyprof_diff_options *options,
                                       pyprof_profile **delta)
@@ -27435,8 +27617,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
+    int states = pyprof__query_states(query);
+    int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
     size_t i;
-    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
@@ -27445,10 +27628,11 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
+    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
+    if (!pyprof__select(&selection, profile, query, states)
         || !pyprof__select_earlier(&earlier, &before, &selection, query)
         || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
@@ -27604,8 +27788,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
-        if (!visitor->selection->chosen[moment->node]) continue;
-        pyprof__moment_values(moment, self);
+        if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -27613,7 +27796,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         item.stack = visitor->stack;
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
-        item.count = moment->count;
+        item.count = (uint64_t)self[PYPROF_SAMPLES];
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -27718,7 +27901,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.selection = &selection;
     visitor.fn = fn;
     visitor.user = user;
-    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+    if (pyprof__select(&selection, profile, query, pyprof__query_states(query))) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }
