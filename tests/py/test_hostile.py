@@ -89,7 +89,7 @@ def read_svg(data):
 
 def through_every_writer(count):
     profile, wrong, read = hostile_profile(count), [], 0
-    for format, suffix, key, without_idle in table():
+    for format, suffix, key, whole in table():
         data = profile.write(format)
         read += 1
         try:
@@ -99,7 +99,7 @@ def through_every_writer(count):
                 harmless(data.decode('utf-8'), 'the report')
             elif suffix not in WITHOUT_TOTAL:
                 total, resolution = totals.read(suffix, data, key)
-                want = selected(profile, key, without_idle)
+                want = selected(profile, key, whole)
                 bind.check(abs(total - want) <= resolution, '%s: %s, not %d', suffix, total, want)
         except (AssertionError, xml.parsers.expat.ExpatError, UnicodeDecodeError) as error:
             wrong.append('%s: %s' % (suffix, error))

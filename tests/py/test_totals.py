@@ -9,18 +9,20 @@ from totals import WITHOUT_TOTAL, selected, table
 def all_agree(profile, memory):
     """How many formats were compared."""
     compared, wrong = 0, []
-    for format, suffix, key, without_idle in table():
+    for format, suffix, key, whole in table():
         if suffix in WITHOUT_TOTAL or key.endswith(('_bytes', '_blocks')) and not memory:
             continue
-        want = selected(profile, key, without_idle)
         compared += 1
-        try:
-            total, resolution = totals.read(suffix, profile.write(format), key)
-            print('%-17s %-10s %20.3f %20d' % (suffix, key, total, want))
-            bind.check(want > 0, '%s: the recording has no %s', suffix, key)
-            bind.check(abs(total - want) <= resolution, '%s: %s, to within %s; pyprof says %d', suffix, total, resolution, want)
-        except AssertionError as error:
-            wrong.append(str(error))
+        for output, idle in ({}, whole), ({'filter': bind.fill(bind.Query(), include_idle=1)}, 1):
+            want = selected(profile, key, idle)
+            try:
+                total, resolution = totals.read(suffix, profile.write(format, **output), key)
+                print('%-17s %-10s %20.3f %20d' % (suffix, key, total, want))
+                bind.check(want > 0, '%s: the recording has no %s', suffix, key)
+                bind.check(abs(total - want) <= resolution, '%s: %s, to within %s; pyprof says %d', suffix, total, resolution, want)
+                bind.check(not idle or want == profile.info().total[getattr(bind, key.upper())], '%s: the sum of all stacks is not the total', key)
+            except (AssertionError, bind.Error) as error:
+                wrong.append(str(error))
     bind.equal(wrong, [])
     return compared
 

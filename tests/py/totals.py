@@ -22,18 +22,18 @@ WITHOUT_TOTAL = {'.txt', '.svg', '.html'}   # shares and pictures: read by test_
 
 
 def table():
-    """[(format, suffix, metric, leaves idle time out)] of those with a writer, as the header's table has them."""
+    """[(format, suffix, metric, is idle time in it by default)] of those with a writer, as the header's table has them."""
     with open(header.PATH, encoding='utf-8') as file:
         rows = re.search(r'\} pyprof__formats\[\] = \{\n(.*?)\n\};', file.read(), re.S).group(1)
     found = re.findall(r'\{ PYPROF_FORMAT_(\w+), +"([^"]+)", +(\w+), +PYPROF_(\w+), +(\d),', rows)
     bind.equal(len(found), bind.FORMAT_COUNT - 1, 'rows of the table of formats')
-    return [(getattr(bind, name), suffix, metric.lower(), int(idle)) for name, suffix, writer, metric, idle in found if writer != 'NULL']
+    return [(getattr(bind, name), suffix, metric.lower(), int(whole)) for name, suffix, writer, metric, whole in found if writer != 'NULL']
 
 
-def selected(profile, key, without_idle):
-    """pyprof's own total of what the format shows."""
+def selected(profile, key, whole):
+    """pyprof's own total, with idle time or without."""
     metric = getattr(bind, key.upper())
-    return sum(item.self[metric] for item in profile.visit(bind.ITEM_STACK, include_idle=int(not without_idle)))
+    return sum(item.self[metric] for item in profile.visit(bind.ITEM_STACK, include_idle=whole))
 
 
 def reads(suffix):
