@@ -25196,14 +25196,15 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 // ---- perf script: an event for each sample, leaf first ----------------------------------------------------
 // Readers count events, add up periods, or take the time to the next event of the thread. So a run of equal
 // samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
-// samples are selected: an event stands in the middle of its period. Large recordings have fewer events, each
-// for several samples, stack by stack.
+// samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
+// last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
 enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
 
 typedef struct {
     const pyprof__job *job;
     pyprof__cursor *cursor;
     uint64_t *clocks;            // per thread, and one for no thread: ns since its start
+    const int64_t *sums;         // per thread: its value
     int count_metric;
     double events;               // per sample
     double value;                // per event, where nothing was counted
@@ -25272,8 +25273,10 @@ static void pyprof__perf_events(const pyprof__perf *p, uint32_t node, int64_t va
     pyprof__cursor_at(p->cursor, node);
     for (i = 0; i < many; i++) {
         int64_t period = value / many + (i < value % many);
-        pyprof__perf_head(p, group, p->clocks[group] + (uint64_t)(period * unit) / 2, period);
-        p->clocks[group] += (uint64_t)(period * unit);
+        uint64_t lasts = (uint64_t)(period * unit), start = p->clocks[group], end = start + lasts;
+        pyprof__perf_head(p, group, !start ? 0 : end == (uint64_t)(p->sums[group] * unit) ? end
+                          : start + lasts / 2, period);
+        p->clocks[group] = end;
         for (k = p->cursor->depth; k-- > 0;) pyprof__perf_frame(p, p->cursor->path[k]);
         if (!p->cursor->depth) pyprof__put(p->job->sink, "\t               0 <no frames> ([pseudo])\n");
         pyprof__put_char(p->job->sink, '\n');
@@ -25314,6 +25317,7 @@ static pyprof_result pyprof__write_perf(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     p.job = job;
     p.cursor = &t.cursor;
+    p.sums = t.sums;
     p.count_metric = pyprof__count_of(job->metric);
     count = (double)selection->all[p.count_metric];
     p.events = count > most ? most / count : 1;
