@@ -22628,7 +22628,407 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 
 // ---- table: not yet ----
 
-// ---- otlp: not yet ----
+// ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
+// One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
+// each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
+enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
+
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
+
+typedef struct {
+    pyprof__proto p;                   // the pool of its cursor has all that follows
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+    uint64_t sizes[PYPROF_METRIC_COUNT], scope_size;   // of each Profile; of all, with their scope
+    uint32_t *paths;                   // per node: the number of its path, the same for equal stacks
+    uint32_t *nodes;                   // per path: a node with it
+    pyprof__array attributes;          // pyprof__otlp_attribute
+    pyprof__numbered stacks, locations, functions, used;   // of paths, locations, functions, attributes
+    uint32_t *names;                   // per string that is a thread's name: the place of its attribute + 1
+    uint32_t *threads;                 // per thread: the place of its id's attribute
+    uint32_t first_process;            // place of the first process's attribute, if there are several
+    uint32_t facts_end;                // behind the facts about the recording
+} pyprof__otlp;
+
+typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
+// Its place.
+static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
+{
+    pyprof__otlp_attribute *added =
+        (pyprof__otlp_attribute *)pyprof__push(&w->p.cursor.pool, &w->attributes);
+    if (!added) { w->p.failed = 1; return 0; }
+    added->key = key;
+    added->text = text;
+    added->number = number;
+    return (uint32_t)w->attributes.count - 1;
+}
+
+// Facts about the whole recording are attributes of each Profile.
+static void pyprof__otlp_facts(pyprof__otlp *w)
+{
+    const pyprof_stats *stats = &w->job->profile->model.stats;
+    pyprof__otlp_attribute_add(w, "pyprof.asked", NULL, (int64_t)stats->asked);
+    pyprof__otlp_attribute_add(w, "pyprof.missed", NULL, (int64_t)stats->missed);
+    pyprof__otlp_attribute_add(w, "pyprof.rejected", NULL, (int64_t)stats->rejected);
+    pyprof__otlp_attribute_add(w, "pyprof.truncated", NULL, (int64_t)stats->truncated);
+    if (stats->degraded[0]) pyprof__otlp_attribute_add(w, "pyprof.degraded", stats->degraded, 0);
+    if (w->job->profile->checkpoint > 0)
+        pyprof__otlp_attribute_add(w, "pyprof.checkpoint", "the program was still running", 0);
+    w->facts_end = (uint32_t)w->attributes.count;
+}
+
+static void pyprof__otlp_attributes_make(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__model *model = &profile->model;
+    uint32_t i;
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "cpython", 0);
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "native", 0);
+    pyprof__otlp_facts(w);
+    w->first_process = (uint32_t)w->attributes.count;
+    for (i = 0; i < model->processes.count && model->processes.count > 1; i++)
+        pyprof__otlp_attribute_add(w, "process.pid", NULL,
+                                   PYPROF__AT(const pyprof__recorded_process, model->processes, i).pid);
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (recorded->name < model->strings.starts.count && !w->names[recorded->name])
+            w->names[recorded->name] =
+                1 + pyprof__otlp_attribute_add(w, "thread.name", pyprof__text(profile, recorded->name), 0);
+        w->threads[i] = pyprof__otlp_attribute_add(w, "thread.id", NULL, (int64_t)recorded->native);
+    }
+    if (!pyprof__numbered_begin(&w->p.cursor.pool, &w->used, w->attributes.count)) w->p.failed = 1;
+}
+
+static void pyprof__otlp_use(pyprof__otlp *w, uint32_t place)   // an element of a list of attributes
+{
+    pyprof__proto_varint(&w->p, pyprof__numbered_get(&w->used, place));
+}
+
+// Numbers the paths: those of equal locations are equal. 0 = no memory.
+static pyprof__bool pyprof__otlp_paths(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    pyprof__array known;     // of pyprof__node: the path above, and the location
+    pyprof__index index;
+    uint32_t i, id = 0;
+    memset(&index, 0, sizeof index);
+    pyprof__array_init(&known, sizeof(pyprof__node));
+    for (i = 1; i < w->job->selection->count && id != PYPROF__NONE; i++) {
+        pyprof__node path;
+        if (pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) continue;   // no path: 0
+        path.parent = w->paths[pyprof__parent_of(profile, i)];
+        path.location = pyprof__frame_of(profile, i);
+        id = pyprof__unique(pool, &known, &index, pyprof__same_node, &path);
+        w->paths[i] = id + 1;
+        if (id != PYPROF__NONE) w->nodes[id + 1] = i;
+    }
+    pyprof__index_free(pool, &index);
+    pyprof__array_free(pool, &known);
+    return id != PYPROF__NONE;
+}
+
+static void pyprof__otlp_value_type(pyprof__proto *p, uint32_t field, const char *type, const char *unit)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, type);
+    pyprof__proto_text(p, 2, unit);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_sample(pyprof__otlp *w, uint32_t node, int64_t value)
+{
+    pyprof__proto *p = &w->p;
+    const pyprof__model *model = &w->job->profile->model;
+    uint32_t owner = p->cursor.owners[node];
+    pyprof__proto_open(p);
+    if (w->paths[node]) pyprof__proto_int(p, 1, pyprof__numbered_get(&w->stacks, w->paths[node]));
+    pyprof__proto_open(p);
+    if (owner != PYPROF__NONE) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, owner);
+        if (recorded->name < model->strings.starts.count)
+            pyprof__otlp_use(w, w->names[recorded->name] - 1);
+        pyprof__otlp_use(w, w->threads[owner]);
+        if (model->processes.count > 1) pyprof__otlp_use(w, w->first_process + recorded->process);
+    }
+    pyprof__proto_close(p, 2);
+    pyprof__proto_open(p);
+    pyprof__proto_varint(p, (uint64_t)value);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 2);
+}
+
+// The same for equal profiles, and different for each of its metrics: from where and when it was recorded.
+static void pyprof__otlp_id(pyprof__otlp *w, const pyprof__metric *metric)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t id[2];
+    size_t i;
+    id[0] = pyprof__mix((uint64_t)(pyprof__unix(model, model->start_ns) * 1e9), model->recorded_ns);
+    id[1] = pyprof__mix(id[0], (uint64_t)pyprof__process_of(w->job->profile)->pid);
+    for (i = 0; i < 2; i++) id[i] = pyprof__mix(id[i], (uint64_t)metric->metric) | 1;
+    pyprof__proto_block(&w->p, 7, id, sizeof id);
+}
+
+static void pyprof__otlp_profile(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__metric *metric = w->columns[which];
+    pyprof__proto *p = &w->p;
+    int memory = pyprof__is_memory(metric->metric);
+    uint64_t interval = model->heap.interval ? model->heap.interval : 1;
+    uint32_t i;
+    pyprof__otlp_value_type(p, 1, metric->pprof, pyprof__proto_units[metric->unit]);
+    for (i = 1; i < w->job->selection->count; i++) {
+        int64_t value = pyprof__self(w->job->selection, metric->metric, i);
+        if (value) pyprof__otlp_sample(w, i, value);
+    }
+    pyprof__proto_fixed64(p, 3, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 4, model->recorded_ns);
+    pyprof__otlp_value_type(p, 5, memory ? "space" : "wall", memory ? "bytes" : "nanoseconds");
+    pyprof__proto_int(p, 6, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__otlp_id(w, metric);
+    pyprof__proto_open(p);
+    for (i = PYPROF__OTLP_FACTS; i < w->facts_end; i++) pyprof__otlp_use(w, i);
+    pyprof__proto_close(p, 11);
+}
+
+// A field with a part of that size, which is counted already.
+static void pyprof__otlp_large(pyprof__otlp *w, uint32_t field, pyprof__otlp_part *part, size_t which,
+                               uint64_t size)
+{
+    pyprof__proto_varint(&w->p, field << 3 | 2);
+    pyprof__proto_varint(&w->p, size);
+    if (w->p.sink) part(w, which);
+    else w->p.size += size;
+}
+
+static uint64_t pyprof__otlp_measure(pyprof__otlp *w, pyprof__otlp_part *part, size_t which)
+{
+    pyprof__sink *sink = w->p.sink;
+    w->p.sink = NULL;
+    w->p.size = 0;
+    part(w, which);
+    w->p.sink = sink;
+    return w->p.size;
+}
+
+static void pyprof__otlp_any(pyprof__proto *p, uint32_t field, const char *text, int64_t number)
+{
+    pyprof__proto_open(p);
+    if (text) pyprof__proto_utf8(p, 1, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, field);
+}
+
+// A KeyValue; text NULL: number
+static void pyprof__otlp_pair(pyprof__proto *p, uint32_t field, const char *key, const char *text,
+                              int64_t number)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_utf8(p, 1, key);
+    pyprof__otlp_any(p, 2, text, number);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_scope(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    size_t i;
+    (void)which;
+    pyprof__proto_open(&w->p);
+    pyprof__proto_utf8(&w->p, 1, "pyprof.h");
+    pyprof__proto_utf8(&w->p, 2, PYPROF_VERSION_STRING);
+    pyprof__otlp_pair(&w->p, 3, "otlp.profiles.version", "v1development, opentelemetry-proto 1.10.0", 0);
+    pyprof__proto_close(&w->p, 1);
+    for (i = 0; i < w->column_count; i++) pyprof__otlp_large(w, 2, pyprof__otlp_profile, i, w->sizes[i]);
+}
+
+static void pyprof__otlp_resource(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__proto *p = &w->p;
+    (void)which;
+    pyprof__proto_open(p);
+    pyprof__otlp_pair(p, 1, "service.name", pyprof__text(profile, profile->program), 0);
+    if (profile->model.processes.count == 1)
+        pyprof__otlp_pair(p, 1, "process.pid", NULL, pyprof__process_of(profile)->pid);
+    pyprof__otlp_pair(p, 1, "process.runtime.name", "cpython", 0);
+    pyprof__otlp_pair(p, 1, "process.runtime.version", pyprof__text(profile, profile->python), 0);
+    pyprof__proto_close(p, 1);
+    pyprof__otlp_large(w, 2, pyprof__otlp_scope, 0, w->scope_size);
+}
+
+static void pyprof__otlp_location(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, id);
+    int kind = PYPROF__AT(const pyprof__function, model->functions, location->function).kind;
+    pyprof__proto *p = &w->p;
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__numbered_get(&w->functions, location->function));
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 3);
+    if (kind == PYPROF_KIND_PYTHON || kind == PYPROF_KIND_NATIVE) {
+        pyprof__proto_open(p);
+        pyprof__otlp_use(w, kind == PYPROF_KIND_PYTHON ? PYPROF__OTLP_PYTHON : PYPROF__OTLP_NATIVE);
+        pyprof__proto_close(p, 4);
+    }
+    pyprof__proto_close(p, 2);
+}
+
+static void pyprof__otlp_function(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    pyprof__proto_open(&w->p);
+    pyprof__proto_string(&w->p, 1, PYPROF__AT(const uint32_t, profile->labels, id));
+    pyprof__proto_string(&w->p, 3, function->file);
+    if (function->first_line > 0) pyprof__proto_int(&w->p, 4, (uint64_t)function->first_line);
+    pyprof__proto_close(&w->p, 3);
+}
+
+static void pyprof__otlp_stack(pyprof__otlp *w, uint32_t node)   // from the leaf to the root
+{
+    pyprof__proto *p = &w->p;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;) {
+        uint32_t location = pyprof__frame_of(p->cursor.profile, p->cursor.path[i]);
+        pyprof__proto_varint(p, pyprof__numbered_get(&w->locations, location));
+    }
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 7);
+}
+
+// Stacks tell which locations there are, locations which functions; strings come last.
+static void pyprof__otlp_dictionary(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    pyprof__proto *p = &w->p;
+    static const uint32_t tables[] = { 1, 2, 3, 4, 6, 7 };   // all but that of strings begin with a zero
+    uint32_t i;
+    (void)which;
+    for (i = 0; i < PYPROF__COUNT(tables); i++) pyprof__proto_block(p, tables[i], NULL, 0);
+    for (i = 0; i < w->stacks.count; i++) pyprof__otlp_stack(w, w->nodes[w->stacks.order[i]]);
+    for (i = 0; i < w->locations.count; i++) pyprof__otlp_location(w, w->locations.order[i]);
+    for (i = 0; i < w->functions.count; i++) pyprof__otlp_function(w, w->functions.order[i]);
+    for (i = 0; i < w->used.count; i++) {
+        const pyprof__otlp_attribute *one =
+            &PYPROF__AT(const pyprof__otlp_attribute, w->attributes, w->used.order[i]);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, one->key);
+        pyprof__otlp_any(p, 2, one->text, one->number);
+        pyprof__proto_close(p, 6);
+    }
+    pyprof__proto_strings(p, 5);
+}
+
+static void pyprof__otlp_request(pyprof__otlp *w)
+{
+    uint64_t resource, dictionary;
+    size_t i;
+    for (i = 0; i < w->column_count; i++)
+        w->sizes[i] = pyprof__otlp_measure(w, pyprof__otlp_profile, i);
+    w->scope_size = pyprof__otlp_measure(w, pyprof__otlp_scope, 0);
+    resource = pyprof__otlp_measure(w, pyprof__otlp_resource, 0);
+    pyprof__otlp_large(w, 1, pyprof__otlp_resource, 0, resource);
+    dictionary = pyprof__otlp_measure(w, pyprof__otlp_dictionary, 0);
+    pyprof__otlp_large(w, 2, pyprof__otlp_dictionary, 0, dictionary);
+}
+
+static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count, i;
+    const pyprof__metric *first;
+    memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
+    pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
+    w->column_count = pyprof__proto_columns(w->job->profile, w->columns);
+    for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
+        first = w->columns[i];
+        if (first->metric != w->job->metric) continue;
+        memmove(w->columns + 1, w->columns, i * sizeof *w->columns);
+        w->columns[0] = first;
+        break;
+    }
+    w->paths = (uint32_t *)pyprof__alloc(pool, nodes * sizeof *w->paths);
+    w->nodes = (uint32_t *)pyprof__alloc(pool, (nodes + 1) * sizeof *w->nodes);
+    w->names = (uint32_t *)pyprof__alloc(pool, model->strings.starts.count * sizeof *w->names);
+    w->threads = (uint32_t *)pyprof__alloc(pool, (model->threads.count + 1) * sizeof *w->threads);
+    if (!pyprof__numbered_begin(pool, &w->stacks, nodes)
+        || !pyprof__numbered_begin(pool, &w->locations, model->locations.count)
+        || !pyprof__numbered_begin(pool, &w->functions, model->functions.count)) return 0;
+    return w->paths && w->nodes && w->names && w->threads && pyprof__otlp_paths(w);
+}
+
+static void pyprof__otlp_end(pyprof__otlp *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count;
+    pyprof__free(pool, w->paths, nodes * sizeof *w->paths);
+    pyprof__free(pool, w->nodes, (nodes + 1) * sizeof *w->nodes);
+    pyprof__free(pool, w->names, model->strings.starts.count * sizeof *w->names);
+    pyprof__free(pool, w->threads, (model->threads.count + 1) * sizeof *w->threads);
+    pyprof__numbered_end(pool, &w->stacks);
+    pyprof__numbered_end(pool, &w->locations);
+    pyprof__numbered_end(pool, &w->functions);
+    pyprof__numbered_end(pool, &w->used);
+    pyprof__array_free(pool, &w->attributes);
+    pyprof__proto_end(&w->p);
+}
+
+static pyprof_result pyprof__write_otlp(pyprof__job *job)
+{
+    pyprof__otlp w;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    w.job = job;
+    if (!pyprof__otlp_begin(&w)) w.p.failed = 1;
+    if (!w.p.failed) pyprof__otlp_attributes_make(&w);
+    if (!w.p.failed) pyprof__otlp_request(&w);
+    if (w.p.failed) result = pyprof__fail_memory("the OTLP file");
+    pyprof__otlp_end(&w);
+    return result;
+}
 
 // ---- perfetto: not yet ----
 
@@ -22659,7 +23059,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };

@@ -55,6 +55,7 @@ TEST(golden_svg) { golden("example.svg", example(HOSTILE), (pyprof_output){ .for
 TEST(golden_folded) { golden("example.folded", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_FOLDED }); }
 TEST(golden_speedscope) { golden("example.speedscope.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
 TEST(golden_pprof) { golden("example.pb.gz", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
+TEST(golden_otlp) { golden("example.otlp.pb", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 TEST(golden_folded_by_line_and_thread)
 {
     pyprof_query main_only = { .thread = "Main*", .include_idle = 1 };
@@ -243,7 +244,7 @@ TEST(svg_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .
 TEST(folded_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED }); }
 TEST(speedscope_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
 TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
-
+TEST(otlp_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
 
 TEST(a_callback_that_refuses)
