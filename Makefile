@@ -214,7 +214,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
-$(C_TESTS) $(BUILD)/interop_make: tests/test.h tests/model.h tests/written.h tests/chance.h
+$(C_TESTS) $(BUILD)/interop_make: tests/test.h tests/model.h tests/written.h tests/chance.h tests/big.h
 $(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
 $(C_TESTS) $(BUILD)/interop_make $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE

@@ -619,7 +619,9 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
 // Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
 // output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
-// /dev/null, and a FIFO that a program reads.
+// /dev/null, and a FIFO that a program reads. In path %p is the recorded process's pid, %t the time when the
+// recording began (20261126-143011), %h the name of this host, %% a %; any other % is refused, as for
+// pyprof_config.checkpoint. The suffix chooses the format, unless output->format does.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
@@ -17801,6 +17803,77 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     return whole;
 }
 
+// ---- origins: whose code a file is, by the form of its path ----------------------------------------------
+enum {
+    PYPROF__ORIGIN_UNKNOWN,      // no file, or only its name or hash
+    PYPROF__ORIGIN_OWN,          // the program's own code
+    PYPROF__ORIGIN_PACKAGE,      // an installed package
+    PYPROF__ORIGIN_LIBRARY       // Python's standard library
+};
+
+// Windows paths have backslashes.
+static pyprof__slice pyprof__path_part(const char *path, size_t at)
+{
+    pyprof__slice part = { path + at, strcspn(path + at, "/\\") };
+    return part;
+}
+
+static pyprof__bool pyprof__part_is(pyprof__slice part, const char *text)
+{
+    return part.size == strlen(text) && memcmp(part.text, text, part.size) == 0;
+}
+
+static pyprof__bool pyprof__part_ends(pyprof__slice part, const char *text)
+{
+    size_t size = strlen(text);
+    return part.size > size && memcmp(part.text + part.size - size, text, size) == 0;
+}
+
+// "python3", "python3.13t", "pypy3.10", "python312.zip"
+static pyprof__bool pyprof__part_is_python(pyprof__slice part)
+{
+    size_t at = part.size > 6 && memcmp(part.text, "python", 6) == 0 ? 6
+        : part.size > 4 && memcmp(part.text, "pypy", 4) == 0 ? 4 : 0;
+    return at && part.text[at] >= '0' && part.text[at] <= '9';
+}
+
+// The folder of the standard library: lib/python3.12, lib64/python3.12; on Windows Lib; an archive of it.
+static pyprof__bool pyprof__is_library(pyprof__slice above, pyprof__slice part, pyprof__bool windows)
+{
+    if (pyprof__part_is(part, "base_library.zip")) return 1;   // PyInstaller's
+    if (pyprof__part_is_python(part) && pyprof__part_ends(part, ".zip")) return 1;
+    if (pyprof__part_is_python(part)) return pyprof__part_is(above, "lib") || pyprof__part_is(above, "lib64");
+    return windows && pyprof__part_is(part, "Lib");
+}
+
+static int pyprof__origin_of_file(const char *file)
+{
+    size_t at, size = strlen(file);
+    pyprof__bool windows = strchr(file, '\\') != NULL, library = 0;
+    pyprof__slice above = { "", 0 }, part;
+    if (!*file) return PYPROF__ORIGIN_UNKNOWN;
+    if (*file == '<') return strncmp(file, "<frozen ", 8) ? PYPROF__ORIGIN_OWN : PYPROF__ORIGIN_LIBRARY;
+    for (at = 0; at < size; at += part.size + 1) {
+        part = pyprof__path_part(file, at);
+        if (at + part.size >= size) break;   // the name of the file itself
+        if (pyprof__part_is(part, "site-packages") || pyprof__part_is(part, "dist-packages")
+            || pyprof__part_is(part, "__pypackages__") || pyprof__part_ends(part, ".egg")
+            || pyprof__part_ends(part, ".whl")) return PYPROF__ORIGIN_PACKAGE;
+        library |= pyprof__is_library(above, part, windows);
+        above = part;
+    }
+    return library ? PYPROF__ORIGIN_LIBRARY : PYPROF__ORIGIN_OWN;
+}
+
+static pyprof__bool pyprof__is_importlib(const char *file)
+{
+    const char *at = strstr(file, "importlib");
+    if (strncmp(file, "<frozen importlib.", 18) == 0 || strcmp(file, "<frozen zipimport>") == 0) return 1;
+    if (!at || at == file || (at[-1] != '/' && at[-1] != '\\') || (at[9] != '/' && at[9] != '\\')) return 0;
+    return pyprof__origin_of_file(file) == PYPROF__ORIGIN_LIBRARY
+        && (strncmp(at + 10, "_bootstrap", 10) == 0 || strcmp(at + 10, "__init__.py") == 0);
+}
+
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
@@ -17808,17 +17881,22 @@ typedef struct {
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t parts[3];                                    // of the total: see pyprof__view_parts
+    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
 } pyprof__view_node;
 
-static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
+enum {                                                   // how a view is made: bits
+    PYPROF__VIEW_THREADS = 1,                            // threads are apart
+    PYPROF__VIEW_LINES = 2,                              // a node for each line
+    PYPROF__VIEW_FOLDS_IMPORTS = 4                       // without importlib's frames below <import NAME>
+};
 
 typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
     int unit;                                            // as in pyprof__metrics
-    int splits, waiting;   // the total is time that has these parts; waiting is one of them
+    int parts[PYPROF__PARTS];                            // metrics; 0 = the total has no such part
     const char *metric_name;
 } pyprof__view;
 
@@ -17869,9 +17947,35 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     return id;
 }
 
+// Parts by state of a metric, and for wall time how it was spent
+static void pyprof__view_parts(pyprof__view *view, int metric)
+{
+    int waiting = pyprof__waiting_part(metric);
+    size_t i;
+    view->parts[PYPROF__PART_WAITING] = waiting;
+    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
+            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    if (metric != PYPROF_WALL_NS) return;
+    view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
+    view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
+
+// Is this a frame of importlib that adds nothing to the frame <import NAME> above it?
+static pyprof__bool pyprof__view_folds(const pyprof__view_maker *maker, const pyprof_profile *profile,
+                                       uint32_t node, uint32_t above)
+{
+    const pyprof__view_node *parent = &PYPROF__AT(const pyprof__view_node, maker->nodes, above);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    return function->kind == PYPROF_KIND_PYTHON && parent->kind == PYPROF_KIND_PSEUDO
+        && pyprof__is_import(parent->label) && pyprof__is_importlib(pyprof__text(profile, function->file));
+}
+
 // Sums the selected values of the model's nodes into the view's.
 static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+                                      int metric, unsigned how)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t i, k;
@@ -17882,11 +17986,13 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         if (!mapped) return 0;
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
-        key.line = lines && location->place.line > 0 ? (uint32_t)location->place.line : 0;
+        key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
         // nothing selected in or below it
         if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
-        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD)
-            *mapped = key.parent;
+        else if (!(how & PYPROF__VIEW_THREADS)
+                 && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
+        else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
+                 && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
             if (pyprof__total(selection, metric, i) != 0) return 0;
@@ -17894,18 +18000,20 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
-            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection,
-                    (int)pyprof__view_parts[k], i);
+        for (k = 0; k < PYPROF__PARTS; k++)
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
+                pyprof__self(selection, maker->view.parts[k], i);
     }
-    for (i = 0; i < maker->nodes.count; i++)
-        PYPROF__AT(pyprof__view_node, maker->nodes, i).total =
-            PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+    for (i = 0; i < maker->nodes.count; i++) {
+        pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
+        node->total = node->self;
+        memcpy(node->parts, node->own_parts, sizeof node->parts);
+    }
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
         pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
         parent->total += node->total;
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++) parent->parts[k] += node->parts[k];
+        for (k = 0; k < PYPROF__PARTS; k++) parent->parts[k] += node->parts[k];
     }
     return 1;
 }
@@ -17982,25 +18090,31 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// 0 = no memory.
-static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+// how: bits PYPROF__VIEW_... 0 = no memory.
+static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                         int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    if (!pyprof__view_fill(maker, selection, metric, split_threads, lines)) return 0;
-    if (lines && !pyprof__view_line_labels(maker)) return 0;
+    pyprof__view_parts(&maker->view, metric);
+    if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
+    if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
     maker->view.unit = pyprof__metric_row(metric)->unit;
-    maker->view.splits = metric == PYPROF_WALL_NS;
-    maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
+}
+
+static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
+{
+    return pyprof__view_make_as(maker, selection, metric, (split_threads ? PYPROF__VIEW_THREADS : 0u)
+                                | (lines ? PYPROF__VIEW_LINES : 0u));
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -19451,6 +19565,16 @@ static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
 // ---- the time line by thread: for formats with an order of time -------------------------------------------
+// Time without a sample has no place on the time line.
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    return function->kind == PYPROF_KIND_PSEUDO
+        && (strcmp(name, pyprof__between_name) == 0
+            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+}
+
 // A thread's steps are first what the time line has of it, in order of time; then, stack by stack, the rest:
 // time without a place there (<lost>, <between samples>), and what the time line no longer holds. So the sum
 // of all steps is the selection's total.
@@ -19546,8 +19670,9 @@ static pyprof__bool pyprof__timeline_rest(pyprof__timeline *t, int metric, int *
 {
     const pyprof__selection *selection = t->job->selection;
     size_t count = selection->count, moments = t->moment_ends[t->groups - 1], i;
-    int64_t *rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
-    t->rest[metric] = rest;
+    int64_t *rest = t->rest[metric];
+    if (rest) return 1;
+    t->rest[metric] = rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
     if (!rest) return 0;
     for (i = 0; i < count; i++) rest[i] = pyprof__self(selection, metric, (uint32_t)i);
     for (i = 0; i < moments; i++) {
@@ -20392,15 +20517,16 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
-// the picture adapts to it. The script zooms by changing these percentages; it reads the name, numbers and
-// source of a frame from the lines of its <title>.
+// the picture adapts to it. Each frame carries its values: the script computes widths and texts from them for
+// each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
-    PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_LABEL_BYTES = 704,    // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_COLUMNS = 3
 };
 
 typedef struct { double limit, unit; const char *suffix; int digits; } pyprof__svg_scale;
@@ -20416,14 +20542,31 @@ static const pyprof__svg_scale pyprof__svg_sizes[] = {
 
 typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
 
-// By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
+// By origin of a Python frame, otherwise by kind of node. Within its family the name chooses the hue. Chosen
+// so that the first five stay apart for all kinds of colour blindness.
 static const pyprof__svg_family pyprof__svg_families[] = {
-    { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 },
-    { "waiting", 262, 14, 34, 80 },
-    { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
+    { "my code", 10, 14, 88, 60 }, { "packages", 212, 10, 74, 65 }, { "standard library", 146, 12, 50, 61 },
+    { "C", 46, 8, 86, 67 }, { "waiting", 229, 10, 18, 82 }, { "Python", 10, 14, 88, 60 },
+    { "import, task", 28, 8, 20, 56 }, { "garbage collection", 317, 6, 60, 62 },
+    { "zone", 186, 10, 40, 66 }, { "thread", 205, 10, 14, 72 }, { "other", 220, 1, 6, 69 }
 };
-enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
+enum {
+    PYPROF__SVG_OWN, PYPROF__SVG_PACKAGE, PYPROF__SVG_LIBRARY, PYPROF__SVG_NATIVE, PYPROF__SVG_WAITING,
+    PYPROF__SVG_PYTHON, PYPROF__SVG_TASK, PYPROF__SVG_GC, PYPROF__SVG_ZONE, PYPROF__SVG_THREAD,
+    PYPROF__SVG_OTHER
+};
+
+// What the widths show: the sum of some of a frame's values. columns: bits
+typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_choice;
+
+// Columns: running, waiting, idle
+static const pyprof__svg_choice pyprof__svg_states[] = {
+    { "busy", "Running + waiting", "Running and waiting, without waits for work (idle)", 3 },
+    { "running", "Running", "Only time in which threads ran", 1 },
+    { "waiting", "Waiting", "Only waiting, without waits for work (idle)", 2 },
+    { "all", "All + idle", "All time, with waits for work (idle)", 7 }
+};
+static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -20464,6 +20607,12 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools * { box-sizing: border-box; height: 28px; border: 1px solid var(--line);",
     "  border-radius: 6px; background: var(--field); color: var(--ink); padding: 0 10px;",
     "  white-space: nowrap; }",
+    ".pyprof .switch { justify-content: flex-start; gap: 0; padding: 0; }",
+    ".pyprof .switch button { height: 24px; padding: 0 9px; border-radius: 0; margin-right: -1px; }",
+    ".pyprof .switch button:first-child { border-radius: 6px 0 0 6px; }",
+    ".pyprof .switch button:last-child { border-radius: 0 6px 6px 0; }",
+    ".pyprof .switch [aria-pressed=true] { font-weight: 600; position: relative; }",
+    ".pyprof .tools :disabled { opacity: .5; cursor: default; }",
     ".pyprof .tools input { width: 230px; min-width: 80px; }",
     ".pyprof .tools output { border: 0; background: none; font-weight: 600; line-height: 28px; }",
     ".pyprof .tools button { cursor: pointer; }",
@@ -20472,7 +20621,8 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools [aria-invalid=true] { border-color: var(--bad); }",
     ".pyprof .tools :focus-visible { outline: 2px solid var(--ring); outline-offset: 0; }",
     ".pyprof .tools [hidden], .pyprof .tools :empty:not(input) { display: none; }",
-    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; } }",
+    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; }",
+    "  .pyprof .tools input { width: 130px; } }",
     "@media print { .pyprof foreignObject { display: none; } }"
 };
 
@@ -20497,11 +20647,23 @@ static const char *const pyprof__svg_script[] = {
     "const root = document.currentScript.closest('svg'), alone = root === document.documentElement;",
     "const area = root.querySelector('.frames'), bar = root.querySelector('.bar');",
     "const find = selector => bar.querySelector(selector);",
-    "const box = find('[name=search]'), ruler = find('.ruler'), whole = find('.name').textContent;",
-    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light';",
-    "const TOP = Number(area.dataset.top), ROW = Number(area.dataset.row), PAD = 4;",
+    "const box = find('[name=search]'), ruler = find('.ruler'), note = find('.note').textContent;",
+    "const heading = find('.heading').textContent;",
+    "const buttons = [...bar.querySelectorAll('[name=show]')];",
+    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light' +",
+    "    (buttons.length ? ', w to switch what is shown' : '');",
+    "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
+    "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
+    "const SCALES = {",
+    "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
+    "        [7.2e12, 6e10, 'min', 1], [Infinity, 3.6e12, 'h', 2]],",
+    "    bytes: [[2 ** 10, 1, 'B', 0], [2 ** 20, 2 ** 10, 'KiB', 1], [2 ** 30, 2 ** 20, 'MiB', 1],",
+    "        [2 ** 40, 2 ** 30, 'GiB', 2], [Infinity, 2 ** 40, 'TiB', 2]],",
+    "};",
     "const frames = [], numberOf = new Map(), advances = new Map();",
     "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
+    "let top = Number(area.dataset.top), shows = first;   // shows: the columns that widths are the sum of",
 
     // One record per frame, parents first: the descendants of a frame are the records up to its `end`.
     "function collect() {",
@@ -20509,12 +20671,13 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, values, source] = title.textContent.split('\\n');",
-    "        const x = read('x'), y = read('y'), width = read('width'), depth = (bottom - y) / ROW;",
+    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, rect, text, name, values, source, x, width, depth, parent: depth ? path[depth - 1] : -1,",
-    "            end: number + 1, left: x, span: width, y, label: text ? text.textContent : '', style: '',",
-    "            shown: true, hit: false, covered: false,",
+    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
+    "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
+    "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
     "        });",
     "        numberOf.set(g, number);",
     "        path[depth] = number;",
@@ -20527,6 +20690,57 @@ static const char *const pyprof__svg_script[] = {
     "        const parent = frames[frames[i].parent];",
     "        parent.end = Math.max(parent.end, frames[i].end);",
     "    }",
+    "}",
+
+    // The sum of the values that are shown, from the one with this number on
+    "function sum(f, from) {",
+    "    let total = 0;",
+    "    for (let i = 0; i < COLUMNS; i++) if (shows >> i & 1) total += f.v[from + i];",
+    "    return total;",
+    "}",
+
+    // Places and widths in percent, as the writer computes them: children side by side from the left.
+    "function arrange() {",
+    "    const next = [], all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const round = percent => Math.round(percent * 1e6) / 1e6;",
+    "    frames.forEach((f, i) => {",
+    "        const start = i ? next[f.parent] : 0, total = Math.max(sum(f, 0), 0);",
+    "        f.x = round(100 * start / all);",
+    "        f.width = i ? round(100 * total / all) : 100;",
+    "        next[i] = start;",
+    "        if (i) next[f.parent] += total;",
+    "    });",
+    "}",
+
+    "function amount(value) {",
+    "    if (UNIT === 'count') return `${value.toLocaleString('en-US')} ${METRIC}`;",
+    "    const [, unit, suffix, digits] = SCALES[UNIT].find(([limit]) => value < limit);",
+    "    return `${(value / unit).toFixed(digits)} ${suffix}`;",
+    "}",
+
+    "function split(f, total) {",
+    "    const has = column => shows >> column & 1, native = has(0) ? f.v[2 * COLUMNS] : 0;",
+    "    const parts = [[has(0) ? f.v[0] - native : 0, 'Python'], [native, 'native'],",
+    "        [has(1) ? f.v[1] : 0, 'waiting'], [has(1) ? f.v[2 * COLUMNS + 1] : 0, 'for the GIL'],",
+    "        [has(2) ? f.v[2] : 0, 'idle']];",
+    "    if (UNIT !== 'ns' || COLUMNS < 3 || total <= 0 || parts[0][0] === total) return '';",
+    "    const texts = parts.filter(([value]) => value > 0)",
+    "        .map(([value, text]) => `${(100 * value / total).toFixed(1)}% ${text}`);",
+    "    return texts.length ? '; ' + texts.join(', ') : '';",
+    "}",
+
+    // The second line of a frame's title
+    "function tell(f) {",
+    "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const share = value => (100 * value / all).toFixed(2);",
+    "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
+    "        split(f, total);",
+    "}",
+
+    "function tellAll() {",
+    "    const all = sum(frames[0], 0);",
+    "    if (all <= 0) return 'Nothing was recorded';",
+    "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
     // Measures all letters at once, because each measurement costs a layout, and between other letters,
@@ -20551,7 +20765,7 @@ static const char *const pyprof__svg_script[] = {
     "}",
 
     "function place(f, left, span, pixels) {",
-    "    const y = TOP + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
+    "    const y = top + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
     "    const label = room > 12 ? fit(f.name, room) : '';",
     "    const moved = left !== f.left || span !== f.span || y !== f.y;",
     "    if (label && !f.text) {",
@@ -20571,15 +20785,55 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
+    // Breaks a text into lines that fit; all further words go into the last line.
+    "function wrap(element, text, width, most) {",
+    "    const lines = [''], room = width / 6.4;",
+    "    for (const word of text.split(' ')) {",
+    "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
+    "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
+    "            lines[lines.length - 1] = longer;",
+    "        else lines.push(word);",
+    "    }",
+    "    element.textContent = lines[0];",
+    "    for (const line of lines.slice(1)) {",
+    "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
+    "        part.setAttribute('x', '1%');",
+    "        part.setAttribute('dy', LINE);",
+    "        part.textContent = line;",
+    "    }",
+    "    return lines.length;",
+    "}",
+
+    // In a narrow window the note, the values and the legend take more lines.
+    "function adapt(width) {",
+    "    const more = LINE * (wrap(find('.note'), note, width, 3) - 1);",
+    "    const legend = root.querySelector('.legend');",
+    "    let x = 0, y = 0;",
+    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    for (const item of legend.children) {",
+    "        const size = Number(item.dataset.width);",
+    "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
+    "        item.setAttribute('transform', `translate(${x} ${y})`);",
+    "        x += size;",
+    "    }",
+    "    const taller = top - Number(area.dataset.top);",
+    "    root.setAttribute('height', height + taller + y);",
+    "    find('.page').setAttribute('height', top);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
+    "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
+    "}",
+
     // Adapts the frames to zoom, search, view and window width, and writes only what has changed.
     "function draw() {",
     "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
     "    const { left, width } = frames[0].rect.getBoundingClientRect();",
+    "    adapt(width);",
     "    for (let i = target.parent; i >= 0; i = frames[i].parent) above.add(i);",
     "    let matched = 0;",
     "    frames.forEach((f, i) => {",
     "        const up = above.has(i), inMatch = i > 0 && frames[f.parent].covered;",
-    "        f.shown = up || (i >= zoomed && i < target.end);",
+    "        f.shown = up || (i >= zoomed && i < target.end && (i === 0 || f.width > 0));",
     "        f.covered = inMatch || f.hit;",
     "        if (f.shown && f.hit && !inMatch) matched += up ? 100 : f.width * scale;",
     "        if (up) place(f, 0, 100, width / 100);",
@@ -20592,9 +20846,12 @@ static const char *const pyprof__svg_script[] = {
     "    if (!frames[focused].shown) makeStop(zoomed);",
     "    find('[name=reset]').hidden = !zoomed;",
     "    find('[name=flip]').textContent = icicle ? 'Flame' : 'Icicle';",
-    "    const tool = [...find('.tools').children].find(element => element.offsetWidth);",
+    "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
+    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
+    "    find('.heading').textContent =",
+    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
     "    describe();",
     "}",
 
@@ -20602,10 +20859,25 @@ static const char *const pyprof__svg_script[] = {
     // otherwise everything.
     "function describe(number = zoomed || -1) {",
     "    const f = frames[number], inside = zoomed && number >= zoomed;",
+    "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : whole;",
-    "    find('.values').textContent = f ? f.values + share + source : hint;",
+    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
+    "    if (!f || f.told === shows) return;",
+    "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
+    "    f.told = shows;",
+    "}",
+
+    "const columnsOf = button => Number(button.dataset.shows);",
+    "const isShown = button => columnsOf(button) === shows;",
+
+    // A frame that has no width in the new view cannot stay zoomed.
+    "function show(columns) {",
+    "    shows = columns;",
+    "    for (const button of buttons) button.setAttribute('aria-pressed', isShown(button));",
+    "    arrange();",
+    "    while (zoomed && !frames[zoomed].width) zoomed = frames[zoomed].parent;",
     "}",
 
     // A zoom is a step in the browser's history, so that Back zooms out; typing in the search box is not.
@@ -20615,6 +20887,7 @@ static const char *const pyprof__svg_script[] = {
     "    if (box.value) state.set('search', box.value);",
     "    if (!matchCase) state.set('case', 'ignore');",
     "    if (icicle) state.set('view', 'icicle');",
+    "    if (shows !== first) state.set('show', buttons.find(isShown).value);",
     "    hash = '#' + state;",
     "    if (alone && step) location.hash = hash;",
     "    else if (alone) location.replace(hash);",
@@ -20626,6 +20899,8 @@ static const char *const pyprof__svg_script[] = {
     "    zoomed = frames[number] ? number : 0;",
     "    matchCase = state.get('case') !== 'ignore';",
     "    icicle = state.get('view') === 'icicle';",
+    "    const wanted = buttons.find(button => button.value === state.get('show'));",
+    "    show(wanted && !wanted.disabled ? columnsOf(wanted) : first);",
     "    search(state.get('search') || '');",
     "}",
 
@@ -20669,7 +20944,7 @@ static const char *const pyprof__svg_script[] = {
     "function focus(number) {",
     "    if (!frames[number]) return;",
     "    frames[number].g.focus();",
-    "    const hidden = TOP - frames[number].rect.getBoundingClientRect().top;",
+    "    const hidden = top - frames[number].rect.getBoundingClientRect().top;",
     "    if (alone && hidden > 0) window.scrollBy(0, -hidden);",
     "}",
 
@@ -20682,7 +20957,7 @@ static const char *const pyprof__svg_script[] = {
     "function toChild() {",
     "    let widest = 0;",
     "    for (let i = focused + 1; i < frames[focused].end; i = frames[i].end)",
-    "        if (!widest || frames[i].width > frames[widest].width) widest = i;",
+    "        if (frames[i].width && (!widest || frames[i].width > frames[widest].width)) widest = i;",
     "    if (widest) focus(widest);",
     "}",
 
@@ -20699,6 +20974,11 @@ static const char *const pyprof__svg_script[] = {
     "    reset() { zoom(0); },",
     "    case() { matchCase = !matchCase; update(); },",
     "    flip() { icicle = !icicle; update(); showRoot(); },",
+    "    show(button) { show(columnsOf(button)); update(); },",
+    "    next() {",
+    "        const choices = buttons.filter(button => !button.disabled);",
+    "        if (choices.length) actions.show(choices[(choices.findIndex(isShown) + 1) % choices.length]);",
+    "    },",
     "    theme() { paint(root.dataset.theme === 'light'); },",
     "    find() { box.focus(); box.select(); },",
     "    out() { zoom(frames[zoomed].parent); },",
@@ -20711,7 +20991,7 @@ static const char *const pyprof__svg_script[] = {
     "    ArrowLeft() { walk(-1, inRow); }, ArrowRight() { walk(1, inRow); },",
     "    n() { walk(1, isHit); }, N() { walk(-1, isHit); }, Home() { focus(zoomed); },",
     "    Enter() { zoom(focused); }, ' '() { zoom(focused); }, Backspace: actions.out, u: actions.out,",
-    "    i: actions.flip, d: actions.theme, '/': actions.find, Escape: actions.leave,",
+    "    i: actions.flip, d: actions.theme, w: actions.next, '/': actions.find, Escape: actions.leave,",
     "};",
     "const keysAnywhere = { F3: actions.find, 'ctrl+f': actions.find, 'ctrl+i': actions.case };",
     "const keysInBox = {",
@@ -20738,7 +21018,7 @@ static const char *const pyprof__svg_script[] = {
     "    describe(focused);",
     "});",
     "box.addEventListener('input', () => update());",
-    "find('.tools').addEventListener('click', event => (actions[event.target.name] || (() => {}))());",
+    "bar.addEventListener('click', event => (actions[event.target.name] || (() => {}))(event.target));",
     "window.addEventListener('resize', draw);",
     "window.addEventListener('hashchange', () => { if ((location.hash || '#') !== hash) restore(); });",
     "window.addEventListener('scroll', () => {",
@@ -20834,27 +21114,77 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
+// What is drawn, and how its frames' values are made of a node's
+typedef struct {
+    const pyprof__view *view;
+    const pyprof__svg_choice *choices, *first;   // first: shown at first, and without scripts
+    size_t count;                                // choices
+    unsigned columns;                            // values of a frame
+    int64_t all[4];                              // by choice: the root's value
+    pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+} pyprof__svg_graph;
+
+static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
+                                   int64_t *out)
 {
-    if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
-    if (n->kind == PYPROF_KIND_TASK
-        || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    out[0] = total;
+    if (graph->columns == 1) return;
+    out[0] = total - parts[PYPROF__PART_WAITING];
+    out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
+    out[2] = parts[PYPROF__PART_IDLE];
+}
+
+static int64_t pyprof__svg_sum(const int64_t *values, unsigned columns)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < PYPROF__SVG_COLUMNS; i++) if (columns >> i & 1u) sum += values[i];
+    return sum;
+}
+
+static int64_t pyprof__svg_total(const pyprof__svg_graph *graph, const pyprof__view_node *n,
+                                 const pyprof__svg_choice *choice)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    return pyprof__svg_sum(values, choice->columns);
+}
+
+static int64_t pyprof__svg_self(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values);
+    return pyprof__svg_sum(values, graph->first->columns);
+}
+
+// Its family
+static int pyprof__svg_kind(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    static const int kinds[] = { PYPROF__SVG_OWN, PYPROF__SVG_NATIVE, PYPROF__SVG_ZONE, PYPROF__SVG_OTHER,
+                                 PYPROF__SVG_THREAD, PYPROF__SVG_OTHER, PYPROF__SVG_WAITING,
+                                 PYPROF__SVG_TASK };
+    int origin;
+    if (n->kind == PYPROF_KIND_PSEUDO && pyprof__is_import(n->label)) return PYPROF__SVG_TASK;
     if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
-    return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
+    if (n->kind != PYPROF_KIND_PYTHON)
+        return n->kind > 0 && n->kind < (int)PYPROF__COUNT(kinds) ? kinds[n->kind] : PYPROF__SVG_OTHER;
+    if (graph->hidden && n->file[0] != '<') return PYPROF__SVG_PYTHON;
+    origin = pyprof__origin_of_file(n->file);
+    return origin == PYPROF__ORIGIN_PACKAGE ? PYPROF__SVG_PACKAGE
+        : origin == PYPROF__ORIGIN_LIBRARY ? PYPROF__SVG_LIBRARY : PYPROF__SVG_OWN;
 }
 
 // What the hover text says about a frame without a file
-static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
+static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    static const char *const texts[] =
-        { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection",
-          "import" };
-    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
+    static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
+                                         "import", "garbage collection", "zone", "thread", "" };
+    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
 }
 
-static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
+static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(n)];
+    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(graph, n)];
     uint32_t name = pyprof__svg_hash(n->label);
     uint32_t tint = n->kind == 0 && n->file[0] != '\0' ? pyprof__svg_hash(n->file) : name >> 8;
     int hue = family->hue + (int)(tint % (uint32_t)family->hues);
@@ -20885,40 +21215,54 @@ static void pyprof__svg_shorten(char *out, const char *label, int room)
     if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
 }
 
-// Visits the frames that are wide enough to draw, parents first.
-typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
+// Visits the frames that are wide enough to draw, parents first. Drawn children lie side by side from their
+// parent's left edge on.
+typedef struct { const pyprof__svg_graph *graph; int64_t left; uint32_t at; } pyprof__svg_walk;
 
-static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
+static pyprof__svg_walk pyprof__svg_begin(const pyprof__svg_graph *graph)
 {
-    pyprof__svg_walk walk = { v->nodes, 1.0, 0.0, 0 };
-    if (v->nodes[0].total > 0) walk.all = (double)v->nodes[0].total;
+    pyprof__svg_walk walk = { graph, 0, 0 };
     return walk;
 }
 
-static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_t at)
+// Is it wide enough in one of the choices?
+static pyprof__bool pyprof__svg_wide(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    double sum = 0.0;
+    for (size_t i = 0; i < graph->count; i++) {
+        double total = (double)pyprof__svg_total(graph, n, &graph->choices[i]);
+        if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= (double)graph->all[i]) return 1;
+    }
+    return 0;
+}
+
+static int64_t pyprof__svg_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    int64_t total = pyprof__svg_total(graph, &graph->view->nodes[at], graph->first);
+    return total > 0 ? total : 0;
+}
+
+static int64_t pyprof__svg_children_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    const pyprof__view_node *nodes = graph->view->nodes;
+    int64_t sum = 0;
     for (uint32_t child = nodes[at].first_child; child != 0; child = nodes[child].next_sibling)
-        sum += (double)nodes[child].total;
+        if (pyprof__svg_wide(graph, &nodes[child])) sum += pyprof__svg_width(graph, child);
     return sum;
 }
 
 static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *nodes = walk->nodes;
+    const pyprof__view_node *nodes = walk->graph->view->nodes;
     uint32_t above = walk->at, at = nodes[above].first_child;
     for (;;) {
-        for (; at != 0; at = nodes[at].next_sibling) {
-            double total = (double)nodes[at].total;
-            if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= walk->all) {
+        for (; at != 0; at = nodes[at].next_sibling)
+            if (pyprof__svg_wide(walk->graph, &nodes[at])) {
                 walk->at = at;
                 return 1;
             }
-            walk->left += total;
-        }
         if (above == 0) return 0;
         // From the right edge of the last child to that of its parent, where the next sibling begins.
-        walk->left += (double)nodes[above].total - pyprof__svg_children_total(nodes, above);
+        walk->left += pyprof__svg_width(walk->graph, above) - pyprof__svg_children_width(walk->graph, above);
         at = nodes[above].next_sibling;
         above = nodes[above].parent;
     }
@@ -20926,16 +21270,17 @@ static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 
 typedef struct { int64_t drawn, narrow, rows, height; unsigned kinds; } pyprof__svg_plan;
 
-static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
+static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
 {
+    const pyprof__view *v = graph->view;
     pyprof__svg_plan plan = { 0, 0, 0, PYPROF__SVG_TOP + PYPROF__SVG_FOOT, 0 };
     pyprof__svg_walk walk;
     if (v->count == 0) return plan;
-    walk = pyprof__svg_begin(v);
+    walk = pyprof__svg_begin(graph);
     do {
         const pyprof__view_node *n = &v->nodes[walk.at];
         if ((int64_t)n->depth >= plan.rows) plan.rows = (int64_t)n->depth + 1;
-        plan.kinds |= 1u << pyprof__svg_kind(n);
+        plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
     for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
@@ -20944,42 +21289,70 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
-// How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
-static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
+// How the time of a frame splits; nothing if all of it is Python.
+static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0,
-        python = n->total - native - wait;
-    const struct { const char *text; int64_t value; } rows[] = {
-        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait },
-        { "% for the GIL", gil },
+    unsigned columns = graph->first->columns;
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 }, total = pyprof__svg_total(graph, n, graph->first),
+        native = columns & 1u ? n->parts[PYPROF__PART_NATIVE] : 0;
+    struct { const char *text; int64_t value; } rows[] = {
+        { "% Python", 0 }, { "% native", native }, { "% waiting", 0 },
+        { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!v->splits || (native == 0 && wait == 0)) return;
+    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    if (columns & 1u) rows[0].value = values[0] - native;
+    if (columns & 2u) rows[2].value = values[1];
+    if (columns & 4u) rows[4].value = values[2];
+    if (total <= 0 || rows[0].value == total) return;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
-        if (rows[i].value == 0) continue;
+        if (rows[i].value <= 0) continue;
         pyprof__put(s, written++ ? ", " : "; ");
-        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)n->total, 1);
+        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)total, 1);
         pyprof__put(s, rows[i].text);
     }
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
+// All values of a frame, for the script: totals, own values, native time, time for the GIL. 0 is left out.
+static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__view_node *n = &v->nodes[at];
-    pyprof__svg_put_between(s, "<g><title>", n->label, "\n");
-    pyprof__svg_put_amount(s, v, n->total);
+    int64_t values[2 * PYPROF__SVG_COLUMNS + 2];
+    size_t columns = graph->columns, count = 2 * columns, i;
+    memset(values, 0, sizeof values);
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
+    values[count++] = n->parts[PYPROF__PART_NATIVE];
+    values[count++] = n->parts[PYPROF__PART_GIL];
+    while (count > 1 && values[count - 1] == 0) count--;
+    pyprof__put(s, " data-v=\"");
+    for (i = 0; i < count; i++) {
+        if (i) pyprof__put_char(s, ',');
+        if (values[i]) pyprof__put_int(s, values[i]);
+    }
+    pyprof__put(s, "\"");
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
     pyprof__put(s, "% of all; self ");
-    pyprof__svg_put_amount(s, v, n->self);
+    pyprof__svg_put_amount(s, graph->view, self);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
-    pyprof__svg_put_split(s, v, n);
-    if (n->file[0] == '\0' && *pyprof__svg_kind_text(n)) {
+    pyprof__svg_put_split(s, graph, n);
+    if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
-        pyprof__put(s, pyprof__svg_kind_text(n));
+        pyprof__put(s, kind);
     } else if (n->file[0] != '\0') {
         pyprof__svg_put_between(s, "\n", n->file, "");
         if (n->line > 0) pyprof__put_format(s, ":%ld", (long)n->line);
@@ -21001,35 +21374,43 @@ static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double lef
     pyprof__svg_put_between(s, " dx=\"4\">", text, "</text>");
 }
 
-static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
-                                  const pyprof__svg_walk *walk)
+static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *n = &v->nodes[walk->at];
-    double left = 100.0 * walk->left / walk->all, width = 100.0 * (double)n->total / walk->all;
+    const pyprof__svg_graph *graph = walk->graph;
+    const pyprof__view_node *n = &graph->view->nodes[walk->at];
+    double all = (double)pyprof__svg_width(graph, 0), width = (double)pyprof__svg_width(graph, walk->at);
+    double left = 100.0 * (double)walk->left / (all > 0.0 ? all : 1.0);
     int64_t y = PYPROF__SVG_TOP + (rows - 1 - (int64_t)n->depth) * PYPROF__SVG_ROW;
-    if (walk->at == 0) width = 100.0;   // even if nothing was recorded
-    pyprof__svg_put_title(s, v, walk->at, walk->all);
+    width = walk->at == 0 ? 100.0 : 100.0 * width / (all > 0.0 ? all : 1.0);   // the root always has a width
+    pyprof__put(s, width > 0.0 ? "<g" : "<g class=\"off\"");
+    pyprof__svg_put_values(s, graph, n);
+    pyprof__put(s, ">");
+    pyprof__svg_put_title(s, graph, walk->at, all > 0.0 ? all : 1.0);
     pyprof__put(s, "<rect");
     pyprof__svg_put_percent(s, "x", left);
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, n);
+    pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
 }
 
-static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
+static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__svg_graph *graph, int64_t rows)
 {
+    static const char *const units[] = { "count", "ns", "bytes" };
     // In an element of their own: Chromium takes seconds for 20,000 children of the outermost element.
     pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
     pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
     pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
-    pyprof__put(s, ">\n");
-    if (v->count > 0) {
-        pyprof__svg_walk walk = pyprof__svg_begin(v);
-        do pyprof__svg_put_frame(s, v, rows, &walk);
+    pyprof__svg_put_attribute(s, "data-columns", (int64_t)graph->columns);
+    pyprof__svg_put_attribute(s, "data-shown", (int64_t)graph->first->columns);
+    pyprof__svg_put_between(s, " data-unit=\"", units[graph->view->unit], "\"");
+    pyprof__svg_put_between(s, " data-metric=\"", graph->view->metric_name, "\">\n");
+    if (graph->view->count > 0) {
+        pyprof__svg_walk walk = pyprof__svg_begin(graph);
+        do pyprof__svg_put_frame(s, rows, &walk);
         while (pyprof__svg_next(&walk));
     }
     pyprof__put(s, "</svg>\n");
@@ -21042,21 +21423,48 @@ static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, c
     pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
-// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
-static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+// The buttons of the choices; none if they all show the same
+static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *graph)
 {
-    int empty = v->count == 0 || v->nodes[0].total <= 0;
+    size_t i, same = 0;
+    for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
+    if (same == graph->count) return;
+    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+                "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
+                " aria-label=\"Show\">\n");
+    for (i = 0; i < graph->count; i++) {
+        const pyprof__svg_choice *choice = &graph->choices[i];
+        pyprof__put(s, "<button name=\"show\"");
+        pyprof__svg_put_between(s, " value=\"", choice->key, "\"");
+        pyprof__svg_put_attribute(s, "data-shows", choice->columns);
+        pyprof__svg_put_between(s, " title=\"", choice->hint, " (w: the next one)\"");
+        pyprof__put(s, choice == graph->first ? " aria-pressed=\"true\"" : " aria-pressed=\"false\"");
+        if (graph->all[i] <= 0) pyprof__put(s, " disabled=\"disabled\"");
+        pyprof__svg_put_between(s, ">", choice->name, "</button>\n");
+    }
+    pyprof__put(s, "</div></foreignObject>\n");
+}
+
+// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                                const char *note)
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
     pyprof__svg_put_text(s, "note", 47, note);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
-    if (empty) pyprof__put(s, "Nothing was recorded");
-    if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
-    pyprof__svg_put_text(s, "values", 94, "");
+    pyprof__put(s, "<g class=\"lower\">\n");
+    pyprof__svg_put_switch(s, graph);
+    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
+    else pyprof__svg_put_amount(s, v, all);
+    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
@@ -21064,27 +21472,28 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
 // Only the colours that occur.
 static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
-    int64_t x = 0;
-    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
+    int64_t x = 0, width;
+    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
+    pyprof__svg_put_attribute(s, "y", y);
+    pyprof__put(s, ">\n");
     for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
         const pyprof__svg_family *family = &pyprof__svg_families[kind];
         if ((kinds >> kind & 1u) == 0) continue;
-        pyprof__put(s, "<rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_attribute(s, "x", x);
-        pyprof__svg_put_attribute(s, "y", y - 10);
+        width = 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+        pyprof__svg_put_attribute(s, "data-width", width);
+        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
         pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__put(s, "/><text");
-        pyprof__svg_put_attribute(s, "x", x + 18);
-        pyprof__svg_put_attribute(s, "y", y);
-        pyprof__svg_put_between(s, ">", family->name, "</text>\n");
-        x += 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+        x += width;
     }
     pyprof__put(s, "</svg>\n");
 }
 
 static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
 {
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 31);
+    pyprof__put(s, "<g class=\"foot\">\n");
+    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -21095,7 +21504,7 @@ static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
         pyprof__put_count(s, plan->narrow, 0);
         pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
     }
-    pyprof__put(s, "</text>\n");
+    pyprof__put(s, "</text>\n</g>\n");
 }
 
 static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t height)
@@ -21110,13 +21519,14 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
 
-static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                              const char *note)
 {
-    pyprof__svg_plan plan = pyprof__svg_measure(v);
+    pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
-    pyprof__svg_put_frames(s, v, plan.rows);
+    pyprof__svg_put_frames(s, graph, plan.rows);
     pyprof__svg_put_foot(s, &plan);
-    pyprof__svg_put_bar(s, v, title, note);
+    pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
         PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
@@ -21125,25 +21535,19 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
     pyprof__put(s, "</svg>\n");
 }
 
-// What part of the recording is unusable, in percent, and one line on how good it is
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
     char seconds[32], rate[32], lost[32], idle[32];
-    int64_t left_out = 0;
-    size_t i;
-    if (!job->output->filter && pyprof__waiting_part(job->metric))
-        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++)
-            left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
+    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
     snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
              (unsigned long long)model->stats.samples, lost,
-             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle,
-                 left_out == 0 ? "" : " thread-seconds of waiting left out");
+             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
+                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -21161,27 +21565,67 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
-static pyprof_result pyprof__write_svg(pyprof__job *job)
+static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
         *python = pyprof__text(job->profile, job->profile->python);
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
-    pyprof__view_maker maker;
-    char title[256], note[256];
-    pyprof_result result = PYPROF_OK;
-    if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
+    if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
-    if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-    else pyprof__svg_note_time(job, note, sizeof note);
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        pyprof__svg_write(job->sink, &maker.view, title, note);
-    else result = pyprof__fail_memory("the flame graph");
-    pyprof__view_free(&maker);
-    return result;
+}
+
+// Selects time in all states, so that the picture can switch between them. 0 = no memory.
+static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
+{
+    pyprof_query query;
+    memset(&query, 0, sizeof query);
+    if (job->output->filter) query = *job->output->filter;
+    query.include_idle = 1;
+    return pyprof__select(all, job->profile, &query, 0);
+}
+
+static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
+{
+    const pyprof_query *filter = job->output->filter;
+    memset(graph, 0, sizeof *graph);
+    graph->view = view;
+    graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
+    graph->choices = graph->first = pyprof__svg_single;
+    graph->count = graph->columns = 1;
+    if (view->parts[PYPROF__PART_WAITING]) {
+        graph->choices = pyprof__svg_states;
+        graph->count = PYPROF__COUNT(pyprof__svg_states);
+        graph->columns = PYPROF__SVG_COLUMNS;
+        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+    }
+    for (size_t i = 0; i < graph->count && view->count; i++)
+        graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
+}
+
+static pyprof_result pyprof__write_svg(pyprof__job *job)
+{
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS | (job->output->split_threads ? PYPROF__VIEW_THREADS : 0u)
+        | (job->output->lines ? PYPROF__VIEW_LINES : 0u);
+    pyprof__view_maker maker;
+    pyprof__svg_graph graph;
+    pyprof__selection all;
+    char title[256], note[256];
+    pyprof__bool selected = pyprof__svg_select(job, &all),
+        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    if (whole) {
+        pyprof__svg_choose(job, &graph, &maker.view);
+        pyprof__svg_title(job, title, sizeof title);
+        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
+                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        pyprof__svg_write(job->sink, &graph, title, note);
+    }
+    if (selected) pyprof__view_free(&maker);
+    pyprof__selection_free(&all);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
 
 // ---- text: a report of one page
@@ -21803,15 +22247,6 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
 // In order of time if the time line covers the whole recording, otherwise one sample per stack. Time without
 // a sample (<lost>, <between samples>) has no place on the time line: it comes last.
-static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
-{
-    const pyprof__function *function = pyprof__function_of(profile, node);
-    const char *name = pyprof__text(profile, function->name);
-    return function->kind == PYPROF_KIND_PSEUDO
-        && (strcmp(name, pyprof__between_name) == 0
-            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
-}
-
 static pyprof__bool pyprof__timeline_is_whole(const pyprof__timeline *t)
 {
     uint32_t i;
@@ -22618,7 +23053,321 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 
 // ---- dhat: not yet ----
 
-// ---- cpuprofile and heapprofile: not yet ----
+// ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
+// A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
+// first; below (root) each has a node. What has no place on the time line comes at the end of its thread,
+// below a node of its own that says so: nodes beyond the view's count are copies for that.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__view_maker maker;
+    int64_t *late;                   // per node of the view: the part of its total that is in the copy
+    uint32_t *nodes, *ends;          // nodes of the model by node of the view, and the end of each part
+    pyprof__array ticks;             // pyprof__line_count, of one node
+} pyprof__chrome;
+
+typedef struct { int32_t line; uint32_t padding; int64_t count[2]; } pyprof__line_count;   // copy: [1]
+
+// file:///... as browsers and editors want it; other names as they are
+static void pyprof__emit_url(pyprof__sink *s, const char *file)
+{
+    const char *at;
+    if (*file != '/') { pyprof__emit_text(s, "url", file); return; }
+    pyprof__emit_next(s, "url");
+    pyprof__put(s, "\"file://");
+    for (at = file; *at; at++)
+        if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9')
+            || strchr("/-._~+,=@", *at)) pyprof__put_char(s, *at);
+        else pyprof__put_format(s, "%%%02X", (unsigned)(unsigned char)*at);
+    pyprof__put_char(s, '"');
+}
+
+// Lines and columns count from 0 here, and -1 is none.
+static void pyprof__emit_call_frame(pyprof__sink *s, const pyprof__view_node *node, const char *after)
+{
+    pyprof__emit_open(s, NULL, "callFrame", '{');
+    pyprof__emit_next(s, "functionName");
+    pyprof__put_char(s, '"');
+    if (node->depth == 0) pyprof__put(s, "(root)");
+    else pyprof__put_escaped(s, node->label, SIZE_MAX, &pyprof__as_json);
+    pyprof__put(s, after);
+    pyprof__put_char(s, '"');
+    pyprof__emit_text(s, "scriptId", "0");
+    pyprof__emit_url(s, node->file);
+    pyprof__emit_int(s, "lineNumber", node->line > 0 ? node->line - 1 : -1);
+    pyprof__emit_int(s, "columnNumber", -1);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__has_copy(const pyprof__chrome *c, uint32_t node)   // of the model
+{
+    return c->timeline.cursor.owners[node] != PYPROF__NONE
+        && !pyprof__is_unplaced(c->timeline.job->profile, node);
+}
+
+static uint32_t pyprof__chrome_id(const pyprof__chrome *c, uint32_t node, int copy)   // from 1
+{
+    return node + 1 + (copy ? (uint32_t)c->maker.view.count : 0);
+}
+
+// The children of a node of the view, or of its copy. A thread's copy is its sibling.
+static void pyprof__cpu_children(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *nodes = c->maker.view.nodes;
+    uint32_t child;
+    pyprof__emit_open(job->sink, NULL, "children", '[');
+    for (child = nodes[node].first_child; child; child = nodes[child].next_sibling) {
+        if (!copy && nodes[child].total != c->late[child])
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 0));
+        if (c->late[child] && (copy || nodes[child].kind == PYPROF_KIND_THREAD))
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 1));
+    }
+    pyprof__emit_close(job->sink, "]");
+}
+
+static int pyprof__by_line(const void *a, const void *b)
+{
+    int32_t x = ((const pyprof__line_count *)a)->line, y = ((const pyprof__line_count *)b)->line;
+    return x < y ? -1 : x > y;
+}
+
+// Samples of a node, line by line. 0 = no memory.
+static pyprof__bool pyprof__cpu_count(pyprof__chrome *c, uint32_t node)
+{
+    const pyprof__job *job = c->timeline.job;
+    uint32_t i;
+    size_t k, kept = 0;
+    pyprof__line_count *lines;
+    c->ticks.count = 0;
+    for (i = pyprof__group_start(c->ends, node); i < c->ends[node]; i++) {
+        int64_t all = pyprof__self(job->selection, PYPROF_SAMPLES, c->nodes[i]);
+        int64_t late = pyprof__has_copy(c, c->nodes[i]) ? c->timeline.rest[PYPROF_SAMPLES][c->nodes[i]] : 0;
+        pyprof__line_count *added;
+        if (all == 0 || pyprof__total(job->selection, job->metric, c->nodes[i]) == 0) continue;
+        added = (pyprof__line_count *)pyprof__push(&c->timeline.cursor.pool, &c->ticks);
+        if (!added) return 0;
+        added->line = pyprof__location_of(job->profile, c->nodes[i])->place.line;
+        added->count[0] = all - late;
+        added->count[1] = late;
+    }
+    lines = (pyprof__line_count *)c->ticks.data;
+    if (c->ticks.count) qsort(lines, c->ticks.count, sizeof *lines, pyprof__by_line);
+    for (k = 1; k < c->ticks.count; k++) {
+        if (lines[k].line != lines[kept].line) { lines[++kept] = lines[k]; continue; }
+        lines[kept].count[0] += lines[k].count[0];
+        lines[kept].count[1] += lines[k].count[1];
+    }
+    if (c->ticks.count) c->ticks.count = kept + 1;
+    return 1;
+}
+
+static void pyprof__cpu_node(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *shown = &c->maker.view.nodes[node];
+    const pyprof__line_count *lines = (const pyprof__line_count *)c->ticks.data;
+    pyprof__sink *s = job->sink;
+    int64_t hits = 0;
+    size_t i;
+    for (i = 0; i < c->ticks.count; i++) hits += lines[i].count[copy];
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_int(s, "id", pyprof__chrome_id(c, node, copy));
+    pyprof__emit_call_frame(s, shown, copy && shown->kind == PYPROF_KIND_THREAD
+                            ? ", not on the time line" : "");
+    pyprof__emit_int(s, "hitCount", hits);
+    pyprof__cpu_children(job, c, node, copy);
+    pyprof__emit_open(s, NULL, "positionTicks", '[');
+    for (i = 0; i < c->ticks.count; i++) {
+        if (lines[i].line <= 0 || lines[i].count[copy] == 0) continue;
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "line", lines[i].line);
+        pyprof__emit_int(s, "ticks", lines[i].count[copy]);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof__bool pyprof__cpu_nodes(const pyprof__job *job, pyprof__chrome *c)   // 0 = no memory
+{
+    uint32_t node = 0;
+    pyprof__emit_open(job->sink, "\n", "nodes", '[');
+    do {
+        const pyprof__view_node *shown = &c->maker.view.nodes[node];
+        if (!pyprof__cpu_count(c, node)) return 0;
+        if (node == 0 || shown->total != c->late[node]) pyprof__cpu_node(job, c, node, 0);
+        if (c->late[node]) pyprof__cpu_node(job, c, node, 1);
+        node = pyprof__view_next(&c->maker.view, node);
+    } while (node);
+    pyprof__emit_close(job->sink, "]");
+    return 1;
+}
+
+// A sample lasts until the next one: the first delta is 0, and one more sample, of (root), ends the last.
+// Rounding to us never adds up.
+static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, int deltas)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t sum = 0, told = 0;
+    size_t i;
+    pyprof__emit_open(job->sink, "\n", deltas ? "timeDeltas" : "samples", '[');
+    if (deltas) pyprof__emit_number(job->sink, 0);
+    for (i = 0; i < c->timeline.groups; i++) {
+        pyprof__steps_begin(&steps, &c->timeline, c->timeline.order[i], 0);
+        while (pyprof__steps_next(&steps, &step)) {
+            uint32_t node = PYPROF__AT(const uint32_t, c->maker.map, step.node);
+            if (!deltas) {
+                pyprof__emit_number(job->sink, pyprof__chrome_id(c, node, !step.moment
+                                                                 && pyprof__has_copy(c, step.node)));
+                continue;
+            }
+            sum += step.weight;
+            pyprof__emit_number(job->sink, sum / 1000 - told);
+            told = sum / 1000;
+        }
+    }
+    if (!deltas) pyprof__emit_number(job->sink, 1);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// What the copies have, and which nodes of the model are which of the view. 0 = no memory.
+static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
+{
+    const pyprof__selection *selection = c->timeline.job->selection;
+    const pyprof__view *view = &c->maker.view;
+    const uint32_t *map = (const uint32_t *)c->maker.map.data;
+    uint32_t i, sum = 0, many;
+    int whole = 1;
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
+    c->nodes = (uint32_t *)pyprof__alloc(pool, selection->count * sizeof *c->nodes);
+    c->ends = (uint32_t *)pyprof__alloc(pool, view->count * sizeof *c->ends);
+    if (!c->late || !c->nodes || !c->ends || !pyprof__timeline_rest(&c->timeline, PYPROF_SAMPLES, &whole))
+        return 0;
+    for (i = 0; i < selection->count; i++) {
+        c->ends[map[i]]++;
+        if (pyprof__has_copy(c, i)) c->late[map[i]] += c->timeline.rest[c->timeline.job->metric][i];
+    }
+    for (i = (uint32_t)view->count; i-- > 1;)
+        if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
+    for (i = 0; i < view->count; i++) {
+        many = c->ends[i];
+        c->ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
+    return 1;
+}
+
+static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
+{
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    pyprof__free(pool, c->late, c->maker.view.count * sizeof *c->late);
+    pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
+    pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
+    pyprof__array_free(pool, &c->ticks);
+    pyprof__view_free(&c->maker);
+    pyprof__timeline_end(&c->timeline);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
+{
+    pyprof__chrome c;
+    pyprof__sink *s = job->sink;
+    const pyprof__model *model = &job->profile->model;
+    int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
+    int whole;
+    pyprof_result result;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&c, 0, sizeof c);
+    result = pyprof__timeline_begin(&c.timeline, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
+        && pyprof__chrome_fill(&c);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        whole = pyprof__cpu_nodes(job, &c);
+    }
+    if (whole) {
+        pyprof__emit_int(s, "startTime", start);
+        pyprof__emit_int(s, "endTime", start + job->selection->all[job->metric] / 1000);
+        pyprof__cpu_steps(job, &c, 0);
+        pyprof__cpu_steps(job, &c, 1);
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__chrome_end(job, &c);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
+}
+
+// One node a line; the ends of children are written when the next node is not below.
+static void pyprof__heap_tree(const pyprof__job *job, const pyprof__view *view)
+{
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0, next, depth;
+    do {
+        const pyprof__view_node *shown = &view->nodes[node];
+        if (node) pyprof__emit_open(s, "\n", NULL, '{');
+        else pyprof__emit_open(s, "\n", "head", '{');
+        pyprof__emit_call_frame(s, shown, "");
+        pyprof__emit_int(s, "selfSize", shown->self);
+        pyprof__emit_int(s, "id", node + 1);
+        pyprof__emit_open(s, NULL, "children", '[');
+        next = pyprof__view_next(view, node);
+        for (depth = next ? view->nodes[next].depth : 0; depth <= shown->depth; depth++)
+            pyprof__emit_close(s, "]}");
+        node = next;
+    } while (node);
+}
+
+static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
+{
+    pyprof__view_maker maker;
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0;
+    int64_t ordinal = 0;
+    int whole;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".heapprofile holds bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    whole = pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                              job->output->lines);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__heap_tree(job, &maker.view);
+        pyprof__emit_open(s, "\n", "samples", '[');
+        do {
+            if (maker.view.nodes[node].self) {
+                pyprof__emit_open(s, "\n", NULL, '{');
+                pyprof__emit_int(s, "size", maker.view.nodes[node].self);
+                pyprof__emit_int(s, "nodeId", node + 1);
+                pyprof__emit_int(s, "ordinal", ++ordinal);
+                pyprof__emit_close(s, "}");
+            }
+            node = pyprof__view_next(&maker.view, node);
+        } while (node);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__view_free(&maker);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
+}
 
 // ---- trace events: not yet ----
 
@@ -23048,8 +23797,8 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
@@ -24512,17 +25261,17 @@ static void pyprof__tree_join(void)
 // ---- names of files -----------------------------------------------------------
 // Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
 // fit, or another letter follows a %.
-static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in_of(const char *pattern, int64_t pid, time_t start, char *text,
+                                       size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
         char one[256] = "";
-        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
-            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'p': snprintf(one, sizeof one, "%lld", (long long)pid); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&start, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
                 break;
@@ -24535,6 +25284,12 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
     }
     text[used] = 0;
     return 1;
+}
+
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)   // a start now
+{
+    return pyprof__fill_in_of(pattern, pyprof__own_pid(),
+                              (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second), text, capacity);
 }
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
@@ -25488,10 +26243,17 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
                                       const pyprof_output *output)
 {
+    char filled[4096];
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (strchr(path, '%')) {
+        if (!pyprof__fill_in_of(path, pyprof__process_of(profile)->pid,
+                                (time_t)pyprof__unix(&profile->model, profile->model.start_ns), filled,
+                                sizeof filled)) return pyprof__fill_in_failed("path", path);
+        path = filled;
+    }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
