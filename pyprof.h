@@ -23373,7 +23373,272 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
 
 // ---- firefox: not yet ----
 
-// ---- openmetrics: not yet ----
+// ---- OpenMetrics 1.0: totals as counters and gauges, and the functions with the most of the metric --------
+// Names follow from the table of metrics. Counters end in _total, times are seconds. Labels have few values,
+// and no name of a thread or a stack; names of functions only in one family, of which PYPROF__OM_FUNCTIONS
+// and the rest are shown.
+enum { PYPROF__OM_FUNCTIONS = 20 };
+
+static pyprof__bool pyprof__unsafe_openmetrics(uint32_t c, const char *next)
+{
+    (void)next;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+static const pyprof__rule pyprof__as_openmetrics = { "\\\"\n", { "\\\\", "\\\"", "\\n" },
+                                                     pyprof__unsafe_openmetrics, "\\\\x%02x" };
+
+typedef enum { PYPROF__OM_COUNTER, PYPROF__OM_GAUGE, PYPROF__OM_HISTOGRAM } pyprof__om_type;
+
+// What precedes the samples of a family. unit: NULL, or how the name ends.
+static void pyprof__om_family(pyprof__sink *s, const char *name, pyprof__om_type type, const char *unit,
+                              const char *help)
+{
+    static const char *const types[] = { "counter", "gauge", "histogram" };
+    pyprof__put_format(s, "# TYPE %s %s\n", name, types[type]);
+    if (unit) pyprof__put_format(s, "# UNIT %s %s\n", name, unit);
+    pyprof__put_format(s, "# HELP %s %s\n", name, help);
+}
+
+// digits: of the number behind the point; value is in units of the last digit.
+static void pyprof__om_number(pyprof__sink *s, int64_t value, int digits)
+{
+    int64_t scale = 1;
+    int i;
+    for (i = 0; i < digits; i++) scale *= 10;
+    pyprof__put_char(s, ' ');
+    if (value < 0) pyprof__put_char(s, '-');
+    if (value < 0) value = -value;
+    pyprof__put_int(s, value / scale);
+    if (digits) pyprof__put_format(s, ".%0*lld", digits, (long long)(value % scale));
+    pyprof__put_char(s, '\n');
+}
+
+// One sample of a family; key NULL: without a label.
+static void pyprof__om_sample(pyprof__sink *s, const char *name, const char *suffix, const char *key,
+                              const char *label, int64_t value, int digits)
+{
+    pyprof__put(s, name);
+    pyprof__put(s, suffix);
+    if (key) {
+        pyprof__put_format(s, "{%s=\"", key);
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_openmetrics);
+        pyprof__put(s, "\"}");
+    }
+    pyprof__om_number(s, value, digits);
+}
+
+static void pyprof__om_counter(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                               const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_COUNTER, unit, help);
+    pyprof__om_sample(s, name, "_total", NULL, NULL, value, digits);
+}
+
+static void pyprof__om_gauge(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                             const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_GAUGE, unit, help);
+    pyprof__om_sample(s, name, "", NULL, NULL, value, digits);
+}
+
+static pyprof__bool pyprof__om_is_gauge(int metric)   // it can fall
+{
+    return metric == PYPROF_LIVE_BYTES || metric == PYPROF_LIVE_BLOCKS || metric == PYPROF_PEAK_BYTES
+        || metric == PYPROF_PEAK_BLOCKS || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__metric_row(metric)->from == PYPROF__FROM_ESTIMATES;
+}
+
+// The family of a metric, "pyprof_gil_wait_seconds". Returns the digits of its values; *unit: NULL = none.
+static int pyprof__om_name(char *name, size_t capacity, const char *prefix, const pyprof__metric *metric,
+                           const char **unit)
+{
+    size_t size = strlen(metric->key);
+    int ns = metric->unit == PYPROF__UNIT_NS, ms = size > 3 && strcmp(metric->key + size - 3, "_ms") == 0;
+    int bytes = metric->unit == PYPROF__UNIT_BYTES,
+        named = size > 6 && strcmp(metric->key + size - 6, "_bytes") == 0;
+    if (ns || ms) size -= 3;   // "_ns", "_ms"
+    snprintf(name, capacity, "%s%.*s%s", prefix, (int)size, metric->key,
+             ns || ms ? "_seconds" : bytes && !named ? "_bytes" : "");
+    *unit = ns || ms ? "seconds" : bytes ? "bytes" : NULL;
+    return ns ? 9 : ms ? 3 : 0;
+}
+
+static void pyprof__om_metrics(const pyprof__job *job)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        char name[80], help[120];
+        const char *unit, *prefix = pyprof__is_memory(metric->metric) ? "pyprof_heap_" : "pyprof_";
+        int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
+        int64_t value = job->selection->all[metric->metric];
+        if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
+            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+        // "age of live blocks in ms": the value is in seconds
+        snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
+                 metric->name, metric->part_of ? ", part of " : "",
+                 metric->part_of ? pyprof__metric_row(metric->part_of)->name : "");
+        if (pyprof__om_is_gauge(metric->metric)) pyprof__om_gauge(job->sink, name, unit, value, digits, help);
+        else pyprof__om_counter(job->sink, name, unit, value, digits, help);
+    }
+}
+
+// Values of functions themselves in the job's metric: the largest ones, and the sum of the others.
+static pyprof_result pyprof__om_functions(const pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    char name[80];
+    const char *unit, *suffix = pyprof__om_is_gauge(job->metric) ? "" : "_total";
+    int digits = pyprof__om_name(name, sizeof name, "pyprof_function_", metric, &unit);
+    int64_t rest = job->selection->all[job->metric];
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    if (!ranked && table.rows.count) whole = 0;
+    pyprof__om_family(job->sink, name, *suffix ? PYPROF__OM_COUNTER : PYPROF__OM_GAUGE, unit,
+                      "of functions themselves, the 20 with the most");
+    for (i = 0; ranked && i < table.rows.count && i < PYPROF__OM_FUNCTIONS; i++) {
+        const pyprof_row *row = ranked[i].row;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys,
+                                       (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        if (row->self[job->metric] <= 0) break;
+        rest -= row->self[job->metric];
+        pyprof__om_sample(job->sink, name, suffix, "function", pyprof__label(job->profile, function),
+                          row->self[job->metric], digits);
+    }
+    pyprof__om_sample(job->sink, name, suffix, "function", "(all others)", rest, digits);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
+}
+
+static void pyprof__om_quality(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    const pyprof_stats *stats = &job->profile->model.stats;
+    const char *lost = "pyprof_lost_samples";
+    size_t i;
+    pyprof__om_counter(s, "pyprof_asked_samples", NULL, (int64_t)stats->asked, 0,
+                       "samples asked for: ticks times threads");
+    pyprof__om_family(s, lost, PYPROF__OM_COUNTER, NULL,
+                      "samples that were asked for and not taken: the sampler was too late (missed), or the "
+                      "stack could not be read");
+    pyprof__om_sample(s, lost, "_total", "reason", "missed", (int64_t)stats->missed, 0);
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__om_sample(s, lost, "_total", "reason", pyprof__cause_names[i],
+                          (int64_t)stats->rejected_by_cause[i], 0);
+    pyprof__om_counter(s, "pyprof_thinned_samples", NULL, (int64_t)stats->thinned, 0,
+                       "samples left out on purpose, not part of those asked for");
+    pyprof__om_counter(s, "pyprof_truncated_samples", NULL, (int64_t)stats->truncated, 0,
+                       "samples whose outermost frames were cut");
+    pyprof__om_counter(s, "pyprof_sampler_cpu_seconds", "seconds", (int64_t)stats->own_cpu_ns, 9,
+                       "CPU time of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_memory_bytes", "bytes", (int64_t)stats->own_bytes, 0,
+                     "memory of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_late_max_seconds", "seconds", (int64_t)stats->late_max_ns, 9,
+                     "longest delay of a tick");
+    pyprof__om_gauge(s, "pyprof_sampler_late_mean_seconds", "seconds", (int64_t)stats->late_mean_ns, 9,
+                     "mean delay of a tick");
+    pyprof__om_counter(s, "pyprof_gap_seconds", "seconds", (int64_t)stats->gap_ns, 9,
+                       "time in which nothing could be recorded");
+    pyprof__om_gauge(s, "pyprof_degraded", NULL, stats->degraded[0] != 0, 0,
+                     "1: the recording is worse than it should be");
+}
+
+// Of the whole process, whatever the filter: blocks by size, memory by allocator.
+static void pyprof__om_heap(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const char *sizes = "pyprof_heap_block_size_bytes", *alloc = "pyprof_heap_domain_alloc_bytes",
+        *live = "pyprof_heap_domain_live_bytes";
+    pyprof__sink *s = job->sink;
+    int64_t count = 0, bytes = 0;
+    char bound[32];
+    size_t i, k;
+    if (heap->mode == PYPROF_HEAP_OFF) return;
+    pyprof__om_counter(s, "pyprof_heap_dropped_blocks", NULL, (int64_t)job->profile->model.stats.heap_dropped,
+                       0, "blocks not noted for lack of room");
+    pyprof__om_family(s, alloc, PYPROF__OM_COUNTER, "bytes", "allocated by each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        bytes += heap->domains[i].alloc_bytes;
+        pyprof__om_sample(s, alloc, "_total", "domain", pyprof__domain_names[i], heap->domains[i].alloc_bytes,
+                          0);
+    }
+    pyprof__om_family(s, live, PYPROF__OM_GAUGE, "bytes", "not freed yet, of each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++)
+        pyprof__om_sample(s, live, "", "domain", pyprof__domain_names[i], heap->domains[i].live_bytes, 0);
+    pyprof__om_family(s, sizes, PYPROF__OM_HISTOGRAM, "bytes", "allocated blocks of the process by size");
+    for (i = 0, k = PYPROF_SIZES; k > 0 && !heap->sizes[k - 1]; k--) {}
+    for (; i < k; i++) {
+        count += heap->sizes[i];
+        snprintf(bound, sizeof bound, "%llu.0", 1ull << i);
+        pyprof__om_sample(s, sizes, "_bucket", "le", bound, count, 0);
+    }
+    pyprof__om_sample(s, sizes, "_bucket", "le", "+Inf", count, 0);
+    pyprof__om_sample(s, sizes, "_count", NULL, NULL, count, 0);
+    pyprof__om_sample(s, sizes, "_sum", NULL, NULL, bytes, 0);
+}
+
+// The process when it was looked at last; only what is known, and nothing of several processes.
+static void pyprof__om_process(const pyprof__job *job)
+{
+    const pyprof__array *gauges = &job->profile->model.gauges;
+    const pyprof_process *facts =
+        gauges->count ? &PYPROF__AT(const pyprof__gauge, *gauges, gauges->count - 1).facts : NULL;
+    const char *cpu = "pyprof_process_cpu_seconds", *faults = "pyprof_process_page_faults",
+        *switches = "pyprof_process_context_switches";
+    pyprof__sink *s = job->sink;
+    if (!facts || job->profile->model.processes.count > 1) return;
+    if (facts->resident_bytes)
+        pyprof__om_gauge(s, "pyprof_process_resident_bytes", "bytes", facts->resident_bytes, 0,
+                         "resident set");
+    pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
+    pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
+    pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
+    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
+    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
+    pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
+    pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
+    if (facts->threads)
+        pyprof__om_gauge(s, "pyprof_process_threads", NULL, facts->threads, 0, "threads of the process");
+    if (facts->gc_runs >= 0)
+        pyprof__om_counter(s, "pyprof_process_gc_runs", NULL, facts->gc_runs, 0,
+                           "garbage collections of the main interpreter");
+}
+
+static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof_result result;
+    pyprof__om_family(s, "pyprof_recording_info", PYPROF__OM_GAUGE, NULL, "what was recorded, and how");
+    pyprof__put(s, "pyprof_recording_info{program=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put(s, "\",python=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->python), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put_format(s, "\",heap=\"%s\",state=\"%s\",version=\"" PYPROF_VERSION_STRING "\"} 1\n",
+                       pyprof__heap_modes[model->heap.mode],
+                       profile->checkpoint > 0 ? "checkpoint" : "complete");
+    pyprof__om_gauge(s, "pyprof_start_time_seconds", "seconds",
+                     (int64_t)(pyprof__unix(model, model->start_ns) * 1e3), 3,
+                     "when the recording began, Unix time");
+    pyprof__om_counter(s, "pyprof_recorded_seconds", "seconds", (int64_t)model->recorded_ns, 9,
+                       "time recorded, without pauses and gaps");
+    pyprof__om_gauge(s, "pyprof_threads", NULL, (int64_t)model->stats.threads, 0, "threads seen so far");
+    pyprof__om_metrics(job);
+    result = pyprof__om_functions(job);
+    pyprof__om_quality(job);
+    pyprof__om_heap(job);
+    pyprof__om_process(job);
+    pyprof__put(s, "# EOF\n");
+    return result;
+}
 
 // ---- table: not yet ----
 
@@ -23806,7 +24071,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },

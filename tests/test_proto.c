@@ -424,6 +424,64 @@ TEST(otlp_with_broken_names)
     CHECK(memmem(out.data, out.size, BROKEN, strlen(BROKEN)) == NULL);   // the thread's name is an attribute
 }
 
+// ---- OpenMetrics ----------------------------------------------------------------------------------------------------
+// The number behind the name (with its labels) at the beginning of a line, as an integer of so many digits behind the point.
+static long long sample_of(const char *in, const char *name, int digits)
+{
+    char line[160];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(in, line);
+    if (!at) printf("no %s\n", name);
+    CHECK(at != NULL && strstr(at + 1, line) == NULL);
+    at += strlen(line);
+    long long value = 0;
+    for (const char *point = strchr(at, '.'); *at != '\n'; at++) if (at != point && *at != '-') value = value * 10 + *at - '0';
+    const char *point = memrchr(in, '.', (size_t)(at - in));
+    CHECK_INT(digits, digits ? at - point - 1 : 0);
+    return value;
+}
+
+TEST(openmetrics_sums)
+{
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        pyprof_info info;
+        CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+        output_text out = written_as(profile, PYPROF_FORMAT_OPENMETRICS);
+        CHECK_INT(sample_of(out.data, "pyprof_samples_total", 0), info.total[PYPROF_SAMPLES]);
+        CHECK_INT(sample_of(out.data, "pyprof_wall_seconds_total", 9), info.total[PYPROF_WALL_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_cpu_seconds_total", 9), info.total[PYPROF_CPU_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_gil_wait_seconds_total", 9), info.total[PYPROF_GIL_WAIT_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_exceptions_total", 0), info.total[PYPROF_EXCEPTIONS]);
+        CHECK_INT(sample_of(out.data, "pyprof_lost_samples_total{reason=\"missed\"}", 0), (long long)profile->model.stats.missed);
+        CHECK_INT(occurrences(out.data, "\npyprof_heap_live_bytes "), profile->model.heap.mode != 0);
+        if (profile->model.heap.mode) {
+            CHECK_INT(sample_of(out.data, "pyprof_heap_alloc_bytes_total", 0), info.total[PYPROF_ALLOC_BYTES]);
+            CHECK_INT(sample_of(out.data, "pyprof_heap_live_bytes", 0), info.total[PYPROF_LIVE_BYTES]);
+            CHECK_INT(sample_of(out.data, "pyprof_heap_live_age_seconds", 3), info.total[PYPROF_LIVE_AGE_MS]);
+        }
+        CHECK_STR(out.data + out.size - 7, "\n# EOF\n");
+    }
+}
+
+// The 20 functions with the most, and the rest: together all.
+TEST(openmetrics_functions)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t top = thread_node(&r, add_thread(&r, "w", 1));
+    for (int i = 1; i <= 30; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "f%d\"\\\n\r", i);
+        add_values(&r, add_frame(&r, top, "a.py", name, i, i), 1, i * (int64_t)ms, 0, 0);
+    }
+    output_text out = written_as(seal(&r, 0), PYPROF_FORMAT_OPENMETRICS);
+    CHECK_INT(occurrences(out.data, "\npyprof_function_wall_seconds_total{function=\""), 21);
+    CHECK_INT(sample_of(out.data, "pyprof_function_wall_seconds_total{function=\"a.f30\\\"\\\\\\n\\\\x0d\"}", 9), 30 * (long long)ms);
+    CHECK_INT(sample_of(out.data, "pyprof_function_wall_seconds_total{function=\"(all others)\"}", 9), 55 * (long long)ms);
+    check_harmless(out.data, 1);
+}
+
 // ---- speedscope -----------------------------------------------------------------------------------------------------
 // The text between the quotes that follow the key for the nth time, without escapes.
 static const char *nth(const char *in, const char *key, int n)
