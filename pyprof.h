@@ -449,6 +449,10 @@ typedef struct pyprof_row {
     int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
                                     // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
+    // Only of the metric by which the rows are sorted. Before: of a difference, the earlier values; self and
+    // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
+    // within it may be chance.
+    int64_t self_before, total_before, self_error, total_error;
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -648,7 +652,7 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row).
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
@@ -16065,8 +16069,10 @@ struct pyprof_profile {
     pyprof__array earlier[PYPROF_METRIC_COUNT];
     pyprof__compared compared[2];  // of a difference: before, after
     int scale;                     // pyprof_scale of a difference
+    double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__kind_names[] =
     { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
 
@@ -16150,6 +16156,7 @@ static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, u
 static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
 {
     *earlier = *delta;
+    earlier->is_diff = 0;
     memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
@@ -16330,7 +16337,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
 }
 
 // ---- selection: the columns a query asks for, self and total -----------------------
-typedef struct {
+typedef struct pyprof__selection {
     pyprof__pool pool;
     const pyprof_profile *profile;
     size_t count;                                  // nodes
@@ -16339,6 +16346,7 @@ typedef struct {
     unsigned char *chosen;                         // per node: its own values are part of the selection
     int without_idle;                              // waiting was subtracted from the samples and their wall
                                                    // time
+    const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -16425,6 +16433,18 @@ static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_pr
             && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
+}
+
+// Of a difference: the earlier values, chosen in the same way; earlier->profile = before, and the selection
+// refers to them. Free `earlier` in every case. 0 = no memory.
+static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_profile *before,
+                                           pyprof__selection *selection, const pyprof_query *query)
+{
+    memset(earlier, 0, sizeof *earlier);
+    if (!selection->profile->is_diff) return 1;
+    pyprof__earlier_of(selection->profile, before);
+    selection->earlier = earlier;
+    return pyprof__select(earlier, before, query, selection->without_idle);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16528,7 +16548,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before, 2 = after
+    pyprof__array earlier;         // for a difference with earlier values: pyprof_row per row, the values
     pyprof__index index;
 } pyprof__table;
 
@@ -16537,6 +16558,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__array_free(&table->pool, &table->rows);
     pyprof__array_free(&table->pool, &table->keys);
     pyprof__array_free(&table->pool, &table->known);
+    pyprof__array_free(&table->pool, &table->earlier);
     pyprof__index_free(&table->pool, &table->index);
 }
 
@@ -16553,8 +16575,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof__row_name(profile, node, group, row);
     }
     if (profile->is_diff)
-        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen,
-                node) & 1;
+        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
@@ -16622,16 +16643,33 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
+// Puts beside each row the one of the other table with the same key. 0 = no memory.
+static pyprof__bool pyprof__table_beside(pyprof__table *table, pyprof__table *other)
+{
+    size_t i;
+    for (i = 0; i < table->rows.count; i++) {
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->earlier);
+        uint32_t id = pyprof__unique(&other->pool, &other->keys, &other->index, pyprof__same_key,
+                                     &PYPROF__AT(pyprof__group_key, table->keys, i));
+        if (!row || id == PYPROF__NONE) return 0;
+        if (id < other->rows.count) *row = PYPROF__AT(pyprof_row, other->rows, id);
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
                                        const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
+    pyprof__table earlier;
     uint32_t node;
+    int whole;
     memset(table, 0, sizeof *table);
     pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&table->rows, sizeof(pyprof_row));
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
+    pyprof__array_init(&table->earlier, sizeof(pyprof_row));
     for (node = 1; node < selection->count; node++) {
         uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
         if (!pyprof__row_wanted(selection, query, owner, group)) continue;
@@ -16639,7 +16677,11 @@ static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selec
         if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
-    return 1;
+    if (!selection->earlier) return 1;
+    whole = pyprof__table_make(&earlier, selection->earlier, query, group)
+        && pyprof__table_beside(table, &earlier);
+    pyprof__table_free(&earlier);
+    return whole;
 }
 
 // Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
@@ -16673,7 +16715,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
-        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) : 0;
+        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) & 1 : 0;
     }
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
@@ -16796,7 +16838,115 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
+
+// ---- its files: another checkout, another installation ----------------------------------------------------
+// Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
+// and __init__.py says nothing by itself.
+static const char *pyprof__file_tail(const char *path)
+{
+    static const char *const folders[] = { "/site-packages/", "/dist-packages/", "/lib/python" };
+    const char *at, *tail = NULL, *name = strrchr(path, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(folders) && !tail; i++)
+        for (at = path; (at = strstr(at, folders[i])) != NULL; tail = at) at += strlen(folders[i]);
+    if (i == PYPROF__COUNT(folders) && tail) tail = strchr(tail, '/') ? strchr(tail, '/') + 1 : NULL;
+    if (tail) return tail;
+    if (!name) return path;
+    if (strcmp(name, "/__init__.py") != 0 && strcmp(name, "/__main__.py") != 0) return name + 1;
+    while (name > path && name[-1] != '/') name--;
+    return name;
+}
+
+enum { PYPROF__PATH_PARTS = 32 };    // compared at the end of a path, at most
+
+// The last parts of a path; NULL = it has fewer, or must agree in more.
+static const char *pyprof__last_parts(const char *path, size_t parts)
+{
+    const char *at = path + strlen(path);
+    while (parts && at > path)
+        if (*--at == '/' && --parts == 0) return at[1] && at < pyprof__file_tail(path) ? at + 1 : NULL;
+    return parts == 1 && *path != '/' ? path : NULL;
+}
+
+// Files of one side alone whose last parts are those of no other file of their side, and of one of the other
+// side, are the same. 0 = no memory.
+static pyprof__bool pyprof__diff_files_by(pyprof__differ *differ, pyprof__array *files, size_t parts,
+                                          uint32_t *same)
+{
+    const pyprof__strings *strings = &differ->to->model.strings;
+    pyprof__strings tails;
+    pyprof__array found;
+    size_t side, i;
+    int whole = pyprof__strings_init(&differ->pool, &tails);
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < files[side].count; i++) {
+            uint32_t file = PYPROF__AT(uint32_t, files[side], i), id;
+            const char *tail = pyprof__last_parts(pyprof__string(strings, file), parts);
+            if (!tail || same[file] != PYPROF__NONE) continue;
+            id = pyprof__intern(&differ->pool, &tails, tail, strlen(tail));
+            whole = id != PYPROF__NONE
+                && pyprof__array_reserve(&differ->pool, &found, tails.starts.count - found.count);
+            while (whole && found.count < tails.starts.count) pyprof__push(&differ->pool, &found);
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = file;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        if (both->count[0] != 1 || both->count[1] != 1) continue;
+        same[both->only[0]] = same[both->only[1]] = both->only[1];
+    }
+    pyprof__strings_free(&differ->pool, &tails);
+    pyprof__array_free(&differ->pool, &found);
+    return whole;
+}
+
+// files: for each side, the files that only this side has. 0 = no memory.
+static pyprof__bool pyprof__diff_files_apart(pyprof__differ *differ, pyprof__array *files)
+{
+    size_t count = differ->to->model.strings.starts.count, side, i;
+    unsigned char *on = (unsigned char *)pyprof__alloc(&differ->pool, count);
+    int whole = on != NULL;
+    for (side = 0; side < 2 && whole; side++)
+        for (i = 0; i < differ->sides[side].functions.count; i++)
+            on[PYPROF__AT(pyprof__function, differ->sides[side].functions, i).file] |=
+                (unsigned char)(1 << side);
+    for (i = 1; i < count && whole; i++) {
+        uint32_t *file;
+        if (on[i] != 1 && on[i] != 2) continue;
+        file = (uint32_t *)pyprof__push(&differ->pool, &files[on[i] - 1]);
+        if (file) *file = (uint32_t)i;
+        whole = file != NULL;
+    }
+    pyprof__free(&differ->pool, on, count);
+    return whole;
+}
+
+// Files of before that are in another folder get the name that they have after. 0 = no memory.
+static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
+{
+    pyprof__array files[2], same;
+    size_t parts, i;
+    int whole;
+    for (i = 0; i < 2; i++) pyprof__array_init(&files[i], sizeof(uint32_t));
+    pyprof__array_init(&same, sizeof(uint32_t));
+    whole = pyprof__diff_files_apart(differ, files)
+        && pyprof__numbers(&differ->pool, &same, differ->to->model.strings.starts.count);
+    // The longest tail decides.
+    for (parts = PYPROF__PATH_PARTS; whole && parts > 0 && files[0].count && files[1].count; parts--)
+        whole = pyprof__diff_files_by(differ, files, parts, (uint32_t *)same.data);
+    for (i = 0; whole && i < differ->sides[0].functions.count; i++) {
+        uint32_t *file = &PYPROF__AT(pyprof__function, differ->sides[0].functions, i).file;
+        if (PYPROF__AT(uint32_t, same, *file) != PYPROF__NONE) *file = PYPROF__AT(uint32_t, same, *file);
+    }
+    for (i = 0; i < 2; i++) pyprof__array_free(&differ->pool, &files[i]);
+    pyprof__array_free(&differ->pool, &same);
+    return whole;
+}
+
+// ---- its functions ----------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -17180,16 +17330,21 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
     size_t i, side;
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
             + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+        if (scale == PYPROF_SCALE_TIME) samples = times[side];
+        if (side) differ->to->factor *= (double)samples;
+        else differ->to->factor /= (double)samples;
     }
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
         int metric = pyprof__metrics[i].metric;
         pyprof__ratio ratio = { times[1], times[0] };
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES) continue;   // see pyprof__diff_doubt
         if (scale == PYPROF_SCALE_COUNT) {
             ratio.to = pyprof__diff_total(&sides[1], metric);
             ratio.from = pyprof__diff_total(&sides[0], metric);
@@ -17338,7 +17493,8 @@ static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *
     const pyprof__ratio *ratios = differ->ratios;
     size_t i;
     *to = differ->sides[1].from->model.heap;
-    if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
+    if (!to->mode || before->mode == PYPROF_HEAP_SAMPLED) to->mode = before->mode;
+    if (!to->interval) to->interval = before->interval;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         const pyprof_domain_total *from = &before->domains[i];
         to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
@@ -17398,7 +17554,7 @@ static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_files(differ) || !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
     return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
         && pyprof__diff_nodes(differ, before, 1);
@@ -17435,6 +17591,33 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- are its recordings comparable? -----------------------------------------------------------------------
+// In words, what differs between them beside their values: "" = nothing.
+static void pyprof__diff_unlike(const pyprof_profile *delta, char *text, size_t capacity)
+{
+    const pyprof__compared *before = &delta->compared[0], *after = &delta->compared[1];
+    size_t used = 0;
+    text[0] = 0;
+    if (before->program != after->program)
+        used += (size_t)snprintf(text, capacity, "; two programs");
+    if (before->python != after->python && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; CPython %.30s and %.30s",
+                                 pyprof__text(delta, before->python), pyprof__text(delta, after->python));
+    if (before->free_threaded != after->free_threaded && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; free-threaded only %s",
+                                 after->free_threaded ? "after" : "before");
+    if ((before->rate_hz < after->rate_hz || before->rate_hz > after->rate_hz) && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; %lld and %lld samples a second",
+                                 (long long)(before->rate_hz + 0.5), (long long)(after->rate_hz + 0.5));
+    if (before->heap != after->heap && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; memory tracked: %s and %s",
+                                 pyprof__heap_modes[before->heap], pyprof__heap_modes[after->heap]);
+    else if (before->interval != after->interval && used < capacity)
+        snprintf(text + used, capacity - used, "; memory sampled every %llu and %llu bytes",
+                 (unsigned long long)before->interval, (unsigned long long)after->interval);
+    if (text[0]) memmove(text, text + 2, strlen(text + 2) + 1);
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -17803,6 +17986,82 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     return whole;
 }
 
+// ---- errors: how far a value can be off by chance ---------------------------------------------------------
+// Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
+static const pyprof__metric *pyprof__doubt_of(const pyprof_profile *profile, int metric, int *bytes)
+{
+    size_t i;
+    *bytes = metric == PYPROF_TEMP_BLOCKS ? PYPROF_ALLOC_BYTES
+        : metric == PYPROF_LIVE_AGE_MS ? PYPROF_LIVE_BYTES
+        : pyprof__metric_row(metric)->unit == PYPROF__UNIT_BYTES ? metric : pyprof__metric_row(metric)->pair;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES && pyprof__metrics[i].part_of == *bytes)
+            return profile->model.heap.mode == PYPROF_HEAP_SAMPLED ? &pyprof__metrics[i] : NULL;
+    return NULL;
+}
+
+// The variance of a sum of samples, of all samples of a recording: metric 0 = time spent running. A value
+// stands for a number n of samples out of N. Each is worth its mean time, and n varies by chance with a
+// variance of n (1 - n / N); one more sample allows for a value of few or none. factor: the values were
+// multiplied by it.
+static double pyprof__variance(const int64_t *values, const int64_t *all, int metric, double factor)
+{
+    int count = metric && pyprof__metric_row(metric)->unit == PYPROF__UNIT_COUNT;
+    const int64_t *from = values[PYPROF_SAMPLES] > 0 ? values : all;
+    double samples = (double)from[PYPROF_SAMPLES], wall = (double)from[PYPROF_WALL_NS],
+        value = (double)(metric ? values[metric] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS]), worth, n;
+    if (!metric && values[PYPROF_SAMPLES] > values[PYPROF_WAIT_SAMPLES]) {
+        samples -= (double)from[PYPROF_WAIT_SAMPLES];
+        wall -= (double)from[PYPROF_WAIT_NS];
+    }
+    if (samples <= 0 || wall <= 0 || all[PYPROF_SAMPLES] <= 0) return 0;
+    worth = count ? 1 : wall / samples;
+    n = value > 0 ? value / worth : 0;
+    if (n < (double)all[PYPROF_SAMPLES]) n *= 1 - n / (double)all[PYPROF_SAMPLES];
+    else n = 0;
+    return factor * worth * worth * (n + factor);
+}
+
+// Half of the 95 % interval of a value of a row, or in a difference of its change. earlier NULL = no
+// difference
+static double pyprof__row_error(const pyprof__selection *selection, const int64_t *row,
+                                const int64_t *earlier, int metric)
+{
+    int64_t values[PYPROF_METRIC_COUNT], all[PYPROF_METRIC_COUNT];
+    double variance = 0;
+    int i, bytes;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) {
+        int64_t all_before = earlier ? selection->earlier->all[i] : 0, before = earlier ? earlier[i] : 0;
+        values[i] = (int64_t)((uint64_t)row[i] + (uint64_t)before);
+        all[i] = (int64_t)((uint64_t)selection->all[i] + (uint64_t)all_before);
+    }
+    if (metric && pyprof__is_memory(metric)) {
+        const pyprof__metric *doubt = pyprof__doubt_of(selection->profile, metric, &bytes);
+        const pyprof__heap_facts *heap = &selection->profile->model.heap;
+        double size = (double)values[bytes] + (double)(earlier ? earlier[bytes] : 0),
+            value = (double)values[metric] + (double)(earlier ? earlier[metric] : 0);
+        if (!doubt || size <= 0) return 0;
+        return pyprof__sampling_error(heap, (double)row[doubt->metric]) * value / size;
+    }
+    if (earlier)
+        variance = pyprof__variance(earlier, selection->earlier->all, metric, selection->profile->factor);
+    return 1.96 * pyprof__sqrt(variance + pyprof__variance(values, all, metric, 1));
+}
+
+// What a row says about one metric beside its values.
+static void pyprof__row_judge(const pyprof__selection *selection, const pyprof__table *table,
+                              const pyprof_row *from, pyprof_row *row, int metric)
+{
+    size_t i = (size_t)(from - (const pyprof_row *)table->rows.data);
+    const pyprof_row *earlier = table->earlier.count ? &PYPROF__AT(const pyprof_row, table->earlier, i)
+        : NULL;
+    const int64_t *self = earlier ? earlier->self : NULL, *total = earlier ? earlier->total : NULL;
+    if (earlier) row->self_before = pyprof__rank_value(earlier, metric, 0);
+    if (earlier) row->total_before = pyprof__rank_value(earlier, metric, 1);
+    row->self_error = (int64_t)(pyprof__row_error(selection, from->self, self, metric) + 0.5);
+    row->total_error = (int64_t)(pyprof__row_error(selection, from->total, total, metric) + 0.5);
+}
+
 // ---- origins: whose code a file is, by the form of its path ----------------------------------------------
 enum {
     PYPROF__ORIGIN_UNKNOWN,      // no file, or only its name or hash
@@ -18110,11 +18369,94 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     return 1;
 }
 
+static unsigned pyprof__view_how(int split_threads, int lines)
+{
+    unsigned how = 0;
+    if (split_threads) how |= PYPROF__VIEW_THREADS;
+    if (lines) how |= PYPROF__VIEW_LINES;
+    return how;
+}
+
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, (split_threads ? PYPROF__VIEW_THREADS : 0u)
-                                | (lines ? PYPROF__VIEW_LINES : 0u));
+    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+}
+
+// ---- view of both recordings of a difference: every stack that one of them has ----------------------------
+typedef struct { int64_t self, total; } pyprof__amount;
+
+typedef struct {
+    pyprof__view_maker maker;        // the view's own values are those of `after`; its parts mean nothing
+    pyprof__array sides[2];          // before, after: pyprof__amount per node of the view
+} pyprof__view_pair;
+
+static void pyprof__view_pair_free(pyprof__view_pair *pair)
+{
+    pyprof__array_free(&pair->maker.pool, &pair->sides[0]);
+    pyprof__array_free(&pair->maker.pool, &pair->sides[1]);
+    pyprof__view_free(&pair->maker);
+}
+
+// Sums the values of the model's nodes; parents precede children. 0 = no memory.
+static pyprof__bool pyprof__view_pair_fill(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric)
+{
+    pyprof__view_node *nodes = (pyprof__view_node *)pair->maker.nodes.data;
+    pyprof__amount *sides[2];
+    uint32_t i, side, count = (uint32_t)pair->maker.nodes.count;
+    for (side = 0; side < 2; side++) {
+        if (!pyprof__array_reserve(&pair->maker.pool, &pair->sides[side], count)) return 0;   // zeroes
+        pair->sides[side].count = count;
+        sides[side] = (pyprof__amount *)pair->sides[side].data;
+    }
+    for (i = 0; i < change->count; i++) {
+        uint32_t at = PYPROF__AT(const uint32_t, pair->maker.map, i);
+        uint64_t before = (uint64_t)pyprof__self(change->earlier, metric, i);
+        sides[0][at].self = (int64_t)((uint64_t)sides[0][at].self + before);
+        sides[1][at].self = (int64_t)((uint64_t)sides[1][at].self + before
+                                      + (uint64_t)pyprof__self(change, metric, i));
+    }
+    for (side = 0; side < 2; side++)
+        for (i = count; i-- > 0;) {
+            uint64_t total = (uint64_t)sides[side][i].total + (uint64_t)sides[side][i].self;
+            pyprof__amount *up = &sides[side][nodes[i].parent];
+            sides[side][i].total = (int64_t)total;
+            if (i) up->total = (int64_t)((uint64_t)up->total + total);
+        }
+    for (i = 0; i < count; i++) {
+        nodes[i].self = sides[1][i].self;
+        nodes[i].total = sides[1][i].total;
+    }
+    return 1;
+}
+
+// change: with the earlier values. Free the pair in every case. 0 = no memory.
+static pyprof__bool pyprof__view_pair_make(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric, int split_threads, int lines)
+{
+    pyprof__selection either = *change;     // 1 for each node that has a value
+    pyprof__pool pool;
+    size_t bytes = change->count * sizeof(int64_t);
+    int64_t *self, *total;
+    uint32_t i;
+    int whole;
+    memset(pair, 0, sizeof *pair);
+    pyprof__pool_init(&pool, &change->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&pair->sides[0], sizeof(pyprof__amount));
+    pyprof__array_init(&pair->sides[1], sizeof(pyprof__amount));
+    self = either.self[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    total = either.total[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    whole = self && total;
+    for (i = 0; whole && i < change->count; i++)
+        self[i] = total[i] = pyprof__self(change, metric, i) || pyprof__self(change->earlier, metric, i);
+    for (i = (uint32_t)change->count; whole && i-- > 1;)
+        total[pyprof__parent_of(change->profile, i)] += total[i];
+    whole = whole && pyprof__view_make(&pair->maker, &either, metric, split_threads, lines)
+        && pyprof__view_pair_fill(pair, change, metric);
+    pyprof__free(&pool, self, bytes);
+    pyprof__free(&pool, total, bytes);
+    return whole;
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -18315,6 +18657,8 @@ enum {                           // what a column shows of its value
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
+    PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
+    PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
@@ -18559,6 +18903,47 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     rows->all = pyprof__report_all(rows->report, table->sort);
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
+
+// A row of a table of changes: before, after, change, in percent of before, error twice.
+static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const pyprof_row *from)
+{
+    pyprof_row judged = *from;
+    pyprof__report_row *row;
+    int sort = rows->table->sort, by_total = rows->table->by_total;
+    int64_t change = pyprof__rank_value(from, sort, by_total), before, error;
+    pyprof__row_judge(rows->report->selection, groups, from, &judged, sort);
+    before = by_total ? judged.total_before : judged.self_before;
+    error = by_total ? judged.total_error : judged.self_error;
+    pyprof__rows_group(rows, &rows->rows, from);
+    row = rows->rows.count ? &PYPROF__AT(pyprof__report_row, rows->rows, rows->rows.count - 1) : &rows->spare;
+    row->values[0] = before;
+    row->values[1] = (int64_t)((uint64_t)before + (uint64_t)change);
+    row->values[2] = row->values[3] = change;
+    row->values[4] = row->values[5] = error;
+}
+
+// Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
+// both.
+static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
+{
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
+    size_t count = ranked ? groups->rows.count : 0, i;
+    for (i = 0; i < count; i++) {
+        const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
+        size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
+        if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
+        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
+        else rows->more++;
+    }
+    pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
+}
+
+static void pyprof__rows_of_more(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 3); }
+static void pyprof__rows_of_less(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 3); }
+static void pyprof__rows_of_new(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 2); }
+static void pyprof__rows_of_gone(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 1); }
 
 static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
@@ -19250,14 +19635,37 @@ static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
         { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
-static const pyprof__report_table pyprof__changes_of_time = {
-    "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
-    PYPROF__FORM_CHANGE, "where", "more grew",
-    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
-      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
-      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+#define PYPROF__COMPARED(head, make, group, metric, by_total, most) \
+    { head, make, group, metric, by_total, most, 0, 0, 0, PYPROF__WHERE, \
+      { { "before", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "after", PYPROF__AMOUNT, 12, by_total, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 13, by_total, metric, 0 }, \
+        { "%", PYPROF__SHARE, 10, by_total, metric, 0 }, { "+-", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "", PYPROF__CHANCE, 15, by_total, metric, 2 } } }
+#define PYPROF__CHANGES(more, less, added, gone, what, group, metric, most) \
+    PYPROF__COMPARED("\n" more what, pyprof__rows_of_more, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" less what, pyprof__rows_of_less, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" added what, pyprof__rows_of_new, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" gone what, pyprof__rows_of_gone, group, metric, 0, most)
+static const pyprof__report_table pyprof__changes[] = {
+    PYPROF__CHANGES("Slower", "Faster", "New", "Gone",
+                    ": functions, by the time spent running in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, 0, 15),
+    PYPROF__COMPARED("\nSlower with all that they call: functions, by the time spent running in and below "
+                     "them (total)\n", pyprof__rows_of_more, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__COMPARED("\nFaster with all that they call\n",
+                     pyprof__rows_of_less, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__CHANGES("Wait longer", "Wait less", "New that wait", "Gone that waited",
+                    ": functions, by the time spent waiting in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 8),
+    PYPROF__CHANGES("Bigger", "Smaller", "New", "Gone", ": lines, by the live memory they allocated (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 15),
+    PYPROF__CHANGES("Allocate more", "Allocate less", "New that allocate", "Gone that allocated",
+                    ": lines, by the memory they allocated, freed or not (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_ALLOC_BYTES, 8),
+};
+#undef PYPROF__CHANGES
+#undef PYPROF__COMPARED
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
@@ -19558,7 +19966,6 @@ typedef struct {                 // the arguments of a writer
     int metric;                  // never 0
 } pyprof__job;
 
-static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
@@ -19801,34 +20208,50 @@ static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__j
     return pyprof__fail_memory("the time line");
 }
 
-// ---- folded: frame;frame;frame COUNT --------------------------------------------------------
+// ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
+static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
+                                uint32_t depth, const int64_t *values, size_t count)
+{
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < depth; i++) {
+        if (i) pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, view->nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
+    }
+    for (k = 0; k < count; k++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, values[k] > 0 ? values[k] : 0);
+    }
+    pyprof__put_char(s, '\n');
+}
+
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
-    pyprof__view_maker maker;
-    uint32_t *path = NULL, node = 0, i;
-    int64_t scale;
-    int whole;
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    pyprof__view_pair pair;
+    pyprof__view_maker *maker = &pair.maker;
+    uint32_t *path = NULL, node = 0;
+    int64_t scale, values[2];
+    size_t side, sides = job->earlier ? 2 : 1, room;
+    int whole, threads = job->output->split_threads, lines = job->output->lines;
+    memset(&pair, 0, sizeof pair);
+    whole = job->earlier ? pyprof__view_pair_make(&pair, job->selection, job->metric, threads, lines)
+        : pyprof__view_make(maker, job->selection, job->metric, threads, lines);
+    room = (maker->view.max_depth + 1) * sizeof *path;
+    if (whole) path = (uint32_t *)pyprof__alloc(&maker->pool, room);
+    scale = maker->view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools count in 32 bits
     for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
-        const pyprof__view_node *at = &maker.view.nodes[node];
+        const pyprof__view_node *at = &maker->view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
-        if (at->self / scale > 0 && at->depth > 0) {
-            for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put_char(job->sink, ';');
-                pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
-            }
-            pyprof__put_char(job->sink, ' ');
-            pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put_char(job->sink, '\n');
-        }
-        node = pyprof__view_next(&maker.view, node);
+        values[0] = at->self / scale;
+        for (side = 0; side < 2 && job->earlier; side++)
+            values[side] = PYPROF__AT(const pyprof__amount, pair.sides[side], node).self / scale;
+        if ((values[0] > 0 || values[sides - 1] > 0) && at->depth > 0)
+            pyprof__folded_line(job->sink, &maker->view, path, at->depth, values, sides);
+        node = pyprof__view_next(&maker->view, node);
         if (node == 0) break;
     }
-    pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
-    pyprof__view_free(&maker);
+    pyprof__free(&maker->pool, path, room);
+    pyprof__view_pair_free(&pair);
     return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
@@ -19890,6 +20313,7 @@ static void pyprof__json_compared(const pyprof__job *job)
     size_t i;
     pyprof__emit_open(s, "\n", "compared", '{');
     pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    pyprof__emit_fixed(s, "factor", job->profile->factor, 9);
     for (i = 0; i < 2; i++) {
         const pyprof__compared *one = &job->profile->compared[i];
         pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
@@ -21607,8 +22031,8 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
 
 static pyprof_result pyprof__write_svg(pyprof__job *job)
 {
-    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS | (job->output->split_threads ? PYPROF__VIEW_THREADS : 0u)
-        | (job->output->lines ? PYPROF__VIEW_LINES : 0u);
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS
+        | pyprof__view_how(job->output->split_threads, job->output->lines);
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
@@ -21794,6 +22218,13 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
+static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
+    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
+    else pyprof__put_count(s, value, width);
+}
+
 // see pyprof__metrics
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
@@ -21816,16 +22247,25 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
-    double value = pyprof__cell_value(rows, row, i);
-    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;
+    double value = pyprof__cell_value(rows, row, i), change;
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, chance;
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
+    case PYPROF__AMOUNT: pyprof__put_amount(s, row->values[i], unit, width); break;
+    case PYPROF__CHANCE:
+        change = (double)row->values[column->other];
+        chance = change <= value && -change <= value;
+        pyprof__put_padded(s, chance ? "within chance" : "", width);
+        break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
-    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
+    case PYPROF__SHARE:
+        if (row->values[i] && !row->values[column->other]) { pyprof__put_padded(s, "-", width); break; }
+    // fallthrough
+    case PYPROF__PERCENT: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
     default: pyprof__put_size(s, value, width);
     }
@@ -22065,29 +22505,84 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
+static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
+{
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, what);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
+    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
+    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
+    pyprof__put_date(s, one->start);
+    pyprof__put(s, ", ");
+    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
+    pyprof__put_counted(s, (int64_t)one->samples, " samples");
+    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
+    pyprof__put(s, "\n");
+}
+
+// What is compared with what, and whether they can be compared.
+static void pyprof__text_diff_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    char unlike[512];
+    pyprof__put(s, "A difference, after less before: + is more, - is less\n");
+    pyprof__text_compared(job, "Before: ", &profile->compared[0]);
+    pyprof__text_compared(job, "After:  ", &profile->compared[1]);
+    if (profile->scale == PYPROF_SCALE_TIME) {
+        pyprof__put(s, "Scaled: times, samples and allocations before are multiplied by ");
+        pyprof__put_fixed(s, profile->factor, 4);
+        pyprof__put(s, ", as if both had recorded for the same time\n");
+    } else if (profile->scale == PYPROF_SCALE_COUNT)
+        pyprof__put(s, "Scaled: values before are multiplied: both have the same total of each metric\n");
+    pyprof__diff_unlike(profile, unlike, sizeof unlike);
+    pyprof__put(s, unlike[0] ? "Not alike: "
+                : "Alike: the same program, Python, rate and tracking of memory");
+    pyprof__put_visible(s, unlike);
+    pyprof__put(s, "\n");
+}
+
+// All values: before, after, their change.
+static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+{
+    const int64_t *change = job->selection->all, *before = job->earlier->all;
+    int unit = pyprof__metric_row(metric)->unit;
+    int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
+    pyprof__put(job->sink, what);
+    pyprof__put_amount(job->sink, first, unit, 0);
+    pyprof__put(job->sink, " to ");
+    pyprof__put_amount(job->sink, first + more, unit, 0);
+    pyprof__put(job->sink, " (");
+    pyprof__put_change(job->sink, more, unit, 0);
+    pyprof__put(job->sink, ")");
+}
+
 static void pyprof__text_diff(const pyprof__job *job)
 {
-    const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
-    pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " running, ");
-    pyprof__put_change(s, all[PYPROF_CPU_NS], 1, 0);
-    pyprof__put(s, " CPU, ");
-    pyprof__put_change(s, all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " waiting");
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
+    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
     if (job->profile->model.heap.mode) {
-        pyprof__put(s, "; ");
-        pyprof__put_change(s, all[PYPROF_LIVE_BYTES], 2, 0);
-        pyprof__put(s, " live, ");
-        pyprof__put_change(s, all[PYPROF_ALLOC_BYTES], 2, 0);
-        pyprof__put(s, " allocated");
+        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
+        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
     }
-    pyprof__put(s, "\nThe later one: ");
-    pyprof__text_head(job);
+    pyprof__put(s, "\n");
     pyprof__text_quality(job);
-    if (job->selection->self[PYPROF_WALL_NS]) pyprof__text_table(job, &pyprof__changes_of_time);
-    if (job->profile->model.heap.mode) pyprof__text_table(job, &pyprof__changes_of_memory);
+    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
+                "a change within it may be chance\n");
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
 }
 
 // ---- the memory report -----------
@@ -24058,7 +24553,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
@@ -24184,6 +24679,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->is_diff = profile->is_diff;
     memcpy(made->compared, profile->compared, sizeof made->compared);
     made->scale = profile->scale;
+    made->factor = profile->factor;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
     for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
         whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
@@ -24216,10 +24712,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
         result = pyprof__fail_memory("the output");
-    memset(&earlier, 0, sizeof earlier);
-    if (profile->is_diff) pyprof__earlier_of(profile, &before);
-    if (profile->is_diff && result == PYPROF_OK
-        && !pyprof__select(&earlier, &before, output->filter, selection.without_idle))
+    if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -26597,37 +27090,42 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
                                      pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
     size_t i;
+    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
+    memset(&earlier, 0, sizeof earlier);
     if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
-        || !pyprof__table_make(&table, &selection, query, query
-        ? query->group : 0))
+        || !pyprof__select_earlier(&earlier, &before, &selection, query)
+        || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table,
-                              query && query->sort ? query->sort : query && !query->include_idle
-                                  ? PYPROF_WALL_NS : 0, query
-                              && query->by_total);
+        ranked = pyprof__rank(&table, sort, query && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
     if (ranked) *count = table.rows.count;
-    for (i = 0; ranked && i < capacity && i < *count; i++) rows[i] = *ranked[i].row;
+    for (i = 0; ranked && i < capacity && i < *count; i++) {
+        pyprof_row row = *ranked[i].row;
+        pyprof__row_judge(&selection, &table, ranked[i].row, &row, sort);
+        memcpy((char *)rows + i * row_size, &row, row_size);
+    }
     pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     return result;
 }
 

@@ -435,7 +435,6 @@ TEST(changes)
         pyprof_profile *before = some_profile(n), *after = some_profile(n + 1), *delta;
         CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
         open_report(delta);
-        check_changes(pyprof__changes_of_time);
         check_changes(pyprof__changes_of_memory);
         close_report();
         pyprof_profile_free(before);
