@@ -27149,7 +27149,7 @@ static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
     const pyprof__metric *first;
     memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
     pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
-    w->column_count = pyprof__proto_columns(w->job->profile, w->columns);
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
     for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
         first = w->columns[i];
         if (first->metric != w->job->metric) continue;
