@@ -288,10 +288,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -644,8 +645,8 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
