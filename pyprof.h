@@ -16515,7 +16515,9 @@ static int64_t pyprof__state_value(const pyprof__selection *selection, const pyp
 {
     const pyprof__model *model = &selection->profile->model;
     int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
-    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->less)   // unsigned: values of hostile files wrap around
+        value = (int64_t)((uint64_t)value
+                          - (uint64_t)pyprof__model_value(model, (pyprof_metric)rule->less, node));
     if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
         return pyprof__native_samples(model, node, value);
     return value;
@@ -21181,6 +21183,12 @@ static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t proces
         : (int64_t)PYPROF__MADE_ID + process;
 }
 
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
 typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
@@ -22297,21 +22305,21 @@ static const char *const pyprof__svg_script[] = {
     "    element.textContent = text.length > letters ? some : text;",
     "}",
 
-    // Breaks a text into lines that fit; all further words go into the last line.
+    // Breaks a text into lines that fit; the last one is shortened.
     "function wrap(element, text, width, most) {",
-    "    const lines = [''], room = width / 6.4;",
+    "    const lines = [''], room = width / 7.2;",
     "    for (const word of text.split(' ')) {",
     "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
     "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
     "            lines[lines.length - 1] = longer;",
     "        else lines.push(word);",
     "    }",
-    "    element.textContent = lines[0];",
+    "    shorten(element, lines[0], room);",
     "    for (const line of lines.slice(1)) {",
     "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
     "        part.setAttribute('x', '1%');",
     "        part.setAttribute('dy', LINE);",
-    "        part.textContent = line;",
+    "        shorten(part, line, room);",
     "    }",
     "    return lines.length;",
     "}",
@@ -23252,7 +23260,9 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__svg_graph graph;
     pyprof__selection all;
     char title[256], note[512];
-    pyprof__bool selected = pyprof__svg_select(job, &all), whole;
+    pyprof__bool selected, whole;
+    memset(&all, 0, sizeof all);
+    selected = job->earlier || pyprof__svg_select(job, &all);
     if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
     else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
@@ -23263,7 +23273,7 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
         else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
-    if (selected || job->earlier) pyprof__view_free(&maker);
+    if (selected) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
     return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
@@ -25554,12 +25564,6 @@ static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t 
     pyprof__emit_close(job->sink, "}}");
 }
 
-static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
-{
-    return pyprof__process_id(profile, group < profile->model.threads.count
-                              ? pyprof__recorded_of(profile, group)->process : 0);
-}
-
 // Names of processes and threads; threads in their order.
 static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
 {
@@ -25822,7 +25826,715 @@ static pyprof_result pyprof__write_trace(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
 }
 
-// ---- firefox: not yet ----
+// ---- firefox: the processed profile of the Firefox Profiler, version 57 -----------------------------------
+// Tables are columns: lists of equal length. Each thread has its own; texts are shared, and come last.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__strings strings;         // the shared texts; 0 is ""
+    uint32_t *stacks;                // per node: its row + 1 in its thread's table of stacks; 0 = not shown
+    unsigned char *collecting;       // per node: inside a collection of garbage
+    uint32_t *frames, *functions;    // per location, and per function or, by line, location: the row + 1
+    pyprof__array nodes, locations, firsts, markers;   // of one thread: nodes with a stack; locations with a
+                                                       // frame; the first location of each function
+    int64_t *ids;                    // of threads
+} pyprof__fox;
+
+enum { PYPROF__FOX_GIL, PYPROF__FOX_GC, PYPROF__FOX_LATE };
+static const char *const pyprof__fox_markers[] = { "GIL wait", "GC", "not on the time line" };
+// The number of a colour is that of what a frame shows.
+static const struct { const char *name, *color; } pyprof__fox_categories[] = {
+    { "Python", "yellow" }, { "Native", "blue" }, { "Waiting", "lightblue" }, { "GC", "orange" },
+    { "Import", "purple" }, { "Other", "grey" }
+};
+
+typedef struct { int64_t start_ns, end_ns; int what; } pyprof__fox_marker;
+
+// A row of the table of samples; node 0 = none: there the thread was not seen, or its samples end.
+typedef struct { int64_t at_ns, weight, cpu_ns; uint32_t node; } pyprof__fox_row;
+
+typedef struct {
+    pyprof__steps steps;
+    pyprof__step step;               // the next one, if there is one
+    int more, open, blank;           // more: step is valid; open: the last row has a stack; blank: rows of a
+                                     // thread without steps, still to come
+    int64_t at_ns, cpu_ns;           // the end of the last row, and its CPU time, which the next one shows
+} pyprof__fox_rows;
+
+static void pyprof__emit_ms(pyprof__sink *s, const char *key, int64_t ns)   // with a fraction if needed
+{
+    char text[16];
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    size_t end;
+    if (key) pyprof__emit_next(s, key);
+    else if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000000));
+    if (size % 1000000 == 0) return;
+    end = (size_t)snprintf(text, sizeof text, ".%06u", (unsigned)(size % 1000000));
+    while (text[end - 1] == '0') end--;
+    pyprof__put_bytes(s, text, end);
+}
+
+static void pyprof__emit_missing(pyprof__sink *s)   // null in a list of numbers
+{
+    if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    pyprof__put(s, "null");
+}
+
+// A column in which all rows are equal.
+static void pyprof__fox_column(pyprof__sink *s, const char *key, size_t rows, const char *word)
+{
+    size_t i;
+    pyprof__emit_open(s, NULL, key, '[');
+    for (i = 0; i < rows; i++) {
+        if (i) pyprof__put_char(s, ',');
+        pyprof__put(s, word);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_rows_begin(const pyprof__fox *f, uint32_t group, pyprof__fox_rows *rows)
+{
+    memset(rows, 0, sizeof *rows);
+    pyprof__steps_begin(&rows->steps, &f->timeline, group, 0);
+    rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+    rows->blank = rows->more ? 0 : 2;
+}
+
+// What a step covers, in ns since the recording began.
+static void pyprof__fox_extent(const pyprof__job *job, const pyprof__fox *f, const pyprof__step *step,
+                               int64_t at_ns, int64_t *start, int64_t *end)
+{
+    uint64_t begin = job->profile->model.start_ns;
+    double rate = job->profile->model.rate_hz;
+    int64_t late = (int64_t)(f->timeline.end_ns - begin);
+    *start = step->moment ? (int64_t)(step->moment->start_ns - begin) : late;
+    if (*start < at_ns) *start = at_ns;
+    if (step->moment) *end = (int64_t)(step->moment->end_ns - begin);
+    else if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) *end = *start + step->weight;
+    else *end = *start + (int64_t)(1e9 / (rate > 0 ? rate : 1));
+    if (*end < *start) *end = *start;
+}
+
+// A row lasts until the next one: one without a stack comes after a gap, and at the end. The CPU time of a
+// row is that since the row before. A thread without samples has two rows, at both ends of the recording.
+static pyprof__bool pyprof__fox_next(const pyprof__job *job, const pyprof__fox *f, pyprof__fox_rows *rows,
+                                     pyprof__fox_row *row)
+{
+    const pyprof__step *step = &rows->step;
+    int64_t start = 0, end = 0;
+    row->node = 0;
+    row->weight = 0;
+    row->at_ns = rows->at_ns;
+    row->cpu_ns = rows->cpu_ns;
+    rows->cpu_ns = 0;
+    if (rows->more) pyprof__fox_extent(job, f, step, rows->at_ns, &start, &end);
+    if (rows->more && !(rows->open && start > rows->at_ns + 1)) {
+        row->node = step->node;
+        row->weight = step->weight;
+        row->at_ns = start;
+        rows->at_ns = end;
+        rows->cpu_ns = step->moment ? pyprof__moment_selected(job->selection, PYPROF_CPU_NS, step->moment)
+            : f->timeline.rest[PYPROF_CPU_NS][step->node];
+        rows->open = 1;
+        rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+        return 1;
+    }
+    if (rows->open) { rows->open = 0; return 1; }
+    if (!rows->blank) return 0;
+    if (--rows->blank == 0) row->at_ns = (int64_t)job->profile->model.recorded_ns;
+    return 1;
+}
+
+enum { PYPROF__FOX_STACK, PYPROF__FOX_TIME, PYPROF__FOX_WEIGHT, PYPROF__FOX_CPU };
+
+// One column of the samples. Returns the number of rows.
+static size_t pyprof__fox_samples_column(const pyprof__job *job, const pyprof__fox *f, uint32_t group,
+                                         const char *key, int column)
+{
+    pyprof__sink *s = job->sink;
+    int unit = pyprof__metric_row(job->metric)->unit;
+    pyprof__fox_rows rows;
+    pyprof__fox_row row;
+    size_t count = 0;
+    pyprof__emit_open(s, "\n", key, '[');
+    pyprof__fox_rows_begin(f, group, &rows);
+    for (; pyprof__fox_next(job, f, &rows, &row); count++) {
+        if (column == PYPROF__FOX_TIME) pyprof__emit_ms(s, NULL, row.at_ns);
+        else if (column == PYPROF__FOX_CPU) pyprof__emit_number(s, row.cpu_ns);
+        else if (column == PYPROF__FOX_STACK && !row.node) pyprof__emit_missing(s);
+        // A thread's own node is a sample without frames.
+        else if (column == PYPROF__FOX_STACK && !f->stacks[row.node]) pyprof__emit_missing(s);
+        else if (column == PYPROF__FOX_STACK) pyprof__emit_number(s, f->stacks[row.node] - 1);
+        else if (unit == PYPROF__UNIT_NS) pyprof__emit_ms(s, NULL, row.weight);
+        else pyprof__emit_number(s, row.weight);
+    }
+    pyprof__emit_close(s, "]");
+    return count;
+}
+
+static void pyprof__fox_samples(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const types[] = { "samples", "tracing-ms", "bytes" };
+    size_t count;
+    pyprof__emit_open(job->sink, "\n", "samples", '{');
+    pyprof__fox_samples_column(job, f, group, "stack", PYPROF__FOX_STACK);
+    pyprof__fox_samples_column(job, f, group, "time", PYPROF__FOX_TIME);
+    pyprof__fox_samples_column(job, f, group, "weight", PYPROF__FOX_WEIGHT);
+    pyprof__emit_text(job->sink, "weightType", types[pyprof__metric_row(job->metric)->unit]);
+    count = pyprof__fox_samples_column(job, f, group, "threadCPUDelta", PYPROF__FOX_CPU);
+    pyprof__emit_int(job->sink, "length", (int64_t)count);
+    pyprof__emit_close(job->sink, "}");
+}
+
+// Is anything of this node shown? Memory is in the tables of allocations, whatever the metric.
+static pyprof__bool pyprof__fox_wants(const pyprof__job *job, uint32_t node)
+{
+    return pyprof__self(job->selection, job->metric, node)
+        || pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node)
+        || pyprof__self(job->selection, PYPROF_LIVE_BYTES, node);
+}
+
+// Numbers the stacks, frames and functions of a thread. 0 = no memory.
+static pyprof__bool pyprof__fox_number(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i;
+    f->nodes.count = f->locations.count = f->firsts.count = 0;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++) {
+        uint32_t node = t->nodes[i], location = pyprof__frame_of(job->profile, node), *added;
+        uint32_t *frame = &f->frames[location], *function = &f->functions[job->output->lines ? location
+            : pyprof__location_of(job->profile, node)->function];
+        if (!f->stacks[node]) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->nodes))) return 0;
+        *added = node;
+        f->stacks[node] = (uint32_t)f->nodes.count;
+        // Numbers of another thread are larger, or of another frame.
+        if (*frame && *frame <= f->locations.count
+            && PYPROF__AT(uint32_t, f->locations, *frame - 1) == location) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->locations))) return 0;
+        *added = location;
+        *frame = (uint32_t)f->locations.count;
+        if (*function && *function <= f->firsts.count
+            && &f->functions[job->output->lines ? PYPROF__AT(uint32_t, f->firsts, *function - 1)
+                : PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                             PYPROF__AT(uint32_t, f->firsts, *function - 1)).function] == function) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->firsts))) return 0;
+        *added = location;
+        *function = (uint32_t)f->firsts.count;
+    }
+    return 1;
+}
+
+static void pyprof__fox_stacks(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, count = f->nodes.count;
+    pyprof__emit_open(s, "\n", "stackTable", '{');
+    pyprof__emit_open(s, NULL, "frame", '[');
+    for (i = 0; i < count; i++)
+        pyprof__emit_number(s, f->frames[pyprof__frame_of(job->profile,
+                                                          PYPROF__AT(uint32_t, f->nodes, i))] - 1);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "prefix", '[');
+    for (i = 0; i < count; i++) {
+        uint32_t prefix = f->stacks[pyprof__parent_of(job->profile, PYPROF__AT(uint32_t, f->nodes, i))];
+        if (prefix) pyprof__emit_number(s, prefix - 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static const pyprof__location *pyprof__fox_location(const pyprof__job *job, const pyprof__array *list,
+                                                    size_t i)
+{
+    return &PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                       PYPROF__AT(uint32_t, *list, i));
+}
+
+enum { PYPROF__FOX_CATEGORY, PYPROF__FOX_FUNC, PYPROF__FOX_LINE, PYPROF__FOX_COLUMN };
+
+static void pyprof__fox_frames_column(const pyprof__job *job, const pyprof__fox *f, const char *key,
+                                      int column)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", key, '[');
+    for (i = 0; i < f->locations.count; i++) {
+        const pyprof__location *at = pyprof__fox_location(job, &f->locations, i);
+        uint32_t function = job->output->lines ? PYPROF__AT(uint32_t, f->locations, i) : at->function;
+        if (column == PYPROF__FOX_CATEGORY)
+            pyprof__emit_number(s, pyprof__shows(job->profile, &PYPROF__AT(const pyprof__function,
+                                                 job->profile->model.functions, at->function)));
+        else if (column == PYPROF__FOX_FUNC) pyprof__emit_number(s, f->functions[function] - 1);
+        else if (column == PYPROF__FOX_LINE && at->place.line > 0) pyprof__emit_number(s, at->place.line);
+        else if (column == PYPROF__FOX_COLUMN && at->place.column >= 0)
+            pyprof__emit_number(s, at->place.column + 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_frames(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t count = f->locations.count;
+    pyprof__emit_open(s, "\n", "frameTable", '{');
+    pyprof__fox_column(s, "address", count, "-1");
+    pyprof__fox_column(s, "inlineDepth", count, "0");
+    pyprof__fox_frames_column(job, f, "category", PYPROF__FOX_CATEGORY);
+    pyprof__fox_column(s, "subcategory", count, "0");
+    pyprof__fox_frames_column(job, f, "func", PYPROF__FOX_FUNC);
+    pyprof__fox_column(s, "nativeSymbol", count, "null");
+    pyprof__fox_column(s, "innerWindowID", count, "null");
+    pyprof__fox_frames_column(job, f, "line", PYPROF__FOX_LINE);
+    pyprof__fox_frames_column(job, f, "column", PYPROF__FOX_COLUMN);
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// The number of a text; 0 = no memory, which is noted.
+static int64_t pyprof__fox_text(pyprof__fox *f, const char *text)
+{
+    uint32_t id = pyprof__intern(&f->timeline.cursor.pool, &f->strings, text, strlen(text));
+    return id == PYPROF__NONE ? 0 : (int64_t)id;
+}
+
+// A function's name, or, by line, "name:line".
+static int64_t pyprof__fox_name(const pyprof__job *job, pyprof__fox *f, const pyprof__location *at)
+{
+    const char *label = pyprof__label(job->profile, at->function);
+    size_t capacity = strlen(label) + 16;
+    char *text;
+    int64_t id;
+    if (!job->output->lines || at->place.line <= 0) return pyprof__fox_text(f, label);
+    text = (char *)pyprof__alloc(&f->timeline.cursor.pool, capacity);
+    if (!text) return 0;
+    snprintf(text, capacity, "%s:%ld", label, (long)at->place.line);
+    id = pyprof__fox_text(f, text);
+    pyprof__free(&f->timeline.cursor.pool, text, capacity);
+    return id;
+}
+
+static void pyprof__fox_functions(const pyprof__job *job, pyprof__fox *f)
+{
+    static const char *const columns[] = { "name", "fileName", "lineNumber" };
+    pyprof__sink *s = job->sink;
+    size_t i, k, count = f->firsts.count;
+    pyprof__emit_open(s, "\n", "funcTable", '{');
+    for (k = 0; k < 3; k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < count; i++) {
+            const pyprof__location *at = pyprof__fox_location(job, &f->firsts, i);
+            const pyprof__function *function =
+                &PYPROF__AT(const pyprof__function, job->profile->model.functions, at->function);
+            const char *file = pyprof__text(job->profile, function->file);
+            if (k == 0) pyprof__emit_number(s, pyprof__fox_name(job, f, at));
+            else if (k == 1 && *file) pyprof__emit_number(s, pyprof__fox_text(f, file));
+            else if (k == 2 && function->first_line > 0) pyprof__emit_number(s, function->first_line);
+            else pyprof__emit_missing(s);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "isJS", count, "false");
+    pyprof__fox_column(s, "relevantForJS", count, "false");
+    pyprof__fox_column(s, "resource", count, "-1");
+    pyprof__fox_column(s, "columnNumber", count, "null");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// Extends the last marker of its kind, or adds one. 0 = no memory.
+static pyprof__bool pyprof__fox_mark(pyprof__fox *f, int what, int64_t start, int64_t end)
+{
+    pyprof__fox_marker *last = (pyprof__fox_marker *)f->markers.data + f->markers.count;
+    if (f->markers.count && (--last)->what == what && start <= last->end_ns + 1) {
+        if (end > last->end_ns) last->end_ns = end;
+        return 1;
+    }
+    if (!(last = (pyprof__fox_marker *)pyprof__push(&f->timeline.cursor.pool, &f->markers))) return 0;
+    last->what = what;
+    last->start_ns = start;
+    last->end_ns = end;
+    return 1;
+}
+
+static pyprof__bool pyprof__fox_find_markers(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t start, end = 0;
+    int what;
+    f->markers.count = 0;
+    pyprof__steps_begin(&steps, &f->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) {
+        what = !step.moment ? PYPROF__FOX_LATE : step.moment->state & PYPROF__WANTS_GIL ? PYPROF__FOX_GIL
+            : f->collecting[step.node] ? PYPROF__FOX_GC : -1;
+        pyprof__fox_extent(job, f, &step, end, &start, &end);
+        if (what >= 0 && !pyprof__fox_mark(f, what, start, end)) return 0;
+    }
+    return 1;
+}
+
+static void pyprof__fox_put_markers(const pyprof__job *job, pyprof__fox *f)
+{
+    static const int categories[] = { PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_OTHER };
+    static const char *const columns[] = { "data", "name", "startTime", "endTime", "category" };
+    pyprof__sink *s = job->sink;
+    size_t i, k;
+    pyprof__emit_open(s, "\n", "markers", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < f->markers.count; i++) {
+            const pyprof__fox_marker *marker = &PYPROF__AT(const pyprof__fox_marker, f->markers, i);
+            if (k == 0) {
+                pyprof__emit_open(s, NULL, NULL, '{');
+                pyprof__emit_text(s, "type", pyprof__fox_markers[marker->what]);
+                pyprof__emit_close(s, "}");
+            } else if (k == 1) pyprof__emit_number(s, pyprof__fox_text(f, pyprof__fox_markers[marker->what]));
+            else if (k == 4) pyprof__emit_number(s, categories[marker->what]);
+            else pyprof__emit_ms(s, NULL, k == 2 ? marker->start_ns : marker->end_ns);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "phase", f->markers.count, "1");
+    pyprof__emit_int(s, "length", (int64_t)f->markers.count);
+    pyprof__emit_close(s, "}");
+}
+
+// Live bytes are an allocation; what was allocated and is gone is one with its end, of an unknown place. All
+// are at the end of the recording: when they were made is not known. An address is only a number.
+static int64_t pyprof__fox_blocks(const pyprof__job *job, uint32_t node, int part)
+{
+    int64_t live = pyprof__self(job->selection, PYPROF_LIVE_BYTES, node),
+        gone = pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node) - live;
+    return part == 0 ? live : gone <= 0 ? 0 : part == 1 ? gone : -gone;
+}
+
+static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const columns[] = { "time", "weight", "stack", "memoryAddress", "threadId" };
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__sink *s = job->sink;
+    uint32_t start = pyprof__group_start(t->node_ends, group);
+    size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
+    int part;
+    pyprof__emit_open(s, "\n", "nativeAllocations", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0, count = 0; i < parts; i++) {
+            uint32_t node = t->nodes[start + i / 3];
+            int64_t bytes = pyprof__fox_blocks(job, node, part = (int)(i % 3));
+            if (bytes == 0) continue;
+            count++;
+            if (k == 0) pyprof__emit_ms(s, NULL, (int64_t)job->profile->model.recorded_ns);
+            else if (k == 1) pyprof__emit_number(s, bytes);
+            else if (k == 2 && (part == 2 || !f->stacks[node])) pyprof__emit_missing(s);
+            else if (k == 2) pyprof__emit_number(s, f->stacks[node] - 1);
+            else if (k == 3) pyprof__emit_number(s, (int64_t)node * 2 + (part > 0));
+            else pyprof__emit_number(s, f->ids[group]);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_text(s, "weightType", "bytes");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_pid(const pyprof__job *job, uint32_t group)
+{
+    pyprof__emit_next(job->sink, "pid");
+    pyprof__put_char(job->sink, '"');
+    pyprof__put_int(job->sink, pyprof__group_pid(job->profile, group));
+    pyprof__put_char(job->sink, '"');
+}
+
+static void pyprof__fox_thread_head(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int64_t first = 0;
+    if (group < profile->model.threads.count)
+        first = (int64_t)(pyprof__recorded_of(profile, group)->first_ns - profile->model.start_ns);
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", pyprof__group_name(profile, group));
+    pyprof__emit_text(s, "processName", pyprof__group_process(profile, group));
+    pyprof__emit_text(s, "processType", "default");
+    pyprof__emit_word(s, "isMainThread", f->ids[group] == pyprof__group_pid(profile, group)
+                      || strcmp(pyprof__group_name(profile, group), "MainThread") == 0 ? "true" : "false");
+    pyprof__emit_int(s, "processStartupTime", 0);
+    pyprof__emit_word(s, "processShutdownTime", "null");
+    pyprof__emit_ms(s, "registerTime", first > 0 ? first : 0);
+    pyprof__emit_word(s, "unregisterTime", "null");
+    pyprof__emit_word(s, "pausedRanges", "[]");
+    pyprof__fox_pid(job, group);
+    pyprof__emit_int(s, "tid", f->ids[group]);
+}
+
+// A table without rows. columns: one after the other.
+static void pyprof__fox_no_rows(pyprof__sink *s, const char *key, const char *columns)
+{
+    pyprof__emit_open(s, "\n", key, '{');
+    for (; *columns; columns += strlen(columns) + 1) pyprof__emit_word(s, columns, "[]");
+    pyprof__emit_int(s, "length", 0);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__fox_thread(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__sink *s = job->sink;
+    if (!pyprof__fox_number(job, f, group) || !pyprof__fox_find_markers(job, f, group)) return 0;
+    pyprof__fox_thread_head(job, f, group);
+    pyprof__fox_samples(job, f, group);
+    pyprof__fox_stacks(job, f);
+    pyprof__fox_frames(job, f);
+    pyprof__fox_functions(job, f);
+    pyprof__fox_no_rows(s, "resourceTable", "lib\0name\0host\0type\0");
+    pyprof__fox_no_rows(s, "nativeSymbols", "libIndex\0address\0name\0functionSize\0");
+    pyprof__fox_put_markers(job, f);
+    if (job->profile->model.heap.mode != PYPROF_HEAP_OFF) pyprof__fox_allocations(job, f, group);
+    pyprof__emit_close(s, "}");
+    return 1;
+}
+
+static void pyprof__fox_schema(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "categories", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_categories); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_categories[i].name);
+        pyprof__emit_text(s, "color", pyprof__fox_categories[i].color);
+        pyprof__emit_word(s, "subcategories", "[\"Other\"]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "markerSchema", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_markers); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_markers[i]);
+        pyprof__emit_word(s, "display", "[\"marker-chart\", \"marker-table\", \"timeline-overview\"]");
+        pyprof__emit_word(s, "fields", "[]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_entry(pyprof__sink *s, const char *label, const char *value)
+{
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", label);
+    pyprof__emit_text(s, "format", "string");
+    pyprof__emit_text(s, "value", value);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_meta(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_open(s, NULL, "meta", '{');
+    pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
+    pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
+    pyprof__emit_int(s, "processType", 0);
+    pyprof__emit_text(s, "product", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "stackwalk", 0);
+    pyprof__emit_int(s, "version", 31);
+    pyprof__emit_int(s, "preprocessedProfileVersion", 57);
+    pyprof__emit_word(s, "symbolicated", "true");
+    pyprof__emit_text(s, "importedFrom", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_word(s, "usesOnlyOneStackType", "true");
+    pyprof__emit_word(s, "sourceCodeIsNotOnSearchfox", "true");
+    pyprof__emit_word(s, "sampleUnits",
+                      "{\"time\": \"ms\", \"eventDelay\": \"ms\", \"threadCPUDelta\": \"ns\"}");
+    pyprof__emit_open(s, NULL, "extra", '[');
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", "pyprof");
+    pyprof__emit_open(s, NULL, "entries", '[');
+    pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
+    if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
+    pyprof__emit_close(s, "]}]");
+    pyprof__fox_schema(job);
+    pyprof__emit_close(s, "}");
+}
+
+// A gauge's value; the CPU time of the process counts from its start.
+static int64_t pyprof__fox_gauge(const pyprof_process *facts, int counter)
+{
+    return counter == 0 ? facts->resident_bytes : counter == 1 ? facts->traced_bytes
+        : facts->user_ns + facts->system_ns;
+}
+
+// Counters are lists of changes; those of memory begin with the whole, that of CPU time with nothing.
+static void pyprof__fox_counter(const pyprof__job *job, int counter)
+{
+    static const struct { const char *name, *category, *description, *color; } facts[] = {
+        { "resident", "Memory", "Resident set of the process", "orange" },
+        { "traced", "Memory", "Memory that is tracked", "magenta" },
+        { "processCPU", "CPU", "CPU time of the process", "blue" }
+    };
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    pyprof__sink *s = job->sink;
+    size_t i, first = 0, count = model->gauges.count;
+    while (first + 1 < count && gauge[first + 1].ns <= model->start_ns) first++;   // before a window
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", facts[counter].name);
+    pyprof__emit_text(s, "category", facts[counter].category);
+    pyprof__emit_text(s, "description", facts[counter].description);
+    pyprof__emit_text(s, "color", facts[counter].color);
+    pyprof__fox_pid(job, 0);
+    pyprof__emit_int(s, "mainThreadIndex", 0);
+    pyprof__emit_open(s, NULL, "samples", '{');
+    pyprof__emit_open(s, NULL, "time", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_ms(s, NULL,
+                        gauge[i].ns < model->start_ns ? 0 : (int64_t)(gauge[i].ns - model->start_ns));
+    pyprof__emit_close(s, "]");
+    pyprof__fox_column(s, "number", count - first, "0");
+    pyprof__emit_open(s, NULL, "count", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_number(s, pyprof__fox_gauge(&gauge[i].facts, counter)
+                            - (i > first ? pyprof__fox_gauge(&gauge[i - 1].facts, counter)
+                               : counter == 2 ? pyprof__fox_gauge(&gauge[i].facts, counter) : 0));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)(count - first));
+    pyprof__emit_close(s, "}}");
+}
+
+static void pyprof__fox_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t count = model->gauges.count;
+    pyprof__emit_open(job->sink, "\n", "counters", '[');
+    if (count && gauge[count - 1].facts.resident_bytes) pyprof__fox_counter(job, 0);
+    if (count && model->heap.mode != PYPROF_HEAP_OFF) pyprof__fox_counter(job, 1);
+    if (count) pyprof__fox_counter(job, 2);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// Which stacks are shown, and which are inside a collection. 0 = no memory.
+static pyprof__bool pyprof__fox_fill(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i, count = (uint32_t)job->selection->count;
+    size_t functions = model->locations.count + model->functions.count;
+    int whole = 1;
+    pyprof__array_init(&f->nodes, sizeof(uint32_t));
+    pyprof__array_init(&f->locations, sizeof(uint32_t));
+    pyprof__array_init(&f->firsts, sizeof(uint32_t));
+    pyprof__array_init(&f->markers, sizeof(pyprof__fox_marker));
+    f->stacks = (uint32_t *)pyprof__alloc(pool, count * sizeof *f->stacks);
+    f->collecting = (unsigned char *)pyprof__alloc(pool, count);
+    f->frames = (uint32_t *)pyprof__alloc(pool, model->locations.count * sizeof *f->frames);
+    f->functions = (uint32_t *)pyprof__alloc(pool, functions * sizeof *f->functions);
+    f->ids = (int64_t *)pyprof__alloc(pool, f->timeline.groups * sizeof *f->ids);
+    if (!f->stacks || !f->collecting || !f->frames || !f->functions || !f->ids
+        || !pyprof__strings_init(pool, &f->strings) || !pyprof__thread_ids(job->profile, pool, f->ids)
+        || !pyprof__timeline_rest(&f->timeline, PYPROF_CPU_NS, &whole)) return 0;
+    for (i = 1; i < count; i++) {
+        f->collecting[i] = f->collecting[pyprof__parent_of(job->profile, i)];
+        if (pyprof__shows(job->profile, pyprof__function_of(job->profile, i)) == PYPROF__SHOWS_GC)
+            f->collecting[i] = 1;
+    }
+    for (i = count; i-- > 1;) {
+        int kind = pyprof__function_of(job->profile, i)->kind;
+        if (pyprof__fox_wants(job, i)) f->stacks[i] = 1;
+        if (kind == PYPROF_KIND_THREAD) f->stacks[i] = 0;
+        else if (f->stacks[i]) f->stacks[pyprof__parent_of(job->profile, i)] = 1;
+    }
+    f->stacks[0] = 0;
+    return 1;
+}
+
+static void pyprof__fox_end(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    size_t functions = model->locations.count + model->functions.count;
+    pyprof__free(pool, f->stacks, job->selection->count * sizeof *f->stacks);
+    pyprof__free(pool, f->collecting, job->selection->count);
+    pyprof__free(pool, f->frames, model->locations.count * sizeof *f->frames);
+    pyprof__free(pool, f->functions, functions * sizeof *f->functions);
+    pyprof__free(pool, f->ids, f->timeline.groups * sizeof *f->ids);
+    pyprof__array_free(pool, &f->nodes);
+    pyprof__array_free(pool, &f->locations);
+    pyprof__array_free(pool, &f->firsts);
+    pyprof__array_free(pool, &f->markers);
+    pyprof__strings_free(pool, &f->strings);
+    pyprof__timeline_end(&f->timeline);
+}
+
+static pyprof__bool pyprof__fox_has_thread(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    uint32_t i;
+    if (t->sums[group]) return 1;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++)
+        if (pyprof__fox_wants(job, t->nodes[i])) return 1;
+    return 0;
+}
+
+static pyprof__bool pyprof__fox_threads(const pyprof__job *job, pyprof__fox *f)   // 0 = no memory
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__emit_open(s, "\n", "threads", '[');
+    for (i = 0; i < f->timeline.groups; i++) {
+        uint32_t group = f->timeline.order[i];
+        if (!pyprof__fox_has_thread(job, f, group)) continue;
+        if (!pyprof__fox_thread(job, f, group)) return 0;
+        shown++;
+    }
+    // The counters need one.
+    if (!shown && !pyprof__fox_thread(job, f, f->timeline.order[0])) return 0;
+    pyprof__emit_close(s, "]");
+    return 1;
+}
+
+static pyprof_result pyprof__write_firefox(pyprof__job *job)
+{
+    pyprof__fox f;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric) && pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".firefox.json holds time, samples and bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&f, 0, sizeof f);
+    result = pyprof__timeline_begin(&f.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__fox_fill(job, &f);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__fox_meta(job);
+        pyprof__emit_word(s, "libs", "[]");
+        pyprof__emit_word(s, "pages", "[]");
+        pyprof__fox_counters(job);
+        whole = pyprof__fox_threads(job, &f) && !f.timeline.cursor.pool.refused;
+    }
+    if (whole) {
+        pyprof__emit_open(s, "\n", "shared", '{');
+        pyprof__emit_open(s, NULL, "stringArray", '[');
+        for (i = 0; i < f.strings.starts.count; i++)
+            pyprof__emit_text(s, NULL, pyprof__string(&f.strings, i));
+        pyprof__put(s, "]}}\n");
+    }
+    pyprof__fox_end(job, &f);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the Firefox profile");
+}
 
 // ---- openmetrics: not yet ----
 
@@ -25852,7 +26564,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },

@@ -44,7 +44,7 @@ STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NAT
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
             PPROF: '.pb.gz'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html', FIREFOX: '.firefox.json', PERF: '.linux-perf.txt',
+LATER = {HTML: '.html', PERF: '.linux-perf.txt',
          MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
@@ -69,6 +69,12 @@ def _load(loader):
     library.pyprof_test_model_add.restype = None
     library.pyprof_test_model_seal.argtypes = [c_void_p, c_char_p]
     library.pyprof_test_model_seal.restype = c_void_p
+    library.pyprof_test_model_thread.argtypes = [c_void_p, c_char_p, ctypes.POINTER(c_uint32)]
+    library.pyprof_test_model_thread.restype = c_uint32
+    library.pyprof_test_model_sample.argtypes = [c_void_p, c_uint32, c_uint32, c_int]
+    library.pyprof_test_model_sample.restype = None
+    library.pyprof_test_big.argtypes = [c_uint32, c_uint32, c_int]
+    library.pyprof_test_big.restype = c_void_p
     return library
 
 
