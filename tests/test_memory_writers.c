@@ -121,6 +121,7 @@ TEST(golden_pprof) { golden("memory.pb.gz", sampled(), (pyprof_output){ .format 
 TEST(golden_massif) { golden("memory.massif", exact(), (pyprof_output){ .format = PYPROF_FORMAT_MASSIF }); }
 TEST(golden_dhat) { golden("memory.dhat.json", exact(), (pyprof_output){ .format = PYPROF_FORMAT_DHAT }); }
 TEST(golden_table) { golden("memory.table.csv", exact(), (pyprof_output){ .format = PYPROF_FORMAT_TABLE, .metric = PYPROF_ALLOC_BYTES }); }
+TEST(golden_openmetrics) { golden("memory.om.txt", sampled(), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS, .metric = PYPROF_LIVE_BYTES }); }
 TEST(golden_pickle)
 {
     pyprof_query workers = { .thread = "w*" };

@@ -29,7 +29,8 @@ firefox() { # its importer, through profiler-cli: the thread with most samples h
     for i in 1 2 3 4 5 6 7 8 9 10; do timeout 20 "$tool" profile info >"$dir/info" 2>&1 && break; sleep 1; done
     cat "$dir/info"
     for i in 0 1 2 3 4 5; do
-        timeout 20 "$tool" thread select "t-$i" && timeout 20 "$tool" thread samples --include-idle >"$dir/samples" 2>&1 || break
+        timeout 20 "$tool" thread select "t-$i" || break
+        timeout 20 "$tool" thread samples --include-idle >"$dir/samples" 2>&1 || break
         grep -o 'Categories ([0-9]*' "$dir/samples"
     done | tee "$dir/counts"
     timeout 20 "$tool" stop
