@@ -631,8 +631,8 @@ PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output,
                                       pyprof_write_fn *fn, void *user);
 // Reads a recording or a difference that pyprof_save wrote as JSON, compact or not. Saved again it gives the
-// same bytes, in JSON and in every other format. Any other file gives FORMAT, and pyprof_last_error says where
-// and what was expected: "app.json:7:12: expected an integer from 0 to 41, found 99".
+// same bytes, in JSON and in every other format. Any other file gives FORMAT, and pyprof_last_error tells the
+// place and what was expected there: "app.json:7:12: expected an integer from 0 to 41, found 99".
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY; *profile = NULL on failure
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
@@ -16085,9 +16085,10 @@ static const char *const pyprof__gauge_columns[] = {
     "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
     "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
 };
-// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous entry
-// (at first: the start of the recording) and the start of this one; span: from there to its end; count_more:
-// than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited, than 0.
+// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
+// entry (at first: the start of the recording) and the start of this one; span: from there to its end;
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
+// than 0.
 static const char *const pyprof__moment_columns[] = {
     "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
     "taken_ns"
@@ -17954,11 +17955,44 @@ static void pyprof__input_stop(pyprof__input *r, pyprof_result result)
     r->over = 1;
 }
 
-// What stands there, up to the end of a word.
-static void pyprof__input_excerpt(const pyprof__input *r, char *text, size_t capacity)
+// Makes room for a read by moving what is not read yet to the front, and the beginning of the present value with
+// it, if that is near. 0 = nothing more, or failed.
+static pyprof__bool pyprof__input_fill(pyprof__input *r)
 {
-    const char *from = r->token >= r->before ? r->block + (r->token - r->before) : r->end;
-    size_t used = 0, i, size = from < r->end ? (size_t)(r->end - from) : 0;
+    uint64_t back = pyprof__input_offset(r) - r->token;
+    size_t kept = back <= 256 && r->token >= r->before ? (size_t)back : 0;
+    const char *from = r->at - kept;
+    size_t rest = (size_t)(r->end - from);
+    ssize_t got;
+    if (r->over || rest == PYPROF__INPUT_BLOCK) return 0;
+    memmove(r->block, from, rest);
+    r->before += (uint64_t)(from - r->block);
+    r->at = r->block + kept;
+    got = r->source(r->user, r->block + rest, PYPROF__INPUT_BLOCK - rest);
+    if (got < 0)
+        pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", r->name,
+                                           strerror(errno)));
+    if (got <= 0) r->over = 1;
+    if (r->result != PYPROF_OK) return 0;
+    r->end = r->block + rest + (got > 0 ? got : 0);
+    memset(r->block + (r->end - r->block), 0, PYPROF__INPUT_AFTER);
+    return got > 0;
+}
+
+// Tries to have this many bytes in the block.
+static void pyprof__input_ahead(pyprof__input *r, size_t size)
+{
+    while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
+}
+
+// What stands there, up to the end of a word.
+static void pyprof__input_excerpt(pyprof__input *r, char *text, size_t capacity)
+{
+    const char *from;
+    size_t used = 0, i, size;
+    pyprof__input_ahead(r, 32);
+    from = r->token >= r->before ? r->block + (r->token - r->before) : r->end;
+    size = from < r->end ? (size_t)(r->end - from) : 0;
     if (!size) {
         pyprof__copy_text(text, capacity, r->token < r->before ? "a long text" : "the end of the file");
         return;
@@ -17993,32 +18027,6 @@ static void pyprof__input_expected(pyprof__input *r, const char *what)
 static void pyprof__input_memory(pyprof__input *r)
 {
     if (r->result == PYPROF_OK) pyprof__input_stop(r, pyprof__fail_memory("the profile"));
-}
-
-// Makes room for a read by moving what is not read yet to the front; 0 = nothing more, or failed.
-static pyprof__bool pyprof__input_fill(pyprof__input *r)
-{
-    size_t rest = (size_t)(r->end - r->at);
-    ssize_t got;
-    if (r->over || rest == PYPROF__INPUT_BLOCK) return 0;
-    memmove(r->block, r->at, rest);
-    r->before += (uint64_t)(r->at - r->block);
-    r->at = r->block;
-    got = r->source(r->user, r->block + rest, PYPROF__INPUT_BLOCK - rest);
-    if (got < 0)
-        pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", r->name,
-                                            strerror(errno)));
-    if (got <= 0) r->over = 1;
-    if (r->result != PYPROF_OK) return 0;
-    r->end = r->block + rest + (got > 0 ? got : 0);
-    memset(r->block + (r->end - r->block), 0, PYPROF__INPUT_AFTER);
-    return got > 0;
-}
-
-// Tries to have this many bytes in the block.
-static void pyprof__input_ahead(pyprof__input *r, size_t size)
-{
-    while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
 }
 
 static pyprof__bool pyprof__input_begin(pyprof__input *r, pyprof__pool *pool)
@@ -18419,8 +18427,8 @@ static pyprof__bool pyprof__read_colon(pyprof__input *r)
     return 1;
 }
 
-// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file. What
-// is left for pyprof__skip_value begins with a value.
+// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
+// What is left for pyprof__skip_value begins with a value.
 static void pyprof__skip_numbers(pyprof__input *r)
 {
     for (;;) {
@@ -18461,8 +18469,8 @@ static void pyprof__skip_value(pyprof__input *r)
 }
 
 // ---- our keys: a table for each kind of object ------------------------------------------------------------
-// Some tables are referred to before they are read. Of each the largest such reference is kept, and checked at
-// the end.
+// Some tables are referred to before they are read. Of each the largest reference is kept, and checked at the
+// end.
 enum { PYPROF__NODES, PYPROF__FRAMES, PYPROF__THREADS, PYPROF__PROCESSES, PYPROF__TABLES };
 
 static const char *const pyprof__table_names[] = { "node", "frame", "thread", "process" };
@@ -18488,8 +18496,8 @@ typedef void pyprof__load_fn(pyprof__loader *l, void *to);   // reads one value
 
 typedef struct { const char *key; pyprof__load_fn *load; size_t at; int needed; } pyprof__field;
 
-// The rest of an object: each key that `fields` has is read to its place, all others are skipped by name. done:
-// bits of the fields that have been read.
+// The rest of an object: each key that `fields` has is read to its place, all others are skipped by name.
+// done: bits of the fields that have been read.
 static void pyprof__load_rest(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to,
                               uint64_t done, int any)
 {
@@ -18563,7 +18571,8 @@ static void pyprof__load_rate(pyprof__loader *l, void *to)
     if (rate < 0 || (rate > 0 && rate < 1e-9)) pyprof__input_expected(&l->reader, "a rate in Hz");
     *(double *)to = rate;
 }
-static void pyprof__load_offset(pyprof__loader *l, void *to)   // whole seconds and the rest, see pyprof__json_clock
+// Whole seconds and the rest, as pyprof__json_clock writes them.
+static void pyprof__load_offset(pyprof__loader *l, void *to)
 {
     int64_t ns = pyprof__read_int(&l->reader, -pyprof__most * 2, pyprof__most * 2);
     *(double *)to = (double)(ns / (int64_t)pyprof__second) + (double)(ns % (int64_t)pyprof__second) / 1e9;
@@ -18653,7 +18662,8 @@ static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
 }
 
 // A list of objects, each of which becomes an item of the array.
-static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields, size_t count)
+static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields,
+                              size_t count)
 {
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
@@ -18707,7 +18717,8 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
 
 static void pyprof__load_paths(pyprof__loader *l, void *to)
 {
-    *(int *)to = pyprof__load_choice(l, pyprof__path_names, PYPROF__COUNT(pyprof__path_names), "a word for paths");
+    *(int *)to = pyprof__load_choice(l, pyprof__path_names, PYPROF__COUNT(pyprof__path_names),
+                                     "a word for paths");
 }
 
 static void pyprof__load_processes(pyprof__loader *l, void *to)
@@ -18723,8 +18734,8 @@ static void pyprof__load_child_name(pyprof__loader *l, void *to)
 {
     pyprof__slice text;
     if (!pyprof__read_text(&l->reader, &text)) return;
-    if (text.size >= sizeof ((pyprof__child *)NULL)->name) pyprof__input_expected(&l->reader, "at most 31 bytes");
-    else memcpy(to, text.text, text.size);
+    if (text.size < sizeof ((pyprof__child *)NULL)->name) memcpy(to, text.text, text.size);
+    else pyprof__input_expected(&l->reader, "at most 31 bytes");
 }
 
 static void pyprof__load_exit_status(pyprof__loader *l, void *to)   // null, a status, or a signal below 0
@@ -18777,8 +18788,8 @@ static void pyprof__load_threads(pyprof__loader *l, uint32_t wanted)
 static void pyprof__load_wanted(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 1); }
 static void pyprof__load_others(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 0); }
 
-// Puts each thread at its number, once, before the first reference to one is followed: then all must have been
-// read.
+// Puts each thread at its number, once, before the first reference to one is followed: by then all must be
+// there.
 static void pyprof__load_settle(pyprof__loader *l)
 {
     pyprof__recorded_thread *threads = (pyprof__recorded_thread *)l->model->threads.data, other;
@@ -19097,7 +19108,8 @@ static void pyprof__load_memory(pyprof__loader *l, void *to)
 // Which of our columns each column of the file is; -1 = none of ours, which is skipped.
 typedef struct { int count, ours[32]; } pyprof__columns;
 
-static void pyprof__load_columns(pyprof__loader *l, pyprof__columns *columns, const char *const *names, int count)
+static void pyprof__load_columns(pyprof__loader *l, pyprof__columns *columns, const char *const *names,
+                                 int count)
 {
     pyprof__slice text;
     int any = 0, i;
@@ -19122,6 +19134,7 @@ static void pyprof__load_row(pyprof__loader *l, const pyprof__columns *columns, 
     if (!pyprof__read_open(&l->reader, '[')) return;
     while (pyprof__read_more(&l->reader, ']', &any)) {
         int our = i < columns->count ? columns->ours[i] : -1;
+        pyprof__read_peek(&l->reader);
         if (i++ == columns->count) pyprof__input_expected(&l->reader, "as many numbers as columns");
         if (our < 0 || our == skipped) pyprof__skip_value(&l->reader);
         else row[our] = pyprof__read_int(&l->reader, -pyprof__most, pyprof__most);
@@ -19157,8 +19170,8 @@ static void pyprof__load_gauges(pyprof__loader *l, const pyprof__columns *column
 // ---- the time line ----------------------------------------------------------------------------------------
 static void pyprof__load_check_moment(pyprof__loader *l, const pyprof__moment *moment)
 {
-    const uint64_t most = (uint64_t)pyprof__most, parts[] = { moment->wall_ns, moment->cpu_ns, moment->block_ns,
-                                                            moment->taken_ns, moment->count };
+    const uint64_t most = (uint64_t)pyprof__most,
+        parts[] = { moment->wall_ns, moment->cpu_ns, moment->block_ns, moment->taken_ns, moment->count };
     size_t i;
     if (moment->start_ns > most || moment->end_ns > most || moment->end_ns < moment->start_ns)
         pyprof__input_expected(&l->reader, "an entry that begins before it ends");
@@ -19252,7 +19265,8 @@ static void pyprof__load_samples_rows(pyprof__loader *l, void *to)
 }
 static void pyprof__load_samples_columns(pyprof__loader *l, void *to)
 {
-    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__moment_columns, PYPROF__COUNT(pyprof__moment_columns));
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__moment_columns,
+                         PYPROF__COUNT(pyprof__moment_columns));
 }
 static void pyprof__load_gauge_rows(pyprof__loader *l, void *to)
 {
@@ -19260,7 +19274,8 @@ static void pyprof__load_gauge_rows(pyprof__loader *l, void *to)
 }
 static void pyprof__load_gauge_columns(pyprof__loader *l, void *to)
 {
-    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__gauge_columns, PYPROF__COUNT(pyprof__gauge_columns));
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__gauge_columns,
+                         PYPROF__COUNT(pyprof__gauge_columns));
 }
 
 static void pyprof__load_process_facts(pyprof__loader *l, void *to)
@@ -19320,10 +19335,10 @@ static void pyprof__load_holds(pyprof__loader *l, void *to)
         pyprof__recorded_thread *recorded;
         memset(&hold, 0, sizeof hold);
         pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &hold);
-        recorded = &PYPROF__AT(pyprof__recorded_thread, l->model->threads, hold.thread);
-        if (hold.thread >= l->model->threads.count || recorded->hold_ns)
-            pyprof__input_expected(&l->reader, "one hold for each thread that was read before");
+        if (hold.thread >= l->model->threads.count)
+            pyprof__input_expected(&l->reader, "the hold of a thread that was read before");
         if (l->reader.result != PYPROF_OK) return;
+        recorded = &PYPROF__AT(pyprof__recorded_thread, l->model->threads, hold.thread);
         recorded->hold_ns = hold.ns;
         recorded->hold_end_ns = hold.end_ns;
         recorded->hold_node = hold.node;
@@ -19393,10 +19408,10 @@ static void pyprof__load_head(pyprof__loader *l)
             snprintf(found, sizeof found, "%s", pyprof__foreign[i].what);
             break;
         }
-    if (c == '{' && pyprof__read_open(r, '{') && pyprof__read_more(r, '}', &any)) {
+    if (c == '{' && pyprof__read_open(r, '{')) {
         pyprof__read_peek(r);
         pyprof__input_excerpt(r, found, sizeof found);
-        ours = pyprof__read_key(r, &text) && text.size == 6 && memcmp(text.text, "format", 6) == 0
+        ours = pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &text) && text.size == 6 && memcmp(text.text, "format", 6) == 0
             && pyprof__read_colon(r);
         if (ours) {
             pyprof__read_peek(r);
@@ -19453,9 +19468,9 @@ static void pyprof__load_check(pyprof__loader *l)
     const pyprof_profile *profile = l->profile;
     if (l->reader.result == PYPROF_OK && pyprof__read_peek(&l->reader) >= 0)
         pyprof__input_expected(&l->reader, "nothing after the last bracket");
+    if (!profile->model.processes.count) pyprof__input_expected(&l->reader, "one process at least");
     pyprof__load_check_indexes(l);
     pyprof__load_settle(l);
-    if (!profile->model.processes.count) pyprof__input_expected(&l->reader, "one process at least");
     if (profile->is_diff && profile->seen.count != profile->model.nodes.count)
         pyprof__input_expected(&l->reader, "a difference with \"seen\" for each node of its tree");
 }
@@ -20907,7 +20922,8 @@ static void pyprof__emit_exact(pyprof__sink *s, const char *key, double value, i
     int digits;
     for (digits = 0; digits < least; digits++) scale *= 10;
     for (; digits < 17 && size < 9e15; digits++, scale *= 10) {
-        double whole = (double)(uint64_t)size, part = (double)(uint64_t)((size - whole) * scale + 0.5) / scale;
+        double whole = (double)(uint64_t)size;
+        double part = (double)(uint64_t)((size - whole) * scale + 0.5) / scale;
         if (whole + part >= size && whole + part <= size) break;
     }
     pyprof__emit_fixed(s, key, value, digits);
@@ -21027,7 +21043,7 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
-// What the seconds elsewhere are made of: nanoseconds of the clock of the recording, and how it became Unix time.
+// What the seconds elsewhere are made of: nanoseconds of the recording's clock, and how it became Unix time.
 static void pyprof__json_clock(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -21299,8 +21315,8 @@ static void pyprof__json_floats(pyprof__sink *s, const float *values, uint32_t c
     for (i = 0; i < count; i++) pyprof__emit_float(s, values[i]);
 }
 
-// When the marks were taken; for each node with a history: its number, its bytes at each mark and, if memory is
-// sampled, the rest of pyprof__births.
+// When the marks were taken; for each node with a history: its number, its bytes at each mark and, if memory
+// is sampled, pyprof__births.
 static void pyprof__json_history(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
