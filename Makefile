@@ -4,6 +4,7 @@
 #   T           only tests whose name contains this, and of the C tests only the programs that have some
 #   JOBS        test, test-long: how many test programs run at a time; two for each CPU and one more, as more than half of the time is waiting
 #   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
+#   TEST_AGAIN  =1: tests in Python and of the campaign that failed have a second try, which is told
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
@@ -84,7 +85,7 @@ NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,orac
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
     soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
@@ -121,6 +122,12 @@ test-hosts: ## servers and other programs with Python inside, as root: uwsgi, Ap
 	@$(MAKE) test-hosts-here
 test-hosts-here: $(BUILD)/libpyprof.so
 	@tests/run.sh -t 900 "$(PYTHON) tests/hosts/run.py $(BUILD) $(HOSTS)"
+
+interop: ## files of every format, opened by the programs they are for: go tool pprof, speedscope, Perfetto ... (T=pprof for one)
+	@BUILD=$(BUILD) tests/deps.sh $@
+	@$(MAKE) interop-here
+interop-here: $(BUILD)/interop_make $(HOST)
+	@tests/run.sh -t 1800 "bash tests/interop.sh $(BUILD)"
 
 test-sid: ## make test with the newest CPythons, in a Debian sid tree (as root)
 	@tests/sid.sh test
@@ -207,9 +214,9 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
-$(C_TESTS): tests/test.h tests/model.h tests/written.h tests/chance.h
+$(C_TESTS) $(BUILD)/interop_make: tests/test.h tests/model.h tests/written.h tests/chance.h tests/big.h
 $(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
-$(C_TESTS) $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
+$(C_TESTS) $(BUILD)/interop_make $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -222,6 +229,9 @@ WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEM
 $(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
 $(BUILD)/test_%: tests/test_%.c
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
+$(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memory_writers.c $(BUILD)/inside.o
+	$(QUICK_COMPILE) -std=c11 -I$(BUILD) -DINTEROP_MEMORY -c $< -o $@.o
+	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $< $@.o $(BUILD)/inside.o -o $@ $(LIBS)
 $(BUILD)/inside.o: pyprof.h tests/inside.py
 	@$(PYTHON) tests/inside.py $< $(BUILD)
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@

@@ -450,6 +450,10 @@ typedef struct pyprof_row {
     int32_t kind;                   // pyprof_kind. A qualname tells functions of one name and line apart:
                                     // "<lambda> (column 17)"
     int64_t self[PYPROF_METRIC_COUNT], total[PYPROF_METRIC_COUNT];
+    // Only of the metric by which the rows are sorted. Before: of a difference, the earlier values; self and
+    // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
+    // within it may be chance.
+    int64_t self_before, total_before, self_error, total_error;
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -620,7 +624,9 @@ PYPROF_API void pyprof_profile_free(pyprof_profile *profile);
 
 // Writes a file: completely or not at all, with mode 0600, never through a symbolic link. "-" is standard
 // output. Targets that are not regular files are written directly: /dev/stdout, /dev/stderr, /dev/fd/N,
-// /dev/null, and a FIFO that a program reads.
+// /dev/null, and a FIFO that a program reads. In path %p is the recorded process's pid, %t the time when the
+// recording began (20261126-143011), %h the name of this host, %% a %; any other % is refused, as for
+// pyprof_config.checkpoint. The suffix chooses the format, unless output->format does.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, FORMAT, IO, MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
@@ -651,7 +657,7 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row).
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
@@ -8691,23 +8697,23 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
       "waiting" },
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
-    { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", NULL,
+    { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
-    { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", NULL,
+    { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
-    { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", NULL,
+    { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, 0, 0, 0, NULL },
-    { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", NULL,
+    { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
-    { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", NULL,
+    { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
-    { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", NULL,
+    { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
-    { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", NULL,
+    { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_NATIVE_NS, 0, PYPROF__IS_NOGIL, "nogil" },
-    { PYPROF_UNKNOWN_NS, "unknown_ns", "time in unknown states", "unknown_time", NULL,
+    { PYPROF_UNKNOWN_NS, "unknown_ns", "time in unknown states", "unknown_time", "unknown",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_UNKNOWN, "unknown" },
-    { PYPROF_EXCEPTIONS, "exceptions", "exceptions", "exceptions", NULL,
+    { PYPROF_EXCEPTIONS, "exceptions", "exceptions", "exceptions", "exceptions",
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, 0, PYPROF__IS_RAISING, NULL },
     { PYPROF_ALLOC_BYTES, "alloc_bytes", "allocated bytes", "alloc_bytes", "alloc_space",
       PYPROF__UNIT_BYTES, PYPROF__FROM_HEAP, 0, PYPROF_ALLOC_BLOCKS, 0, NULL },
@@ -16054,6 +16060,14 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 // A process; status as from wait.
 typedef struct { int64_t pid; int32_t status; int ended, early, profiled; char name[32]; } pyprof__child;
 
+typedef struct {                   // one of the two recordings of a difference
+    uint32_t program, python;      // strings
+    int free_threaded, heap;       // heap: pyprof_heap_mode
+    int64_t pid;
+    double start, rate_hz;         // start: Unix seconds
+    uint64_t recorded_ns, samples, interval;
+} pyprof__compared;
+
 struct pyprof_profile {
     pyprof__pool pool;
     pyprof__model model;
@@ -16071,6 +16085,12 @@ struct pyprof_profile {
     pyprof__array children;        // pyprof__child
     pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
                                    // after
+    // Of a difference: the values of the earlier recording as they were compared (scaled), as in the model's
+    // columns; the later one's are these plus the difference.
+    pyprof__array earlier[PYPROF_METRIC_COUNT];
+    pyprof__compared compared[2];  // of a difference: before, after
+    int scale;                     // pyprof_scale of a difference
+    double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
 static const char *const pyprof__kind_names[] =
@@ -16080,6 +16100,7 @@ static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "m
 static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
     { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 static const char *const pyprof__path_names[] = { "full", "base", "hashed" };
+static const char *const pyprof__scale_names[] = { "none", "time", "count" };
 // The rows of numbers in the JSON. A row of the time line of the process:
 static const char *const pyprof__gauge_columns[] = {
     "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
@@ -16160,6 +16181,22 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
     if (profile->model.columns[metric].count) return 1;
     if (pyprof__is_memory(metric)) return profile->model.heap.mode != PYPROF_HEAP_OFF;
     return pyprof__metric_row(metric)->from == PYPROF__FROM_SAMPLES;
+}
+
+// Of a difference: the node's own value in the earlier recording, as compared.
+static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, uint32_t node)
+{
+    const pyprof__array *column = &profile->earlier[metric];
+    return node < column->count ? PYPROF__AT(const int64_t, *column, node) : 0;
+}
+
+// The earlier recording of a difference, with the same nodes. It owns nothing: it is valid as long as the
+// difference.
+static void pyprof__earlier_of(const pyprof_profile *delta, pyprof_profile *earlier)
+{
+    *earlier = *delta;
+    earlier->is_diff = 0;
+    memcpy(earlier->model.columns, delta->earlier, sizeof delta->earlier);
 }
 
 static double pyprof__unix(const pyprof__model *model, uint64_t ns)
@@ -16300,8 +16337,10 @@ static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no mem
 static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
+    size_t i;
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
@@ -16337,7 +16376,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
 }
 
 // ---- selection: the columns a query asks for, self and total -----------------------
-typedef struct {
+typedef struct pyprof__selection {
     pyprof__pool pool;
     const pyprof_profile *profile;
     size_t count;                                  // nodes
@@ -16346,6 +16385,7 @@ typedef struct {
     unsigned char *chosen;                         // per node: its own values are part of the selection
     int without_idle;                              // waiting was subtracted from the samples and their wall
                                                    // time
+    const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
 static void pyprof__selection_free(pyprof__selection *selection)
@@ -16432,6 +16472,18 @@ static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_pr
             && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
     }
     return 1;
+}
+
+// Of a difference: the earlier values, chosen in the same way; earlier->profile = before, and the selection
+// refers to them. Free `earlier` in every case. 0 = no memory.
+static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_profile *before,
+                                           pyprof__selection *selection, const pyprof_query *query)
+{
+    memset(earlier, 0, sizeof *earlier);
+    if (!selection->profile->is_diff) return 1;
+    pyprof__earlier_of(selection->profile, before);
+    selection->earlier = earlier;
+    return pyprof__select(earlier, before, query, selection->without_idle);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16535,7 +16587,8 @@ static void pyprof__row_name(const pyprof_profile *profile, uint32_t node, int g
 typedef struct {
     pyprof__pool pool;
     pyprof__array rows, keys;      // pyprof_row, pyprof__group_key
-    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before
+    pyprof__array known;           // for a difference: unsigned char per row, 1 = present before, 2 = after
+    pyprof__array earlier;         // for a difference with earlier values: pyprof_row per row, the values
     pyprof__index index;
 } pyprof__table;
 
@@ -16544,6 +16597,7 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__array_free(&table->pool, &table->rows);
     pyprof__array_free(&table->pool, &table->keys);
     pyprof__array_free(&table->pool, &table->known);
+    pyprof__array_free(&table->pool, &table->earlier);
     pyprof__index_free(&table->pool, &table->index);
 }
 
@@ -16560,8 +16614,7 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof__row_name(profile, node, group, row);
     }
     if (profile->is_diff)
-        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen,
-                node) & 1;
+        PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
 }
 
@@ -16591,11 +16644,11 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
 // Unchanged nodes give no row in a difference.
 static void pyprof__table_changed_only(pyprof__table *table)
 {
-    size_t i, metric, kept = 0;
+    size_t i, metric, kept = 0;   // uncertainties, the last metrics, are sums
     for (i = 0; i < table->rows.count; i++) {
         const pyprof_row *row = &PYPROF__AT(pyprof_row, table->rows, i);
         int64_t any = 0;
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        for (metric = 1; metric < PYPROF_ALLOC_DOUBT; metric++)
             any |= row->self[metric] | row->total[metric];
         if (!any) continue;
         if (kept < i) PYPROF__AT(pyprof_row, table->rows, kept) = *row;
@@ -16629,16 +16682,33 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     return selection->chosen[node] || pyprof__any_total(selection, node);
 }
 
+// Puts beside each row the one of the other table with the same key. 0 = no memory.
+static pyprof__bool pyprof__table_beside(pyprof__table *table, pyprof__table *other)
+{
+    size_t i;
+    for (i = 0; i < table->rows.count; i++) {
+        pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->earlier);
+        uint32_t id = pyprof__unique(&other->pool, &other->keys, &other->index, pyprof__same_key,
+                                     &PYPROF__AT(pyprof__group_key, table->keys, i));
+        if (!row || id == PYPROF__NONE) return 0;
+        if (id < other->rows.count) *row = PYPROF__AT(pyprof_row, other->rows, id);
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selection *selection,
                                        const pyprof_query *query, int group)
 {
     const pyprof_profile *profile = selection->profile;
+    pyprof__table earlier;
     uint32_t node;
+    int whole;
     memset(table, 0, sizeof *table);
     pyprof__pool_init(&table->pool, &profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&table->rows, sizeof(pyprof_row));
     pyprof__array_init(&table->keys, sizeof(pyprof__group_key));
     pyprof__array_init(&table->known, 1);
+    pyprof__array_init(&table->earlier, sizeof(pyprof_row));
     for (node = 1; node < selection->count; node++) {
         uint32_t owner = group == PYPROF_GROUP_LEAF ? node : pyprof__row_node(profile, node);
         if (!pyprof__row_wanted(selection, query, owner, group)) continue;
@@ -16646,7 +16716,11 @@ static pyprof__bool pyprof__table_make(pyprof__table *table, const pyprof__selec
         if (!pyprof__table_add(table, selection, node, owner, group)) return 0;
     }
     if (profile->is_diff) pyprof__table_changed_only(table);
-    return 1;
+    if (!selection->earlier) return 1;
+    whole = pyprof__table_make(&earlier, selection->earlier, query, group)
+        && pyprof__table_beside(table, &earlier);
+    pyprof__table_free(&earlier);
+    return whole;
 }
 
 // Order of rows: by the requested value, then new rows of a difference first, then by name, so that equal
@@ -16680,7 +16754,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     for (i = 0; ranked && i < count; i++) {
         ranked[i].row = &PYPROF__AT(pyprof_row, table->rows, i);
         ranked[i].value = pyprof__rank_value(ranked[i].row, sort, by_total);
-        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) : 0;
+        ranked[i].known = table->known.count ? PYPROF__AT(unsigned char, table->known, i) & 1 : 0;
     }
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
@@ -16701,11 +16775,15 @@ typedef struct {
                                                 // chosen or is a thread); NULL = all
 } pyprof__diff_side;
 
+typedef struct { uint64_t to, from; } pyprof__ratio;         // multiplies by to / from
+
 typedef struct {
     pyprof__pool pool;
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
+    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
 // As many PYPROF__NONE; 0 = no memory.
@@ -16799,7 +16877,115 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
     return 0;
 }
 
-typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // functions with one key on each side
+typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
+
+// ---- its files: another checkout, another installation ----------------------------------------------------
+// Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
+// and __init__.py says nothing by itself.
+static const char *pyprof__file_tail(const char *path)
+{
+    static const char *const folders[] = { "/site-packages/", "/dist-packages/", "/lib/python" };
+    const char *at, *tail = NULL, *name = strrchr(path, '/');
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(folders) && !tail; i++)
+        for (at = path; (at = strstr(at, folders[i])) != NULL; tail = at) at += strlen(folders[i]);
+    if (i == PYPROF__COUNT(folders) && tail) tail = strchr(tail, '/') ? strchr(tail, '/') + 1 : NULL;
+    if (tail) return tail;
+    if (!name) return path;
+    if (strcmp(name, "/__init__.py") != 0 && strcmp(name, "/__main__.py") != 0) return name + 1;
+    while (name > path && name[-1] != '/') name--;
+    return name;
+}
+
+enum { PYPROF__PATH_PARTS = 32 };    // compared at the end of a path, at most
+
+// The last parts of a path; NULL = it has fewer, or must agree in more.
+static const char *pyprof__last_parts(const char *path, size_t parts)
+{
+    const char *at = path + strlen(path);
+    while (parts && at > path)
+        if (*--at == '/' && --parts == 0) return at[1] && at < pyprof__file_tail(path) ? at + 1 : NULL;
+    return parts == 1 && *path != '/' ? path : NULL;
+}
+
+// Files of one side alone whose last parts are those of no other file of their side, and of one of the other
+// side, are the same. 0 = no memory.
+static pyprof__bool pyprof__diff_files_by(pyprof__differ *differ, pyprof__array *files, size_t parts,
+                                          uint32_t *same)
+{
+    const pyprof__strings *strings = &differ->to->model.strings;
+    pyprof__strings tails;
+    pyprof__array found;
+    size_t side, i;
+    int whole = pyprof__strings_init(&differ->pool, &tails);
+    pyprof__array_init(&found, sizeof(pyprof__namesakes));
+    for (side = 0; side < 2; side++)
+        for (i = 0; whole && i < files[side].count; i++) {
+            uint32_t file = PYPROF__AT(uint32_t, files[side], i), id;
+            const char *tail = pyprof__last_parts(pyprof__string(strings, file), parts);
+            if (!tail || same[file] != PYPROF__NONE) continue;
+            id = pyprof__intern(&differ->pool, &tails, tail, strlen(tail));
+            whole = id != PYPROF__NONE
+                && pyprof__array_reserve(&differ->pool, &found, tails.starts.count - found.count);
+            while (whole && found.count < tails.starts.count) pyprof__push(&differ->pool, &found);
+            if (!whole) break;
+            PYPROF__AT(pyprof__namesakes, found, id).count[side]++;
+            PYPROF__AT(pyprof__namesakes, found, id).only[side] = file;
+        }
+    for (i = 0; whole && i < found.count; i++) {
+        const pyprof__namesakes *both = &PYPROF__AT(const pyprof__namesakes, found, i);
+        if (both->count[0] != 1 || both->count[1] != 1) continue;
+        same[both->only[0]] = same[both->only[1]] = both->only[1];
+    }
+    pyprof__strings_free(&differ->pool, &tails);
+    pyprof__array_free(&differ->pool, &found);
+    return whole;
+}
+
+// files: for each side, the files that only this side has. 0 = no memory.
+static pyprof__bool pyprof__diff_files_apart(pyprof__differ *differ, pyprof__array *files)
+{
+    size_t count = differ->to->model.strings.starts.count, side, i;
+    unsigned char *on = (unsigned char *)pyprof__alloc(&differ->pool, count);
+    int whole = on != NULL;
+    for (side = 0; side < 2 && whole; side++)
+        for (i = 0; i < differ->sides[side].functions.count; i++)
+            on[PYPROF__AT(pyprof__function, differ->sides[side].functions, i).file] |=
+                (unsigned char)(1 << side);
+    for (i = 1; i < count && whole; i++) {
+        uint32_t *file;
+        if (on[i] != 1 && on[i] != 2) continue;
+        file = (uint32_t *)pyprof__push(&differ->pool, &files[on[i] - 1]);
+        if (file) *file = (uint32_t)i;
+        whole = file != NULL;
+    }
+    pyprof__free(&differ->pool, on, count);
+    return whole;
+}
+
+// Files of before that are in another folder get the name that they have after. 0 = no memory.
+static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
+{
+    pyprof__array files[2], same;
+    size_t parts, i;
+    int whole;
+    for (i = 0; i < 2; i++) pyprof__array_init(&files[i], sizeof(uint32_t));
+    pyprof__array_init(&same, sizeof(uint32_t));
+    whole = pyprof__diff_files_apart(differ, files)
+        && pyprof__numbers(&differ->pool, &same, differ->to->model.strings.starts.count);
+    // The longest tail decides.
+    for (parts = PYPROF__PATH_PARTS; whole && parts > 0 && files[0].count && files[1].count; parts--)
+        whole = pyprof__diff_files_by(differ, files, parts, (uint32_t *)same.data);
+    for (i = 0; whole && i < differ->sides[0].functions.count; i++) {
+        uint32_t *file = &PYPROF__AT(pyprof__function, differ->sides[0].functions, i).file;
+        if (PYPROF__AT(uint32_t, same, *file) != PYPROF__NONE) *file = PYPROF__AT(uint32_t, same, *file);
+    }
+    for (i = 0; i < 2; i++) pyprof__array_free(&differ->pool, &files[i]);
+    pyprof__array_free(&differ->pool, &same);
+    return whole;
+}
+
+// ---- its functions ----------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -17131,24 +17317,162 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     return pyprof__diff_seen(differ, side, bit);
 }
 
-static pyprof__bool pyprof__diff_column(pyprof__differ *differ, size_t metric)   // 0 = no memory
+// ---- its values: the earlier ones are scaled --------------------------------------------------------------
+__extension__ typedef __int128 pyprof__wide;    // the product of two int64_t
+
+static int64_t pyprof__scaled(int64_t value, pyprof__ratio ratio)   // rounded
 {
-    pyprof__array *column = &differ->to->model.columns[metric];
-    size_t side, i, count = differ->to->model.nodes.count;
+    pyprof__wide wide = (pyprof__wide)(value < 0 ? 0 - (uint64_t)value : (uint64_t)value) * ratio.to;
+    wide = (wide + ratio.from / 2) / ratio.from;
+    return (int64_t)(value < 0 ? 0 - (uint64_t)wide : (uint64_t)wide);
+}
+
+// Scales the values of a column one after another. Sums are rounded, not values: so the total is exact, small
+// values do not all vanish, and 0 remains 0.
+typedef struct { pyprof__ratio by; uint64_t seen, given; } pyprof__scaler;
+
+static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
+{
+    uint64_t sum, before = scaler->given;
+    if (scaler->by.to == scaler->by.from) return value;
+    scaler->seen += value;
+    sum = (uint64_t)pyprof__scaled((int64_t)scaler->seen, scaler->by);
+    scaler->given = sum;
+    return sum - before;
+}
+
+// The sum of a metric over the nodes that are compared, without its waiting part.
+static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
+{
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    int part = pyprof__waiting_part(metric);
+    uint64_t sum = 0;
+    uint32_t i;
+    for (i = 0; i < side->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE)
+            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
+                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+    return sum;
+}
+
+// Live memory and its peak do not grow with the time that a recording takes.
+static pyprof__bool pyprof__grows_with_time(int metric)
+{
+    return !pyprof__is_memory(metric) || metric == PYPROF_ALLOC_BYTES || metric == PYPROF_ALLOC_BLOCKS
+        || metric == PYPROF_TEMP_BLOCKS;
+}
+
+// A metric that one of the recordings does not have stays as it is, but both need samples.
+static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
+{
+    const pyprof__diff_side *sides = differ->sides;
+    uint64_t times[2] = { sides[0].from->model.recorded_ns, sides[1].from->model.recorded_ns };
+    size_t i, side;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) differ->ratios[i].to = differ->ratios[i].from = 1;
+    differ->to->factor = 1;
+    for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
+        uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+        if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
+                                side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
+        if (scale == PYPROF_SCALE_TIME) samples = times[side];
+        if (side) differ->to->factor *= (double)samples;
+        else differ->to->factor /= (double)samples;
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics) && scale != PYPROF_SCALE_NONE; i++) {
+        int metric = pyprof__metrics[i].metric;
+        pyprof__ratio ratio = { times[1], times[0] };
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES) continue;   // see pyprof__diff_doubt
+        if (scale == PYPROF_SCALE_COUNT) {
+            ratio.to = pyprof__diff_total(&sides[1], metric);
+            ratio.from = pyprof__diff_total(&sides[0], metric);
+        } else if (!pyprof__grows_with_time(metric)) continue;
+        if (ratio.to && ratio.from && (int64_t)ratio.to > 0 && (int64_t)ratio.from > 0)
+            differ->ratios[metric] = ratio;
+    }
+    return PYPROF_OK;
+}
+
+// Makes the earlier values of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *before = &differ->sides[0];
+    const uint32_t *nodes = (const uint32_t *)before->nodes.data;
+    pyprof__array *column = &differ->to->earlier[metric];
+    pyprof__scaler rest, waiting;
+    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
-    if (!differ->sides[0].from->model.columns[metric].count
-        && !differ->sides[1].from->model.columns[metric].count) return 1;
+    uint32_t i;
+    size_t count = differ->to->model.nodes.count;
+    if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    for (side = 0; side < 2; side++) {
-        const pyprof__diff_side *one = &differ->sides[side];
-        const pyprof__array *from = &one->from->model.columns[metric];
-        const uint32_t *nodes = (const uint32_t *)one->nodes.data;
-        for (i = 0; i < from->count && i < one->nodes.count; i++) {
-            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
-            if (nodes[i] != PYPROF__NONE) to[nodes[i]] += side ? value : 0 - value;
-        }
+    memset(&rest, 0, sizeof rest);
+    memset(&waiting, 0, sizeof waiting);
+    rest.by = differ->ratios[metric];
+    waiting.by = differ->ratios[part];
+    for (i = 0; i < before->nodes.count; i++) {
+        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
+            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
+        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
+        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    }
+    return 1;
+}
+
+// Makes the changes of a metric. 0 = no memory.
+static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
+{
+    const pyprof__diff_side *after = &differ->sides[1];
+    const uint32_t *nodes = (const uint32_t *)after->nodes.data;
+    const pyprof__array *from = &after->from->model.columns[metric];
+    pyprof__array *column = &differ->to->model.columns[metric];
+    size_t i, count = differ->to->model.nodes.count;
+    uint64_t *to;
+    if (!pyprof__diff_earlier(differ, metric)) return 0;
+    if (!from->count && !differ->to->earlier[metric].count) return 1;
+    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    to = (uint64_t *)column->data;
+    for (i = 0; i < count; i++) to[i] = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+    for (i = 0; i < from->count && i < after->nodes.count; i++)
+        if (nodes[i] != PYPROF__NONE) to[nodes[i]] += (uint64_t)PYPROF__AT(const int64_t, *from, i);
+    return 1;
+}
+
+// Uncertainties are not subtracted: the column has the sum of both, in units of the later recording, so that
+// it is the uncertainty of the change. 0 = no memory.
+static pyprof__bool pyprof__diff_doubt(pyprof__differ *differ, const pyprof__metric *metric)
+{
+    const pyprof__model *models[2] = { &differ->sides[0].from->model, &differ->sides[1].from->model };
+    pyprof__ratio ratio = differ->ratios[metric->part_of];
+    double by = (double)ratio.to / (double)ratio.from;
+    int64_t *change, *earlier;
+    size_t i;
+    if (!pyprof__diff_column(differ, metric->metric)) return 0;
+    if (!differ->to->earlier[metric->metric].count) return 1;
+    change = (int64_t *)differ->to->model.columns[metric->metric].data;
+    earlier = (int64_t *)differ->to->earlier[metric->metric].data;
+    by *= by;
+    if (models[1]->heap.interval) by *= (double)models[0]->heap.interval / (double)models[1]->heap.interval;
+    for (i = 0; i < differ->to->model.nodes.count; i++) {
+        double scaled = (double)earlier[i] * by;
+        uint64_t after = (uint64_t)change[i] + (uint64_t)earlier[i];
+        earlier[i] = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
+        change[i] = (int64_t)(after + (uint64_t)earlier[i]);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__diff_columns(pyprof__differ *differ)   // 0 = no memory
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if (!(metric->from == PYPROF__FROM_ESTIMATES ? pyprof__diff_doubt(differ, metric)
+            : pyprof__diff_column(differ, metric->metric))) return 0;
     }
     return 1;
 }
@@ -17202,19 +17526,41 @@ static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile 
                  after->model.heap.mode ? "after" : "before");
 }
 
-static void pyprof__diff_heap(const pyprof__heap_facts *before, const pyprof__heap_facts *after,
-                              pyprof__heap_facts *to)
+static void pyprof__diff_heap(const pyprof__differ *differ, pyprof__heap_facts *to)
 {
+    const pyprof__heap_facts *before = &differ->sides[0].from->model.heap;
+    const pyprof__ratio *ratios = differ->ratios;
     size_t i;
-    *to = *after;
-    if (!to->mode) { to->mode = before->mode; to->interval = before->interval; }
+    *to = differ->sides[1].from->model.heap;
+    if (!to->mode || before->mode == PYPROF_HEAP_SAMPLED) to->mode = before->mode;
+    if (!to->interval) to->interval = before->interval;
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
-        to->domains[i].alloc_bytes -= before->domains[i].alloc_bytes;
-        to->domains[i].alloc_blocks -= before->domains[i].alloc_blocks;
-        to->domains[i].live_bytes -= before->domains[i].live_bytes;
-        to->domains[i].live_blocks -= before->domains[i].live_blocks;
+        const pyprof_domain_total *from = &before->domains[i];
+        to->domains[i].alloc_bytes -= pyprof__scaled(from->alloc_bytes, ratios[PYPROF_ALLOC_BYTES]);
+        to->domains[i].alloc_blocks -= pyprof__scaled(from->alloc_blocks, ratios[PYPROF_ALLOC_BLOCKS]);
+        to->domains[i].live_bytes -= pyprof__scaled(from->live_bytes, ratios[PYPROF_LIVE_BYTES]);
+        to->domains[i].live_blocks -= pyprof__scaled(from->live_blocks, ratios[PYPROF_LIVE_BLOCKS]);
     }
-    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] -= before->sizes[i];
+    for (i = 0; i < PYPROF_SIZES; i++)
+        to->sizes[i] -= pyprof__scaled(before->sizes[i], ratios[PYPROF_ALLOC_BLOCKS]);
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__diff_compared(pyprof__differ *differ, pyprof__diff_side *side,
+                                          pyprof__compared *facts)
+{
+    const pyprof_profile *from = side->from;
+    facts->program = pyprof__diff_string(differ, side, from->program);
+    facts->python = pyprof__diff_string(differ, side, from->python);
+    facts->free_threaded = from->free_threaded;
+    facts->heap = from->model.heap.mode;
+    facts->interval = from->model.heap.interval;
+    facts->pid = pyprof__process_of(from)->pid;
+    facts->start = pyprof__unix(&from->model, from->model.start_ns);
+    facts->rate_hz = from->model.rate_hz;
+    facts->recorded_ns = from->model.recorded_ns;
+    facts->samples = from->model.stats.samples;
+    return facts->program != PYPROF__NONE && facts->python != PYPROF__NONE;
 }
 
 static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memory
@@ -17230,57 +17576,87 @@ static pyprof__bool pyprof__diff_facts(pyprof__differ *differ)   // 0 = no memor
     model->timeline_s = after->model.timeline_s;
     model->paths = after->model.paths;
     pyprof__diff_stats(before, after, &model->stats);
-    pyprof__diff_heap(&before->model.heap, &after->model.heap, &model->heap);
+    pyprof__diff_heap(differ, &model->heap);
     to->is_diff = 1;
     to->free_threaded = after->free_threaded;
     to->interpreters = after->interpreters;
-    to->program = pyprof__diff_string(differ, &differ->sides[1], after->program);
-    to->python = pyprof__diff_string(differ, &differ->sides[1], after->python);
-    return to->program != PYPROF__NONE && to->python != PYPROF__NONE;
+    if (!pyprof__diff_compared(differ, &differ->sides[0], &to->compared[0])
+        || !pyprof__diff_compared(differ, &differ->sides[1], &to->compared[1])) return 0;
+    to->program = to->compared[1].program;
+    to->python = to->compared[1].python;
+    return 1;
 }
 
-static pyprof__bool pyprof__diff_fill(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
+static pyprof__bool pyprof__diff_tree(pyprof__differ *differ, const pyprof_query *filter)   // 0 = no memory
 {
     pyprof__diff_side *before = &differ->sides[0], *after = &differ->sides[1];
     const pyprof__recorded_process *process = pyprof__process_of(after->from);
-    size_t i;
     if (!pyprof__model_begin(&differ->to->model, process->pid, process->started)) return 0;
     if (!pyprof__diff_open(differ, before, filter) || !pyprof__diff_open(differ, after, filter)) return 0;
-    if (!pyprof__diff_moved(differ)) return 0;
+    if (!pyprof__diff_files(differ) || !pyprof__diff_moved(differ)) return 0;
     if (!pyprof__diff_threads(differ) || !pyprof__diff_members(differ, filter)) return 0;
-    if (!pyprof__diff_nodes(differ, after, 2) || !pyprof__diff_history(differ)
-        || !pyprof__diff_nodes(differ, before, 1)) return 0;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)   // uncertainties are not subtracted
-        if (pyprof__metrics[i].from != PYPROF__FROM_ESTIMATES
-            && !pyprof__diff_column(differ, (size_t)pyprof__metrics[i].metric)) return 0;
-    return pyprof__diff_facts(differ) && pyprof__labels_make(differ->to) && pyprof__measure_depth(differ->to);
+    return pyprof__diff_nodes(differ, after, 2) && pyprof__diff_history(differ)
+        && pyprof__diff_nodes(differ, before, 1);
 }
 
-// Belongs to the allocator of `after`, so both profiles may be freed first. NULL = no memory.
-static pyprof_profile *pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
-                                            const pyprof_diff_options *options)
+// Belongs to the allocator of `after`, so both profiles may be freed first. *made = NULL on failure.
+static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const pyprof_profile *after,
+                                          const pyprof_diff_options *options, pyprof_profile **made)
 {
     const pyprof_allocator *allocator = &after->pool.allocator;
-    pyprof_profile *made = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *made);
+    pyprof_profile *to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
     pyprof__differ differ;
-    int whole;
-    if (!made) return NULL;
-    memset(made, 0, sizeof *made);
+    pyprof_result result = PYPROF_ERR_MEMORY;
+    *made = NULL;
+    if (!to) return pyprof__fail_memory("the difference");
+    memset(to, 0, sizeof *to);
     memset(&differ, 0, sizeof differ);
-    pyprof__pool_init(&made->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
     pyprof__pool_init(&differ.pool, allocator, UINT64_MAX);
-    pyprof__model_init(&made->model, &made->pool);
-    pyprof__array_init(&made->seen, 1);
-    differ.to = made;
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->seen, 1);
+    memcpy(to->earlier, to->model.columns, sizeof to->earlier);   // empty
+    differ.to = to;
     differ.sides[0].from = before;
     differ.sides[1].from = after;
     differ.group = options ? options->group : 0;
-    whole = pyprof__diff_fill(&differ, options ? options->filter : NULL);
+    to->scale = options ? options->scale : PYPROF_SCALE_NONE;
+    if (pyprof__diff_tree(&differ, options ? options->filter : NULL))
+        result = pyprof__diff_ratios(&differ, to->scale);
+    if (result == PYPROF_OK && !(pyprof__diff_columns(&differ) && pyprof__diff_facts(&differ)
+        && pyprof__labels_make(to) && pyprof__measure_depth(to))) result = PYPROF_ERR_MEMORY;
     pyprof__diff_close(&differ, &differ.sides[0]);
     pyprof__diff_close(&differ, &differ.sides[1]);
-    if (whole) return made;
-    pyprof__profile_free(made);
-    return NULL;
+    if (result == PYPROF_OK) *made = to;
+    else pyprof__profile_free(to);
+    return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- are its recordings comparable? -----------------------------------------------------------------------
+// In words, what differs between them beside their values: "" = nothing.
+static void pyprof__diff_unlike(const pyprof_profile *delta, char *text, size_t capacity)
+{
+    const pyprof__compared *before = &delta->compared[0], *after = &delta->compared[1];
+    size_t used = 0;
+    text[0] = 0;
+    if (before->program != after->program)
+        used += (size_t)snprintf(text, capacity, "; two programs");
+    if (before->python != after->python && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; CPython %.30s and %.30s",
+                                 pyprof__text(delta, before->python), pyprof__text(delta, after->python));
+    if (before->free_threaded != after->free_threaded && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; free-threaded only %s",
+                                 after->free_threaded ? "after" : "before");
+    if ((before->rate_hz < after->rate_hz || before->rate_hz > after->rate_hz) && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; %lld and %lld samples a second",
+                                 (long long)(before->rate_hz + 0.5), (long long)(after->rate_hz + 0.5));
+    if (before->heap != after->heap && used < capacity)
+        used += (size_t)snprintf(text + used, capacity - used, "; memory tracked: %s and %s",
+                                 pyprof__heap_modes[before->heap], pyprof__heap_modes[after->heap]);
+    else if (before->interval != after->interval && used < capacity)
+        snprintf(text + used, capacity - used, "; memory sampled every %llu and %llu bytes",
+                 (unsigned long long)before->interval, (unsigned long long)after->interval);
+    if (text[0]) memmove(text, text + 2, strlen(text + 2) + 1);
 }
 
 // ---- leaks: places whose live memory grew -----------------------------------------------------------------
@@ -17649,6 +18025,153 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     return whole;
 }
 
+// ---- errors: how far a value can be off by chance ---------------------------------------------------------
+// Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
+static const pyprof__metric *pyprof__doubt_of(const pyprof_profile *profile, int metric, int *bytes)
+{
+    size_t i;
+    *bytes = metric == PYPROF_TEMP_BLOCKS ? PYPROF_ALLOC_BYTES
+        : metric == PYPROF_LIVE_AGE_MS ? PYPROF_LIVE_BYTES
+        : pyprof__metric_row(metric)->unit == PYPROF__UNIT_BYTES ? metric : pyprof__metric_row(metric)->pair;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].from == PYPROF__FROM_ESTIMATES && pyprof__metrics[i].part_of == *bytes)
+            return profile->model.heap.mode == PYPROF_HEAP_SAMPLED ? &pyprof__metrics[i] : NULL;
+    return NULL;
+}
+
+// The variance of a sum of samples, of all samples of a recording: metric 0 = time spent running. A value
+// stands for a number n of samples out of N. Each is worth its mean time, and n varies by chance with a
+// variance of n (1 - n / N); one more sample allows for a value of few or none. factor: the values were
+// multiplied by it.
+static double pyprof__variance(const int64_t *values, const int64_t *all, int metric, double factor)
+{
+    int count = metric && pyprof__metric_row(metric)->unit == PYPROF__UNIT_COUNT;
+    const int64_t *from = values[PYPROF_SAMPLES] > 0 ? values : all;
+    double samples = (double)from[PYPROF_SAMPLES], wall = (double)from[PYPROF_WALL_NS],
+        value = (double)(metric ? values[metric] : values[PYPROF_WALL_NS] - values[PYPROF_WAIT_NS]), worth, n;
+    if (!metric && values[PYPROF_SAMPLES] > values[PYPROF_WAIT_SAMPLES]) {
+        samples -= (double)from[PYPROF_WAIT_SAMPLES];
+        wall -= (double)from[PYPROF_WAIT_NS];
+    }
+    if (samples <= 0 || wall <= 0 || all[PYPROF_SAMPLES] <= 0) return 0;
+    worth = count ? 1 : wall / samples;
+    n = value > 0 ? value / worth : 0;
+    if (n < (double)all[PYPROF_SAMPLES]) n *= 1 - n / (double)all[PYPROF_SAMPLES];
+    else n = 0;
+    return factor * worth * worth * (n + factor);
+}
+
+// Half of the 95 % interval of a value of a row, or in a difference of its change. earlier NULL = no
+// difference
+static double pyprof__row_error(const pyprof__selection *selection, const int64_t *row,
+                                const int64_t *earlier, int metric)
+{
+    int64_t values[PYPROF_METRIC_COUNT], all[PYPROF_METRIC_COUNT];
+    double variance = 0;
+    int i, bytes;
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) {
+        int64_t all_before = earlier ? selection->earlier->all[i] : 0, before = earlier ? earlier[i] : 0;
+        values[i] = (int64_t)((uint64_t)row[i] + (uint64_t)before);
+        all[i] = (int64_t)((uint64_t)selection->all[i] + (uint64_t)all_before);
+    }
+    if (metric && pyprof__is_memory(metric)) {
+        const pyprof__metric *doubt = pyprof__doubt_of(selection->profile, metric, &bytes);
+        const pyprof__heap_facts *heap = &selection->profile->model.heap;
+        double size = (double)values[bytes] + (double)(earlier ? earlier[bytes] : 0),
+            value = (double)values[metric] + (double)(earlier ? earlier[metric] : 0);
+        if (!doubt || size <= 0) return 0;
+        return pyprof__sampling_error(heap, (double)row[doubt->metric]) * value / size;
+    }
+    if (earlier)
+        variance = pyprof__variance(earlier, selection->earlier->all, metric, selection->profile->factor);
+    return 1.96 * pyprof__sqrt(variance + pyprof__variance(values, all, metric, 1));
+}
+
+// What a row says about one metric beside its values.
+static void pyprof__row_judge(const pyprof__selection *selection, const pyprof__table *table,
+                              const pyprof_row *from, pyprof_row *row, int metric)
+{
+    size_t i = (size_t)(from - (const pyprof_row *)table->rows.data);
+    const pyprof_row *earlier = table->earlier.count ? &PYPROF__AT(const pyprof_row, table->earlier, i)
+        : NULL;
+    const int64_t *self = earlier ? earlier->self : NULL, *total = earlier ? earlier->total : NULL;
+    if (earlier) row->self_before = pyprof__rank_value(earlier, metric, 0);
+    if (earlier) row->total_before = pyprof__rank_value(earlier, metric, 1);
+    row->self_error = (int64_t)(pyprof__row_error(selection, from->self, self, metric) + 0.5);
+    row->total_error = (int64_t)(pyprof__row_error(selection, from->total, total, metric) + 0.5);
+}
+
+// ---- origins: whose code a file is, by the form of its path ----------------------------------------------
+enum {
+    PYPROF__ORIGIN_UNKNOWN,      // no file, or only its name or hash
+    PYPROF__ORIGIN_OWN,          // the program's own code
+    PYPROF__ORIGIN_PACKAGE,      // an installed package
+    PYPROF__ORIGIN_LIBRARY       // Python's standard library
+};
+
+// Windows paths have backslashes.
+static pyprof__slice pyprof__path_part(const char *path, size_t at)
+{
+    pyprof__slice part = { path + at, strcspn(path + at, "/\\") };
+    return part;
+}
+
+static pyprof__bool pyprof__part_is(pyprof__slice part, const char *text)
+{
+    return part.size == strlen(text) && memcmp(part.text, text, part.size) == 0;
+}
+
+static pyprof__bool pyprof__part_ends(pyprof__slice part, const char *text)
+{
+    size_t size = strlen(text);
+    return part.size > size && memcmp(part.text + part.size - size, text, size) == 0;
+}
+
+// "python3", "python3.13t", "pypy3.10", "python312.zip"
+static pyprof__bool pyprof__part_is_python(pyprof__slice part)
+{
+    size_t at = part.size > 6 && memcmp(part.text, "python", 6) == 0 ? 6
+        : part.size > 4 && memcmp(part.text, "pypy", 4) == 0 ? 4 : 0;
+    return at && part.text[at] >= '0' && part.text[at] <= '9';
+}
+
+// The folder of the standard library: lib/python3.12, lib64/python3.12; on Windows Lib; an archive of it.
+static pyprof__bool pyprof__is_library(pyprof__slice above, pyprof__slice part, pyprof__bool windows)
+{
+    if (pyprof__part_is(part, "base_library.zip")) return 1;   // PyInstaller's
+    if (pyprof__part_is_python(part) && pyprof__part_ends(part, ".zip")) return 1;
+    if (pyprof__part_is_python(part)) return pyprof__part_is(above, "lib") || pyprof__part_is(above, "lib64");
+    return windows && pyprof__part_is(part, "Lib");
+}
+
+static int pyprof__origin_of_file(const char *file)
+{
+    size_t at, size = strlen(file);
+    pyprof__bool windows = strchr(file, '\\') != NULL, library = 0;
+    pyprof__slice above = { "", 0 }, part;
+    if (!*file) return PYPROF__ORIGIN_UNKNOWN;
+    if (*file == '<') return strncmp(file, "<frozen ", 8) ? PYPROF__ORIGIN_OWN : PYPROF__ORIGIN_LIBRARY;
+    for (at = 0; at < size; at += part.size + 1) {
+        part = pyprof__path_part(file, at);
+        if (at + part.size >= size) break;   // the name of the file itself
+        if (pyprof__part_is(part, "site-packages") || pyprof__part_is(part, "dist-packages")
+            || pyprof__part_is(part, "__pypackages__") || pyprof__part_ends(part, ".egg")
+            || pyprof__part_ends(part, ".whl")) return PYPROF__ORIGIN_PACKAGE;
+        library |= pyprof__is_library(above, part, windows);
+        above = part;
+    }
+    return library ? PYPROF__ORIGIN_LIBRARY : PYPROF__ORIGIN_OWN;
+}
+
+static pyprof__bool pyprof__is_importlib(const char *file)
+{
+    const char *at = strstr(file, "importlib");
+    if (strncmp(file, "<frozen importlib.", 18) == 0 || strcmp(file, "<frozen zipimport>") == 0) return 1;
+    if (!at || at == file || (at[-1] != '/' && at[-1] != '\\') || (at[9] != '/' && at[9] != '\\')) return 0;
+    return pyprof__origin_of_file(file) == PYPROF__ORIGIN_LIBRARY
+        && (strncmp(at + 10, "_bootstrap", 10) == 0 || strcmp(at + 10, "__init__.py") == 0);
+}
+
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
@@ -17656,17 +18179,22 @@ typedef struct {
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t parts[3];                                    // of the total: see pyprof__view_parts
+    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
 } pyprof__view_node;
 
-static const pyprof_metric pyprof__view_parts[] = { PYPROF_NATIVE_NS, PYPROF_WAIT_NS, PYPROF_GIL_WAIT_NS };
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
+enum {                                                   // how a view is made: bits
+    PYPROF__VIEW_THREADS = 1,                            // threads are apart
+    PYPROF__VIEW_LINES = 2,                              // a node for each line
+    PYPROF__VIEW_FOLDS_IMPORTS = 4                       // without importlib's frames below <import NAME>
+};
 
 typedef struct {
     const pyprof__view_node *nodes;
     size_t count;
     uint32_t max_depth;
     int unit;                                            // as in pyprof__metrics
-    int splits, waiting;   // the total is time that has these parts; waiting is one of them
+    int parts[PYPROF__PARTS];                            // metrics; 0 = the total has no such part
     const char *metric_name;
 } pyprof__view;
 
@@ -17717,9 +18245,35 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     return id;
 }
 
+// Parts by state of a metric, and for wall time how it was spent
+static void pyprof__view_parts(pyprof__view *view, int metric)
+{
+    int waiting = pyprof__waiting_part(metric);
+    size_t i;
+    view->parts[PYPROF__PART_WAITING] = waiting;
+    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
+            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    if (metric != PYPROF_WALL_NS) return;
+    view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
+    view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
+
+// Is this a frame of importlib that adds nothing to the frame <import NAME> above it?
+static pyprof__bool pyprof__view_folds(const pyprof__view_maker *maker, const pyprof_profile *profile,
+                                       uint32_t node, uint32_t above)
+{
+    const pyprof__view_node *parent = &PYPROF__AT(const pyprof__view_node, maker->nodes, above);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    return function->kind == PYPROF_KIND_PYTHON && parent->kind == PYPROF_KIND_PSEUDO
+        && pyprof__is_import(parent->label) && pyprof__is_importlib(pyprof__text(profile, function->file));
+}
+
 // Sums the selected values of the model's nodes into the view's.
 static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+                                      int metric, unsigned how)
 {
     const pyprof_profile *profile = selection->profile;
     uint32_t i, k;
@@ -17730,11 +18284,13 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         if (!mapped) return 0;
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
-        key.line = lines && location->place.line > 0 ? (uint32_t)location->place.line : 0;
+        key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
         // nothing selected in or below it
         if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
-        else if (!split_threads && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD)
-            *mapped = key.parent;
+        else if (!(how & PYPROF__VIEW_THREADS)
+                 && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
+        else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
+                 && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
             if (pyprof__total(selection, metric, i) != 0) return 0;
@@ -17742,18 +18298,20 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++)
-            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).parts[k] += pyprof__self(selection,
-                    (int)pyprof__view_parts[k], i);
+        for (k = 0; k < PYPROF__PARTS; k++)
+            PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
+                pyprof__self(selection, maker->view.parts[k], i);
     }
-    for (i = 0; i < maker->nodes.count; i++)
-        PYPROF__AT(pyprof__view_node, maker->nodes, i).total =
-            PYPROF__AT(pyprof__view_node, maker->nodes, i).self;
+    for (i = 0; i < maker->nodes.count; i++) {
+        pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
+        node->total = node->self;
+        memcpy(node->parts, node->own_parts, sizeof node->parts);
+    }
     for (i = (uint32_t)maker->nodes.count; i-- > 1;) {
         const pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
         pyprof__view_node *parent = &PYPROF__AT(pyprof__view_node, maker->nodes, node->parent);
         parent->total += node->total;
-        for (k = 0; k < PYPROF__COUNT(pyprof__view_parts); k++) parent->parts[k] += node->parts[k];
+        for (k = 0; k < PYPROF__PARTS; k++) parent->parts[k] += node->parts[k];
     }
     return 1;
 }
@@ -17830,25 +18388,114 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// 0 = no memory.
-static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                      int metric, int split_threads, int lines)
+// how: bits PYPROF__VIEW_... 0 = no memory.
+static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                         int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    if (!pyprof__view_fill(maker, selection, metric, split_threads, lines)) return 0;
-    if (lines && !pyprof__view_line_labels(maker)) return 0;
+    pyprof__view_parts(&maker->view, metric);
+    if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
+    if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
     maker->view.nodes = (const pyprof__view_node *)maker->nodes.data;
     maker->view.count = maker->nodes.count;
     maker->view.unit = pyprof__metric_row(metric)->unit;
-    maker->view.splits = metric == PYPROF_WALL_NS;
-    maker->view.waiting = !selection->without_idle;
     maker->view.metric_name = pyprof__metric_row(metric)->name;
     return 1;
+}
+
+static unsigned pyprof__view_how(int split_threads, int lines)
+{
+    unsigned how = 0;
+    if (split_threads) how |= PYPROF__VIEW_THREADS;
+    if (lines) how |= PYPROF__VIEW_LINES;
+    return how;
+}
+
+static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
+                                      int metric, int split_threads, int lines)
+{
+    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+}
+
+// ---- view of both recordings of a difference: every stack that one of them has ----------------------------
+typedef struct { int64_t self, total; } pyprof__amount;
+
+typedef struct {
+    pyprof__view_maker maker;        // the view's own values are those of `after`; its parts mean nothing
+    pyprof__array sides[2];          // before, after: pyprof__amount per node of the view
+} pyprof__view_pair;
+
+static void pyprof__view_pair_free(pyprof__view_pair *pair)
+{
+    pyprof__array_free(&pair->maker.pool, &pair->sides[0]);
+    pyprof__array_free(&pair->maker.pool, &pair->sides[1]);
+    pyprof__view_free(&pair->maker);
+}
+
+// Sums the values of the model's nodes; parents precede children. 0 = no memory.
+static pyprof__bool pyprof__view_pair_fill(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric)
+{
+    pyprof__view_node *nodes = (pyprof__view_node *)pair->maker.nodes.data;
+    pyprof__amount *sides[2];
+    uint32_t i, side, count = (uint32_t)pair->maker.nodes.count;
+    for (side = 0; side < 2; side++) {
+        if (!pyprof__array_reserve(&pair->maker.pool, &pair->sides[side], count)) return 0;   // zeroes
+        pair->sides[side].count = count;
+        sides[side] = (pyprof__amount *)pair->sides[side].data;
+    }
+    for (i = 0; i < change->count; i++) {
+        uint32_t at = PYPROF__AT(const uint32_t, pair->maker.map, i);
+        uint64_t before = (uint64_t)pyprof__self(change->earlier, metric, i);
+        sides[0][at].self = (int64_t)((uint64_t)sides[0][at].self + before);
+        sides[1][at].self = (int64_t)((uint64_t)sides[1][at].self + before
+                                      + (uint64_t)pyprof__self(change, metric, i));
+    }
+    for (side = 0; side < 2; side++)
+        for (i = count; i-- > 0;) {
+            uint64_t total = (uint64_t)sides[side][i].total + (uint64_t)sides[side][i].self;
+            pyprof__amount *up = &sides[side][nodes[i].parent];
+            sides[side][i].total = (int64_t)total;
+            if (i) up->total = (int64_t)((uint64_t)up->total + total);
+        }
+    for (i = 0; i < count; i++) {
+        nodes[i].self = sides[1][i].self;
+        nodes[i].total = sides[1][i].total;
+    }
+    return 1;
+}
+
+// change: with the earlier values. Free the pair in every case. 0 = no memory.
+static pyprof__bool pyprof__view_pair_make(pyprof__view_pair *pair, const pyprof__selection *change,
+                                           int metric, int split_threads, int lines)
+{
+    pyprof__selection either = *change;     // 1 for each node that has a value
+    pyprof__pool pool;
+    size_t bytes = change->count * sizeof(int64_t);
+    int64_t *self, *total;
+    uint32_t i;
+    int whole;
+    memset(pair, 0, sizeof *pair);
+    pyprof__pool_init(&pool, &change->profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&pair->sides[0], sizeof(pyprof__amount));
+    pyprof__array_init(&pair->sides[1], sizeof(pyprof__amount));
+    self = either.self[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    total = either.total[metric] = (int64_t *)pyprof__alloc(&pool, bytes);
+    whole = self && total;
+    for (i = 0; whole && i < change->count; i++)
+        self[i] = total[i] = pyprof__self(change, metric, i) || pyprof__self(change->earlier, metric, i);
+    for (i = (uint32_t)change->count; whole && i-- > 1;)
+        total[pyprof__parent_of(change->profile, i)] += total[i];
+    whole = whole && pyprof__view_make(&pair->maker, &either, metric, split_threads, lines)
+        && pyprof__view_pair_fill(pair, change, metric);
+    pyprof__free(&pool, self, bytes);
+    pyprof__free(&pool, total, bytes);
+    return whole;
 }
 
 // ---- cursor: from a node to its thread and its path -------------------------------------------------------
@@ -17955,8 +18602,8 @@ static void pyprof__input_stop(pyprof__input *r, pyprof_result result)
     r->over = 1;
 }
 
-// Makes room for a read by moving what is not read yet to the front, and the beginning of the present value with
-// it, if that is near. 0 = nothing more, or failed.
+// Makes room for a read: moves what is not read yet to the front, and the beginning of the present value, if
+// that is near. 0 = nothing more, or failed.
 static pyprof__bool pyprof__input_fill(pyprof__input *r)
 {
     uint64_t back = pyprof__input_offset(r) - r->token;
@@ -18760,6 +19407,48 @@ static void pyprof__load_children(pyprof__loader *l, void *to)
     pyprof__load_list(l, (pyprof__array *)to, fields, PYPROF__COUNT(fields));
 }
 
+static void pyprof__load_mode(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__heap_modes, PYPROF__COUNT(pyprof__heap_modes), "a mode");
+}
+
+// Of a difference: what was compared, and how.
+#define PYPROF__OF_COMPARED(name) offsetof(pyprof__compared, name)
+static void pyprof__load_one_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "process_name", pyprof__load_string, PYPROF__OF_COMPARED(program), 1 },
+        { "pid", pyprof__load_bits, PYPROF__OF_COMPARED(pid), 1 },
+        { "python", pyprof__load_string, PYPROF__OF_COMPARED(python), 1 },
+        { "free_threaded", pyprof__load_bool, PYPROF__OF_COMPARED(free_threaded), 1 },
+        { "start", pyprof__load_date, PYPROF__OF_COMPARED(start), 1 },
+        { "rate_hz", pyprof__load_rate, PYPROF__OF_COMPARED(rate_hz), 1 },
+        { "recorded_ns", pyprof__load_natural, PYPROF__OF_COMPARED(recorded_ns), 1 },
+        { "samples", pyprof__load_natural, PYPROF__OF_COMPARED(samples), 1 },
+        { "heap", pyprof__load_mode, PYPROF__OF_COMPARED(heap), 1 },
+        { "interval_bytes", pyprof__load_natural, PYPROF__OF_COMPARED(interval), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+#undef PYPROF__OF_COMPARED
+
+static void pyprof__load_scale(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__scale_names, PYPROF__COUNT(pyprof__scale_names), "a scale");
+}
+
+static void pyprof__load_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "scale", pyprof__load_scale, offsetof(pyprof_profile, scale), 1 },
+        { "factor", pyprof__load_seconds, offsetof(pyprof_profile, factor), 1 },
+        { "before", pyprof__load_one_compared, offsetof(pyprof_profile, compared), 1 },
+        { "after", pyprof__load_one_compared,
+          offsetof(pyprof_profile, compared) + sizeof(pyprof__compared), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
 // ---- threads ----------------------------------------------------------------------------------------------
 #define PYPROF__OF_THREAD(name) offsetof(pyprof__recorded_thread, name)
 static void pyprof__load_threads(pyprof__loader *l, uint32_t wanted)
@@ -18946,18 +19635,17 @@ static void pyprof__load_column(pyprof__loader *l, void *to)
     }
 }
 
-static void pyprof__load_self(pyprof__loader *l, void *to)   // a column for each metric
+static void pyprof__load_values(pyprof__loader *l, void *to)   // a column for each metric
 {
     pyprof__field fields[PYPROF_METRIC_COUNT];
     size_t i, count = 0;
-    (void)to;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++, count++) {
         fields[count].key = pyprof__metrics[i].key;
         fields[count].load = pyprof__load_column;
         fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__array);
         fields[count].needed = 0;
     }
-    pyprof__load_fields(l, fields, count, l->model->columns);
+    pyprof__load_fields(l, fields, count, to);
 }
 
 static void pyprof__load_tree(pyprof__loader *l, void *to)
@@ -18965,26 +19653,24 @@ static void pyprof__load_tree(pyprof__loader *l, void *to)
     static const pyprof__field fields[] = {
         { "parent", pyprof__load_parents, 0, 1 },
         { "frame", pyprof__load_frame_numbers, 0, 1 },
+        { "self", pyprof__load_values, offsetof(pyprof_profile, model.columns), 1 },
+        { "before", pyprof__load_values, offsetof(pyprof_profile, earlier), 0 },
         { "seen", pyprof__load_seen, 0, 0 },
-        { "self", pyprof__load_self, 0, 1 },
     };
+    const pyprof__array *columns = l->model->columns, *earlier = l->profile->earlier;
     size_t i, count;
     pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
     count = l->model->nodes.count;
     if (!count || l->parents != count || l->frames != count)
         pyprof__input_expected(&l->reader, "as many frames as parents in the tree, one at least");
     for (i = 0; i < PYPROF_METRIC_COUNT; i++)
-        if (l->model->columns[i].count && l->model->columns[i].count != count)
+        if ((columns[i].count && columns[i].count != count)
+            || (earlier[i].count && earlier[i].count != count))
             pyprof__input_expected(&l->reader, "a value for each node in every column of the tree");
     l->tree_read = 1;
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------
-static void pyprof__load_mode(pyprof__loader *l, void *to)
-{
-    *(int *)to = pyprof__load_choice(l, pyprof__heap_modes, PYPROF__COUNT(pyprof__heap_modes), "a mode");
-}
-
 static void pyprof__load_domain(pyprof__loader *l, void *to)
 {
     static const pyprof__field fields[] = {
@@ -19411,12 +20097,14 @@ static void pyprof__load_head(pyprof__loader *l)
     if (c == '{' && pyprof__read_open(r, '{')) {
         pyprof__read_peek(r);
         pyprof__input_excerpt(r, found, sizeof found);
-        ours = pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &text) && text.size == 6 && memcmp(text.text, "format", 6) == 0
+        ours = pyprof__read_peek(r) == '"' && pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &text)
+            && text.size == 6 && memcmp(text.text, "format", 6) == 0
             && pyprof__read_colon(r);
         if (ours) {
             pyprof__read_peek(r);
             pyprof__input_excerpt(r, found, sizeof found);
-            ours = pyprof__read_text(r, &text) && text.size == 6 && memcmp(text.text, "pyprof", 6) == 0;
+            ours = pyprof__read_peek(r) == '"' && pyprof__read_text(r, &text) && text.size == 6
+                && memcmp(text.text, "pyprof", 6) == 0;
         }
     }
     snprintf(message, sizeof message, "%s, found %s", wanted, found);
@@ -19434,6 +20122,7 @@ static void pyprof__load_body(pyprof__loader *l)
         { "process_name", pyprof__load_string, PYPROF__OF_PROFILE(program), 1 },
         { "python", pyprof__load_string, PYPROF__OF_PROFILE(python), 1 },
         { "diff", pyprof__load_bool, PYPROF__OF_PROFILE(is_diff), 0 },
+        { "compared", pyprof__load_compared, 0, 0 },
         { "checkpoint", pyprof__load_date, PYPROF__OF_PROFILE(checkpoint), 0 },
         { "free_threaded", pyprof__load_bool, PYPROF__OF_PROFILE(free_threaded), 1 },
         { "rate_hz", pyprof__load_rate, PYPROF__OF_MODEL(rate_hz), 1 },
@@ -19503,6 +20192,7 @@ static pyprof_result pyprof__load(pyprof__source_fn *source, void *user, const c
     pyprof__model_init(&made->model, &made->pool);
     pyprof__array_init(&made->children, sizeof(pyprof__child));
     pyprof__array_init(&made->seen, 1);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&made->earlier[i], sizeof(int64_t));
     l.profile = made;
     l.model = &made->model;
     l.reader.source = source;
@@ -19688,6 +20378,8 @@ enum {                           // what a column shows of its value
     PYPROF__SECONDS,             // ns
     PYPROF__BYTES, PYPROF__NUMBER, PYPROF__WHOLE_SECONDS,
     PYPROF__CHANGE,              // a difference, in the unit of its metric
+    PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
+    PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
@@ -19932,6 +20624,47 @@ static void pyprof__rows_of_groups(pyprof__rows *rows)
     rows->all = pyprof__report_all(rows->report, table->sort);
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
+
+// A row of a table of changes: before, after, change, in percent of before, error twice.
+static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const pyprof_row *from)
+{
+    pyprof_row judged = *from;
+    pyprof__report_row *row;
+    int sort = rows->table->sort, by_total = rows->table->by_total;
+    int64_t change = pyprof__rank_value(from, sort, by_total), before, error;
+    pyprof__row_judge(rows->report->selection, groups, from, &judged, sort);
+    before = by_total ? judged.total_before : judged.self_before;
+    error = by_total ? judged.total_error : judged.self_error;
+    pyprof__rows_group(rows, &rows->rows, from);
+    row = rows->rows.count ? &PYPROF__AT(pyprof__report_row, rows->rows, rows->rows.count - 1) : &rows->spare;
+    row->values[0] = before;
+    row->values[1] = (int64_t)((uint64_t)before + (uint64_t)change);
+    row->values[2] = row->values[3] = change;
+    row->values[4] = row->values[5] = error;
+}
+
+// Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
+// both.
+static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
+{
+    pyprof__table *groups;
+    pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
+    size_t count = ranked ? groups->rows.count : 0, i;
+    for (i = 0; i < count; i++) {
+        const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
+        size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
+        if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
+        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
+        else rows->more++;
+    }
+    pyprof__free(&groups->pool, ranked, count * sizeof *ranked);
+}
+
+static void pyprof__rows_of_more(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 3); }
+static void pyprof__rows_of_less(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 3); }
+static void pyprof__rows_of_new(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 2); }
+static void pyprof__rows_of_gone(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 1); }
 
 static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
 {
@@ -20623,14 +21356,37 @@ static const pyprof__report_table pyprof__memory_facts[] = {   // of all memory
         { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
 };
 
-static const pyprof__report_table pyprof__changes_of_time = {
-    "\nFunctions, by the time spent running in them (self)\n",
-    pyprof__rows_of_changes, PYPROF_GROUP_FUNCTION, 0, 0, 15, 1, 0, 0,
-    PYPROF__FORM_CHANGE, "where", "more grew",
-    { { "self", PYPROF__CHANGE, 12, 0, 0, 0 }, { "total", PYPROF__CHANGE, 13, 1, 0, 0 },
-      { "native", PYPROF__CHANGE, 13, 1, PYPROF_NATIVE_NS, 0 },
-      { "waiting", PYPROF__CHANGE, 13, 1, PYPROF_WAIT_NS, 0 },
-      { "for GIL", PYPROF__CHANGE, 13, 1, PYPROF_GIL_WAIT_NS, 0 } } };
+#define PYPROF__COMPARED(head, make, group, metric, by_total, most) \
+    { head, make, group, metric, by_total, most, 0, 0, 0, PYPROF__WHERE, \
+      { { "before", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "after", PYPROF__AMOUNT, 12, by_total, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 13, by_total, metric, 0 }, \
+        { "%", PYPROF__SHARE, 10, by_total, metric, 0 }, { "+-", PYPROF__AMOUNT, 11, by_total, metric, 0 }, \
+        { "", PYPROF__CHANCE, 15, by_total, metric, 2 } } }
+#define PYPROF__CHANGES(more, less, added, gone, what, group, metric, most) \
+    PYPROF__COMPARED("\n" more what, pyprof__rows_of_more, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" less what, pyprof__rows_of_less, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" added what, pyprof__rows_of_new, group, metric, 0, most), \
+    PYPROF__COMPARED("\n" gone what, pyprof__rows_of_gone, group, metric, 0, most)
+static const pyprof__report_table pyprof__changes[] = {
+    PYPROF__CHANGES("Slower", "Faster", "New", "Gone",
+                    ": functions, by the time spent running in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, 0, 15),
+    PYPROF__COMPARED("\nSlower with all that they call: functions, by the time spent running in and below "
+                     "them (total)\n", pyprof__rows_of_more, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__COMPARED("\nFaster with all that they call\n",
+                     pyprof__rows_of_less, PYPROF_GROUP_FUNCTION, 0, 1, 8),
+    PYPROF__CHANGES("Wait longer", "Wait less", "New that wait", "Gone that waited",
+                    ": functions, by the time spent waiting in them (self)\n",
+                    PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 8),
+    PYPROF__CHANGES("Bigger", "Smaller", "New", "Gone", ": lines, by the live memory they allocated (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 15),
+    PYPROF__CHANGES("Allocate more", "Allocate less", "New that allocate", "Gone that allocated",
+                    ": lines, by the memory they allocated, freed or not (self)\n",
+                    PYPROF_GROUP_LINE, PYPROF_ALLOC_BYTES, 8),
+};
+#undef PYPROF__CHANGES
+#undef PYPROF__COMPARED
 
 static const pyprof__report_table pyprof__changes_of_memory = {
     "\nLines, by the live memory they allocated (self)\n",
@@ -20957,38 +21713,292 @@ typedef struct {                 // the arguments of a writer
     const pyprof_profile *profile;
     const pyprof_output *output;
     pyprof__selection *selection;
+    const pyprof__selection *earlier;   // of a difference: the same nodes, with the earlier values
     pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
 
-// ---- folded: frame;frame;frame COUNT --------------------------------------------------------
+// ---- the time line by thread: for formats with an order of time -------------------------------------------
+// Time without a sample has no place on the time line.
+static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+{
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    return function->kind == PYPROF_KIND_PSEUDO
+        && (strcmp(name, pyprof__between_name) == 0
+            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
+}
+
+// A thread's steps are first what the time line has of it, in order of time; then, stack by stack, the rest:
+// time without a place there (<lost>, <between samples>), and what the time line no longer holds. So the sum
+// of all steps is the selection's total.
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor cursor;             // its pool has all that follows
+    size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moment_ends, *node_ends; // per group: the end of its part
+    int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
+    int64_t *sums;                     // per group, in the job's metric
+    uint32_t *order;                   // groups: the largest sum first
+    uint64_t end_ns;                   // the latest end of a moment
+} pyprof__timeline;
+
+typedef struct {
+    uint32_t node;
+    int64_t weight;                    // in the job's metric
+    const pyprof__moment *moment;      // NULL = it has no place on the time line
+} pyprof__step;
+
+typedef struct {
+    const pyprof__timeline *timeline;
+    uint32_t moment, moment_end, node, node_end;   // places in the timeline's arrays
+    int empty;                         // steps without weight are wanted, too
+} pyprof__steps;
+
+static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
+{
+    uint32_t owner = t->cursor.owners[node];
+    return owner == PYPROF__NONE ? (uint32_t)t->groups - 1 : owner;
+}
+
+static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
+{
+    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+}
+
+static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
+{
+    return group ? ends[group - 1] : 0;
+}
+
+// Sorts moments or nodes by group, and counts the groups' ends.
+static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
+                                   uint32_t *ends)
+{
+    uint32_t i, sum = 0, many;
+    for (i = 0; i < count; i++)
+        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
+    for (i = 0; i < t->groups; i++) {   // from counts to starts
+        many = ends[i];
+        ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < count; i++)
+        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+}
+
+typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
+
+static int pyprof__by_date(const void *a, const void *b)
+{
+    const pyprof__dated *x = (const pyprof__dated *)a, *y = (const pyprof__dated *)b;
+    return x->start_ns != y->start_ns ? (x->start_ns < y->start_ns ? -1 : 1) : x->number < y->number ? -1
+        : x->number > y->number;
+}
+
+// One recording's moments are in order of time; those of several recordings in one profile need not be.
+static pyprof__bool pyprof__timeline_date(pyprof__timeline *t, size_t group)
+{
+    uint32_t start = pyprof__group_start(t->moment_ends, group), end = t->moment_ends[group], i;
+    pyprof__dated *dated;
+    for (i = start + 1; i < end; i++)
+        if (pyprof__timeline_moment(t, t->moments[i - 1])->start_ns
+            > pyprof__timeline_moment(t, t->moments[i])->start_ns) break;
+    if (i >= end) return 1;
+    dated = (pyprof__dated *)pyprof__alloc(&t->cursor.pool, (end - start) * sizeof *dated);
+    if (!dated) return 0;
+    for (i = start; i < end; i++) {
+        dated[i - start].start_ns = pyprof__timeline_moment(t, t->moments[i])->start_ns;
+        dated[i - start].number = t->moments[i];
+    }
+    qsort(dated, end - start, sizeof *dated, pyprof__by_date);
+    for (i = start; i < end; i++) t->moments[i] = dated[i - start].number;
+    pyprof__free(&t->cursor.pool, dated, (end - start) * sizeof *dated);
+    return 1;
+}
+
+// Computes rest[metric] and returns 1, or 0 = no memory. *whole = 0 if a node's moments have more than the
+// node.
+static pyprof__bool pyprof__timeline_rest(pyprof__timeline *t, int metric, int *whole)
+{
+    const pyprof__selection *selection = t->job->selection;
+    size_t count = selection->count, moments = t->moment_ends[t->groups - 1], i;
+    int64_t *rest = t->rest[metric];
+    if (rest) return 1;
+    t->rest[metric] = rest = (int64_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *rest);
+    if (!rest) return 0;
+    for (i = 0; i < count; i++) rest[i] = pyprof__self(selection, metric, (uint32_t)i);
+    for (i = 0; i < moments; i++) {
+        const pyprof__moment *moment = pyprof__timeline_moment(t, (uint32_t)i);
+        rest[moment->node] -= pyprof__moment_selected(selection, metric, moment);
+        if (rest[moment->node] < 0) *whole = 0;
+    }
+    return 1;
+}
+
+static void pyprof__timeline_end(pyprof__timeline *t)
+{
+    pyprof__pool *pool = &t->cursor.pool;
+    const pyprof__model *model = &t->job->profile->model;
+    size_t count = t->job->selection->count, i;
+    pyprof__free(pool, t->moments, (model->moments.count + 1) * sizeof *t->moments);
+    pyprof__free(pool, t->nodes, count * sizeof *t->nodes);
+    pyprof__free(pool, t->moment_ends, t->groups * sizeof *t->moment_ends);
+    pyprof__free(pool, t->node_ends, t->groups * sizeof *t->node_ends);
+    pyprof__free(pool, t->sums, t->groups * sizeof *t->sums);
+    pyprof__free(pool, t->order, t->groups * sizeof *t->order);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__free(pool, t->rest[i], count * sizeof *t->rest[i]);
+    pyprof__cursor_end(&t->cursor);
+}
+
+// The steps of a group; empty: with those that have no weight.
+static void pyprof__steps_begin(pyprof__steps *steps, const pyprof__timeline *t, size_t group, int empty)
+{
+    steps->timeline = t;
+    steps->moment = pyprof__group_start(t->moment_ends, group);
+    steps->moment_end = t->moment_ends[group];
+    steps->node = pyprof__group_start(t->node_ends, group);
+    steps->node_end = t->node_ends[group];
+    steps->empty = empty;
+}
+
+// 0 = there is no further step.
+static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
+{
+    const pyprof__timeline *t = steps->timeline;
+    const pyprof__job *job = t->job;
+    while (steps->moment < steps->moment_end) {
+        step->moment = pyprof__timeline_moment(t, t->moments[steps->moment++]);
+        step->node = step->moment->node;
+        step->weight = pyprof__moment_selected(job->selection, job->metric, step->moment);
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    step->moment = NULL;
+    while (steps->node < steps->node_end) {
+        step->node = t->nodes[steps->node++];
+        step->weight = t->rest[job->metric][step->node];
+        if (step->weight || (steps->empty && job->selection->chosen[step->node])) return 1;
+    }
+    return 0;
+}
+
+typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+
+static int pyprof__by_busy(const void *a, const void *b)
+{
+    const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
+}
+
+static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and order; 0 = no memory
+{
+    pyprof__busy *ranked =
+        (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    uint32_t i;
+    if (!ranked) return 0;
+    for (i = 0; i < t->job->selection->count; i++)
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < t->groups; i++) {
+        ranked[i].sum = t->sums[i];
+        ranked[i].group = i;
+    }
+    qsort(ranked, t->groups, sizeof *ranked, pyprof__by_busy);
+    for (i = 0; i < t->groups; i++) t->order[i] = ranked[i].group;
+    pyprof__free(&t->cursor.pool, ranked, t->groups * sizeof *ranked);
+    return 1;
+}
+
+static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memory
+{
+    const pyprof__model *model = &t->job->profile->model;
+    size_t i;
+    int whole = 1;
+    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
+    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
+    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    if (!whole) {   // the time line is not of these values: nothing has a place
+        memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
+        for (i = 0; i < t->job->selection->count; i++)
+            t->rest[t->job->metric][i] = pyprof__self(t->job->selection, t->job->metric, (uint32_t)i);
+    }
+    t->end_ns = model->start_ns;
+    for (i = 0; i < t->moment_ends[t->groups - 1]; i++)
+        if (pyprof__timeline_moment(t, (uint32_t)i)->end_ns > t->end_ns)
+            t->end_ns = pyprof__timeline_moment(t, (uint32_t)i)->end_ns;
+    for (i = 0; i < t->groups; i++)
+        if (!pyprof__timeline_date(t, i)) return 0;
+    return pyprof__timeline_rank(t);
+}
+
+// The caller that began a timeline ends it, unless beginning failed.
+static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &t->cursor.pool;
+    pyprof_result result;
+    memset(t, 0, sizeof *t);
+    t->job = job;
+    t->groups = model->threads.count + 1;
+    result = pyprof__cursor_begin(&t->cursor, job->profile);
+    if (result != PYPROF_OK) return result;
+    t->moments = (uint32_t *)pyprof__alloc(pool, (model->moments.count + 1) * sizeof *t->moments);
+    t->nodes = (uint32_t *)pyprof__alloc(pool, job->selection->count * sizeof *t->nodes);
+    t->moment_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->moment_ends);
+    t->node_ends = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->node_ends);
+    t->sums = (int64_t *)pyprof__alloc(pool, t->groups * sizeof *t->sums);
+    t->order = (uint32_t *)pyprof__alloc(pool, t->groups * sizeof *t->order);
+    if (t->moments && t->nodes && t->moment_ends && t->node_ends && t->sums && t->order
+        && pyprof__timeline_fill(t))
+        return PYPROF_OK;
+    pyprof__timeline_end(t);
+    return pyprof__fail_memory("the time line");
+}
+
+// ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
+static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
+                                uint32_t depth, const int64_t *values, size_t count)
+{
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < depth; i++) {
+        if (i) pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, view->nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
+    }
+    for (k = 0; k < count; k++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, values[k] > 0 ? values[k] : 0);
+    }
+    pyprof__put_char(s, '\n');
+}
+
 static pyprof_result pyprof__write_folded(pyprof__job *job)
 {
-    pyprof__view_maker maker;
-    uint32_t *path = NULL, node = 0, i;
-    int64_t scale;
-    int whole;
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        path = (uint32_t *)pyprof__alloc(&maker.pool, (maker.view.max_depth + 1) * sizeof *path);
-    scale = maker.view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us, because other tools count in 32 bits
+    pyprof__view_pair pair;
+    pyprof__view_maker *maker = &pair.maker;
+    uint32_t *path = NULL, node = 0;
+    int64_t scale, values[2];
+    size_t side, sides = job->earlier ? 2 : 1, room;
+    int whole, threads = job->output->split_threads, lines = job->output->lines;
+    memset(&pair, 0, sizeof pair);
+    whole = job->earlier ? pyprof__view_pair_make(&pair, job->selection, job->metric, threads, lines)
+        : pyprof__view_make(maker, job->selection, job->metric, threads, lines);
+    room = (maker->view.max_depth + 1) * sizeof *path;
+    if (whole) path = (uint32_t *)pyprof__alloc(&maker->pool, room);
+    scale = maker->view.unit == PYPROF__UNIT_NS ? 1000 : 1;   // ns as us: other tools count in 32 bits
     for (whole = path != NULL; whole;) {   // in the order of the tree, so that lines are sorted by stack
-        const pyprof__view_node *at = &maker.view.nodes[node];
+        const pyprof__view_node *at = &maker->view.nodes[node];
         if (at->depth) path[at->depth - 1] = node;
-        if (at->self / scale > 0 && at->depth > 0) {
-            for (i = 0; i < at->depth; i++) {
-                if (i) pyprof__put_char(job->sink, ';');
-                pyprof__put_escaped(job->sink, maker.view.nodes[path[i]].label, SIZE_MAX, &pyprof__as_folded);
-            }
-            pyprof__put_char(job->sink, ' ');
-            pyprof__put_int(job->sink, at->self / scale);
-            pyprof__put_char(job->sink, '\n');
-        }
-        node = pyprof__view_next(&maker.view, node);
+        values[0] = at->self / scale;
+        for (side = 0; side < 2 && job->earlier; side++)
+            values[side] = PYPROF__AT(const pyprof__amount, pair.sides[side], node).self / scale;
+        if ((values[0] > 0 || values[sides - 1] > 0) && at->depth > 0)
+            pyprof__folded_line(job->sink, &maker->view, path, at->depth, values, sides);
+        node = pyprof__view_next(&maker->view, node);
         if (node == 0) break;
     }
-    pyprof__free(&maker.pool, path, path ? (maker.view.max_depth + 1) * sizeof *path : 0);
-    pyprof__view_free(&maker);
+    pyprof__free(&maker->pool, path, room);
+    pyprof__view_pair_free(&pair);
     return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
@@ -21072,6 +22082,33 @@ static void pyprof__json_clock(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
+// Of a difference: what was compared, and how.
+static void pyprof__json_compared(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "compared", '{');
+    pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    pyprof__emit_exact(s, "factor", job->profile->factor, 9);
+    for (i = 0; i < 2; i++) {
+        const pyprof__compared *one = &job->profile->compared[i];
+        pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
+        pyprof__emit_text(s, "process_name", pyprof__text(job->profile, one->program));
+        pyprof__emit_int(s, "pid", one->pid);
+        pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
+        pyprof__emit_word(s, "free_threaded", one->free_threaded ? "true" : "false");
+        pyprof__emit_exact(s, "start", one->start, 6);
+        pyprof__emit_seconds(s, "duration", (int64_t)one->recorded_ns);
+        pyprof__emit_exact(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_int(s, "recorded_ns", (int64_t)one->recorded_ns);
+        pyprof__emit_int(s, "samples", (int64_t)one->samples);
+        pyprof__emit_text(s, "heap", pyprof__heap_modes[one->heap]);
+        pyprof__emit_int(s, "interval_bytes", (int64_t)one->interval);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "}");
+}
+
 // The first fields: program, process, version, time and the statistics.
 static void pyprof__json_head(const pyprof__job *job)
 {
@@ -21088,6 +22125,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
+    if (profile->is_diff) pyprof__json_compared(job);
     if (profile->checkpoint > 0) pyprof__emit_exact(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -21244,13 +22282,27 @@ static pyprof_result pyprof__json_functions(const pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
 }
 
-// Parents, frames, and one array for each metric that was used, all indexed by node.
+static void pyprof__json_columns(pyprof__sink *s, const char *key, const pyprof__selection *selection)
+{
+    uint32_t i;
+    int metric;
+    pyprof__emit_open(s, "\n", key, '{');
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+        if (!selection->self[metric]) continue;
+        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
+        for (i = 0; i < selection->count; i++) pyprof__emit_number(s, selection->self[metric][i]);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "}");
+}
+
+// Parents, frames, and one array for each metric that was used, all indexed by node. A difference has its
+// earlier values, too, and for each node, in which of the recordings it is: 1 = before, 2 = after, 3 = both.
 static void pyprof__json_tree(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     uint32_t i;
-    int metric;
     pyprof__emit_open(s, "\n", "tree", '{');
     pyprof__emit_open(s, NULL, "parent", '[');
     for (i = 0; i < model->nodes.count; i++)
@@ -21259,20 +22311,15 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "frame", '[');
     for (i = 0; i < model->nodes.count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
     pyprof__emit_close(s, "]");
-    if (job->profile->is_diff) {
+    pyprof__json_columns(s, "self", job->selection);
+    if (job->earlier) {
+        pyprof__json_columns(s, "before", job->earlier);
         pyprof__emit_open(s, "\n", "seen", '[');
         for (i = 0; i < model->nodes.count; i++)
             pyprof__emit_number(s, PYPROF__AT(const unsigned char, job->profile->seen, i));
         pyprof__emit_close(s, "]");
     }
-    pyprof__emit_open(s, "\n", "self", '{');
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        if (!job->selection->self[metric]) continue;
-        pyprof__emit_open(s, "\n", pyprof__metric_row(metric)->key, '[');
-        for (i = 0; i < job->selection->count; i++) pyprof__emit_number(s, job->selection->self[metric][i]);
-        pyprof__emit_close(s, "]");
-    }
-    pyprof__emit_close(s, "}}");
+    pyprof__emit_close(s, "}");
 }
 
 // The facts of the process's memory. Sizes end with the largest class that has blocks.
@@ -21788,15 +22835,16 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
-// the picture adapts to it. The script zooms by changing these percentages; it reads the name, numbers and
-// source of a frame from the lines of its <title>.
+// the picture adapts to it. Each frame carries its values: the script computes widths and texts from them for
+// each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
-    PYPROF__SVG_LABEL_BYTES = 704     // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_LABEL_BYTES = 704,    // 161 columns of 4 bytes fit into the widest frame
+    PYPROF__SVG_COLUMNS = 3
 };
 
 typedef struct { double limit, unit; const char *suffix; int digits; } pyprof__svg_scale;
@@ -21812,14 +22860,31 @@ static const pyprof__svg_scale pyprof__svg_sizes[] = {
 
 typedef struct { const char *name; int hue, hues, saturation, lightness; } pyprof__svg_family;
 
-// By kind of node. A Python frame's hue depends on its file, so that the frames of a module look alike.
+// By origin of a Python frame, otherwise by kind of node. Within its family the name chooses the hue. Chosen
+// so that the first five stay apart for all kinds of colour blindness.
 static const pyprof__svg_family pyprof__svg_families[] = {
-    { "Python, a hue for each file", 8, 46, 90, 66 }, { "native", 206, 16, 62, 74 },
-    { "zone", 96, 28, 42, 70 }, { "other", 220, 1, 10, 80 }, { "thread", 170, 12, 42, 68 },
-    { "waiting", 262, 14, 34, 80 },
-    { "garbage collection", 336, 10, 58, 74 }, { "import, task", 120, 14, 34, 66 }
+    { "my code", 10, 14, 88, 60 }, { "packages", 212, 10, 74, 65 }, { "standard library", 146, 12, 50, 61 },
+    { "C", 46, 8, 86, 67 }, { "waiting", 229, 10, 18, 82 }, { "Python", 10, 14, 88, 60 },
+    { "import, task", 28, 8, 20, 56 }, { "garbage collection", 317, 6, 60, 62 },
+    { "zone", 186, 10, 40, 66 }, { "thread", 205, 10, 14, 72 }, { "other", 220, 1, 6, 69 }
 };
-enum { PYPROF__SVG_OTHER = 3, PYPROF__SVG_WAITING = 5, PYPROF__SVG_GC = 6, PYPROF__SVG_TASK = 7 };
+enum {
+    PYPROF__SVG_OWN, PYPROF__SVG_PACKAGE, PYPROF__SVG_LIBRARY, PYPROF__SVG_NATIVE, PYPROF__SVG_WAITING,
+    PYPROF__SVG_PYTHON, PYPROF__SVG_TASK, PYPROF__SVG_GC, PYPROF__SVG_ZONE, PYPROF__SVG_THREAD,
+    PYPROF__SVG_OTHER
+};
+
+// What the widths show: the sum of some of a frame's values. columns: bits
+typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_choice;
+
+// Columns: running, waiting, idle
+static const pyprof__svg_choice pyprof__svg_states[] = {
+    { "busy", "Running + waiting", "Running and waiting, without waits for work (idle)", 3 },
+    { "running", "Running", "Only time in which threads ran", 1 },
+    { "waiting", "Waiting", "Only waiting, without waits for work (idle)", 2 },
+    { "all", "All + idle", "All time, with waits for work (idle)", 7 }
+};
+static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -21860,6 +22925,12 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools * { box-sizing: border-box; height: 28px; border: 1px solid var(--line);",
     "  border-radius: 6px; background: var(--field); color: var(--ink); padding: 0 10px;",
     "  white-space: nowrap; }",
+    ".pyprof .switch { justify-content: flex-start; gap: 0; padding: 0; }",
+    ".pyprof .switch button { height: 24px; padding: 0 9px; border-radius: 0; margin-right: -1px; }",
+    ".pyprof .switch button:first-child { border-radius: 6px 0 0 6px; }",
+    ".pyprof .switch button:last-child { border-radius: 0 6px 6px 0; }",
+    ".pyprof .switch [aria-pressed=true] { font-weight: 600; position: relative; }",
+    ".pyprof .tools :disabled { opacity: .5; cursor: default; }",
     ".pyprof .tools input { width: 230px; min-width: 80px; }",
     ".pyprof .tools output { border: 0; background: none; font-weight: 600; line-height: 28px; }",
     ".pyprof .tools button { cursor: pointer; }",
@@ -21868,7 +22939,8 @@ static const char *const pyprof__svg_style[] = {
     ".pyprof .tools [aria-invalid=true] { border-color: var(--bad); }",
     ".pyprof .tools :focus-visible { outline: 2px solid var(--ring); outline-offset: 0; }",
     ".pyprof .tools [hidden], .pyprof .tools :empty:not(input) { display: none; }",
-    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; } }",
+    "@media (max-width: 760px) { .pyprof .tools :is([name=flip], [name=theme]) { display: none; }",
+    "  .pyprof .tools input { width: 130px; } }",
     "@media print { .pyprof foreignObject { display: none; } }"
 };
 
@@ -21893,11 +22965,23 @@ static const char *const pyprof__svg_script[] = {
     "const root = document.currentScript.closest('svg'), alone = root === document.documentElement;",
     "const area = root.querySelector('.frames'), bar = root.querySelector('.bar');",
     "const find = selector => bar.querySelector(selector);",
-    "const box = find('[name=search]'), ruler = find('.ruler'), whole = find('.name').textContent;",
-    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light';",
-    "const TOP = Number(area.dataset.top), ROW = Number(area.dataset.row), PAD = 4;",
+    "const box = find('[name=search]'), ruler = find('.ruler'), note = find('.note').textContent;",
+    "const heading = find('.heading').textContent;",
+    "const buttons = [...bar.querySelectorAll('[name=show]')];",
+    "const hint = 'Click a frame to zoom, / to search, arrow keys to walk, i to flip, d for dark or light' +",
+    "    (buttons.length ? ', w to switch what is shown' : '');",
+    "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
+    "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
+    "const SCALES = {",
+    "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
+    "        [7.2e12, 6e10, 'min', 1], [Infinity, 3.6e12, 'h', 2]],",
+    "    bytes: [[2 ** 10, 1, 'B', 0], [2 ** 20, 2 ** 10, 'KiB', 1], [2 ** 30, 2 ** 20, 'MiB', 1],",
+    "        [2 ** 40, 2 ** 30, 'GiB', 2], [Infinity, 2 ** 40, 'TiB', 2]],",
+    "};",
     "const frames = [], numberOf = new Map(), advances = new Map();",
     "let rows = 0, zoomed = 0, focused = 0, pattern = null, matchCase = true, icicle = false, hash = '';",
+    "let top = Number(area.dataset.top), shows = first;   // shows: the columns that widths are the sum of",
 
     // One record per frame, parents first: the descendants of a frame are the records up to its `end`.
     "function collect() {",
@@ -21905,12 +22989,13 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, values, source] = title.textContent.split('\\n');",
-    "        const x = read('x'), y = read('y'), width = read('width'), depth = (bottom - y) / ROW;",
+    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, rect, text, name, values, source, x, width, depth, parent: depth ? path[depth - 1] : -1,",
-    "            end: number + 1, left: x, span: width, y, label: text ? text.textContent : '', style: '',",
-    "            shown: true, hit: false, covered: false,",
+    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
+    "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
+    "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
     "        });",
     "        numberOf.set(g, number);",
     "        path[depth] = number;",
@@ -21923,6 +23008,57 @@ static const char *const pyprof__svg_script[] = {
     "        const parent = frames[frames[i].parent];",
     "        parent.end = Math.max(parent.end, frames[i].end);",
     "    }",
+    "}",
+
+    // The sum of the values that are shown, from the one with this number on
+    "function sum(f, from) {",
+    "    let total = 0;",
+    "    for (let i = 0; i < COLUMNS; i++) if (shows >> i & 1) total += f.v[from + i];",
+    "    return total;",
+    "}",
+
+    // Places and widths in percent, as the writer computes them: children side by side from the left.
+    "function arrange() {",
+    "    const next = [], all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const round = percent => Math.round(percent * 1e6) / 1e6;",
+    "    frames.forEach((f, i) => {",
+    "        const start = i ? next[f.parent] : 0, total = Math.max(sum(f, 0), 0);",
+    "        f.x = round(100 * start / all);",
+    "        f.width = i ? round(100 * total / all) : 100;",
+    "        next[i] = start;",
+    "        if (i) next[f.parent] += total;",
+    "    });",
+    "}",
+
+    "function amount(value) {",
+    "    if (UNIT === 'count') return `${value.toLocaleString('en-US')} ${METRIC}`;",
+    "    const [, unit, suffix, digits] = SCALES[UNIT].find(([limit]) => value < limit);",
+    "    return `${(value / unit).toFixed(digits)} ${suffix}`;",
+    "}",
+
+    "function split(f, total) {",
+    "    const has = column => shows >> column & 1, native = has(0) ? f.v[2 * COLUMNS] : 0;",
+    "    const parts = [[has(0) ? f.v[0] - native : 0, 'Python'], [native, 'native'],",
+    "        [has(1) ? f.v[1] : 0, 'waiting'], [has(1) ? f.v[2 * COLUMNS + 1] : 0, 'for the GIL'],",
+    "        [has(2) ? f.v[2] : 0, 'idle']];",
+    "    if (UNIT !== 'ns' || COLUMNS < 3 || total <= 0 || parts[0][0] === total) return '';",
+    "    const texts = parts.filter(([value]) => value > 0)",
+    "        .map(([value, text]) => `${(100 * value / total).toFixed(1)}% ${text}`);",
+    "    return texts.length ? '; ' + texts.join(', ') : '';",
+    "}",
+
+    // The second line of a frame's title
+    "function tell(f) {",
+    "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
+    "    const share = value => (100 * value / all).toFixed(2);",
+    "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
+    "        split(f, total);",
+    "}",
+
+    "function tellAll() {",
+    "    const all = sum(frames[0], 0);",
+    "    if (all <= 0) return 'Nothing was recorded';",
+    "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
     // Measures all letters at once, because each measurement costs a layout, and between other letters,
@@ -21947,7 +23083,7 @@ static const char *const pyprof__svg_script[] = {
     "}",
 
     "function place(f, left, span, pixels) {",
-    "    const y = TOP + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
+    "    const y = top + ROW * (icicle ? f.depth : rows - 1 - f.depth), room = span * pixels - 2 * PAD;",
     "    const label = room > 12 ? fit(f.name, room) : '';",
     "    const moved = left !== f.left || span !== f.span || y !== f.y;",
     "    if (label && !f.text) {",
@@ -21967,15 +23103,55 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
+    // Breaks a text into lines that fit; all further words go into the last line.
+    "function wrap(element, text, width, most) {",
+    "    const lines = [''], room = width / 6.4;",
+    "    for (const word of text.split(' ')) {",
+    "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
+    "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
+    "            lines[lines.length - 1] = longer;",
+    "        else lines.push(word);",
+    "    }",
+    "    element.textContent = lines[0];",
+    "    for (const line of lines.slice(1)) {",
+    "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
+    "        part.setAttribute('x', '1%');",
+    "        part.setAttribute('dy', LINE);",
+    "        part.textContent = line;",
+    "    }",
+    "    return lines.length;",
+    "}",
+
+    // In a narrow window the note, the values and the legend take more lines.
+    "function adapt(width) {",
+    "    const more = LINE * (wrap(find('.note'), note, width, 3) - 1);",
+    "    const legend = root.querySelector('.legend');",
+    "    let x = 0, y = 0;",
+    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    for (const item of legend.children) {",
+    "        const size = Number(item.dataset.width);",
+    "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
+    "        item.setAttribute('transform', `translate(${x} ${y})`);",
+    "        x += size;",
+    "    }",
+    "    const taller = top - Number(area.dataset.top);",
+    "    root.setAttribute('height', height + taller + y);",
+    "    find('.page').setAttribute('height', top);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
+    "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
+    "}",
+
     // Adapts the frames to zoom, search, view and window width, and writes only what has changed.
     "function draw() {",
     "    const target = frames[zoomed], scale = 100 / target.width, above = new Set();",
     "    const { left, width } = frames[0].rect.getBoundingClientRect();",
+    "    adapt(width);",
     "    for (let i = target.parent; i >= 0; i = frames[i].parent) above.add(i);",
     "    let matched = 0;",
     "    frames.forEach((f, i) => {",
     "        const up = above.has(i), inMatch = i > 0 && frames[f.parent].covered;",
-    "        f.shown = up || (i >= zoomed && i < target.end);",
+    "        f.shown = up || (i >= zoomed && i < target.end && (i === 0 || f.width > 0));",
     "        f.covered = inMatch || f.hit;",
     "        if (f.shown && f.hit && !inMatch) matched += up ? 100 : f.width * scale;",
     "        if (up) place(f, 0, 100, width / 100);",
@@ -21988,9 +23164,12 @@ static const char *const pyprof__svg_script[] = {
     "    if (!frames[focused].shown) makeStop(zoomed);",
     "    find('[name=reset]').hidden = !zoomed;",
     "    find('[name=flip]').textContent = icicle ? 'Flame' : 'Icicle';",
-    "    const tool = [...find('.tools').children].find(element => element.offsetWidth);",
+    "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
+    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
+    "    find('.heading').textContent =",
+    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
     "    describe();",
     "}",
 
@@ -21998,10 +23177,25 @@ static const char *const pyprof__svg_script[] = {
     // otherwise everything.
     "function describe(number = zoomed || -1) {",
     "    const f = frames[number], inside = zoomed && number >= zoomed;",
+    "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : whole;",
-    "    find('.values').textContent = f ? f.values + share + source : hint;",
+    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
+    "    if (!f || f.told === shows) return;",
+    "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
+    "    f.told = shows;",
+    "}",
+
+    "const columnsOf = button => Number(button.dataset.shows);",
+    "const isShown = button => columnsOf(button) === shows;",
+
+    // A frame that has no width in the new view cannot stay zoomed.
+    "function show(columns) {",
+    "    shows = columns;",
+    "    for (const button of buttons) button.setAttribute('aria-pressed', isShown(button));",
+    "    arrange();",
+    "    while (zoomed && !frames[zoomed].width) zoomed = frames[zoomed].parent;",
     "}",
 
     // A zoom is a step in the browser's history, so that Back zooms out; typing in the search box is not.
@@ -22011,6 +23205,7 @@ static const char *const pyprof__svg_script[] = {
     "    if (box.value) state.set('search', box.value);",
     "    if (!matchCase) state.set('case', 'ignore');",
     "    if (icicle) state.set('view', 'icicle');",
+    "    if (shows !== first) state.set('show', buttons.find(isShown).value);",
     "    hash = '#' + state;",
     "    if (alone && step) location.hash = hash;",
     "    else if (alone) location.replace(hash);",
@@ -22022,6 +23217,8 @@ static const char *const pyprof__svg_script[] = {
     "    zoomed = frames[number] ? number : 0;",
     "    matchCase = state.get('case') !== 'ignore';",
     "    icicle = state.get('view') === 'icicle';",
+    "    const wanted = buttons.find(button => button.value === state.get('show'));",
+    "    show(wanted && !wanted.disabled ? columnsOf(wanted) : first);",
     "    search(state.get('search') || '');",
     "}",
 
@@ -22065,7 +23262,7 @@ static const char *const pyprof__svg_script[] = {
     "function focus(number) {",
     "    if (!frames[number]) return;",
     "    frames[number].g.focus();",
-    "    const hidden = TOP - frames[number].rect.getBoundingClientRect().top;",
+    "    const hidden = top - frames[number].rect.getBoundingClientRect().top;",
     "    if (alone && hidden > 0) window.scrollBy(0, -hidden);",
     "}",
 
@@ -22078,7 +23275,7 @@ static const char *const pyprof__svg_script[] = {
     "function toChild() {",
     "    let widest = 0;",
     "    for (let i = focused + 1; i < frames[focused].end; i = frames[i].end)",
-    "        if (!widest || frames[i].width > frames[widest].width) widest = i;",
+    "        if (frames[i].width && (!widest || frames[i].width > frames[widest].width)) widest = i;",
     "    if (widest) focus(widest);",
     "}",
 
@@ -22095,6 +23292,11 @@ static const char *const pyprof__svg_script[] = {
     "    reset() { zoom(0); },",
     "    case() { matchCase = !matchCase; update(); },",
     "    flip() { icicle = !icicle; update(); showRoot(); },",
+    "    show(button) { show(columnsOf(button)); update(); },",
+    "    next() {",
+    "        const choices = buttons.filter(button => !button.disabled);",
+    "        if (choices.length) actions.show(choices[(choices.findIndex(isShown) + 1) % choices.length]);",
+    "    },",
     "    theme() { paint(root.dataset.theme === 'light'); },",
     "    find() { box.focus(); box.select(); },",
     "    out() { zoom(frames[zoomed].parent); },",
@@ -22107,7 +23309,7 @@ static const char *const pyprof__svg_script[] = {
     "    ArrowLeft() { walk(-1, inRow); }, ArrowRight() { walk(1, inRow); },",
     "    n() { walk(1, isHit); }, N() { walk(-1, isHit); }, Home() { focus(zoomed); },",
     "    Enter() { zoom(focused); }, ' '() { zoom(focused); }, Backspace: actions.out, u: actions.out,",
-    "    i: actions.flip, d: actions.theme, '/': actions.find, Escape: actions.leave,",
+    "    i: actions.flip, d: actions.theme, w: actions.next, '/': actions.find, Escape: actions.leave,",
     "};",
     "const keysAnywhere = { F3: actions.find, 'ctrl+f': actions.find, 'ctrl+i': actions.case };",
     "const keysInBox = {",
@@ -22134,7 +23336,7 @@ static const char *const pyprof__svg_script[] = {
     "    describe(focused);",
     "});",
     "box.addEventListener('input', () => update());",
-    "find('.tools').addEventListener('click', event => (actions[event.target.name] || (() => {}))());",
+    "bar.addEventListener('click', event => (actions[event.target.name] || (() => {}))(event.target));",
     "window.addEventListener('resize', draw);",
     "window.addEventListener('hashchange', () => { if ((location.hash || '#') !== hash) restore(); });",
     "window.addEventListener('scroll', () => {",
@@ -22230,27 +23432,77 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-static int pyprof__svg_kind(const pyprof__view_node *n)   // its family
+// What is drawn, and how its frames' values are made of a node's
+typedef struct {
+    const pyprof__view *view;
+    const pyprof__svg_choice *choices, *first;   // first: shown at first, and without scripts
+    size_t count;                                // choices
+    unsigned columns;                            // values of a frame
+    int64_t all[4];                              // by choice: the root's value
+    pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+} pyprof__svg_graph;
+
+static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
+                                   int64_t *out)
 {
-    if (n->kind == PYPROF_KIND_WAIT) return PYPROF__SVG_WAITING;
-    if (n->kind == PYPROF_KIND_TASK
-        || (n->kind == PYPROF_KIND_PSEUDO && strncmp(n->label, "<import ", 8) == 0)) return PYPROF__SVG_TASK;
+    out[0] = total;
+    if (graph->columns == 1) return;
+    out[0] = total - parts[PYPROF__PART_WAITING];
+    out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
+    out[2] = parts[PYPROF__PART_IDLE];
+}
+
+static int64_t pyprof__svg_sum(const int64_t *values, unsigned columns)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < PYPROF__SVG_COLUMNS; i++) if (columns >> i & 1u) sum += values[i];
+    return sum;
+}
+
+static int64_t pyprof__svg_total(const pyprof__svg_graph *graph, const pyprof__view_node *n,
+                                 const pyprof__svg_choice *choice)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    return pyprof__svg_sum(values, choice->columns);
+}
+
+static int64_t pyprof__svg_self(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 };
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values);
+    return pyprof__svg_sum(values, graph->first->columns);
+}
+
+// Its family
+static int pyprof__svg_kind(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    static const int kinds[] = { PYPROF__SVG_OWN, PYPROF__SVG_NATIVE, PYPROF__SVG_ZONE, PYPROF__SVG_OTHER,
+                                 PYPROF__SVG_THREAD, PYPROF__SVG_OTHER, PYPROF__SVG_WAITING,
+                                 PYPROF__SVG_TASK };
+    int origin;
+    if (n->kind == PYPROF_KIND_PSEUDO && pyprof__is_import(n->label)) return PYPROF__SVG_TASK;
     if (n->kind == PYPROF_KIND_PSEUDO && strcmp(n->label, "<GC>") == 0) return PYPROF__SVG_GC;
-    return n->kind >= 0 && n->kind <= 4 ? n->kind : PYPROF__SVG_OTHER;
+    if (n->kind != PYPROF_KIND_PYTHON)
+        return n->kind > 0 && n->kind < (int)PYPROF__COUNT(kinds) ? kinds[n->kind] : PYPROF__SVG_OTHER;
+    if (graph->hidden && n->file[0] != '<') return PYPROF__SVG_PYTHON;
+    origin = pyprof__origin_of_file(n->file);
+    return origin == PYPROF__ORIGIN_PACKAGE ? PYPROF__SVG_PACKAGE
+        : origin == PYPROF__ORIGIN_LIBRARY ? PYPROF__SVG_LIBRARY : PYPROF__SVG_OWN;
 }
 
 // What the hover text says about a frame without a file
-static const char *pyprof__svg_kind_text(const pyprof__view_node *n)
+static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    static const char *const texts[] =
-        { "", "C function", "zone", "", "thread", "what the frame below waits for", "garbage collection",
-          "import" };
-    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(n)];
+    static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
+                                         "import", "garbage collection", "zone", "thread", "" };
+    return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
 }
 
-static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__view_node *n)
+static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(n)];
+    const pyprof__svg_family *family = &pyprof__svg_families[pyprof__svg_kind(graph, n)];
     uint32_t name = pyprof__svg_hash(n->label);
     uint32_t tint = n->kind == 0 && n->file[0] != '\0' ? pyprof__svg_hash(n->file) : name >> 8;
     int hue = family->hue + (int)(tint % (uint32_t)family->hues);
@@ -22281,40 +23533,54 @@ static void pyprof__svg_shorten(char *out, const char *label, int room)
     if (kept == 0 || label[kept] == '\0') out[kept] = '\0';
 }
 
-// Visits the frames that are wide enough to draw, parents first.
-typedef struct { const pyprof__view_node *nodes; double all, left; uint32_t at; } pyprof__svg_walk;
+// Visits the frames that are wide enough to draw, parents first. Drawn children lie side by side from their
+// parent's left edge on.
+typedef struct { const pyprof__svg_graph *graph; int64_t left; uint32_t at; } pyprof__svg_walk;
 
-static pyprof__svg_walk pyprof__svg_begin(const pyprof__view *v)
+static pyprof__svg_walk pyprof__svg_begin(const pyprof__svg_graph *graph)
 {
-    pyprof__svg_walk walk = { v->nodes, 1.0, 0.0, 0 };
-    if (v->nodes[0].total > 0) walk.all = (double)v->nodes[0].total;
+    pyprof__svg_walk walk = { graph, 0, 0 };
     return walk;
 }
 
-static double pyprof__svg_children_total(const pyprof__view_node *nodes, uint32_t at)
+// Is it wide enough in one of the choices?
+static pyprof__bool pyprof__svg_wide(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    double sum = 0.0;
+    for (size_t i = 0; i < graph->count; i++) {
+        double total = (double)pyprof__svg_total(graph, n, &graph->choices[i]);
+        if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= (double)graph->all[i]) return 1;
+    }
+    return 0;
+}
+
+static int64_t pyprof__svg_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    int64_t total = pyprof__svg_total(graph, &graph->view->nodes[at], graph->first);
+    return total > 0 ? total : 0;
+}
+
+static int64_t pyprof__svg_children_width(const pyprof__svg_graph *graph, uint32_t at)
+{
+    const pyprof__view_node *nodes = graph->view->nodes;
+    int64_t sum = 0;
     for (uint32_t child = nodes[at].first_child; child != 0; child = nodes[child].next_sibling)
-        sum += (double)nodes[child].total;
+        if (pyprof__svg_wide(graph, &nodes[child])) sum += pyprof__svg_width(graph, child);
     return sum;
 }
 
 static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *nodes = walk->nodes;
+    const pyprof__view_node *nodes = walk->graph->view->nodes;
     uint32_t above = walk->at, at = nodes[above].first_child;
     for (;;) {
-        for (; at != 0; at = nodes[at].next_sibling) {
-            double total = (double)nodes[at].total;
-            if (total > 0.0 && total * (double)PYPROF__SVG_NARROWEST >= walk->all) {
+        for (; at != 0; at = nodes[at].next_sibling)
+            if (pyprof__svg_wide(walk->graph, &nodes[at])) {
                 walk->at = at;
                 return 1;
             }
-            walk->left += total;
-        }
         if (above == 0) return 0;
         // From the right edge of the last child to that of its parent, where the next sibling begins.
-        walk->left += (double)nodes[above].total - pyprof__svg_children_total(nodes, above);
+        walk->left += pyprof__svg_width(walk->graph, above) - pyprof__svg_children_width(walk->graph, above);
         at = nodes[above].next_sibling;
         above = nodes[above].parent;
     }
@@ -22322,16 +23588,17 @@ static pyprof__bool pyprof__svg_next(pyprof__svg_walk *walk)
 
 typedef struct { int64_t drawn, narrow, rows, height; unsigned kinds; } pyprof__svg_plan;
 
-static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
+static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
 {
+    const pyprof__view *v = graph->view;
     pyprof__svg_plan plan = { 0, 0, 0, PYPROF__SVG_TOP + PYPROF__SVG_FOOT, 0 };
     pyprof__svg_walk walk;
     if (v->count == 0) return plan;
-    walk = pyprof__svg_begin(v);
+    walk = pyprof__svg_begin(graph);
     do {
         const pyprof__view_node *n = &v->nodes[walk.at];
         if ((int64_t)n->depth >= plan.rows) plan.rows = (int64_t)n->depth + 1;
-        plan.kinds |= 1u << pyprof__svg_kind(n);
+        plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
     for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
@@ -22340,42 +23607,70 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__view *v)
     return plan;
 }
 
-// How the time of a frame splits; nothing if all of it is Python. Without waiting, only running time splits.
-static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__view *v, const pyprof__view_node *n)
+// How the time of a frame splits; nothing if all of it is Python.
+static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    int64_t native = n->parts[0], wait = v->waiting ? n->parts[1] : 0, gil = v->waiting ? n->parts[2] : 0,
-        python = n->total - native - wait;
-    const struct { const char *text; int64_t value; } rows[] = {
-        { "% Python", python > 0 ? python : 0 }, { "% native", native }, { "% waiting", wait },
-        { "% for the GIL", gil },
+    unsigned columns = graph->first->columns;
+    int64_t values[PYPROF__SVG_COLUMNS] = { 0 }, total = pyprof__svg_total(graph, n, graph->first),
+        native = columns & 1u ? n->parts[PYPROF__PART_NATIVE] : 0;
+    struct { const char *text; int64_t value; } rows[] = {
+        { "% Python", 0 }, { "% native", native }, { "% waiting", 0 },
+        { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!v->splits || (native == 0 && wait == 0)) return;
+    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    if (columns & 1u) rows[0].value = values[0] - native;
+    if (columns & 2u) rows[2].value = values[1];
+    if (columns & 4u) rows[4].value = values[2];
+    if (total <= 0 || rows[0].value == total) return;
     for (i = 0; i < PYPROF__COUNT(rows); i++) {
-        if (rows[i].value == 0) continue;
+        if (rows[i].value <= 0) continue;
         pyprof__put(s, written++ ? ", " : "; ");
-        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)n->total, 1);
+        pyprof__put_fixed(s, 100.0 * (double)rows[i].value / (double)total, 1);
         pyprof__put(s, rows[i].text);
     }
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__view *v, uint32_t at, double all)
+// All values of a frame, for the script: totals, own values, native time, time for the GIL. 0 is left out.
+static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                   const pyprof__view_node *n)
 {
-    const pyprof__view_node *n = &v->nodes[at];
-    pyprof__svg_put_between(s, "<g><title>", n->label, "\n");
-    pyprof__svg_put_amount(s, v, n->total);
+    int64_t values[2 * PYPROF__SVG_COLUMNS + 2];
+    size_t columns = graph->columns, count = 2 * columns, i;
+    memset(values, 0, sizeof values);
+    pyprof__svg_columns_of(graph, n->total, n->parts, values);
+    pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
+    values[count++] = n->parts[PYPROF__PART_NATIVE];
+    values[count++] = n->parts[PYPROF__PART_GIL];
+    while (count > 1 && values[count - 1] == 0) count--;
+    pyprof__put(s, " data-v=\"");
+    for (i = 0; i < count; i++) {
+        if (i) pyprof__put_char(s, ',');
+        if (values[i]) pyprof__put_int(s, values[i]);
+    }
+    pyprof__put(s, "\"");
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->total / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
     pyprof__put(s, "% of all; self ");
-    pyprof__svg_put_amount(s, v, n->self);
+    pyprof__svg_put_amount(s, graph->view, self);
     pyprof__put(s, ", ");
-    pyprof__put_fixed(s, 100.0 * (double)n->self / all, 2);
+    pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
-    pyprof__svg_put_split(s, v, n);
-    if (n->file[0] == '\0' && *pyprof__svg_kind_text(n)) {
+    pyprof__svg_put_split(s, graph, n);
+    if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
-        pyprof__put(s, pyprof__svg_kind_text(n));
+        pyprof__put(s, kind);
     } else if (n->file[0] != '\0') {
         pyprof__svg_put_between(s, "\n", n->file, "");
         if (n->line > 0) pyprof__put_format(s, ":%ld", (long)n->line);
@@ -22397,35 +23692,43 @@ static void pyprof__svg_put_label(pyprof__sink *s, const char *label, double lef
     pyprof__svg_put_between(s, " dx=\"4\">", text, "</text>");
 }
 
-static void pyprof__svg_put_frame(pyprof__sink *s, const pyprof__view *v, int64_t rows,
-                                  const pyprof__svg_walk *walk)
+static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__svg_walk *walk)
 {
-    const pyprof__view_node *n = &v->nodes[walk->at];
-    double left = 100.0 * walk->left / walk->all, width = 100.0 * (double)n->total / walk->all;
+    const pyprof__svg_graph *graph = walk->graph;
+    const pyprof__view_node *n = &graph->view->nodes[walk->at];
+    double all = (double)pyprof__svg_width(graph, 0), width = (double)pyprof__svg_width(graph, walk->at);
+    double left = 100.0 * (double)walk->left / (all > 0.0 ? all : 1.0);
     int64_t y = PYPROF__SVG_TOP + (rows - 1 - (int64_t)n->depth) * PYPROF__SVG_ROW;
-    if (walk->at == 0) width = 100.0;   // even if nothing was recorded
-    pyprof__svg_put_title(s, v, walk->at, walk->all);
+    width = walk->at == 0 ? 100.0 : 100.0 * width / (all > 0.0 ? all : 1.0);   // the root always has a width
+    pyprof__put(s, width > 0.0 ? "<g" : "<g class=\"off\"");
+    pyprof__svg_put_values(s, graph, n);
+    pyprof__put(s, ">");
+    pyprof__svg_put_title(s, graph, walk->at, all > 0.0 ? all : 1.0);
     pyprof__put(s, "<rect");
     pyprof__svg_put_percent(s, "x", left);
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, n);
+    pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
 }
 
-static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__view *v, int64_t rows)
+static void pyprof__svg_put_frames(pyprof__sink *s, const pyprof__svg_graph *graph, int64_t rows)
 {
+    static const char *const units[] = { "count", "ns", "bytes" };
     // In an element of their own: Chromium takes seconds for 20,000 children of the outermost element.
     pyprof__put(s, "<svg class=\"frames\" x=\"1%\" width=\"98%\" role=\"tree\" aria-label=\"Flame graph\"");
     pyprof__svg_put_attribute(s, "data-top", PYPROF__SVG_TOP);
     pyprof__svg_put_attribute(s, "data-row", PYPROF__SVG_ROW);
-    pyprof__put(s, ">\n");
-    if (v->count > 0) {
-        pyprof__svg_walk walk = pyprof__svg_begin(v);
-        do pyprof__svg_put_frame(s, v, rows, &walk);
+    pyprof__svg_put_attribute(s, "data-columns", (int64_t)graph->columns);
+    pyprof__svg_put_attribute(s, "data-shown", (int64_t)graph->first->columns);
+    pyprof__svg_put_between(s, " data-unit=\"", units[graph->view->unit], "\"");
+    pyprof__svg_put_between(s, " data-metric=\"", graph->view->metric_name, "\">\n");
+    if (graph->view->count > 0) {
+        pyprof__svg_walk walk = pyprof__svg_begin(graph);
+        do pyprof__svg_put_frame(s, rows, &walk);
         while (pyprof__svg_next(&walk));
     }
     pyprof__put(s, "</svg>\n");
@@ -22438,21 +23741,48 @@ static void pyprof__svg_put_text(pyprof__sink *s, const char *name, int64_t y, c
     pyprof__svg_put_between(s, ">", text, "</text>\n");
 }
 
-// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
-static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+// The buttons of the choices; none if they all show the same
+static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *graph)
 {
-    int empty = v->count == 0 || v->nodes[0].total <= 0;
+    size_t i, same = 0;
+    for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
+    if (same == graph->count) return;
+    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+                "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
+                " aria-label=\"Show\">\n");
+    for (i = 0; i < graph->count; i++) {
+        const pyprof__svg_choice *choice = &graph->choices[i];
+        pyprof__put(s, "<button name=\"show\"");
+        pyprof__svg_put_between(s, " value=\"", choice->key, "\"");
+        pyprof__svg_put_attribute(s, "data-shows", choice->columns);
+        pyprof__svg_put_between(s, " title=\"", choice->hint, " (w: the next one)\"");
+        pyprof__put(s, choice == graph->first ? " aria-pressed=\"true\"" : " aria-pressed=\"false\"");
+        if (graph->all[i] <= 0) pyprof__put(s, " disabled=\"disabled\"");
+        pyprof__svg_put_between(s, ">", choice->name, "</button>\n");
+    }
+    pyprof__put(s, "</div></foreignObject>\n");
+}
+
+// Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                                const char *note)
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
     pyprof__svg_put_text(s, "note", 47, note);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"77\">");
-    if (empty) pyprof__put(s, "Nothing was recorded");
-    if (!empty) pyprof__svg_put_amount(s, v, v->nodes[0].total);
-    if (!empty && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, empty ? "</text>\n" : " in all</text>\n");
-    pyprof__svg_put_text(s, "values", 94, "");
+    pyprof__put(s, "<g class=\"lower\">\n");
+    pyprof__svg_put_switch(s, graph);
+    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
+    else pyprof__svg_put_amount(s, v, all);
+    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
@@ -22460,27 +23790,28 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__view *v, const ch
 // Only the colours that occur.
 static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
 {
-    int64_t x = 0;
-    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\">\n");
+    int64_t x = 0, width;
+    pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
+    pyprof__svg_put_attribute(s, "y", y);
+    pyprof__put(s, ">\n");
     for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
         const pyprof__svg_family *family = &pyprof__svg_families[kind];
         if ((kinds >> kind & 1u) == 0) continue;
-        pyprof__put(s, "<rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_attribute(s, "x", x);
-        pyprof__svg_put_attribute(s, "y", y - 10);
+        width = 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+        pyprof__svg_put_attribute(s, "data-width", width);
+        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
         pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__put(s, "/><text");
-        pyprof__svg_put_attribute(s, "x", x + 18);
-        pyprof__svg_put_attribute(s, "y", y);
-        pyprof__svg_put_between(s, ">", family->name, "</text>\n");
-        x += 46 + 6 * (int64_t)strlen(family->name);
+        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+        x += width;
     }
     pyprof__put(s, "</svg>\n");
 }
 
 static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
 {
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 31);
+    pyprof__put(s, "<g class=\"foot\">\n");
+    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -22491,7 +23822,7 @@ static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
         pyprof__put_count(s, plan->narrow, 0);
         pyprof__put(s, plan->narrow == 1 ? " frame too narrow to draw)" : " frames too narrow to draw)");
     }
-    pyprof__put(s, "</text>\n");
+    pyprof__put(s, "</text>\n</g>\n");
 }
 
 static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t height)
@@ -22506,13 +23837,14 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
 
-static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char *title, const char *note)
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
+                              const char *note)
 {
-    pyprof__svg_plan plan = pyprof__svg_measure(v);
+    pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
-    pyprof__svg_put_frames(s, v, plan.rows);
+    pyprof__svg_put_frames(s, graph, plan.rows);
     pyprof__svg_put_foot(s, &plan);
-    pyprof__svg_put_bar(s, v, title, note);
+    pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
         PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
@@ -22521,25 +23853,19 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__view *v, const char
     pyprof__put(s, "</svg>\n");
 }
 
-// What part of the recording is unusable, in percent, and one line on how good it is
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
     char seconds[32], rate[32], lost[32], idle[32];
-    int64_t left_out = 0;
-    size_t i;
-    if (!job->output->filter && pyprof__waiting_part(job->metric))
-        for (i = 0; i < model->columns[PYPROF_WAIT_NS].count; i++)
-            left_out += PYPROF__AT(int64_t, model->columns[PYPROF_WAIT_NS], i);
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)left_out / 1e9, 1);
+    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
     snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
              (unsigned long long)model->stats.samples, lost,
-             left_out == 0 ? "" : "; ", left_out == 0 ? "" : idle,
-                 left_out == 0 ? "" : " thread-seconds of waiting left out");
+             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
+                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -22557,27 +23883,67 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
-static pyprof_result pyprof__write_svg(pyprof__job *job)
+static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
         *python = pyprof__text(job->profile, job->profile->python);
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
-    pyprof__view_maker maker;
-    char title[256], note[256];
-    pyprof_result result = PYPROF_OK;
-    if (job->output->title) snprintf(title, sizeof title, "%.250s", job->output->title);
-    else snprintf(title, sizeof title, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
+    if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
-    if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-    else pyprof__svg_note_time(job, note, sizeof note);
-    if (pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
-                          job->output->lines))
-        pyprof__svg_write(job->sink, &maker.view, title, note);
-    else result = pyprof__fail_memory("the flame graph");
-    pyprof__view_free(&maker);
-    return result;
+}
+
+// Selects time in all states, so that the picture can switch between them. 0 = no memory.
+static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
+{
+    pyprof_query query;
+    memset(&query, 0, sizeof query);
+    if (job->output->filter) query = *job->output->filter;
+    query.include_idle = 1;
+    return pyprof__select(all, job->profile, &query, 0);
+}
+
+static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
+{
+    const pyprof_query *filter = job->output->filter;
+    memset(graph, 0, sizeof *graph);
+    graph->view = view;
+    graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
+    graph->choices = graph->first = pyprof__svg_single;
+    graph->count = graph->columns = 1;
+    if (view->parts[PYPROF__PART_WAITING]) {
+        graph->choices = pyprof__svg_states;
+        graph->count = PYPROF__COUNT(pyprof__svg_states);
+        graph->columns = PYPROF__SVG_COLUMNS;
+        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+    }
+    for (size_t i = 0; i < graph->count && view->count; i++)
+        graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
+}
+
+static pyprof_result pyprof__write_svg(pyprof__job *job)
+{
+    unsigned how = PYPROF__VIEW_FOLDS_IMPORTS
+        | pyprof__view_how(job->output->split_threads, job->output->lines);
+    pyprof__view_maker maker;
+    pyprof__svg_graph graph;
+    pyprof__selection all;
+    char title[256], note[256];
+    pyprof__bool selected = pyprof__svg_select(job, &all),
+        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    if (whole) {
+        pyprof__svg_choose(job, &graph, &maker.view);
+        pyprof__svg_title(job, title, sizeof title);
+        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
+                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        pyprof__svg_write(job->sink, &graph, title, note);
+    }
+    if (selected) pyprof__view_free(&maker);
+    pyprof__selection_free(&all);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
 
 // ---- text: a report of one page
@@ -22746,6 +24112,13 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     pyprof__put(job->sink, ")");
 }
 
+static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
+    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
+    else pyprof__put_count(s, value, width);
+}
+
 // see pyprof__metrics
 static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
@@ -22768,16 +24141,25 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
 {
     const pyprof__column *column = &rows->table->columns[i];
     size_t width = (size_t)column->width;
-    double value = pyprof__cell_value(rows, row, i);
-    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS;
+    double value = pyprof__cell_value(rows, row, i), change;
+    int unit = column->metric ? pyprof__metric_row(column->metric)->unit : PYPROF__UNIT_NS, chance;
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
+    case PYPROF__AMOUNT: pyprof__put_amount(s, row->values[i], unit, width); break;
+    case PYPROF__CHANCE:
+        change = (double)row->values[column->other];
+        chance = change <= value && -change <= value;
+        pyprof__put_padded(s, chance ? "within chance" : "", width);
+        break;
     case PYPROF__VERDICT: pyprof__put_padded(s, pyprof__verdicts[row->values[i]].words, width); break;
-    case PYPROF__PERCENT: case PYPROF__SHARE: pyprof__put_column(s, value, 1, " %", width); break;
+    case PYPROF__SHARE:
+        if (row->values[i] && !row->values[column->other]) { pyprof__put_padded(s, "-", width); break; }
+    // fallthrough
+    case PYPROF__PERCENT: pyprof__put_column(s, value, 1, " %", width); break;
     case PYPROF__MEAN_AGE: pyprof__put_column(s, value, 1, " s", width); break;
     default: pyprof__put_size(s, value, width);
     }
@@ -23017,29 +24399,84 @@ static void pyprof__text_process(const pyprof__job *job)
 }
 
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
+static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
+{
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, what);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
+    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
+    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
+    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
+    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
+    pyprof__put_date(s, one->start);
+    pyprof__put(s, ", ");
+    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
+    pyprof__put_counted(s, (int64_t)one->samples, " samples");
+    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
+    pyprof__put(s, "\n");
+}
+
+// What is compared with what, and whether they can be compared.
+static void pyprof__text_diff_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    char unlike[512];
+    pyprof__put(s, "A difference, after less before: + is more, - is less\n");
+    pyprof__text_compared(job, "Before: ", &profile->compared[0]);
+    pyprof__text_compared(job, "After:  ", &profile->compared[1]);
+    if (profile->scale == PYPROF_SCALE_TIME) {
+        pyprof__put(s, "Scaled: times, samples and allocations before are multiplied by ");
+        pyprof__put_fixed(s, profile->factor, 4);
+        pyprof__put(s, ", as if both had recorded for the same time\n");
+    } else if (profile->scale == PYPROF_SCALE_COUNT)
+        pyprof__put(s, "Scaled: values before are multiplied: both have the same total of each metric\n");
+    pyprof__diff_unlike(profile, unlike, sizeof unlike);
+    pyprof__put(s, unlike[0] ? "Not alike: "
+                : "Alike: the same program, Python, rate and tracking of memory");
+    pyprof__put_visible(s, unlike);
+    pyprof__put(s, "\n");
+}
+
+// All values: before, after, their change.
+static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+{
+    const int64_t *change = job->selection->all, *before = job->earlier->all;
+    int unit = pyprof__metric_row(metric)->unit;
+    int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
+    pyprof__put(job->sink, what);
+    pyprof__put_amount(job->sink, first, unit, 0);
+    pyprof__put(job->sink, " to ");
+    pyprof__put_amount(job->sink, first + more, unit, 0);
+    pyprof__put(job->sink, " (");
+    pyprof__put_change(job->sink, more, unit, 0);
+    pyprof__put(job->sink, ")");
+}
+
 static void pyprof__text_diff(const pyprof__job *job)
 {
-    const int64_t *all = job->selection->all;
     pyprof__sink *s = job->sink;
-    pyprof__put(s, "A difference, after less before: + is more, - is less\nAll in all: ");
-    pyprof__put_change(s, all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " running, ");
-    pyprof__put_change(s, all[PYPROF_CPU_NS], 1, 0);
-    pyprof__put(s, " CPU, ");
-    pyprof__put_change(s, all[PYPROF_WAIT_NS], 1, 0);
-    pyprof__put(s, " waiting");
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
+    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
     if (job->profile->model.heap.mode) {
-        pyprof__put(s, "; ");
-        pyprof__put_change(s, all[PYPROF_LIVE_BYTES], 2, 0);
-        pyprof__put(s, " live, ");
-        pyprof__put_change(s, all[PYPROF_ALLOC_BYTES], 2, 0);
-        pyprof__put(s, " allocated");
+        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
+        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
     }
-    pyprof__put(s, "\nThe later one: ");
-    pyprof__text_head(job);
+    pyprof__put(s, "\n");
     pyprof__text_quality(job);
-    if (job->selection->self[PYPROF_WALL_NS]) pyprof__text_table(job, &pyprof__changes_of_time);
-    if (job->profile->model.heap.mode) pyprof__text_table(job, &pyprof__changes_of_memory);
+    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
+                "a change within it may be chance\n");
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
 }
 
 // ---- the memory report -----------
@@ -23138,13 +24575,14 @@ static void pyprof__text_rankings(const pyprof__job *job, int sort)
 static void pyprof__text_since(const pyprof__job *job)   // what changed since an earlier snapshot
 {
     const pyprof_profile *before = job->profile->before;
-    pyprof_profile *delta = before ? pyprof__profile_diff(before, job->profile, NULL) : NULL;
+    pyprof_profile *delta = NULL;
     pyprof__selection selection;
     pyprof__report report;
     pyprof__job changes = *job;
     pyprof__report_table table = pyprof__changes_of_memory;
     char heading[128];
-    if (before && !delta) job->report->failed = 1;
+    if (before && pyprof__profile_diff(before, job->profile, NULL, &delta) != PYPROF_OK)
+        job->report->failed = 1;
     if (!delta) return;
     snprintf(heading, sizeof heading,
              "\nLines, by the growth of their live memory since the snapshot %ld s before\n",
@@ -23196,65 +24634,126 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
 }
 
 // ---- speedscope: https://www.speedscope.app/file-format-schema.json, one sampled profile a thread ---------
-// In order of time if the time line covers the whole recording, otherwise one sample per stack. The function
-// below recognises time without a sample, which has no place on the time line.
-static pyprof__bool pyprof__is_unplaced(const pyprof_profile *profile, uint32_t node)
+// In order of time if the time line covers the whole recording, otherwise one sample per stack. Time without
+// a sample (<lost>, <between samples>) has no place on the time line: it comes last.
+static pyprof__bool pyprof__timeline_is_whole(const pyprof__timeline *t)
 {
-    const pyprof__function *function = pyprof__function_of(profile, node);
-    const char *name = pyprof__text(profile, function->name);
-    return function->kind == PYPROF_KIND_PSEUDO
-        && (strcmp(name, pyprof__between_name) == 0
-            || strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_LOST]) == 0);
-}
-
-static pyprof__bool pyprof__timeline_is_whole(const pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    int64_t wall = 0, all = 0;
-    size_t i;
-    if (job->metric != PYPROF_WALL_NS || (job->output->filter && !job->output->filter->include_idle))
-        return 0;
-    for (i = 0; i < model->moments.count; i++)
-        wall += (int64_t)PYPROF__AT(const pyprof__moment, model->moments, i).wall_ns;
-    for (i = 1; i < model->columns[PYPROF_WALL_NS].count; i++)
-        if (!pyprof__is_unplaced(job->profile, (uint32_t)i))
-            all += PYPROF__AT(int64_t, model->columns[PYPROF_WALL_NS], i);
-    return wall == all;
+    uint32_t i;
+    for (i = 0; i < t->job->selection->count; i++)
+        if (t->rest[t->job->metric][i] && !pyprof__is_unplaced(t->job->profile, i)) return 0;
+    return 1;
 }
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-// 0 = no memory.
-static pyprof__bool pyprof__speedscope_list(const pyprof__job *job, pyprof__cursor *cursor,
-                                            uint32_t recorded_id, int by_time, pyprof__array *list)
+// What a thread's profile shows. 0 = no memory.
+static pyprof__bool pyprof__speedscope_list(pyprof__timeline *t, uint32_t group, int by_time,
+                                            pyprof__array *list)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i, moments = by_time ? model->moments.count : 0;
+    pyprof__steps steps;
+    pyprof__step step;
+    pyprof__steps_begin(&steps, t, group, !by_time);
+    if (!by_time) steps.moment = steps.moment_end;
     list->count = 0;
-    // Time without a place on the time line comes last.
-    for (i = 0; i < moments + job->selection->count; i++) {
-        const pyprof__moment *moment = i < moments ? &PYPROF__AT(const pyprof__moment, model->moments, i)
-            : NULL;
-        uint32_t node = moment ? moment->node : (uint32_t)(i - moments);
-        int64_t weight = moment ? pyprof__moment_selected(job->selection, job->metric, moment)
-            : pyprof__self(job->selection, job->metric, node);
-        pyprof__weighted *item;
-        if (cursor->owners[node] != recorded_id || weight == 0 || !job->selection->chosen[node]) continue;
-        if (by_time && !moment && !pyprof__is_unplaced(job->profile, node)) continue;
-        item = (pyprof__weighted *)pyprof__push(&cursor->pool, list);
-        if (!item) return 0;
-        item->node = node;
+    while (pyprof__steps_next(&steps, &step)) {
+        int64_t weight = by_time ? step.weight : pyprof__self(t->job->selection, t->job->metric, step.node);
+        pyprof__weighted *item =
+            weight ? (pyprof__weighted *)pyprof__push(&t->cursor.pool, list) : NULL;
+        if (weight && !item) return 0;
+        if (!item) continue;
+        item->node = step.node;
         item->weight = weight;
     }
     return 1;
 }
 
+// One frame a function, or, if lines are asked for, a line.
+static uint32_t pyprof__speedscope_frame(const pyprof__job *job, uint32_t node)
+{
+    return job->output->lines ? pyprof__frame_of(job->profile, node)
+        : pyprof__location_of(job->profile, node)->function;
+}
+
+static void pyprof__speedscope_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    int lines = job->output->lines;
+    size_t i, count = lines ? model->locations.count : model->functions.count;
+    for (i = 0; i < count; i++) {
+        const pyprof__location *location = lines ? &PYPROF__AT(const pyprof__location, model->locations, i)
+            : NULL;
+        uint32_t id = location ? location->function : (uint32_t)i;
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, id);
+        const char *file = pyprof__text(job->profile, function->file);
+        int32_t line = location ? location->place.line : *file ? function->first_line : 0;
+        pyprof__emit_open(job->sink, "\n", NULL, '{');
+        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, id));
+        if (*file) pyprof__emit_text(job->sink, "file", file);
+        if (line > 0) pyprof__emit_int(job->sink, "line", line);
+        pyprof__emit_close(job->sink, "}");
+    }
+}
+
+typedef struct { uint64_t native; uint32_t name, group, index; int again, shared; } pyprof__named;
+
+static int pyprof__by_name(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    if (x->name != y->name) return x->name < y->name ? -1 : 1;
+    if (x->native != y->native) return x->native < y->native ? -1 : 1;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+static int pyprof__by_group(const void *a, const void *b)
+{
+    const pyprof__named *x = (const pyprof__named *)a, *y = (const pyprof__named *)b;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+// Per thread: does another one with values have its name (shared), or its name and id (again: how many
+// before it)?
+static pyprof__named *pyprof__speedscope_names(pyprof__timeline *t)
+{
+    size_t i, count = t->groups - 1;
+    pyprof__named *names = (pyprof__named *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *names);
+    for (i = 0; names && i < count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(t->job->profile, (uint32_t)i);
+        names[i].native = recorded->native;
+        // A thread that is not shown has a name of its own here.
+        names[i].name = t->sums[i] ? recorded->name : PYPROF__NONE - (uint32_t)i;
+        names[i].group = (uint32_t)i;
+    }
+    if (!names) return NULL;
+    qsort(names, count, sizeof *names, pyprof__by_name);
+    for (i = 1; i < count; i++) {
+        if (names[i].name != names[i - 1].name) continue;
+        names[i].shared = names[i - 1].shared = 1;
+        if (names[i].native == names[i - 1].native) names[i].again = names[i - 1].again + 1;
+    }
+    qsort(names, count, sizeof *names, pyprof__by_group);
+    return names;
+}
+
+// "worker", "worker (4711)", "worker (4711, 2)"
+static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profile,
+                                    const pyprof__named *named)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
+    pyprof__emit_next(s, "name");
+    pyprof__put_char(s, '"');
+    pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
+    if (named->shared && named->again)
+        pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
+    else if (named->shared) pyprof__put_format(s, " (%llu)", (unsigned long long)named->native);
+    pyprof__put_char(s, '"');
+}
+
 // One profile: all stacks first, then their weights.
-static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cursor,
-                                      const pyprof__recorded_thread *recorded, const pyprof__array *list)
+static void pyprof__speedscope_thread(pyprof__timeline *t, const pyprof__named *named,
+                                      const pyprof__array *list)
 {
     static const char *const units[] = { "none", "nanoseconds", "bytes" };
-    pyprof__sink *s = job->sink;
+    pyprof__sink *s = t->job->sink;
     int64_t sum = 0;
     const pyprof__weighted *items = (const pyprof__weighted *)list->data;
     size_t i;
@@ -23262,16 +24761,17 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     for (i = 0; i < list->count; i++) sum += items[i].weight;
     pyprof__emit_open(s, "\n", NULL, '{');
     pyprof__emit_text(s, "type", "sampled");
-    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
-    pyprof__emit_text(s, "unit", units[pyprof__metric_row(job->metric)->unit]);
+    if (named) pyprof__speedscope_name(s, t->job->profile, named);
+    else pyprof__emit_text(s, "name", "no thread");
+    pyprof__emit_text(s, "unit", units[pyprof__metric_row(t->job->metric)->unit]);
     pyprof__emit_int(s, "startValue", 0);
     pyprof__emit_int(s, "endValue", sum);
     pyprof__emit_open(s, "\n", "samples", '[');
     for (i = 0; i < list->count; i++) {
-        pyprof__cursor_at(cursor, items[i].node);
+        pyprof__cursor_at(&t->cursor, items[i].node);
         pyprof__emit_open(s, "", NULL, '[');
-        for (k = 0; k < cursor->depth; k++)
-            pyprof__emit_number(s, pyprof__frame_of(job->profile, cursor->path[k]));
+        for (k = 0; k < t->cursor.depth; k++)
+            pyprof__emit_number(s, pyprof__speedscope_frame(t->job, t->cursor.path[k]));
         pyprof__emit_close(s, "]");
     }
     pyprof__emit_close(s, "]");
@@ -23280,73 +24780,103 @@ static void pyprof__speedscope_thread(const pyprof__job *job, pyprof__cursor *cu
     pyprof__emit_close(s, "]}");
 }
 
-static void pyprof__speedscope_frames(const pyprof__job *job)
+static void pyprof__speedscope_head(const pyprof__job *job)
 {
-    const pyprof__model *model = &job->profile->model;
-    size_t i;
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const char *file = pyprof__text(job->profile,
-                                        PYPROF__AT(const pyprof__function, model->functions,
-                                                   location->function).file);
-        pyprof__emit_open(job->sink, "\n", NULL, '{');
-        pyprof__emit_text(job->sink, "name", pyprof__label(job->profile, location->function));
-        if (*file) pyprof__emit_text(job->sink, "file", file);
-        if (location->place.line > 0) pyprof__emit_int(job->sink, "line", location->place.line);
-        pyprof__emit_close(job->sink, "}");
-    }
-}
-
-static pyprof_result pyprof__write_speedscope(pyprof__job *job)
-{
-    const pyprof__model *model = &job->profile->model;
-    pyprof__cursor cursor;
-    pyprof__array list;
     pyprof__sink *s = job->sink;
-    uint32_t i;
     char name[256];
-    int by_time = pyprof__timeline_is_whole(job), whole = 1;
-    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
-    if (result != PYPROF_OK) return result;
-    pyprof__array_init(&list, sizeof(pyprof__weighted));
-    snprintf(name, sizeof name, "%.200s%s%s%s", pyprof__text(job->profile, job->profile->program),
-             pyprof__is_memory(job->metric) ? ": " : "",
-             pyprof__is_memory(job->metric) ? pyprof__metric_row(job->metric)->name : "",
-                 job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+    const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
+    snprintf(name, sizeof name, "%.150s%s%s%s", pyprof__text(job->profile, job->profile->program),
+             *metric ? ": " : "", metric, job->profile->checkpoint > 0 ? " (checkpoint)" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
     pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
     pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "name", job->output->title ? job->output->title : name);
+    pyprof__emit_int(s, "activeProfileIndex", 0);
     pyprof__emit_open(s, "\n", "shared", '{');
     pyprof__emit_open(s, NULL, "frames", '[');
     pyprof__speedscope_frames(job);
     pyprof__emit_close(s, "]}");
-    pyprof__emit_open(s, "\n", "profiles", '[');
-    for (i = 0; i < model->threads.count && whole; i++) {
-        whole = pyprof__speedscope_list(job, &cursor, i, by_time, &list);
-        if (!whole || list.count == 0) continue;
-        pyprof__speedscope_thread(job, &cursor, pyprof__recorded_of(job->profile, i), &list);
+}
+
+static pyprof_result pyprof__write_speedscope(pyprof__job *job)
+{
+    pyprof__timeline t;
+    pyprof__array list;
+    pyprof__named *names;
+    size_t i;
+    int by_time, whole;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&list, sizeof(pyprof__weighted));
+    by_time = pyprof__timeline_is_whole(&t);
+    names = pyprof__speedscope_names(&t);
+    whole = names != NULL;
+    pyprof__speedscope_head(job);
+    pyprof__emit_open(job->sink, "\n", "profiles", '[');
+    for (i = 0; i < t.groups && whole; i++) {
+        uint32_t group = t.order[i];
+        if (t.sums[group] == 0) continue;
+        whole = pyprof__speedscope_list(&t, group, by_time, &list);
+        if (whole) pyprof__speedscope_thread(&t, group == t.groups - 1 ? NULL : &names[group], &list);
     }
-    pyprof__put(s, "]}\n");
-    pyprof__array_free(&cursor.pool, &list);
-    pyprof__cursor_end(&cursor);
+    pyprof__put(job->sink, "]}\n");
+    pyprof__array_free(&t.cursor.pool, &list);
+    pyprof__free(&t.cursor.pool, names, t.groups * sizeof *names);
+    pyprof__timeline_end(&t);
     return whole ? PYPROF_OK : pyprof__fail_memory("the speedscope file");
 }
 
-// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip with stored blocks (RFC 1951, 1952) ------
+// ---- protobuf: an emitter of fields, and its strings  --------------------------
+// A message inside another one is built in memory, because its size precedes it. Fields of the outermost
+// message go straight to the sink. Without a sink they are only counted: to learn the size of a message that
+// is too large for memory.
+enum { PYPROF__PROTO_DEPTH = 5 };
+
 typedef struct {
     pyprof__cursor cursor;           // its pool has all that follows
-    pyprof__array messages[3];       // being built, each inside the one before
-    int depth;                       // of the message that grows
-    pyprof__strings strings;
-    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
-    size_t column_count;
-    int failed;
+    pyprof__sink *sink;              // NULL = only counted
+    uint64_t size;                   // of the outermost message so far
+    pyprof__array messages[PYPROF__PROTO_DEPTH];   // being built, each inside the one before
+    int depth;                       // of the message that grows; 0 = the outermost
+    pyprof__strings strings;         // in the order of their first use
+    uint32_t *numbers;               // of each string of the profile: its number in strings, 0 = not used yet
+    int failed;                      // no memory
 } pyprof__proto;
+
+static void pyprof__proto_end(pyprof__proto *p)
+{
+    size_t i, strings = p->cursor.profile->model.strings.starts.count;
+    for (i = 0; i < PYPROF__PROTO_DEPTH; i++) pyprof__array_free(&p->cursor.pool, &p->messages[i]);
+    pyprof__strings_free(&p->cursor.pool, &p->strings);
+    pyprof__free(&p->cursor.pool, p->numbers, strings * sizeof *p->numbers);
+    pyprof__cursor_end(&p->cursor);
+}
+
+// The caller that began it ends it, unless beginning failed.
+static pyprof_result pyprof__proto_begin(pyprof__proto *p, const pyprof_profile *profile, pyprof__sink *sink)
+{
+    pyprof_result result;
+    size_t i;
+    memset(p, 0, sizeof *p);
+    result = pyprof__cursor_begin(&p->cursor, profile);
+    if (result != PYPROF_OK) return result;
+    p->sink = sink;
+    for (i = 0; i < PYPROF__PROTO_DEPTH; i++) pyprof__array_init(&p->messages[i], 1);
+    p->numbers = (uint32_t *)pyprof__alloc(&p->cursor.pool,
+                                           profile->model.strings.starts.count * sizeof *p->numbers);
+    if (pyprof__strings_init(&p->cursor.pool, &p->strings) && p->numbers) return PYPROF_OK;
+    pyprof__proto_end(p);
+    return pyprof__fail_memory("the output");
+}
 
 static void pyprof__proto_bytes(pyprof__proto *p, const void *data, size_t size)
 {
     pyprof__array *to = &p->messages[p->depth];
+    if (p->depth == 0) {
+        p->size += size;
+        if (p->sink) pyprof__put_bytes(p->sink, data, size);
+        return;
+    }
     if (p->failed || !pyprof__array_reserve(&p->cursor.pool, to, size + 1)) { p->failed = 1; return; }
     if (size) memcpy((char *)to->data + to->count, data, size);
     to->count += size;
@@ -23373,12 +24903,45 @@ static void pyprof__proto_block(pyprof__proto *p, uint32_t field, const void *da
     pyprof__proto_bytes(p, data, size);
 }
 
-// as a number of the table
-static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)
+// Text of a string field has to be UTF-8: each byte that is not becomes U+FFFD.
+static void pyprof__proto_utf8(pyprof__proto *p, uint32_t field, const char *text)
+{
+    size_t size = 0, length, at;
+    char one[4];
+    for (at = 0; text[at]; at += length) size += pyprof__utf8(one, pyprof__utf8_next(text + at, &length));
+    if (size == at) { pyprof__proto_block(p, field, text, size); return; }   // nothing to replace
+    pyprof__proto_varint(p, field << 3 | 2);
+    pyprof__proto_varint(p, size);
+    for (at = 0; text[at]; at += length)
+        pyprof__proto_bytes(p, one, pyprof__utf8(one, pyprof__utf8_next(text + at, &length)));
+}
+
+// The number of a text in the table of strings; 0 is the empty one.
+static uint32_t pyprof__proto_number(pyprof__proto *p, const char *text)
 {
     uint32_t id = pyprof__intern(&p->cursor.pool, &p->strings, text, strlen(text));
-    if (id == PYPROF__NONE) p->failed = 1;
-    else pyprof__proto_int(p, field, id);
+    if (id != PYPROF__NONE) return id;
+    p->failed = 1;
+    return 0;
+}
+
+// Of a string of the profile.
+static uint32_t pyprof__proto_string_number(pyprof__proto *p, uint32_t id)
+{
+    if (id >= p->cursor.profile->model.strings.starts.count) return 0;
+    if (!p->numbers[id]) p->numbers[id] = pyprof__proto_number(p, pyprof__text(p->cursor.profile, id));
+    return p->numbers[id];
+}
+
+// A field that has the number of a text, or of a string of the profile
+static void pyprof__proto_text(pyprof__proto *p, uint32_t field, const char *text)
+{
+    pyprof__proto_int(p, field, pyprof__proto_number(p, text));
+}
+
+static void pyprof__proto_string(pyprof__proto *p, uint32_t field, uint32_t id)
+{
+    pyprof__proto_int(p, field, pyprof__proto_string_number(p, id));
 }
 
 static void pyprof__proto_open(pyprof__proto *p) { p->depth++; }
@@ -23390,11 +24953,18 @@ static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field o
     p->messages[p->depth + 1].count = 0;
 }
 
-// The columns of a pprof file: always time; also memory if it was tracked; with the names that go tool pprof
-// knows. A count precedes the metric that it counts.
-static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profile)
+// The table of strings, complete: after everything that uses them.
+static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 {
-    size_t i, k;
+    uint32_t i;
+    for (i = 0; i < p->strings.starts.count; i++)
+        pyprof__proto_utf8(p, field, pyprof__string(&p->strings, i));
+}
+
+// The columns of a profile that a format has a name for. A count precedes the metric that it counts.
+static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+{
+    size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
         const pyprof__metric *pair[2];
         pair[0] = pyprof__metric_row(pyprof__metrics[i].pair);
@@ -23402,9 +24972,63 @@ static void pyprof__pprof_columns(pyprof__proto *p, const pyprof_profile *profil
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
             if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
-                p->columns[p->column_count++] = pair[k];
+                columns[count++] = pair[k];
     }
+    return count;
 }
+
+static const char *const pyprof__proto_units[] = { "count", "nanoseconds", "bytes" };
+
+// ---- gzip: stored blocks (RFC 1951, 1952), as they come  -----------------
+typedef struct { pyprof__sink in, *to; uint32_t crc, size, table[256]; } pyprof__gzip;   // in: what it packs
+
+static int pyprof__gzip_block(void *user, const void *data, size_t size)   // a pyprof_write_fn
+{
+    pyprof__gzip *gzip = (pyprof__gzip *)user;
+    const unsigned char *bytes = (const unsigned char *)data;
+    uint32_t crc = gzip->crc;
+    size_t i;
+    for (i = 0; i < size; i++) crc = gzip->table[(crc ^ bytes[i]) & 255] ^ crc >> 8;
+    gzip->crc = crc;
+    gzip->size += (uint32_t)size;
+    pyprof__put_little(gzip->to, 0, 1);
+    pyprof__put_little(gzip->to, (uint32_t)size, 2);
+    pyprof__put_little(gzip->to, (uint32_t)size ^ 0xffffu, 2);
+    pyprof__put_bytes(gzip->to, data, size);
+    return gzip->to->failed;
+}
+
+static void pyprof__gzip_begin(pyprof__gzip *gzip, pyprof__sink *to)
+{
+    // No time of writing: equal profiles give equal files.
+    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
+    uint32_t i, k;
+    pyprof__sink_begin(&gzip->in, pyprof__gzip_block, gzip);
+    gzip->to = to;
+    gzip->crc = 0xffffffffu;
+    gzip->size = 0;
+    for (i = 0; i < 256; i++)
+        for (gzip->table[i] = i, k = 0; k < 8; k++)
+            gzip->table[i] = gzip->table[i] & 1 ? gzip->table[i] >> 1 ^ 0xedb88320u : gzip->table[i] >> 1;
+    pyprof__put_bytes(to, head, sizeof head);
+}
+
+static void pyprof__gzip_end(pyprof__gzip *gzip)
+{
+    static const unsigned char last[5] = { 1, 0, 0, 0xff, 0xff };   // a block without content
+    pyprof__flush(&gzip->in);
+    pyprof__put_bytes(gzip->to, last, sizeof last);
+    pyprof__put_little(gzip->to, ~gzip->crc, 4);
+    pyprof__put_little(gzip->to, gzip->size, 4);
+}
+
+// ---- pprof: github.com/google/pprof/proto/profile.proto, in gzip  ------------------
+typedef struct {
+    pyprof__proto p;
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+} pyprof__pprof;
 
 static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
 {
@@ -23438,33 +25062,46 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
     if (model->stats.degraded[0]) pyprof__proto_text(p, 13, model->stats.degraded);
 }
 
-static void pyprof__pprof_head(pyprof__proto *p, const pyprof__job *job)
+static void pyprof__pprof_head(pyprof__pprof *w)
 {
-    const pyprof__model *model = &job->profile->model;
-    static const char *const units[] = { "count", "nanoseconds", "bytes" };
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__proto *p = &w->p;
     const char *main_type = "wall";
     size_t i;
-    for (i = 0; i < p->column_count; i++) {
+    for (i = 0; i < w->column_count; i++) {
         pyprof__proto_open(p);
-        pyprof__proto_text(p, 1, p->columns[i]->pprof);
-        pyprof__proto_text(p, 2, units[p->columns[i]->unit]);
+        pyprof__proto_text(p, 1, w->columns[i]->pprof);
+        pyprof__proto_text(p, 2, pyprof__proto_units[w->columns[i]->unit]);
         pyprof__proto_close(p, 1);
-        if (p->columns[i]->metric == job->metric) main_type = p->columns[i]->pprof;
+        if (w->columns[i]->metric == w->job->metric) main_type = w->columns[i]->pprof;
     }
     pyprof__proto_int(p, 9, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
     pyprof__proto_int(p, 10, model->recorded_ns);
-    pyprof__pprof_period(p, job);
+    pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, job->profile->checkpoint);
+    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
 }
 
-static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
+static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
 {
-    const pyprof__model *model = &job->profile->model;
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, id);
+    pyprof__proto_int(p, 2, 1);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, location->function + 1);
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 4);
+}
+
+static void pyprof__pprof_tables(pyprof__proto *p, const pyprof_profile *profile)
+{
+    const pyprof__model *model = &profile->model;
     size_t i;
     pyprof__proto_open(p);
     pyprof__proto_int(p, 1, 1);   // one mapping: everything has names already, nothing is to be symbolised
-    pyprof__proto_text(p, 5, pyprof__text(job->profile, job->profile->program));
+    pyprof__proto_string(p, 5, profile->program);
     for (i = 7; i <= 9; i++) pyprof__proto_int(p, (uint32_t)i, 1);
     pyprof__proto_close(p, 3);
     // system_name stays empty: equal to name, pprof would strip "<module>"
@@ -23472,125 +25109,98 @@ static void pyprof__pprof_tables(pyprof__proto *p, const pyprof__job *job)
         const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
         pyprof__proto_open(p);
         pyprof__proto_int(p, 1, i + 1);
-        pyprof__proto_text(p, 2, pyprof__label(job->profile, (uint32_t)i));
-        pyprof__proto_text(p, 4, pyprof__text(job->profile, function->file));
+        pyprof__proto_string(p, 2, PYPROF__AT(const uint32_t, profile->labels, i));
+        pyprof__proto_string(p, 4, function->file);
         if (function->first_line > 0) pyprof__proto_int(p, 5, (uint64_t)function->first_line);
         pyprof__proto_close(p, 5);
     }
-    for (i = 0; i < model->locations.count; i++) {
-        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        pyprof__proto_open(p);
-        pyprof__proto_int(p, 1, i + 1);
-        pyprof__proto_int(p, 2, 1);
-        pyprof__proto_open(p);
-        pyprof__proto_int(p, 1, location->function + 1);
-        if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
-        if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
-        pyprof__proto_close(p, 4);
-        pyprof__proto_close(p, 4);
-    }
+    for (i = 0; i < model->locations.count; i++)
+        pyprof__pprof_location(p, &PYPROF__AT(const pyprof__location, model->locations, i), i + 1);
 }
 
-// text or number
-static void pyprof__pprof_label(pyprof__proto *p, const char *key, const char *text, int64_t number)
+// value: the number of a text if field is 2, of itself if field is 3
+static void pyprof__pprof_label(pyprof__proto *p, const char *key, uint32_t field, uint64_t value)
 {
     pyprof__proto_open(p);
     pyprof__proto_text(p, 1, key);
-    if (text) pyprof__proto_text(p, 2, text);
-    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_int(p, field, value);
     pyprof__proto_close(p, 3);
 }
 
-// One sample: location ids from the leaf to the root, a value for each column, labels.
-static void pyprof__pprof_sample(pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
 {
-    const pyprof_profile *profile = job->profile;
-    uint32_t owner = p->cursor.owners[node];
+    const pyprof_profile *profile = p->cursor.profile;
+    uint32_t owner = p->cursor.owners[node], i = p->cursor.depth;
+    int kind = pyprof__function_of(profile, node)->kind;
     const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
         : pyprof__recorded_of(profile, owner);
-    int kind = pyprof__function_of(profile, node)->kind;
+    if (pyprof__is_leaf(kind))
+        pyprof__pprof_label(p, "kind", 2, pyprof__proto_number(p, pyprof__kind_names[kind]));
+    if (recorded) pyprof__pprof_label(p, "thread", 2, pyprof__proto_string_number(p, recorded->name));
+    if (recorded) pyprof__pprof_label(p, "thread_id", 3, recorded->native);
+    while (i > 0 && pyprof__function_of(profile, p->cursor.path[i - 1])->kind != PYPROF_KIND_TASK) i--;
+    if (i > 0) {
+        uint32_t task = pyprof__function_of(profile, p->cursor.path[i - 1])->name;
+        pyprof__pprof_label(p, "task", 2, pyprof__proto_string_number(p, task));
+    }
+    if (recorded && profile->model.processes.count > 1)
+        pyprof__pprof_label(p, "process", 3,
+                            (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
+                                                 recorded->process).pid);
+}
+
+// One sample: location ids from the leaf to the root, a value for each column, labels.
+static void pyprof__pprof_sample(pyprof__pprof *w, uint32_t node)
+{
+    pyprof__proto *p = &w->p;
     size_t i;
     pyprof__cursor_at(&p->cursor, node);
     pyprof__proto_open(p);
     pyprof__proto_open(p);
     for (i = p->cursor.depth; i-- > 0;)
-        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(profile, p->cursor.path[i]) + 1);
+        pyprof__proto_varint(p, (uint64_t)pyprof__frame_of(p->cursor.profile, p->cursor.path[i]) + 1);
     pyprof__proto_close(p, 1);
     pyprof__proto_open(p);
-    for (i = 0; i < p->column_count; i++)
-        pyprof__proto_varint(p, (uint64_t)pyprof__self(job->selection, p->columns[i]->metric, node));
+    for (i = 0; i < w->column_count; i++)
+        pyprof__proto_varint(p, (uint64_t)pyprof__self(w->job->selection, w->columns[i]->metric, node));
     pyprof__proto_close(p, 2);
-    if (pyprof__is_leaf(kind)) pyprof__pprof_label(p, "kind", pyprof__kind_names[kind], 0);
-    if (recorded) pyprof__pprof_label(p, "thread", pyprof__text(profile, recorded->name), 0);
-    if (recorded) pyprof__pprof_label(p, "thread_id", NULL, (int64_t)recorded->native);
+    pyprof__pprof_labels(p, node);
     pyprof__proto_close(p, 2);
 }
 
 // Does the node have values of its own?
-static pyprof__bool pyprof__pprof_any(const pyprof__proto *p, const pyprof__job *job, uint32_t node)
+static pyprof__bool pyprof__pprof_any(const pyprof__pprof *w, uint32_t node)
 {
     size_t i;
     int any = 0;
-    for (i = 0; i < p->column_count; i++)
-        any |= pyprof__self(job->selection, p->columns[i]->metric, node) != 0;
+    for (i = 0; i < w->column_count; i++)
+        any |= pyprof__self(w->job->selection, w->columns[i]->metric, node) != 0;
     return any;
 }
 
-static uint32_t pyprof__crc32(const unsigned char *data, size_t size)
-{
-    uint32_t table[256], crc = 0xffffffffu;
-    size_t i, k;
-    for (i = 0; i < 256; i++)
-        for (table[i] = (uint32_t)i, k = 0; k < 8; k++)
-            table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
-    for (i = 0; i < size; i++) crc = table[(crc ^ data[i]) & 255] ^ crc >> 8;
-    return ~crc;
-}
-
-static void pyprof__put_gzip(pyprof__sink *s, const unsigned char *data, size_t size)
-{
-    // No time of writing: equal profiles give equal files.
-    static const unsigned char head[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
-    size_t at = 0;
-    pyprof__put_bytes(s, head, sizeof head);
-    do {
-        size_t n = size - at < 65535 ? size - at : 65535;
-        pyprof__put_little(s, at + n == size, 1);
-        pyprof__put_little(s, (uint32_t)n, 2);
-        pyprof__put_little(s, (uint32_t)n ^ 0xffffu, 2);
-        pyprof__put_bytes(s, data + at, n);
-        at += n;
-    } while (at < size);
-    pyprof__put_little(s, pyprof__crc32(data, size), 4);
-    pyprof__put_little(s, (uint32_t)size, 4);
-}
-
-// Strings come last, because all other parts add to them.
 static pyprof_result pyprof__write_pprof(pyprof__job *job)
 {
-    pyprof__proto p;
-    const pyprof__array *out = &p.messages[0];
+    pyprof__pprof w;
+    pyprof__gzip *gzip;
     uint32_t i;
-    pyprof_result result;
-    memset(&p, 0, sizeof p);
-    result = pyprof__cursor_begin(&p.cursor, job->profile);
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
-    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_init(&p.messages[i], 1);
-    if (!pyprof__strings_init(&p.cursor.pool, &p.strings)) p.failed = 1;
-    pyprof__pprof_columns(&p, job->profile);
-    pyprof__pprof_head(&p, job);
-    pyprof__pprof_tables(&p, job);
-    for (i = 1; i < job->selection->count; i++)
-        if (pyprof__pprof_any(&p, job, i)) pyprof__pprof_sample(&p, job, i);
-    for (i = 0; i < p.strings.starts.count; i++) {
-        const char *text = pyprof__string(&p.strings, i);
-        pyprof__proto_block(&p, 6, text, strlen(text));
+    w.job = job;
+    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
+    if (gzip) {
+        pyprof__gzip_begin(gzip, job->sink);
+        w.p.sink = &gzip->in;
+        pyprof__pprof_head(&w);
+        pyprof__pprof_tables(&w.p, job->profile);
+        for (i = 1; i < job->selection->count; i++)
+            if (pyprof__pprof_any(&w, i)) pyprof__pprof_sample(&w, i);
+        pyprof__proto_strings(&w.p, 6);
+        pyprof__gzip_end(gzip);
     }
-    if (p.failed) result = pyprof__fail_memory("the pprof file");
-    else pyprof__put_gzip(job->sink, (const unsigned char *)out->data, out->count);
-    for (i = 0; i < PYPROF__COUNT(p.messages); i++) pyprof__array_free(&p.cursor.pool, &p.messages[i]);
-    pyprof__strings_free(&p.cursor.pool, &p.strings);
-    pyprof__cursor_end(&p.cursor);
+    if (!gzip || w.p.failed) result = pyprof__fail_memory("the pprof file");
+    pyprof__free(&w.p.cursor.pool, gzip, sizeof *gzip);
+    pyprof__proto_end(&w.p);
     return result;
 }
 
@@ -23832,7 +25442,321 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
 
 // ---- dhat: not yet ----
 
-// ---- cpuprofile and heapprofile: not yet ----
+// ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
+// A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
+// first; below (root) each has a node. What has no place on the time line comes at the end of its thread,
+// below a node of its own that says so: nodes beyond the view's count are copies for that.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__view_maker maker;
+    int64_t *late;                   // per node of the view: the part of its total that is in the copy
+    uint32_t *nodes, *ends;          // nodes of the model by node of the view, and the end of each part
+    pyprof__array ticks;             // pyprof__line_count, of one node
+} pyprof__chrome;
+
+typedef struct { int32_t line; uint32_t padding; int64_t count[2]; } pyprof__line_count;   // copy: [1]
+
+// file:///... as browsers and editors want it; other names as they are
+static void pyprof__emit_url(pyprof__sink *s, const char *file)
+{
+    const char *at;
+    if (*file != '/') { pyprof__emit_text(s, "url", file); return; }
+    pyprof__emit_next(s, "url");
+    pyprof__put(s, "\"file://");
+    for (at = file; *at; at++)
+        if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9')
+            || strchr("/-._~+,=@", *at)) pyprof__put_char(s, *at);
+        else pyprof__put_format(s, "%%%02X", (unsigned)(unsigned char)*at);
+    pyprof__put_char(s, '"');
+}
+
+// Lines and columns count from 0 here, and -1 is none.
+static void pyprof__emit_call_frame(pyprof__sink *s, const pyprof__view_node *node, const char *after)
+{
+    pyprof__emit_open(s, NULL, "callFrame", '{');
+    pyprof__emit_next(s, "functionName");
+    pyprof__put_char(s, '"');
+    if (node->depth == 0) pyprof__put(s, "(root)");
+    else pyprof__put_escaped(s, node->label, SIZE_MAX, &pyprof__as_json);
+    pyprof__put(s, after);
+    pyprof__put_char(s, '"');
+    pyprof__emit_text(s, "scriptId", "0");
+    pyprof__emit_url(s, node->file);
+    pyprof__emit_int(s, "lineNumber", node->line > 0 ? node->line - 1 : -1);
+    pyprof__emit_int(s, "columnNumber", -1);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__has_copy(const pyprof__chrome *c, uint32_t node)   // of the model
+{
+    return c->timeline.cursor.owners[node] != PYPROF__NONE
+        && !pyprof__is_unplaced(c->timeline.job->profile, node);
+}
+
+static uint32_t pyprof__chrome_id(const pyprof__chrome *c, uint32_t node, int copy)   // from 1
+{
+    return node + 1 + (copy ? (uint32_t)c->maker.view.count : 0);
+}
+
+// The children of a node of the view, or of its copy. A thread's copy is its sibling.
+static void pyprof__cpu_children(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *nodes = c->maker.view.nodes;
+    uint32_t child;
+    pyprof__emit_open(job->sink, NULL, "children", '[');
+    for (child = nodes[node].first_child; child; child = nodes[child].next_sibling) {
+        if (!copy && nodes[child].total != c->late[child])
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 0));
+        if (c->late[child] && (copy || nodes[child].kind == PYPROF_KIND_THREAD))
+            pyprof__emit_number(job->sink, pyprof__chrome_id(c, child, 1));
+    }
+    pyprof__emit_close(job->sink, "]");
+}
+
+static int pyprof__by_line(const void *a, const void *b)
+{
+    int32_t x = ((const pyprof__line_count *)a)->line, y = ((const pyprof__line_count *)b)->line;
+    return x < y ? -1 : x > y;
+}
+
+// Samples of a node, line by line. 0 = no memory.
+static pyprof__bool pyprof__cpu_count(pyprof__chrome *c, uint32_t node)
+{
+    const pyprof__job *job = c->timeline.job;
+    uint32_t i;
+    size_t k, kept = 0;
+    pyprof__line_count *lines;
+    c->ticks.count = 0;
+    for (i = pyprof__group_start(c->ends, node); i < c->ends[node]; i++) {
+        int64_t all = pyprof__self(job->selection, PYPROF_SAMPLES, c->nodes[i]);
+        int64_t late = pyprof__has_copy(c, c->nodes[i]) ? c->timeline.rest[PYPROF_SAMPLES][c->nodes[i]] : 0;
+        pyprof__line_count *added;
+        if (all == 0 || pyprof__total(job->selection, job->metric, c->nodes[i]) == 0) continue;
+        added = (pyprof__line_count *)pyprof__push(&c->timeline.cursor.pool, &c->ticks);
+        if (!added) return 0;
+        added->line = pyprof__location_of(job->profile, c->nodes[i])->place.line;
+        added->count[0] = all - late;
+        added->count[1] = late;
+    }
+    lines = (pyprof__line_count *)c->ticks.data;
+    if (c->ticks.count) qsort(lines, c->ticks.count, sizeof *lines, pyprof__by_line);
+    for (k = 1; k < c->ticks.count; k++) {
+        if (lines[k].line != lines[kept].line) { lines[++kept] = lines[k]; continue; }
+        lines[kept].count[0] += lines[k].count[0];
+        lines[kept].count[1] += lines[k].count[1];
+    }
+    if (c->ticks.count) c->ticks.count = kept + 1;
+    return 1;
+}
+
+static void pyprof__cpu_node(const pyprof__job *job, const pyprof__chrome *c, uint32_t node, int copy)
+{
+    const pyprof__view_node *shown = &c->maker.view.nodes[node];
+    const pyprof__line_count *lines = (const pyprof__line_count *)c->ticks.data;
+    pyprof__sink *s = job->sink;
+    int64_t hits = 0;
+    size_t i;
+    for (i = 0; i < c->ticks.count; i++) hits += lines[i].count[copy];
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_int(s, "id", pyprof__chrome_id(c, node, copy));
+    pyprof__emit_call_frame(s, shown, copy && shown->kind == PYPROF_KIND_THREAD
+                            ? ", not on the time line" : "");
+    pyprof__emit_int(s, "hitCount", hits);
+    pyprof__cpu_children(job, c, node, copy);
+    pyprof__emit_open(s, NULL, "positionTicks", '[');
+    for (i = 0; i < c->ticks.count; i++) {
+        if (lines[i].line <= 0 || lines[i].count[copy] == 0) continue;
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "line", lines[i].line);
+        pyprof__emit_int(s, "ticks", lines[i].count[copy]);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof__bool pyprof__cpu_nodes(const pyprof__job *job, pyprof__chrome *c)   // 0 = no memory
+{
+    uint32_t node = 0;
+    pyprof__emit_open(job->sink, "\n", "nodes", '[');
+    do {
+        const pyprof__view_node *shown = &c->maker.view.nodes[node];
+        if (!pyprof__cpu_count(c, node)) return 0;
+        if (node == 0 || shown->total != c->late[node]) pyprof__cpu_node(job, c, node, 0);
+        if (c->late[node]) pyprof__cpu_node(job, c, node, 1);
+        node = pyprof__view_next(&c->maker.view, node);
+    } while (node);
+    pyprof__emit_close(job->sink, "]");
+    return 1;
+}
+
+// A sample lasts until the next one: the first delta is 0, and one more sample, of (root), ends the last.
+// Rounding to us never adds up.
+static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, int deltas)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t sum = 0, told = 0;
+    size_t i;
+    pyprof__emit_open(job->sink, "\n", deltas ? "timeDeltas" : "samples", '[');
+    if (deltas) pyprof__emit_number(job->sink, 0);
+    for (i = 0; i < c->timeline.groups; i++) {
+        pyprof__steps_begin(&steps, &c->timeline, c->timeline.order[i], 0);
+        while (pyprof__steps_next(&steps, &step)) {
+            uint32_t node = PYPROF__AT(const uint32_t, c->maker.map, step.node);
+            if (!deltas) {
+                pyprof__emit_number(job->sink, pyprof__chrome_id(c, node, !step.moment
+                                                                 && pyprof__has_copy(c, step.node)));
+                continue;
+            }
+            sum += step.weight;
+            pyprof__emit_number(job->sink, sum / 1000 - told);
+            told = sum / 1000;
+        }
+    }
+    if (!deltas) pyprof__emit_number(job->sink, 1);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// What the copies have, and which nodes of the model are which of the view. 0 = no memory.
+static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
+{
+    const pyprof__selection *selection = c->timeline.job->selection;
+    const pyprof__view *view = &c->maker.view;
+    const uint32_t *map = (const uint32_t *)c->maker.map.data;
+    uint32_t i, sum = 0, many;
+    int whole = 1;
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
+    c->nodes = (uint32_t *)pyprof__alloc(pool, selection->count * sizeof *c->nodes);
+    c->ends = (uint32_t *)pyprof__alloc(pool, view->count * sizeof *c->ends);
+    if (!c->late || !c->nodes || !c->ends || !pyprof__timeline_rest(&c->timeline, PYPROF_SAMPLES, &whole))
+        return 0;
+    for (i = 0; i < selection->count; i++) {
+        c->ends[map[i]]++;
+        if (pyprof__has_copy(c, i)) c->late[map[i]] += c->timeline.rest[c->timeline.job->metric][i];
+    }
+    for (i = (uint32_t)view->count; i-- > 1;)
+        if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
+    for (i = 0; i < view->count; i++) {
+        many = c->ends[i];
+        c->ends[i] = sum;
+        sum += many;
+    }
+    for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
+    return 1;
+}
+
+static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
+{
+    pyprof__pool *pool = &c->timeline.cursor.pool;
+    pyprof__free(pool, c->late, c->maker.view.count * sizeof *c->late);
+    pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
+    pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
+    pyprof__array_free(pool, &c->ticks);
+    pyprof__view_free(&c->maker);
+    pyprof__timeline_end(&c->timeline);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
+{
+    pyprof__chrome c;
+    pyprof__sink *s = job->sink;
+    const pyprof__model *model = &job->profile->model;
+    int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
+    int whole;
+    pyprof_result result;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&c, 0, sizeof c);
+    result = pyprof__timeline_begin(&c.timeline, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
+        && pyprof__chrome_fill(&c);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        whole = pyprof__cpu_nodes(job, &c);
+    }
+    if (whole) {
+        pyprof__emit_int(s, "startTime", start);
+        pyprof__emit_int(s, "endTime", start + job->selection->all[job->metric] / 1000);
+        pyprof__cpu_steps(job, &c, 0);
+        pyprof__cpu_steps(job, &c, 1);
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__chrome_end(job, &c);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
+}
+
+// One node a line; the ends of children are written when the next node is not below.
+static void pyprof__heap_tree(const pyprof__job *job, const pyprof__view *view)
+{
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0, next, depth;
+    do {
+        const pyprof__view_node *shown = &view->nodes[node];
+        if (node) pyprof__emit_open(s, "\n", NULL, '{');
+        else pyprof__emit_open(s, "\n", "head", '{');
+        pyprof__emit_call_frame(s, shown, "");
+        pyprof__emit_int(s, "selfSize", shown->self);
+        pyprof__emit_int(s, "id", node + 1);
+        pyprof__emit_open(s, NULL, "children", '[');
+        next = pyprof__view_next(view, node);
+        for (depth = next ? view->nodes[next].depth : 0; depth <= shown->depth; depth++)
+            pyprof__emit_close(s, "]}");
+        node = next;
+    } while (node);
+}
+
+static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
+{
+    pyprof__view_maker maker;
+    pyprof__sink *s = job->sink;
+    uint32_t node = 0;
+    int64_t ordinal = 0;
+    int whole;
+    if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".heapprofile holds bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    whole = pyprof__view_make(&maker, job->selection, job->metric, job->output->split_threads,
+                              job->output->lines);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__heap_tree(job, &maker.view);
+        pyprof__emit_open(s, "\n", "samples", '[');
+        do {
+            if (maker.view.nodes[node].self) {
+                pyprof__emit_open(s, "\n", NULL, '{');
+                pyprof__emit_int(s, "size", maker.view.nodes[node].self);
+                pyprof__emit_int(s, "nodeId", node + 1);
+                pyprof__emit_int(s, "ordinal", ++ordinal);
+                pyprof__emit_close(s, "}");
+            }
+            node = pyprof__view_next(&maker.view, node);
+        } while (node);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_about(job);
+        pyprof__put(s, "}\n");
+    }
+    pyprof__view_free(&maker);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
+}
 
 // ---- trace events: not yet ----
 
@@ -23858,12 +25782,12 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
@@ -23982,7 +25906,12 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     made->free_threaded = profile->free_threaded;
     made->interpreters = profile->interpreters;
     made->is_diff = profile->is_diff;
+    memcpy(made->compared, profile->compared, sizeof made->compared);
+    made->scale = profile->scale;
+    made->factor = profile->factor;
     whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -23991,7 +25920,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
 static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyprof_output *output,
                                         size_t row, pyprof_write_fn *fn, void *user)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__report report;
     pyprof__job job;
     pyprof__sink *sink;
@@ -24003,12 +25933,15 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.profile = profile;
     job.output = output;
     job.selection = &selection;
+    job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
     if (!pyprof__select(&selection, profile, output->filter,
                         output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
                         // Text separates running and waiting itself.
                         ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+        result = pyprof__fail_memory("the output");
+    if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
     pyprof__report_init(&report, &selection, output);
     if (result == PYPROF_OK) result = pyprof__formats[row].write(&job);
@@ -24018,6 +25951,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
         result = pyprof__fail(PYPROF_ERR_IO, "the write callback refused the data");
     pyprof__report_free(&report);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     profile->pool.allocator.free(profile->pool.allocator.user, sink, sizeof *sink);
     return result;
 }
@@ -25314,17 +27248,17 @@ static void pyprof__tree_join(void)
 // ---- names of files -----------------------------------------------------------
 // Replaces %p by the pid, %t by the time (20261126-143011), %h by the host's name, %% by %. 0 = it does not
 // fit, or another letter follows a %.
-static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)
+static pyprof__bool pyprof__fill_in_of(const char *pattern, int64_t pid, time_t start, char *text,
+                                       size_t capacity)
 {
     size_t used = 0;
     for (; *pattern; pattern++) {
         char one[256] = "";
-        time_t now = (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second);
         struct tm parts;
         if (*pattern != '%') { one[0] = *pattern; one[1] = 0; }
         else switch (*++pattern) {
-            case 'p': snprintf(one, sizeof one, "%ld", (long)pyprof__own_pid()); break;
-            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&now, &parts)); break;
+            case 'p': snprintf(one, sizeof one, "%lld", (long long)pid); break;
+            case 't': strftime(one, sizeof one, "%Y%m%d-%H%M%S", localtime_r(&start, &parts)); break;
             case 'h':
                 if (gethostname(one, sizeof one - 1) != 0) pyprof__copy_text(one, sizeof one, "host");
                 break;
@@ -25337,6 +27271,12 @@ static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capa
     }
     text[used] = 0;
     return 1;
+}
+
+static pyprof__bool pyprof__fill_in(const char *pattern, char *text, size_t capacity)   // a start now
+{
+    return pyprof__fill_in_of(pattern, pyprof__own_pid(),
+                              (time_t)(pyprof__clock(CLOCK_REALTIME) / pyprof__second), text, capacity);
 }
 
 static pyprof_result pyprof__fill_in_failed(const char *name, const char *pattern)
@@ -26290,10 +28230,17 @@ PYPROF__DEF void pyprof_profile_free(pyprof_profile *profile)
 PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char *path,
                                       const pyprof_output *output)
 {
+    char filled[4096];
     pyprof_result result;
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (strchr(path, '%')) {
+        if (!pyprof__fill_in_of(path, pyprof__process_of(profile)->pid,
+                                (time_t)pyprof__unix(&profile->model, profile->model.start_ns), filled,
+                                sizeof filled)) return pyprof__fill_in_failed("path", path);
+        path = filled;
+    }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
     result = pyprof__save_path(profile, path, output);
@@ -26357,8 +28304,9 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
-    *delta = pyprof__profile_diff(before, after, options);
-    return *delta ? PYPROF_OK : pyprof__fail_memory("the difference");
+    if (options && (options->scale < 0 || options->scale > PYPROF_SCALE_COUNT))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "scale is %d: no such value", options->scale);
+    return pyprof__profile_diff(before, after, options, delta);
 }
 
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
@@ -26376,37 +28324,42 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
                                      pyprof_row *rows, size_t row_size, size_t capacity,
                                      size_t *count)
 {
-    pyprof__selection selection;
+    pyprof__selection selection, earlier;
+    pyprof_profile before;
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
     size_t i;
+    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
+    memset(&earlier, 0, sizeof earlier);
     if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
-        || !pyprof__table_make(&table, &selection, query, query
-        ? query->group : 0))
+        || !pyprof__select_earlier(&earlier, &before, &selection, query)
+        || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
     if (result == PYPROF_OK && table.rows.count) {
-        ranked = pyprof__rank(&table,
-                              query && query->sort ? query->sort : query && !query->include_idle
-                                  ? PYPROF_WALL_NS : 0, query
-                              && query->by_total);
+        ranked = pyprof__rank(&table, sort, query && query->by_total);
         if (!ranked) result = pyprof__fail_memory("the table");
     }
     if (ranked) *count = table.rows.count;
-    for (i = 0; ranked && i < capacity && i < *count; i++) rows[i] = *ranked[i].row;
+    for (i = 0; ranked && i < capacity && i < *count; i++) {
+        pyprof_row row = *ranked[i].row;
+        pyprof__row_judge(&selection, &table, ranked[i].row, &row, sort);
+        memcpy((char *)rows + i * row_size, &row, row_size);
+    }
     pyprof__free(&table.pool, ranked, ranked ? table.rows.count * sizeof *ranked : 0);
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
+    pyprof__selection_free(&earlier);
     return result;
 }
 

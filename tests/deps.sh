@@ -28,6 +28,7 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     [ "$target:$1" = valgrind:must ] && ! has valgrind && echo valgrind
     [[ $target:$1 = campaign*:all ]] && ! has gdb && echo gdb # tells where a program hangs
     [ "$target:$1" != test-hosts:all ] || missing_hosts
+    [ "$target:$1" != interop:all ] || missing_interop
     [ "$target:$1" != ci:all ] && return # the rest is too large to be installed unasked: tests without them are skipped
     has g++ || echo g++
     has python3 || echo python3
@@ -55,6 +56,20 @@ missing_hosts() { # of test-hosts: what is missing is skipped there
     "$PYTHON" -c 'import ensurepip' 2>/dev/null || ! from_debian || echo "${PYTHON##*/}-venv"
 }
 
+missing_interop() { # of interop: the programs that files of ours are for; what is missing is skipped there
+    has go || echo golang-go
+    has chromium || has chromium-browser || has google-chrome || echo chromium
+    has node || echo nodejs
+    has npm || echo npm
+    has ms_print || echo valgrind
+    has xmllint || echo libxml2-utils
+    has genhtml || echo lcov
+    has promtool || echo prometheus
+    has protoc || echo protobuf-compiler
+    has jq || echo jq
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
 install() {
     local root=()
     [ "$(id -u)" = 0 ] || root=(sudo -n)
@@ -64,34 +79,51 @@ install() {
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install "$@" >/dev/null
 }
 
-install_hosts() { # what there is of it; Debian starts no service where this file says so
+install_quietly() { # what there is of it; Debian starts no service where this file says so
     local quiet=/usr/sbin/policy-rc.d ours='' package
     if [ ! -e "$quiet" ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >"$quiet"; then ours=yes && chmod 755 "$quiet"; fi
     if [ -e "$quiet" ]; then install "$@" || for package; do install "$package"; done; fi
     [ -z "$ours" ] || rm -f "$quiet"
 }
 
-venv() { # the Python packages of test-hosts
-    local folder=${BUILD:-build}/hosts-venv packages='gunicorn uvicorn celery django ipykernel pytest pytest-xdist'
+venv() { # PYTHON FOLDER WITHOUT PACKAGE...: Python packages
+    local python=$1 folder=$2 without=$3
+    shift 3
     [ ! -e "$folder/complete" ] || return 0
-    echo "installing into $folder: $packages ..."
-    # shellcheck disable=SC2086 # several words
-    rm -rf "$folder" && "$PYTHON" -m venv "$folder" &&
-        "$folder/bin/python" -m pip -q --disable-pip-version-check install $packages &&
-        touch "$folder/complete" || echo "no Python packages: the hosts that need them are skipped"
+    echo "installing into $folder: $* ..."
+    rm -rf "$folder" && "$python" -m venv "$folder" &&
+        "$folder/bin/python" -m pip -q --disable-pip-version-check install "$@" &&
+        touch "$folder/complete" || echo "no Python packages: $without"
+}
+
+hosts_packages() {
+    venv "$PYTHON" "${BUILD:-build}/hosts-venv" "the hosts that need them are skipped" \
+        gunicorn uvicorn celery django ipykernel pytest pytest-xdist
+}
+
+interop_packages() {
+    venv python3 "${BUILD:-build}/interop-venv" "the programs from there are skipped" \
+        gprof2dot snakeviz tuna opentelemetry-proto protobuf perfetto prometheus-client jsonschema
+    has npm && tests/node.sh speedscope playwright-core @firefox-devtools/profiler-cli || echo "no packages of node: the programs from there are skipped"
 }
 
 target=${1:-test}
-[ "$target" != test-hosts ] || trap venv EXIT
+case $target in
+test-hosts) trap hosts_packages EXIT ;;
+interop) trap interop_packages EXIT ;;
+esac
 wanted=$(missing all | xargs)
 [ -n "$wanted" ] || exit 0
 # shellcheck disable=SC2086
-if [ "$target" != test-hosts ]; then install $wanted
-else
-    install_hosts $wanted
+case $target in
+interop) install_quietly $wanted ;;
+test-hosts)
+    install_quietly $wanted
     wanted=$(missing_hosts | grep postgresql- | xargs) # whose version is known after the first
-    [ -z "$wanted" ] || install_hosts $wanted
-fi
+    [ -z "$wanted" ] || install_quietly $wanted
+    ;;
+*) install $wanted ;;
+esac
 needed=$(missing must | xargs) wanted=$(missing all | xargs)
 [ -z "$wanted" ] || echo "missing: $wanted. To install: sudo apt-get update && sudo apt-get install -y $wanted"
 [ -z "$needed" ] || echo "$target needs $needed" >&2

@@ -141,13 +141,14 @@ static inline uint32_t random_below(uint32_t n)
 static inline double random_unit(void) { return ((double)random_below(1u << 30) + 0.5) / (double)(1u << 30); }
 
 // ---- an allocator that counts what it gave out, and fails once when asked to -----------------------------------------
-typedef struct { long calls, fail_at; long long live; } counting;
+typedef struct { long calls, fail_at; long long live, most; } counting;   // most: of live, so far
 
 static inline void *counting_alloc(void *user, size_t size)
 {
     counting *c = (counting *)user;
     if (++c->calls == c->fail_at) return NULL;
     c->live += (long long)size;
+    if (c->live > c->most) c->most = c->live;
     return malloc(size);
 }
 

@@ -16,7 +16,8 @@ function check(name, ok, detail = '') {
     if (ok) passed++; else failed++;
     console.log(`${ok ? 'ok' : 'not ok'} ${passed + failed} - ${name}${ok ? '' : ': ' + detail}`);
 }
-const same = (name, got, wanted) => check(name, got === wanted, `got ${got}, wanted ${wanted}`);
+const brief = value => String(value).slice(0, 400);
+const same = (name, got, wanted) => check(name, got === wanted, `got ${brief(got)}, wanted ${brief(wanted)}`);
 const near = (name, got, wanted, by) =>
     check(name, Math.abs(got - wanted) <= by, `got ${got}, wanted ${wanted}`);
 
@@ -48,13 +49,14 @@ const read = page => page.evaluate(() => [...document.querySelectorAll('.frames 
             ? text.getBoundingClientRect().right - rect.getBoundingClientRect().right : -1,
     };
 }));
+const visible = frames => frames.filter(f => f.shown);
 const address = page => page.evaluate(() => location.href);
 const text = (page, selector) => page.evaluate(s => document.querySelector(s).textContent, selector);
 const click = (page, number) => page.evaluate(n => document.querySelectorAll('.frames > g')[n]
     .querySelector('rect').dispatchEvent(new MouseEvent('click', { bubbles: true })), number);
 const focused = page => page.evaluate(() =>
     [...document.querySelectorAll('.frames > g')].indexOf(document.activeElement));
-const geometry = frames => JSON.stringify(frames.map(f => [f.x, f.y, f.width, f.shown, f.style]));
+const geometry = frames => JSON.stringify(frames.map(f => f.shown && [f.x, f.y, f.width, f.style]));
 const worst = frames => Math.max(...frames.map(f => f.spill));
 
 // The part of the width that lies under the frames with a matching name, each place once.
@@ -73,12 +75,13 @@ async function type(page, pattern) {
 }
 
 const page = await open(), frames = await read(page);
+const usual = visible(frames);   // without frames that have no width in what is shown at first
 check('the root has the full width', frames.length > 0 && frames[0].x === 0 && frames[0].width === 100);
-check('all frames lie inside the picture', frames.every(f => f.x > -1e-3 && f.x + f.width < 100.001));
-check('all frames are shown', frames.every(f => f.shown));
+check('all frames lie inside the picture', usual.every(f => f.x > -1e-3 && f.x + f.width < 100.001));
+check('frames with a width are shown, others are not', frames.every(f => f.shown === (f.width > 0 || f.number === 0)));
 check('labels stay inside their frames', worst(frames) <= 1, `${worst(frames)} pixels outside`);
-check('frames of one row do not overlap', frames.every((f, i) => {
-    const next = frames.slice(i + 1).find(other => other.y === f.y);
+check('frames of one row do not overlap', usual.every((f, i) => {
+    const next = usual.slice(i + 1).find(other => other.y === f.y);
     return !next || next.x >= f.x + f.width - 1e-3;
 }));
 
@@ -90,7 +93,7 @@ if (target) {
     check('a click zooms', aim.x === 0 && aim.width === 100, JSON.stringify(aim));
     check('ancestors fade at full width', zoomed[0].style.includes('up') && zoomed[0].width === 100);
     const end = target.x + target.width;
-    const beside = frames.filter(f => f.x >= end - 1e-6 || f.x + f.width <= target.x + 1e-6);
+    const beside = usual.filter(f => f.x >= end - 1e-6 || f.x + f.width <= target.x + 1e-6);
     check('frames beside it are hidden', beside.every(f => !zoomed[f.number].shown));
     const scale = 100 / target.width;
     check('frames inside it keep their shares', zoomed.filter(f => f.shown && !f.style.includes('up'))
@@ -136,6 +139,50 @@ if (target) {
     check(`a zoom takes less than ${limit.toFixed(0)} ms`, ms < limit, `${ms} ms`);
 }
 
+// The switch: running, waiting, all. Widths and texts follow the values that each frame carries.
+const buttons = page.locator('[name=show]');
+if (await buttons.count()) {
+    const facts = await page.evaluate(() => {
+        const area = document.querySelector('.frames'), columns = Number(area.dataset.columns);
+        return { columns, first: Number(area.dataset.shown), values: [...area.querySelectorAll('g')].map(g =>
+            (g.dataset.v + ',,,,,,,').split(',').map(Number)) };
+    });
+    const choices = await buttons.evaluateAll(list => list.map(b => ({
+        key: b.value, shows: Number(b.dataset.shows), off: b.disabled, pressed: b.getAttribute('aria-pressed') })));
+    const sum = (i, shows) => facts.values[i].slice(0, facts.columns)
+        .reduce((total, value, column) => total + (shows >> column & 1 ? value : 0), 0);
+    same('one choice is pressed', choices.filter(c => c.pressed === 'true').length, 1);
+    for (const [number, choice] of choices.entries()) {
+        same(`${choice.key}: only a choice without time is switched off`, choice.off, sum(0, choice.shows) === 0);
+        if (choice.off) continue;
+        await buttons.nth(number).click();
+        const now = await read(page), total = sum(0, choice.shows);
+        check(`${choice.key}: widths are its values`, now.every((f, i) => i === 0 || !f.shown
+            || Math.abs(f.width - 100 * sum(i, choice.shows) / total) < 2e-6));
+        check(`${choice.key}: what has no time is hidden`, now.every((f, i) => i === 0 || f.shown === sum(i, choice.shows) > 0));
+        check(`${choice.key}: frames do not leave their parents`, now.every(f => !f.shown || (f.x > -1e-3 && f.x + f.width < 100.001)));
+        check(`${choice.key}: labels stay inside`, worst(now) <= 1);
+        same(`${choice.key}: the address keeps it`, (await address(page)).includes(`show=${choice.key}`), choice.shows !== facts.first);
+        const last = [...visible(now)].pop();
+        await page.evaluate(n => document.querySelectorAll('.frames > g')[n].focus(), last.number);
+        const said = await text(page, '.values'), share = (100 * sum(last.number, choice.shows) / total).toFixed(2);
+        check(`${choice.key}: percentages follow`, said.includes(`${share}% of all`), `${said}; wanted ${share}`);
+        same(`${choice.key}: the title says the same`, await page.evaluate(n =>
+            document.querySelectorAll('.frames > g title')[n].textContent.split('\n')[1], last.number), said.split('  \u00b7')[0]);
+    }
+    await page.evaluate(() => document.activeElement?.blur());
+    const ready = choices.filter(c => !c.off);
+    for (let i = 0; i < ready.length; i++) await page.keyboard.press('w');
+    same('w goes through all choices', await page.evaluate(() =>
+        document.querySelector('[name=show][aria-pressed=true]').value), ready[ready.length - 1].key);
+    const linked = await open(new URL(await address(page)).hash);
+    same('a link restores what is shown', geometry(await read(linked)), geometry(await read(page)));
+    await linked.close();
+    await buttons.nth(choices.findIndex(c => c.shows === facts.first)).click();
+    same('and back again', geometry(await read(page)), geometry(frames));
+    await page.evaluate(() => { document.querySelector('.frames > g').focus(); document.activeElement.blur(); });
+}
+
 // Search.
 const wanted = (target || frames[0]).name, escaped = wanted.replace(/[^\w ]/g, '\\$&');
 await page.keyboard.press('Control+f');
@@ -143,9 +190,9 @@ check('Ctrl-F goes to the search box', await page.evaluate(() => document.active
 await page.keyboard.type(escaped);
 near('search says how much matches', await matched(page), covered(frames, new RegExp(escaped)), 0.051);
 same('search marks what matches', (await read(page)).filter(f => f.style.includes('hit')).length,
-    frames.filter(f => new RegExp(escaped).test(f.name)).length);
+    usual.filter(f => new RegExp(escaped).test(f.name)).length);
 // A name that occurs inside itself, as a recursive function does: its time counts once.
-const nested = frames.find(f => {
+const nested = usual.find(f => {
     const alike = frames.filter(other => other.name.includes(f.name));
     const sum = alike.reduce((total, other) => total + other.width, 0), once = covered(alike, /^/);
     return f.name && once < 99 && sum > once + 0.2;
@@ -188,12 +235,12 @@ if (frames.length > 1) {
     await page.keyboard.press('ArrowUp');
     const child = await focused(page);
     check('ArrowUp goes to a child', child > 0 && frames[0].y - frames[child].y === 18, String(child));
-    const children = frames.filter(f => f.y === frames[child].y);
+    const children = usual.filter(f => f.y === frames[child].y);
     same('to the widest', frames[child].width, Math.max(...children.map(f => f.width)));
     same('the focused frame is described', await text(page, '.name'), frames[child].name);
     await page.keyboard.press('ArrowUp');
     const grandchild = await focused(page);
-    await page.keyboard.press('ArrowDown');
+    if (grandchild !== child) await page.keyboard.press('ArrowDown');
     if (grandchild !== child) same('ArrowDown goes to the parent', await focused(page), child);
     await page.keyboard.press('ArrowRight');
     const right = children[children.findIndex(f => f.number === child) + 1];
@@ -224,7 +271,7 @@ if (target) {
     same('and what matches', await text(linked, 'output'), await text(page, 'output'));
     await linked.evaluate(() => { location.hash = '#zoom=999999999&search=('; });
     await linked.waitForFunction(() => document.querySelector('output').textContent.startsWith('Not'));
-    same('a broken link shows everything', (await read(linked)).filter(f => !f.shown).length, 0);
+    same('a broken link shows everything', visible(await read(linked)).length, usual.length);
     await linked.close();
 }
 

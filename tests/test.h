@@ -157,7 +157,7 @@ static inline int test__report(const char *label, int status, int late, double s
     return TEST__FAIL;
 }
 
-static inline int test__run_one(const test__case *test, const char *label)
+static inline int test__run_once(const test__case *test, const char *label, int again)
 {
     const char *slow = getenv("TEST_SLOW");
     sigset_t child_ended, mask;
@@ -172,10 +172,20 @@ static inline int test__run_one(const test__case *test, const char *label)
     if (pid < 0) return perror("fork"), TEST__FAIL;
     setpgid(pid, pid);   // both sides do it, so that it is done before either needs it
     int late, status = test__wait(pid, test->limit_s * (slow ? atof(slow) : 1), &child_ended, &late);
-    int result = test__report(label, status, late, test__now() - start, test__tail(fileno(output)));
+    char *said = test__tail(fileno(output));
+    int failed = late || (status != 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == TEST__SKIPPED));
+    if (again && failed) printf("first try of %s: %s\n", label, said);
+    int result = again && failed ? TEST__FAIL : test__report(label, status, late, test__now() - start, said);
     sigprocmask(SIG_SETMASK, &mask, NULL);
     fclose(output);
     return result;
+}
+
+// In CI (TEST_AGAIN) a test that failed has a second try, as in tests/py/bind.py.
+static inline int test__run_one(const test__case *test, const char *label)
+{
+    int again = getenv("TEST_AGAIN") != NULL, result = test__run_once(test, label, again);
+    return again && result == TEST__FAIL ? test__run_once(test, label, 0) : result;
 }
 
 static inline int test__main(int argc, char **argv)

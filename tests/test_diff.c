@@ -2,6 +2,7 @@
 #include "test.h"
 #include "inside.h"
 #include "model.h"
+#include "written.h"
 
 typedef struct { uint64_t native; const char *name; int shift, extra, gone; } variant;   // shift: lines added above everything
 
@@ -345,6 +346,128 @@ TEST(rows_of_the_difference_are_differences_of_rows)   // on random trees, in ev
         }
 }
 
+static pyprof_profile *profile_of_files(const char *const *files, const int *samples)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 1);
+    for (int i = 0; i < 4 && files[i]; i++)
+        add_samples(&r, thread, add_frame(&r, thread_node(&r, thread), files[i], "main", 3, 4), 10 + 100 * (uint64_t)i, samples[i], 0);
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(files_of_another_checkout_are_the_same)
+{
+    static const struct { const char *before[4], *after[4]; size_t rows; int64_t most, least; } cases[] = {
+        { { "/opt/a/proj/x.py" }, { "/srv/b/proj/x.py" }, 1, 1, 1 },
+        { { "/old/x.py" }, { "/new/x.py" }, 1, 1, 1 },                               // one script
+        { { "x.py" }, { "/new/x.py" }, 1, 1, 1 },
+        { { "/p/x.py", "/p/sub/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 2, 2, 1 },     // the longest tail first
+        { { "/p/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 3, 4, -1 },                   // two, and none is longer
+        { { "/p/sub/x.py" }, { "/q/x.py", "/q/sub/x.py" }, 2, 3, 2 },
+        { { "/p/a/x.py", "/p/b/x.py" }, { "/q/c/x.py" }, 3, 2, -2 },                 // never two to one
+        { { "/p/a/__init__.py" }, { "/q/b/__init__.py" }, 2, 2, -1 },                // another package
+        { { "/p/a/__init__.py" }, { "/q/a/__init__.py" }, 1, 1, 1 },
+        { { "/v/lib/python3.11/site-packages/foo/util.py" }, { "/w/lib/python3.12/site-packages/foo/util.py" }, 1, 1, 1 },
+        { { "/v/lib/python3.11/site-packages/foo/util.py" }, { "/v/lib/python3.11/site-packages/bar/util.py" }, 2, 2, -1 },
+        { { "/usr/lib/python3.11/json/decoder.py" }, { "/opt/lib/python3.13/json/decoder.py" }, 1, 1, 1 },
+        { { "/usr/lib/python3.11/json/decoder.py" }, { "/usr/lib/python3.11/base64/decoder.py" }, 2, 2, -1 },
+        { { "/p/x.py", "/q/x.py" }, { "/p/x.py", "/r/x.py" }, 2, 2, 1 },             // an equal path is no other file's
+        { { "/p/x.py" }, { "/q/my_x.py" }, 2, 2, -1 },
+        { { "" }, { "/q/x.py" }, 2, 2, -1 },
+        { { "/" }, { "//" }, 2, 2, -1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pyprof_profile *before = profile_of_files(cases[i].before, (const int[]){ 1, 2, 3, 4 });
+        pyprof_profile *after = profile_of_files(cases[i].after, (const int[]){ 2, 4, 5, 6 }), *delta = difference(before, after, NULL);
+        size_t count = top(delta, (pyprof_query){ .sort = PYPROF_SAMPLES });
+        printf("case %zu\n", i);
+        CHECK_INT(count, cases[i].rows);
+        CHECK_INT(rows[0].self[PYPROF_SAMPLES], cases[i].most);
+        CHECK_INT(rows[count - 1].self[PYPROF_SAMPLES], cases[i].least);
+        if (count == 1) CHECK_STR(rows[0].file, cases[i].after[0]);
+        pyprof_profile_free(before);
+        pyprof_profile_free(after);
+        pyprof_profile_free(delta);
+    }
+}
+
+TEST(threads_with_numbers_in_their_names_pair_up)
+{
+    const char *const first[] = { "worker-12", "ThreadPoolExecutor-0_1", "ThreadPoolExecutor-0_0" }, *const then[] = { "ThreadPoolExecutor-0_0", "worker-12", "ThreadPoolExecutor-0_1" };
+    pyprof_profile *before = threads_of(first, (uint64_t[]){ 1, 2, 3 }, (int[]){ 1, 2, 4 }, 3, 77);
+    pyprof_profile *after = threads_of(then, (uint64_t[]){ 1, 2, 3 }, (int[]){ 4, 1, 2 }, 3, 99);
+    ((pyprof__recorded_process *)after->model.processes.data)->pid++;
+    CHECK_INT(all_values(difference(before, after, NULL)), 0);
+}
+
+static int64_t sum_of(const pyprof__array *column)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < column->count; i++) sum += AT(int64_t, *column, i);
+    return sum;
+}
+
+TEST(earlier_values_and_changes_add_up_to_the_later_ones)   // node by node, under every scale
+{
+    for (uint32_t round = 0; round < 12; round++) {
+        pyprof_profile *before = random_profile(round, 200 + (int)round), *after = random_profile(round + 3, 300);
+        pyprof_diff_options options = { .scale = (int)round % 3 };
+        before->model.recorded_ns = 7000;
+        after->model.recorded_ns = 7000 + 999 * round;
+        pyprof_profile *delta = difference(before, after, &options), *back = difference(after, before, NULL);
+        for (int metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
+            int64_t was = sum_of(&before->model.columns[metric]), is = sum_of(&after->model.columns[metric]), sum = 0;
+            int64_t wait = metric == PYPROF_WALL_NS ? PYPROF_WAIT_NS : metric == PYPROF_SAMPLES ? PYPROF_WAIT_SAMPLES : 0;
+            for (uint32_t i = 0; i < delta->model.nodes.count; i++) {
+                int64_t earlier = pyprof__before_value(delta, metric, i), later = earlier + pyprof__model_value(&delta->model, (pyprof_metric)metric, i);
+                CHECK(earlier >= 0 && later >= 0);
+                if (wait) CHECK(pyprof__before_value(delta, (int)wait, i) <= earlier);
+                CHECK((AT(unsigned char, delta->seen, i) & 1) || earlier == 0);
+                CHECK((AT(unsigned char, delta->seen, i) & 2) || later == 0);
+                sum += later;
+            }
+            CHECK_INT(sum, is);
+            if (options.scale == PYPROF_SCALE_COUNT && was) was = is;
+            if (options.scale == PYPROF_SCALE_TIME && metric != PYPROF_LIVE_BYTES)
+                was = (int64_t)((double)was * (7000 + 999 * round) / 7000 + 0.5);
+            int64_t off = sum_of(&delta->earlier[metric]) - was;
+            CHECK(off == 0 || (wait && options.scale == PYPROF_SCALE_TIME && off >= -1 && off <= 1));
+            CHECK_INT(sum_of(&back->model.columns[metric]) + is, sum_of(&before->model.columns[metric]));
+        }
+        CHECK_INT(delta->scale, options.scale);
+        CHECK(delta->compared[0].recorded_ns == 7000 && delta->compared[1].recorded_ns == 7000 + 999 * round);
+        pyprof_profile_free(before);
+        pyprof_profile_free(after);
+        pyprof_profile_free(delta);
+        pyprof_profile_free(back);
+    }
+}
+
+TEST(what_cannot_be_scaled_is_refused)
+{
+    pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 2, 1), *delta;
+    pyprof_diff_options options = { .scale = PYPROF_SCALE_TIME };
+    before->model.recorded_ns = 0;
+    CHECK_INT(pyprof_diff(before, after, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(delta == NULL && strstr(pyprof_last_error(), "earlier recording has no time"));
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(strstr(pyprof_last_error(), "later recording has no time"));
+    pyprof_query nothing = { .function = "nothing" };
+    options.scale = PYPROF_SCALE_COUNT;
+    options.filter = &nothing;
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+    CHECK(strstr(pyprof_last_error(), "no samples"));
+    options.filter = NULL;
+    delta = difference(before, after, &options);   // memory: 1000 to 1200 bytes
+    CHECK_INT(sum_of(&delta->model.columns[PYPROF_LIVE_BYTES]), 0);
+    CHECK_INT(sum_of(&delta->model.columns[PYPROF_SAMPLES]), 0);
+    options.scale = 3;
+    CHECK_INT(pyprof_diff(after, before, &options, &delta), PYPROF_ERR_ARGUMENT);
+}
+
 TEST(quality_of_two_snapshots_and_of_two_recordings)
 {
     pyprof_profile *before = profile_of(1, "w", 0, 0, 0), *after = profile_of(1, "w", 0, 9, 0);
@@ -402,41 +525,188 @@ TEST(history_is_that_of_after)
     }
 }
 
-static int append(void *user, const void *data, size_t size)
-{
-    char *text = (char *)user;
-    size_t used = strlen(text);
-    CHECK(used + size < 1 << 16);
-    memcpy(text + used, data, size);
-    text[used + size] = 0;
-    return 0;
-}
-
 TEST(formats_that_hold_differences)
 {
-    static char text[1 << 16];
     pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), NULL);
     for (int format = 1; format < PYPROF_FORMAT_COUNT; format++) {
-        pyprof_output output = { .format = format };
-        int holds = format == PYPROF_FORMAT_JSON || format == PYPROF_FORMAT_TEXT || format == PYPROF_FORMAT_PPROF;
-        text[0] = 0;
-        CHECK_INT(pyprof_write(delta, &output, append, text), holds ? PYPROF_OK : PYPROF_ERR_UNSUPPORTED);
-        CHECK(holds == (text[0] != 0));
-        if (format == PYPROF_FORMAT_SVG) CHECK(strstr(pyprof_last_error(), ".svg"));
-        if (format == PYPROF_FORMAT_JSON) CHECK(strstr(text, "\"diff\": true") && strstr(text, "io.load\": {\"samples\": -5, \"time\": -0.050000000"));
+        output_text out = { calloc(1, 1), 0 };
+        pyprof_result result = pyprof_write(delta, &(pyprof_output){ .format = format }, append, &out);
+        int holds = format == PYPROF_FORMAT_JSON || format == PYPROF_FORMAT_TEXT || format == PYPROF_FORMAT_PPROF || format == PYPROF_FORMAT_FOLDED;
+        if (holds) CHECK_INT(result, PYPROF_OK);
+        CHECK((result == PYPROF_OK) == (out.size > 0));
+        if (format == PYPROF_FORMAT_SPEEDSCOPE) CHECK(result == PYPROF_ERR_UNSUPPORTED && strstr(pyprof_last_error(), ".speedscope.json"));
+        if (format == PYPROF_FORMAT_JSON) CHECK(is_json(out.data) && strstr(out.data, "\"diff\": true"));
+        if (format == PYPROF_FORMAT_JSON) CHECK(strstr(out.data, "\"compared\": {\"scale\": \"none\"") && strstr(out.data, "\"before\": {\n\"samples\": ["));
+        if (format == PYPROF_FORMAT_JSON) CHECK(strstr(out.data, "io.load\": {\"samples\": -5, \"time\": -0.050000000"));
     }
-    CHECK_INT(pyprof_save(delta, "/nowhere/x.folded", NULL), PYPROF_ERR_UNSUPPORTED);
-    CHECK(strstr(pyprof_last_error(), ".folded"));
-    text[0] = 0;
-    CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = PYPROF_FORMAT_TEXT }, append, text), PYPROF_OK);
-    printf("%s", text);
-    CHECK(strstr(text, "+0.020 s     +0.020 s      0.000 s      0.000 s      0.000 s   App.parse  /srv/app.py:30\n"));
-    CHECK(strstr(text, "-0.050 s     -0.050 s      0.000 s      0.000 s      0.000 s   load  /srv/io.py:3\n"));
-    CHECK(strstr(text, "+200 B"));
-    text[0] = 0;
+    CHECK_INT(pyprof_save(delta, "/nowhere/x.pkl", NULL), PYPROF_ERR_UNSUPPORTED);
+    CHECK(strstr(pyprof_last_error(), ".pkl"));
+    golden("difference.txt", delta, (pyprof_output){ .format = PYPROF_FORMAT_TEXT });
+    golden("difference.folded", delta, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED });
     delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), &(pyprof_diff_options){ .group = PYPROF_GROUP_FILE });
-    CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = PYPROF_FORMAT_JSON, .paths = PYPROF_PATHS_BASE }, append, text), PYPROF_OK);
-    CHECK(strstr(text, "app.py") && !strstr(text, "/srv"));
+    output_text out = written(delta, (pyprof_output){ .format = PYPROF_FORMAT_JSON, .paths = PYPROF_PATHS_BASE });
+    CHECK(strstr(out.data, "app.py") && !strstr(out.data, "/srv"));
+}
+
+TEST(tables_of_changes_have_every_change_once)
+{
+    for (uint32_t round = 0; round < 20; round++) {
+        pyprof_profile *before = random_profile(round, 200), *after = random_profile(round + 3, 300), *delta = difference(before, after, NULL), earlier;
+        pyprof__selection selection, first;
+        pyprof__report report;
+        pyprof_output output = { 0 };
+        int64_t sum[PYPROF_METRIC_COUNT] = { 0 };
+        CHECK(pyprof__select(&selection, delta, NULL, 0) && pyprof__select_earlier(&first, &earlier, &selection, NULL));
+        pyprof__report_init(&report, &selection, &output);
+        for (size_t i = 0; i < sizeof pyprof__changes / sizeof *pyprof__changes; i++) {
+            pyprof__report_table table = pyprof__changes[i];
+            pyprof__rows made;
+            table.most = 1000;
+            CHECK(pyprof__rows_make(&made, &report, &table));
+            for (size_t k = 0; k < made.rows.count; k++) {
+                const pyprof__report_row *at = &AT(const pyprof__report_row, made.rows, k);
+                CHECK(at->values[1] - at->values[0] == at->values[2] && at->values[2] != 0 && at->values[0] >= 0 && at->values[1] >= 0);
+                if (k) CHECK(llabs(at->values[2]) <= llabs(at[-1].values[2]));
+                if (!table.by_total) sum[table.sort] += at->values[2];
+                CHECK(pyprof__is_memory(table.sort ? table.sort : PYPROF_WALL_NS) ? at->values[4] == 0 : at->values[4] > 0);
+            }
+            pyprof__rows_free(&made);
+        }
+        CHECK_INT(sum[0], selection.all[PYPROF_WALL_NS] - selection.all[PYPROF_WAIT_NS]);
+        CHECK_INT(sum[PYPROF_WAIT_NS], selection.all[PYPROF_WAIT_NS]);
+        CHECK_INT(sum[PYPROF_LIVE_BYTES], selection.all[PYPROF_LIVE_BYTES]);
+        pyprof__report_free(&report);
+        pyprof__selection_free(&selection);
+        pyprof__selection_free(&first);
+    }
+}
+
+// 100 functions of one thread, and so many samples of each; slow: the first one has 20 % more of them.
+static pyprof_profile *sampled_functions(int samples, int slow)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 1), nodes[100];
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "f%d", i);
+        nodes[i] = add_frame(&r, thread_node(&r, thread), "/x.py", name, i + 1, i + 1);
+    }
+    for (int i = 0; i < samples; i++) {
+        uint32_t f = random_below(100 + 99 * (i & 1 ? 9 : 0));   // f0 has some 5 times as many as the others
+        add_values(&r, nodes[f % 100 && i % 10 == 9 ? 0 : f % 100], 1, 10 * (int64_t)ms, 10 * (int64_t)ms, 0);
+    }
+    int64_t more = slow ? pyprof__model_value(&r.model, PYPROF_SAMPLES, nodes[0]) / 5 : 0;
+    add_values(&r, nodes[0], more, more * 10 * (int64_t)ms, more * 10 * (int64_t)ms, 0);
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+TEST(changes_by_chance_are_told_from_real_ones)
+{
+    size_t chance = 0, real = 0, good = 0;
+    for (int round = 0; round < 100; round++) {
+        pyprof_profile *delta = difference(sampled_functions(10000, 0), sampled_functions(10000, 0), NULL);
+        static pyprof_row many[128];
+        size_t count;
+        CHECK_INT(pyprof_top(delta, &(pyprof_query){ .include_idle = 1 }, many, sizeof *many, 128, &count), PYPROF_OK);
+        size_t within = 100 - count;
+        for (size_t i = 0; i < count; i++) {
+            int64_t change = many[i].self[PYPROF_WALL_NS];
+            CHECK(many[i].self_before > 0 && many[i].self_before == many[i].total_before && many[i].self_error == many[i].total_error);
+            within += llabs(change) <= many[i].self_error;
+        }
+        good += within >= 90;
+        chance += within;
+        delta = difference(sampled_functions(10000, 0), sampled_functions(10000, 1), NULL);
+        CHECK_INT(pyprof_top(delta, NULL, many, sizeof *many, 128, &count), PYPROF_OK);
+        CHECK_STR(many[0].name, "f0");
+        CHECK(many[0].self_before > 900 * 10 * (int64_t)ms);
+        real += many[0].self[PYPROF_WALL_NS] > many[0].self_error;
+    }
+    printf("%zu of 10000 within chance, %zu of 100 real, %zu times 90 of 100\n", chance, real, good);
+    CHECK(chance >= 9450 && chance <= 9650);   // some 95 %
+    CHECK(real >= 98 && good >= 95);
+}
+
+TEST(errors_of_sampled_memory_come_from_both_sides)
+{
+    pyprof_profile *sides[2];
+    for (int i = 0; i < 2; i++) {
+        recording r;
+        recording_begin(&r, NULL);
+        uint32_t node = add_frame(&r, thread_node(&r, add_thread(&r, "t", 1)), "/x.py", "f", 1, 2);
+        add_values(&r, node, 1, 1, 1, 0);
+        add_blocks(&r, node, 100, 5000 + 2000 * i, 3000 + 1000 * i, 3000);
+        pyprof__model_add(&r.model, PYPROF_LIVE_DOUBT, node, 300000 + 100000 * i);
+        r.model.heap.mode = PYPROF_HEAP_SAMPLED;
+        r.model.heap.interval = i ? 1000 : 2000;
+        sides[i] = seal(&r, 0);
+    }
+    pyprof_profile *delta = difference(sides[0], sides[1], NULL);
+    CHECK_INT(top(delta, (pyprof_query){ .sort = PYPROF_LIVE_BYTES }), 1);
+    CHECK_INT(rows[0].self[PYPROF_LIVE_BYTES], 100000);
+    CHECK_INT(rows[0].self_before, 300000);
+    CHECK_INT(rows[0].self[PYPROF_LIVE_DOUBT], 400000 + 300000 * 2);    // in units of the later interval
+    CHECK_INT(rows[0].self_error, (int64_t)(1.96 * pyprof__sqrt(1000. * (400000 + 600000)) + 0.5));
+    CHECK_INT(top(delta, (pyprof_query){ .sort = PYPROF_LIVE_BLOCKS }), 1);
+    CHECK(llabs(rows[0].self_error * 100 - (int64_t)(1.96 * pyprof__sqrt(1000. * 1000000))) <= 100);
+    CHECK(strstr(written_as(delta, PYPROF_FORMAT_TEXT).data, "Not alike: memory sampled every 2000 and 1000 bytes"));
+    CHECK_INT(top(sides[1], (pyprof_query){ .sort = PYPROF_LIVE_BYTES }), 1);
+    CHECK_INT(rows[0].self_error, (int64_t)(1.96 * pyprof__sqrt(1000. * 400000) + 0.5));
+    CHECK(rows[0].self_before == 0);
+    delta = difference(sides[0], sides[1], &(pyprof_diff_options){ .scale = PYPROF_SCALE_COUNT });
+    CHECK_INT(sum_of(&delta->model.columns[PYPROF_LIVE_DOUBT]), 400000 + (int64_t)(600000 * 16. / 9 + 0.5));
+}
+
+TEST(older_rows_are_filled_in)
+{
+    pyprof_profile *delta = difference(profile_of(1, "w", 0, 0, 0), profile_of(1, "w", 0, 2, 1), NULL);
+    size_t size = offsetof(pyprof_row, self_before), count;
+    char *old = calloc(5, size);
+    memset(old + 4 * size, 7, size);
+    CHECK_INT(pyprof_top(delta, &(pyprof_query){ .sort = PYPROF_SAMPLES }, (pyprof_row *)(void *)old, size, 4, &count), PYPROF_OK);
+    CHECK_INT(count, 4);
+    for (size_t i = 0; i < size; i++) CHECK(old[4 * size + i] == 7);
+    pyprof_row last;
+    memcpy(&last, old + 3 * size, size);
+    CHECK_STR(last.name, "load");
+    CHECK_INT(pyprof_top(delta, NULL, (pyprof_row *)(void *)old, size - 8, 1, &count), PYPROF_ERR_ARGUMENT);
+    free(old);
+}
+
+TEST(folded_differences_have_every_stack_of_both)
+{
+    for (uint32_t round = 0; round < 10; round++) {
+        pyprof_profile *before = random_profile(round, 200), *after = random_profile(round + 3, 300), *delta = difference(before, after, NULL);
+        for (int split = 0; split < 2; split++) {
+            output_text both = written(delta, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED, .split_threads = split });
+            output_text sides[2] = { written(before, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED, .split_threads = split }),
+                                     written(after, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED, .split_threads = split }) };
+            size_t lines[2] = { 0, 0 };
+            for (char *line = both.data, *end; *line; line = end + 1) {
+                long values[2];
+                end = strchr(line, '\n');
+                *end = 0;
+                char *second = strrchr(line, ' ');
+                *second = 0;
+                char *first = strrchr(line, ' ');
+                *first = 0;
+                values[0] = atol(first + 1);
+                values[1] = atol(second + 1);
+                CHECK(values[0] >= 0 && values[1] >= 0 && values[0] + values[1] > 0);
+                for (int side = 0; side < 2; side++) {
+                    static char want[4096];
+                    if (!values[side]) continue;
+                    lines[side]++;
+                    snprintf(want, sizeof want, "%s %ld\n", line, values[side]);
+                    CHECK(strstr(sides[side].data, want));
+                }
+            }
+            for (int side = 0; side < 2; side++) CHECK_INT(lines[side], occurrences(sides[side].data, "\n"));
+        }
+    }
 }
 
 TEST(diff_rejects_invalid_arguments)

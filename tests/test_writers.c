@@ -179,10 +179,16 @@ static void check_gzip(size_t size)
     unsigned char *data = malloc(size + 1), *at, last;
     output_text out = { calloc(1, 1), 0 }, plain = { calloc(1, 1), 0 };
     pyprof__sink *sink = calloc(1, sizeof *sink);
+    pyprof__gzip *gzip = calloc(1, sizeof *gzip);
     for (size_t i = 0; i < size; i++) data[i] = (unsigned char)(i * i >> 3);
     sink->fn = append;
     sink->user = &out;
-    pyprof__put_gzip(sink, data, size);
+    pyprof__gzip_begin(gzip, sink);
+    for (size_t i = 0, n; i < size; i += n) {   // in parts of growing sizes
+        n = i < size - i ? i + 1 : size - i;
+        pyprof__put_bytes(&gzip->in, data + i, n);
+    }
+    pyprof__gzip_end(gzip);
     pyprof__flush(sink);
     CHECK_INT(little((unsigned char *)out.data, 4), 0x00088b1f);   // deflate, no name, no extras
     at = (unsigned char *)out.data + 10;

@@ -1,0 +1,253 @@
+// The writers for Chrome's developer tools and for the Firefox Profiler: golden files, sums, order of time, hostile names.
+#include "test.h"
+#include "inside.h"
+#include "model.h"
+#include "written.h"
+#include "chance.h"
+#include "parsed.h"
+
+enum { MIB = 1024 * 1024 };
+static const pyprof_query everything = { .include_idle = 1 };
+
+static uint32_t add_pseudo(recording *r, uint32_t parent, const char *name, pyprof_kind kind)
+{
+    return pyprof__model_node(&r->model, parent, pyprof__model_pseudo(&r->model, name, kind, 0));
+}
+
+// One sample of 10 ms in a state.
+static void add_moment(recording *r, uint32_t member, uint32_t node, uint64_t at, uint32_t state)
+{
+    pyprof__moment moment;
+    memset(&moment, 0, sizeof moment);
+    moment.end_ns = r->model.start_ns + at * ms;
+    moment.start_ns = moment.end_ns - 10 * ms;
+    moment.wall_ns = 10 * ms + 1234;
+    moment.cpu_ns = state & PYPROF__IS_WAITING ? 0 : 9 * ms + 567;
+    moment.thread = member;
+    moment.node = node;
+    moment.count = 1;
+    moment.state = state;
+    pyprof__model_columns(&r->model, &moment);
+    pyprof__model_moment(&r->model, &moment, &r->last[member]);
+    if (moment.end_ns > r->model.last_ns) r->model.last_ns = moment.end_ns;
+    r->model.recorded_ns = r->model.last_ns - r->model.start_ns;
+}
+
+// Three threads, the second one the busiest; recursion, two lines of one function, C, waits, GC, an import; time that is not
+// on the time line, lost time; memory and gauges.
+static void record(recording *r, const char *name)
+{
+    uint32_t main_thread = add_thread(r, "MainThread", 100), worker = add_thread(r, name, 101), idle = add_thread(r, "idle", 102);
+    uint32_t top = add_frame(r, thread_node(r, main_thread), "/srv/my app/main.py", "<module>", 1, 30);
+    uint32_t run = add_frame(r, top, "/srv/my app/main.py", "App.run", 10, 14);
+    uint32_t again = add_frame(r, top, "/srv/my app/main.py", "App.run", 10, 15);
+    uint32_t zlib = add_pseudo(r, again, "<native> zlib.compress", PYPROF_KIND_NATIVE);
+    uint32_t gil = add_pseudo(r, run, "[GIL]", PYPROF_KIND_WAIT);
+    uint32_t import = add_pseudo(r, top, "<import json>", PYPROF_KIND_PSEUDO);
+    uint32_t load = add_frame(r, import, "<frozen importlib._bootstrap>", "_load", 3, 5);
+    uint32_t start = add_frame(r, thread_node(r, worker), name, name, 7, 8);
+    uint32_t fib = add_frame(r, start, "/srv/my app/fib.py", "fib", 3, 5), fib2 = add_frame(r, fib, "/srv/my app/fib.py", "fib", 3, 5);
+    uint32_t gc = add_pseudo(r, fib, "<GC>", PYPROF_KIND_PSEUDO);
+    uint32_t sleep = add_pseudo(r, add_frame(r, thread_node(r, idle), "/usr/lib/python3/threading.py", "Event.wait", 640, 655), "[sleep]", PYPROF_KIND_WAIT);
+    uint32_t lost = add_pseudo(r, thread_node(r, worker), "<lost>", PYPROF_KIND_PSEUDO);
+    const uint32_t held = PYPROF__HAS_GIL;
+    for (uint64_t at = 10; at <= 150; at += 10) {
+        add_moment(r, worker, at == 60 ? gc : at % 40 ? fib2 : at == 80 ? start : fib, at, at == 20 ? held | PYPROF__IS_RAISING : held);
+        add_moment(r, idle, sleep, at, PYPROF__IS_WAITING | PYPROF__IS_IDLE);
+        if (at == 100) continue;   // nobody saw the main thread
+        add_moment(r, main_thread, at <= 30 ? load : at == 40 ? gil : at <= 60 ? run : at <= 80 ? zlib : again, at,
+                   at == 40 ? PYPROF__IS_WAITING | PYPROF__WANTS_GIL : at > 60 && at <= 80 ? PYPROF__IS_NATIVE | PYPROF__IS_NOGIL : held);
+    }
+    add_values(r, lost, 0, 7 * (int64_t)ms, 0, 0);
+    add_values(r, run, 2, 20 * (int64_t)ms + 999, 18 * (int64_t)ms, 0);   // no longer on the time line
+    add_blocks(r, load, 1000, 5000, 2000, 3000);
+    add_blocks(r, fib2, 3 * MIB, 5, 2, 3);
+    add_blocks(r, start, 512, 70, 0, 7);
+    for (uint64_t i = 0; i < 4; i++) {
+        add_gauge(r, i * 50, (int64_t)(40 + i * i) * MIB, (int64_t)(8 - i) * MIB);
+        AT(pyprof__gauge, r->model.gauges, i).facts.user_ns = (int64_t)(i * 80 * ms);
+        AT(pyprof__gauge, r->model.gauges, i).facts.threads = 3;
+    }
+    r->model.heap.mode = PYPROF_HEAP_EXACT;
+}
+
+static pyprof_profile *example(const char *name)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    record(&r, name);
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+static const parsed *parsed_as(const pyprof_profile *profile, pyprof_output output) { return parse(written(profile, output).data); }
+
+static int64_t selected(const pyprof_profile *profile, pyprof_output output, int metric)
+{
+    pyprof_info info;
+    CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+    CHECK(!output.filter || (!output.filter->thread && !output.filter->function));
+    return info.total[metric];
+}
+
+// ---- golden files ----------------------------------------------------------------------------------------------------
+TEST(golden_cpuprofile) { golden("example.cpuprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CPUPROFILE, .filter = &everything }); }
+TEST(golden_heapprofile) { golden("memory.heapprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_HEAPPROFILE }); }
+
+// ---- cpuprofile --------------------------------------------------------------------------------------------------
+// Sums and structure; -> microseconds.
+static int64_t check_cpuprofile(const pyprof_profile *profile, pyprof_output output)
+{
+    output.format = PYPROF_FORMAT_CPUPROFILE;
+    const parsed *all = parsed_as(profile, output), *nodes = get(all, "nodes"), *node = nodes->first, *child;
+    const parsed *sample = get(all, "samples")->first, *delta = get(all, "timeDeltas")->first;
+    long long most = 0, sum = 0, ticks = 0, *used;
+    for (; node; node = node->next) if (get(node, "id")->integer > most) most = get(node, "id")->integer;
+    used = calloc((size_t)most + 1, sizeof *used);
+    node = nodes->first;
+    CHECK_STR(get(get(node, "callFrame"), "functionName")->text, "(root)");
+    CHECK_INT(get(node, "id")->integer, 1);
+    used[1] = 1;
+    for (; node; node = node->next) {   // a node's number is in its parent's children, before it
+        CHECK_INT(used[get(node, "id")->integer]++, 1);
+        for (child = get(node, "children")->first; child; child = child->next) {
+            CHECK(child->integer <= most);
+            CHECK_INT(used[child->integer]++, 0);
+        }
+        ticks = 0;
+        for (child = get(node, "positionTicks")->first; child; child = child->next) {
+            CHECK(get(child, "line")->integer > 0);
+            ticks += get(child, "ticks")->integer;
+        }
+        CHECK(ticks == get(node, "hitCount")->integer || (ticks == 0 && !get(get(node, "callFrame"), "url")->text[0]));
+    }
+    for (long long id = 1; id <= most; id++) CHECK(used[id] != 1);
+    CHECK_INT(get(all, "samples")->count, get(all, "timeDeltas")->count);
+    CHECK_INT(delta->integer, 0);
+    for (; sample; sample = sample->next, delta = delta->next) {
+        CHECK(used[sample->integer] == 2);
+        CHECK(delta->integer >= 0);
+        CHECK((sample->next == NULL) == (sample->integer == 1) || get(all, "samples")->count > 1);
+        sum += delta->integer;
+    }
+    CHECK_INT(get(all, "endTime")->integer - get(all, "startTime")->integer, sum);
+    return sum;
+}
+
+TEST(cpuprofile_has_all_time)
+{
+    const pyprof_output outputs[] = { { .filter = &everything }, { .filter = &everything, .lines = 1 }, { .filter = &everything, .metric = PYPROF_CPU_NS },
+                                      { .filter = &everything, .metric = PYPROF_GIL_WAIT_NS }, { .filter = &everything, .paths = PYPROF_PATHS_HASHED } };
+    pyprof_profile *profile = example(HOSTILE);
+    for (size_t i = 0; i < COUNT(outputs); i++)
+        CHECK_INT(check_cpuprofile(profile, outputs[i]), selected(profile, outputs[i], outputs[i].metric ? outputs[i].metric : PYPROF_WALL_NS) / 1000);
+}
+
+TEST(cpuprofile_of_chance)
+{
+    for (uint64_t number = 0; number < 24; number++) {
+        pyprof_profile *profile = some_profile(number);
+        for (int metric = PYPROF_WALL_NS; metric < PYPROF_METRIC_COUNT; metric++) {
+            const pyprof__metric *row = pyprof__metric_row(metric);
+            if (!row || row->unit != PYPROF__UNIT_NS || !pyprof__has_metric(profile, metric)) continue;
+            pyprof_output output = { .metric = metric, .filter = &everything, .lines = number % 2 };
+            CHECK_INT(check_cpuprofile(profile, output), selected(profile, output, metric) / 1000);
+        }
+    }
+}
+
+// ---- heapprofile -------------------------------------------------------------------------------------------------
+static int64_t heap_sum(const parsed *node, int64_t *by_id, int64_t most)
+{
+    int64_t sum = get(node, "selfSize")->integer, id = get(node, "id")->integer;
+    CHECK(id > 0 && id <= most && by_id[id] == -1);
+    by_id[id] = sum;
+    for (const parsed *child = get(node, "children")->first; child; child = child->next) sum += heap_sum(child, by_id, most);
+    return sum;
+}
+
+static int64_t check_heapprofile(const pyprof_profile *profile, pyprof_output output)
+{
+    output.format = PYPROF_FORMAT_HEAPPROFILE;
+    const parsed *all = parsed_as(profile, output);
+    int64_t most = 2 * (int64_t)profile->model.nodes.count, *by_id = malloc(((size_t)most + 1) * sizeof *by_id), sum, samples = 0, ordinal = 0;
+    for (int64_t i = 0; i <= most; i++) by_id[i] = -1;
+    CHECK_STR(get(get(get(all, "head"), "callFrame"), "functionName")->text, "(root)");
+    sum = heap_sum(get(all, "head"), by_id, most);
+    for (const parsed *sample = get(all, "samples")->first; sample; sample = sample->next) {
+        CHECK_INT(get(sample, "size")->integer, by_id[get(sample, "nodeId")->integer]);
+        CHECK_INT(get(sample, "ordinal")->integer, ++ordinal);
+        samples += get(sample, "size")->integer;
+    }
+    CHECK_INT(samples, sum);
+    return sum;
+}
+
+TEST(heapprofile_has_all_bytes)
+{
+    static const int metrics[] = { PYPROF_LIVE_BYTES, PYPROF_ALLOC_BYTES, PYPROF_PEAK_BYTES };
+    for (uint64_t number = 0; number < 24; number++) {
+        pyprof_profile *profile = number ? some_profile(number) : example(HOSTILE);
+        for (size_t i = 0; i < COUNT(metrics); i++) {
+            pyprof_output output = { .metric = metrics[i], .split_threads = number % 2, .lines = number % 3 == 0 };
+            if (pyprof__has_metric(profile, metrics[i])) CHECK_INT(check_heapprofile(profile, output), selected(profile, output, metrics[i]));
+        }
+    }
+}
+
+// ---- what each of them refuses ---------------------------------------------------------------------------------------
+TEST(metrics_that_a_format_cannot_hold_are_refused)
+{
+    static const struct { int format, metric; const char *why; } cases[] = {
+        { PYPROF_FORMAT_CPUPROFILE, PYPROF_LIVE_BYTES, ".cpuprofile holds time, not live bytes" },
+        { PYPROF_FORMAT_CPUPROFILE, PYPROF_SAMPLES, ".cpuprofile holds time, not samples" },
+        { PYPROF_FORMAT_HEAPPROFILE, PYPROF_WALL_NS, ".heapprofile holds bytes, not wall time" },
+        { PYPROF_FORMAT_HEAPPROFILE, PYPROF_LIVE_BLOCKS, ".heapprofile holds bytes, not live blocks" },
+    };
+    pyprof_profile *profile = example("w");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        output_text out = { calloc(1, 1), 0 };
+        pyprof_output output = { .format = cases[i].format, .metric = cases[i].metric };
+        CHECK_INT(pyprof_write(profile, &output, append, &out), PYPROF_ERR_UNSUPPORTED);
+        CHECK_STR(pyprof_last_error(), cases[i].why);
+        CHECK_INT(out.size, 0);
+    }
+}
+
+static const int formats[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_HEAPPROFILE };
+
+TEST(a_difference_is_refused)
+{
+    pyprof_profile *profile = example("w"), *delta;
+    CHECK_INT(pyprof_diff(profile, example("w"), NULL, &delta), PYPROF_OK);
+    for (size_t i = 0; i < COUNT(formats); i++) {
+        output_text out = { calloc(1, 1), 0 };
+        CHECK_INT(pyprof_write(delta, &(pyprof_output){ .format = formats[i] }, append, &out), PYPROF_ERR_UNSUPPORTED);
+        CHECK_INT(out.size, 0);
+    }
+}
+
+TEST(each_allocation_can_fail)
+{
+    for (size_t i = 0; i < COUNT(formats); i++) each_allocation_fails_once(record, (pyprof_output){ .format = formats[i] });
+}
+
+TEST(hostile_names_are_strict_json)
+{
+    const char *names[] = { HOSTILE, BROKEN };
+    for (size_t i = 0; i < 2 * COUNT(formats); i++) {
+        output_text out = written(example(names[i % 2]), (pyprof_output){ .format = formats[i / 2], .title = names[i % 2], .filter = &everything });
+        CHECK(is_json(out.data));
+        CHECK_INT(occurrences(out.data, "</"), 0);
+    }
+}
+
+TEST(folders_can_be_left_out)
+{
+    for (size_t i = 0; i < COUNT(formats); i++)
+        for (int paths = PYPROF_PATHS_FULL; paths <= PYPROF_PATHS_HASHED; paths++)
+            CHECK_INT(occurrences(written(example("w"), (pyprof_output){ .format = formats[i], .paths = paths }).data, "/srv/") > 0, paths == PYPROF_PATHS_FULL);
+}
+
+TEST_MAIN

@@ -1,0 +1,370 @@
+// The writers of protobuf files and their relatives (pprof, OTLP, Perfetto, OpenMetrics, speedscope): read back by a small
+// protobuf reader, with every index checked; sums are the profile's; golden files; every allocation fails once.
+#include "test.h"
+#include "inside.h"
+#include "model.h"
+#include "written.h"
+#include "chance.h"
+
+// ---- a protobuf reader ------------------------------------------------------------------------------------------------
+typedef struct { const unsigned char *at, *end; uint32_t field; uint64_t number; const unsigned char *data; size_t size; } reader;
+
+static reader message(const void *data, size_t size)
+{
+    reader r = { (const unsigned char *)data, (const unsigned char *)data + size, 0, 0, NULL, 0 };
+    return r;
+}
+
+static uint64_t varint(reader *r)
+{
+    uint64_t value = 0;
+    for (int shift = 0; ; shift += 7) {
+        CHECK(r->at < r->end && shift < 64);
+        value |= (uint64_t)(*r->at & 127) << shift;
+        if (*r->at++ < 128) return value;
+    }
+}
+
+// The next field: number is its value, data and size are those of a block; 0 = the end of the message.
+static int next(reader *r)
+{
+    if (r->at == r->end) return 0;
+    uint64_t tag = varint(r);
+    r->field = (uint32_t)(tag >> 3);
+    r->data = NULL;
+    r->size = 0;
+    CHECK(r->field);
+    if ((tag & 7) == 0) r->number = varint(r);
+    else if ((tag & 7) == 1) {
+        CHECK(r->end - r->at >= 8);
+        memcpy(&r->number, r->at, 8);
+        r->at += 8;
+    } else {
+        CHECK_INT(tag & 7, 2);
+        r->size = varint(r);
+        CHECK((size_t)(r->end - r->at) >= r->size);
+        r->data = r->at;
+        r->at += r->size;
+    }
+    return 1;
+}
+
+static reader inside(const reader *r) { return message(r->data, r->size); }
+
+// A number of a message that occurs once, 0 if it does not occur.
+static uint64_t number_in(reader r, uint32_t field)
+{
+    uint64_t found = 0;
+    int count = 0;
+    while (next(&r)) if (r.field == field && ++count) found = r.number;
+    CHECK(count <= 1);
+    return found;
+}
+
+static reader block_in(reader r, uint32_t field)   // the first one; empty if there is none
+{
+    while (next(&r)) if (r.field == field) return inside(&r);
+    return message(NULL, 0);
+}
+
+static int count_in(reader r, uint32_t field)
+{
+    int count = 0;
+    while (next(&r)) count += r.field == field;
+    return count;
+}
+
+// Strings of a table, with an end each; they differ, the first is empty, all are UTF-8.
+typedef struct { char *text[4096]; uint32_t count; } table;
+
+static void strings_in(table *t, reader r, uint32_t field)
+{
+    for (t->count = 0; next(&r);) {
+        if (r.field != field) continue;
+        CHECK(t->count < COUNT(t->text));
+        char *text = t->text[t->count++] = calloc(1, r.size + 1);
+        memcpy(text, r.data, r.size);
+        CHECK_INT(strlen(text), r.size);
+        for (size_t n; *text; text += n) CHECK(pyprof__utf8_next(text, &n) != 0xfffd || n == 3);
+        for (uint32_t i = 0; i + 1 < t->count; i++) CHECK(strcmp(t->text[i], t->text[t->count - 1]) != 0);
+    }
+    CHECK(t->count && !*t->text[0]);
+}
+
+static const char *string_at(const table *t, uint64_t index)
+{
+    CHECK(index < t->count);
+    return t->text[index];
+}
+
+// ---- gzip -----------------------------------------------------------------------------------------------------------
+static uint32_t little_endian(const unsigned char *at, int bytes) { return bytes ? at[0] | little_endian(at + 1, bytes - 1) << 8 : 0; }
+
+static output_text unpacked(output_text packed)
+{
+    output_text plain = { calloc(1, 1), 0 };
+    unsigned char *at = (unsigned char *)packed.data + 10, last;
+    uint32_t crc = ~0u;
+    CHECK_INT(little_endian((unsigned char *)packed.data, 4), 0x00088b1f);
+    do {
+        uint32_t length = little_endian(at + 1, 2);
+        last = *at;
+        CHECK(last <= 1);
+        CHECK_INT(length ^ little_endian(at + 3, 2), 0xffff);
+        append(&plain, at + 5, length);
+        at += 5 + length;
+    } while (!last);
+    for (size_t i = 0; i < plain.size; i++) {
+        crc ^= (unsigned char)plain.data[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    CHECK_INT(little_endian(at, 4), (uint32_t)~crc);
+    CHECK_INT(little_endian(at + 4, 4), plain.size);
+    CHECK_INT(at + 8 - (unsigned char *)packed.data, packed.size);
+    return plain;
+}
+
+// ---- pprof ----------------------------------------------------------------------------------------------------------
+static int metric_of(const char *pprof)
+{
+    for (size_t i = 0; i < COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].pprof && !strcmp(pyprof__metrics[i].pprof, pprof)) return pyprof__metrics[i].metric;
+    printf("a column %s\n", pprof);
+    CHECK(!"a column that is a metric");
+    return 0;
+}
+
+typedef struct { table strings; int columns[PYPROF_METRIC_COUNT], count; int64_t sums[PYPROF_METRIC_COUNT]; int samples; reader all; } pprof;
+
+static void check_pprof_sample(pprof *p, reader sample, int locations)
+{
+    reader ids = block_in(sample, 1), values = block_in(sample, 2);
+    for (int n = 0; ids.at < ids.end; n++) {
+        uint64_t id = varint(&ids);
+        CHECK(id && id <= (uint64_t)locations);
+    }
+    for (int i = 0; i < p->count; i++) p->sums[i] += (int64_t)varint(&values);
+    CHECK(values.at == values.end);
+    while (next(&sample)) {
+        if (sample.field != 3) continue;
+        CHECK(*string_at(&p->strings, number_in(inside(&sample), 1)));
+        string_at(&p->strings, number_in(inside(&sample), 2));
+        CHECK(!number_in(inside(&sample), 2) || !number_in(inside(&sample), 3));
+    }
+    p->samples++;
+}
+
+// Checks what pprof's own CheckValid does: ids from 1 on, each index inside its table, as many values as columns.
+static void read_pprof(pprof *p, output_text packed)
+{
+    output_text plain = unpacked(packed);
+    reader top = p->all = message(plain.data, plain.size);
+    int known = count_in(top, 5), locations = count_in(top, 4), seen = 0, seen_functions = 0;
+    p->count = p->samples = 0;
+    memset(p->sums, 0, sizeof p->sums);
+    strings_in(&p->strings, top, 6);
+    while (next(&top)) {
+        if (top.field == 1) p->columns[p->count++] = metric_of(string_at(&p->strings, number_in(inside(&top), 1)));
+        if (top.field == 2) check_pprof_sample(p, inside(&top), locations);
+        if (top.field == 3) CHECK_INT(number_in(inside(&top), 1), 1);
+        if (top.field == 4) {
+            uint64_t function = number_in(block_in(inside(&top), 4), 1);
+            CHECK_INT(number_in(inside(&top), 1), ++seen);
+            CHECK_INT(number_in(inside(&top), 2), 1);
+            CHECK(function && function <= (uint64_t)known);
+        }
+        if (top.field == 5) {
+            CHECK_INT(number_in(inside(&top), 1), ++seen_functions);
+            CHECK(*string_at(&p->strings, number_in(inside(&top), 2)));
+            CHECK_INT(number_in(inside(&top), 3), 0);   // a system name that equals the name would be demangled
+            string_at(&p->strings, number_in(inside(&top), 4));
+        }
+    }
+}
+
+TEST(pprof_sums)
+{
+    static pprof p;
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        pyprof_info info;
+        CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+        read_pprof(&p, written_as(profile, PYPROF_FORMAT_PPROF));
+        CHECK(p.count >= 13 && p.samples > 0);
+        for (int i = 0; i < p.count; i++) CHECK_INT(p.sums[i], info.total[p.columns[i]]);
+    }
+}
+
+// The same columns in every recording of the same kind: pprof compares only such files.
+TEST(pprof_columns_are_always_the_same)
+{
+    static const char *const names[] = { "samples", "wall", "cpu", "waiting", "gil", "gil_wait", "gil_block", "cpu_wait", "idle", "native",
+                                         "nogil", "unknown", "exceptions", "alloc_objects", "alloc_space", "inuse_objects", "inuse_space",
+                                         "peak_objects", "peak_space", "temp_objects" };
+    static pprof p;
+    recording r;
+    recording_begin(&r, NULL);
+    add_values(&r, add_frame(&r, thread_node(&r, add_thread(&r, "w", 1)), "a.py", "f", 1, 2), 1, 10, 5, 0);
+    for (int heap = 0; heap < 2; heap++) {
+        r.model.heap.mode = heap ? PYPROF_HEAP_EXACT : PYPROF_HEAP_OFF;
+        pyprof_profile *profile = seal(&r, 0);
+        read_pprof(&p, written_as(profile, PYPROF_FORMAT_PPROF));
+        CHECK_INT(p.count, heap ? 20 : 13);
+        for (int i = 0; i < p.count; i++) CHECK_INT(p.columns[i], metric_of(names[i]));
+    }
+}
+
+// -> how many samples have the label; its texts are put into found, one after the other
+static int labelled(const pprof *p, const char *key, char *found, int64_t *number)
+{
+    reader top = p->all;
+    int count = 0;
+    *found = 0;
+    while (next(&top)) {
+        reader sample = inside(&top);
+        if (top.field != 2) continue;
+        while (next(&sample)) {
+            if (sample.field != 3 || strcmp(string_at(&p->strings, number_in(inside(&sample), 1)), key)) continue;
+            strcat(strcat(found, string_at(&p->strings, number_in(inside(&sample), 2))), ";");
+            *number = (int64_t)number_in(inside(&sample), 3);
+            count++;
+        }
+    }
+    return count;
+}
+
+TEST(pprof_labels)
+{
+    static pprof p;
+    recording r;
+    char found[256];
+    int64_t number = 0;
+    recording_begin(&r, NULL);
+    uint32_t w = add_thread(&r, "w", 77), task = pyprof__model_node(&r.model, thread_node(&r, w), pyprof__model_pseudo(&r.model, "fetch", PYPROF_KIND_TASK, 0));
+    add_values(&r, add_frame(&r, thread_node(&r, w), "a.py", "f", 1, 2), 1, 10, 5, 0);
+    add_values(&r, pyprof__model_node(&r.model, add_frame(&r, task, "a.py", "g", 4, 5), pyprof__model_pseudo(&r.model, "[sleep]", PYPROF_KIND_WAIT, 0)), 2, 20, 0, 1);
+    read_pprof(&p, written_as(seal(&r, 0), PYPROF_FORMAT_PPROF));
+    CHECK_INT(labelled(&p, "thread", found, &number), 2);
+    CHECK_STR(found, "w;w;");
+    CHECK_INT(labelled(&p, "thread_id", found, &number), 2);
+    CHECK_INT(number, 77);
+    CHECK_INT(labelled(&p, "task", found, &number), 1);
+    CHECK_STR(found, "fetch;");
+    CHECK_INT(labelled(&p, "kind", found, &number), 1);
+    CHECK_STR(found, "wait;");
+    CHECK_INT(labelled(&p, "process", found, &number), 0);   // there is only one
+    pyprof__recorded_process *second = pyprof__push(&r.pool, &r.model.processes);
+    second->pid = 4343;
+    AT(pyprof__recorded_thread, r.model.threads, w).process = 1;
+    read_pprof(&p, written_as(seal(&r, 0), PYPROF_FORMAT_PPROF));
+    CHECK_INT(labelled(&p, "process", found, &number), 2);
+    CHECK_INT(number, 4343);
+}
+
+TEST(pprof_of_a_difference)
+{
+    static pprof p;
+    pyprof_profile *before = some_profile(4), *after = some_profile(5), *delta;
+    pyprof_info old, new;
+    CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
+    CHECK_INT(pyprof_profile_info(before, &old), PYPROF_OK);
+    CHECK_INT(pyprof_profile_info(after, &new), PYPROF_OK);
+    read_pprof(&p, written_as(delta, PYPROF_FORMAT_PPROF));
+    for (int i = 0; i < p.count; i++)
+        if (pyprof__metric_row(p.columns[i])->from == PYPROF__FROM_SAMPLES) CHECK_INT(p.sums[i], new.total[p.columns[i]] - old.total[p.columns[i]]);
+}
+
+// What is not UTF-8 in a name is U+FFFD in the table of strings, as protobuf demands.
+TEST(pprof_with_broken_names)
+{
+    static pprof p;
+    recording r;
+    recording_begin(&r, NULL);
+    add_values(&r, add_frame(&r, thread_node(&r, add_thread(&r, BROKEN, 1)), BROKEN ".py", BROKEN, 1, 2), 1, 10, 5, 0);
+    read_pprof(&p, written_as(seal(&r, 0), PYPROF_FORMAT_PPROF));
+    CHECK_INT(p.samples, 1);
+}
+
+// Only messages and names are in memory, not the file: it does not grow with the number of samples.
+TEST(pprof_memory)
+{
+    counting c;
+    pyprof_allocator allocator = counting_allocator(&c);
+    recording r;
+    recording_begin(&r, &allocator);
+    uint32_t top = thread_node(&r, add_thread(&r, "w", 1));
+    for (int i = 0; i < 20000; i++) add_values(&r, add_frame(&r, i % 40 ? (uint32_t)r.model.nodes.count - 1 : top, "a.py", "f", 1, i), 1, 10, 5, 0);
+    pyprof_profile *profile = seal(&r, 0);
+    long long before = c.live;
+    c.most = 0;
+    output_text out = written_as(profile, PYPROF_FORMAT_PPROF);
+    printf("%zu bytes out, %lld in memory\n", out.size, c.most - before);
+    // The columns that the selection has, of 8 bytes for self and total each, and 4 for a node's thread
+    CHECK(c.most - before < 20000 * (5 * 16 + 1 + 4) + 200000);
+    CHECK(out.size > 1000000);
+}
+
+// ---- speedscope -----------------------------------------------------------------------------------------------------
+// The text between the quotes that follow the key for the nth time, without escapes.
+static const char *nth(const char *in, const char *key, int n)
+{
+    static char text[8][256];
+    static int used;
+    char *to = text[used++ % 8];
+    while (n-- >= 0 && (in = strstr(in, key)) != NULL) in += strlen(key);
+    *to = 0;
+    if (in) snprintf(to, 256, "%.*s", (int)strcspn(in, "\""), in);
+    return to;
+}
+
+TEST(speedscope_profiles)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t w1 = add_thread(&r, "w", 11), busy = add_thread(&r, "busy", 12), w2 = add_thread(&r, "w", 13), w3 = add_thread(&r, "w", 13);
+    uint32_t none = add_thread(&r, "busy", 14);
+    add_samples(&r, w1, add_frame(&r, thread_node(&r, w1), "a.py", "f", 1, 2), 10, 3, 0);
+    add_samples(&r, w1, add_frame(&r, thread_node(&r, w1), "a.py", "f", 1, 3), 40, 2, 0);
+    add_samples(&r, busy, add_frame(&r, thread_node(&r, busy), "a.py", "f", 1, 3), 10, 9, 0);
+    add_samples(&r, w2, add_frame(&r, thread_node(&r, w2), "a.py", "f", 1, 3), 10, 4, 0);
+    add_samples(&r, w3, add_frame(&r, thread_node(&r, w3), "a.py", "f", 1, 3), 10, 2, 0);
+    (void)none;
+    pyprof_profile *profile = seal(&r, 0);
+    output_text out = written_as(profile, PYPROF_FORMAT_SPEEDSCOPE);
+    CHECK_STR(nth(out.data, "\"sampled\", \"name\": \"", 0), "busy");   // its namesake is not shown
+    CHECK_STR(nth(out.data, "\"sampled\", \"name\": \"", 1), "w (11)");
+    CHECK_STR(nth(out.data, "\"sampled\", \"name\": \"", 2), "w (13)");
+    CHECK_STR(nth(out.data, "\"sampled\", \"name\": \"", 3), "w (13, 2)");
+    CHECK(strstr(out.data, "\"activeProfileIndex\": 0,") != NULL);
+    CHECK_INT(occurrences(out.data, "{\"name\": \"a.f\", \"file\": \"a.py\", \"line\": 1}"), 1);
+    CHECK_INT(occurrences(out.data, "\"name\": \"a.f\""), 1);   // one frame a function
+    out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .lines = 1 });
+    CHECK_INT(occurrences(out.data, "\"name\": \"a.f\""), 2);
+    CHECK(strstr(out.data, "{\"name\": \"a.f\", \"file\": \"a.py\", \"line\": 3}") != NULL);
+    out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = PYPROF_GIL_WAIT_NS });
+    CHECK(strstr(out.data, "\"name\": \"host: GIL wait\"") != NULL && is_json(out.data));
+}
+
+TEST(speedscope_sums)
+{
+    static const int metrics[] = { PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
+                                   PYPROF_NATIVE_NS, PYPROF_LIVE_BYTES };
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        pyprof_info info;
+        CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+        for (size_t i = 0; i < COUNT(metrics); i++) {
+            long long sum = 0, parts = 0;
+            if (metrics[i] == PYPROF_LIVE_BYTES && !profile->model.heap.mode) continue;
+            output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = metrics[i] });
+            CHECK(is_json(out.data));
+            for (const char *at = out.data; (at = strstr(at, "\"endValue\": ")) != NULL;) sum += atoll(at += 12);
+            CHECK_INT(sum, info.total[metrics[i]]);
+            for (const char *at = out.data; (at = strstr(at, "\"weights\": [")) != NULL;)
+                for (at += 11; *at != ']'; at += 1 + strcspn(at + 1, ",]")) parts += atoll(at + 1);
+            CHECK_INT(parts, sum);
+        }
+    }
+}
+
+TEST_MAIN
