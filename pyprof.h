@@ -20058,6 +20058,7 @@ static void pyprof__load_version(pyprof__loader *l)
     int64_t version = 0;
     int any = 1;
     char text[160];
+    if (pyprof__read_peek(&l->reader) == '}') pyprof__input_expected(&l->reader, "\"version\" second");
     if (!pyprof__read_more(&l->reader, '}', &any) || !pyprof__read_key(&l->reader, &key)) return;
     if (key.size != 7 || memcmp(key.text, "version", 7) != 0)
         pyprof__input_expected(&l->reader, "\"version\" second");
