@@ -217,6 +217,8 @@ typedef enum pyprof_metric {
     PYPROF_GIL_BLOCK_NS = 25,
     // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
     PYPROF_UNKNOWN_NS = 26,
+    PYPROF_IDLE_SAMPLES = 27, // samples behind IDLE_NS
+    PYPROF_GIL_SAMPLES = 28,  // samples behind GIL_NS
     PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
     PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
     PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
@@ -242,12 +244,12 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
-    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_PSTATS = 8,       // .prof            pstats, snakeviz, tuna, gprof2dot, PyCharm
     PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
     PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
-    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
@@ -400,7 +402,7 @@ typedef struct pyprof_query {
     const char *file;               // only stacks with a frame of a matching file
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
-    int include_idle;               // count time in which the thread only waited for work
+    int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
     const char *ignore;             // globs as above: no stack with such a frame
     const char *hide;               // frames of such functions are left out of stacks; their values stay
@@ -415,7 +417,8 @@ typedef struct pyprof_query {
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    const pyprof_query *filter;     // chooses stacks, and which time counts (default: all but idle time; JSON
+                                    // has all of it)
     int split_threads;              // keep threads apart in formats that merge them
     int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
@@ -657,8 +660,10 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
+// defaults.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
@@ -8698,7 +8703,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_GIL_SAMPLES, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_SAMPLES, "gil_samples", "samples with the GIL held", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_GIL_NS, PYPROF__HAS_GIL, NULL },
     { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
     { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
@@ -8706,7 +8713,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
     { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, PYPROF_IDLE_SAMPLES, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_IDLE_SAMPLES, "idle_samples", "idle samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_NS, PYPROF__IS_IDLE, NULL },
     { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
     { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
@@ -15221,6 +15230,10 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING)
         pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_IDLE)
+        pyprof__model_add(model, PYPROF_IDLE_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__HAS_GIL)
+        pyprof__model_add(model, PYPROF_GIL_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -16375,6 +16388,85 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     return NULL;
 }
 
+// ---- states: which part of the time counts -----------------------------------------
+// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
+// samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
+// these states. CPU time and native time belong to running time, unless the GIL is the question: of what
+// runs, not everything holds it.
+typedef struct { int states, metric, value, less; } pyprof__state_rule;
+static const pyprof__state_rule pyprof__state_rules[] = {
+    { PYPROF_STATES_DEFAULT, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_DEFAULT, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_WAIT_NS },
+    { PYPROF_STATES_RUNNING, PYPROF_CPU_NS, PYPROF_CPU_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_WALL_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_GIL_WAIT_NS, PYPROF_GIL_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_CPU_WAIT_NS, PYPROF_CPU_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_UNKNOWN_NS, PYPROF_UNKNOWN_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_WALL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_BLOCK_NS, PYPROF_GIL_BLOCK_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },   // a share of them
+    { PYPROF_STATES_NATIVE, PYPROF_WALL_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+};
+
+static pyprof__state_rule pyprof__state_rule_of(int states, int metric)
+{
+    pyprof__state_rule rule = { states, metric, metric, 0 };
+    size_t i;
+    if (states == PYPROF_STATES_ALL || pyprof__is_memory(metric)) return rule;
+    for (i = 0; i < PYPROF__COUNT(pyprof__state_rules); i++)
+        if (pyprof__state_rules[i].states == states && pyprof__state_rules[i].metric == metric)
+            return pyprof__state_rules[i];
+    if (states != PYPROF_STATES_DEFAULT) rule.value = 0;
+    return rule;
+}
+
+static int pyprof__query_states(const pyprof_query *query)   // query NULL = all defaults
+{
+    if (!query) return PYPROF_STATES_DEFAULT;
+    return query->states == PYPROF_STATES_DEFAULT && query->include_idle ? PYPROF_STATES_ALL : query->states;
+}
+
+// The metric by which a table is ranked if none was asked for: the time spent running (0), unless no running
+// time is counted, or only a part of it.
+static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort && !pyprof__metric_row(query->sort))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
+    return PYPROF_OK;
+}
+
+// Are there values of the metric in these states?
+static pyprof_result pyprof__states_check(int states, int metric)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
+                                                            "NATIVE" };
+    if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
+                        pyprof__metric_row(metric)->name, names[states]);
+}
+
 // ---- selection: the columns a query asks for, self and total -----------------------
 typedef struct pyprof__selection {
     pyprof__pool pool;
@@ -16383,8 +16475,8 @@ typedef struct pyprof__selection {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // per node: its own values are part of the selection
-    int without_idle;                              // waiting was subtracted from the samples and their wall
-                                                   // time
+    int states;                                    // pyprof_states: their time is the selected part of it
+    pyprof__state_rule rules[PYPROF_METRIC_COUNT];
     const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
@@ -16397,7 +16489,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     }
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
-
 
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
@@ -16434,10 +16525,32 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     return 1;
 }
 
-static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
-                                          pyprof_metric idle)
+// Native samples are not counted: they are that share of a node's running samples which native time is of
+// its running time, rounded to whole samples. A leaf of native code has nothing else, so its share is all.
+static int64_t pyprof__native_samples(const pyprof__model *model, uint32_t node, int64_t running)
+{
+    int64_t native = pyprof__model_value(model, PYPROF_NATIVE_NS, node);
+    int64_t time = pyprof__model_value(model, PYPROF_WALL_NS, node)
+        - pyprof__model_value(model, PYPROF_WAIT_NS, node);
+    if (native >= time || running <= 0) return native > 0 ? running : 0;
+    return native > 0 ? (int64_t)((double)running * (double)native / (double)time + 0.5) : 0;
+}
+
+// The value of a metric in the states of the selection, of the node alone, chosen or not
+static int64_t pyprof__state_value(const pyprof__selection *selection, const pyprof__state_rule *rule,
+                                   uint32_t node)
 {
     const pyprof__model *model = &selection->profile->model;
+    int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
+    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
+        return pyprof__native_samples(model, node, value);
+    return value;
+}
+
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -16446,30 +16559,28 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i])
-            self[i] = total[i] = pyprof__model_value(model, metric, i)
-                - (idle ? pyprof__model_value(model, idle, i) : 0);
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
         total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
 
-// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+// query NULL = all stacks. states: pyprof_states, whatever the query says. 0 = no memory.
 static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
-                                   const pyprof_query *query, int without_idle)
+                                   const pyprof_query *query, int states)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
-    selection->without_idle = without_idle;
+    selection->states = states;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count
-            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        selection->rules[metric] = pyprof__state_rule_of(states, (int)metric);
+        if (profile->model.columns[metric].count && selection->rules[metric].value
+            && !pyprof__select_column(selection, (pyprof_metric)metric)) return 0;
     }
     return 1;
 }
@@ -16483,7 +16594,7 @@ static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_pr
     if (!selection->profile->is_diff) return 1;
     pyprof__earlier_of(selection->profile, before);
     selection->earlier = earlier;
-    return pyprof__select(earlier, before, query, selection->without_idle);
+    return pyprof__select(earlier, before, query, selection->states);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16495,6 +16606,21 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// Does the profile have the metric, in the states of the selection?
+static pyprof__bool pyprof__selects_metric(const pyprof__selection *selection, int metric)
+{
+    return pyprof__has_metric(selection->profile, metric) && selection->rules[metric].value;
+}
+
+// values: as pyprof__moment_values makes them
+static int64_t pyprof__moment_part(const pyprof__selection *selection, int metric, const int64_t *values)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
+    if (rule->states == PYPROF_STATES_NATIVE && metric == PYPROF_SAMPLES && values[PYPROF_NATIVE_NS] <= 0)
+        return 0;
+    return values[rule->value] - values[rule->less];   // values[0] is 0
+}
+
 // What an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
@@ -16502,8 +16628,40 @@ static int64_t pyprof__moment_selected(const pyprof__selection *selection, int m
     int64_t values[PYPROF_METRIC_COUNT];
     if (!selection->chosen[moment->node]) return 0;
     pyprof__moment_values(moment, values);
-    return values[metric]
-        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+    return pyprof__moment_part(selection, metric, values);
+}
+
+// The same for all metrics. 0 = no samples and no time of it count: it is not part of the selection.
+static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, const pyprof__moment *moment,
+                                          int64_t *selected)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int metric;
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    selected[0] = 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        selected[metric] = pyprof__moment_part(selection, metric, values);
+    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+}
+
+// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
+        "only time in C functions" };
+    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    int64_t ns = 0;
+    char number[32];
+    size_t i;
+    snprintf(text, capacity, "%s", names[selection->states]);
+    for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
+        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+    if (ns == 0) return text;
+    pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
+    snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
+    return text;
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
@@ -18548,6 +18706,176 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
     cursor->top = node;
 }
 
+// ---- calls: which function calls which, on which line; recursion is counted once --------------------------
+enum {                           // what a node adds to sums of totals
+    PYPROF__IS_OUTERMOST = 1,    // its function is not on the stack above it
+    PYPROF__IS_FIRST_CALL = 2    // nor is this call: the same caller and callee
+};
+
+typedef struct {                 // of each node: the call that led to it
+    uint32_t node, function, line, caller, caller_line;
+    uint32_t adds;
+} pyprof__edge;
+
+typedef struct { uint32_t caller, callee; } pyprof__pair;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    pyprof__edge *calls;         // one a node, by node
+    pyprof__array pairs;
+    pyprof__index pair_index;
+    // per node: its pair, its first child, its next sibling; 0 = no such node
+    uint32_t *pair_of, *child, *next;
+    uint32_t *open_functions, *open_pairs;   // how often each is on the stack now
+    size_t count, functions;
+} pyprof__caller_map;
+
+static void pyprof__calls_end(pyprof__caller_map *map)   // all but the calls
+{
+    pyprof__array_free(&map->pool, &map->pairs);
+    pyprof__index_free(&map->pool, &map->pair_index);
+    pyprof__free(&map->pool, map->pair_of, map->count * sizeof *map->pair_of);
+    pyprof__free(&map->pool, map->child, map->count * sizeof *map->child);
+    pyprof__free(&map->pool, map->next, map->count * sizeof *map->next);
+    pyprof__free(&map->pool, map->open_functions, map->functions * sizeof *map->open_functions);
+    pyprof__free(&map->pool, map->open_pairs, map->count * sizeof *map->open_pairs);
+}
+
+static pyprof__bool pyprof__same_pair(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__pair, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__pair)) == 0;
+}
+
+static void pyprof__edge_of(const pyprof_profile *profile, uint32_t node, int split_threads,
+                            pyprof__edge *call)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__edge *above = call - (node - pyprof__parent_of(profile, node));
+    call->node = node;
+    call->function = location->function;
+    call->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    // Merged threads are one with the root.
+    if (!split_threads && pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD)
+        call->function = pyprof__location_of(profile, 0)->function;
+    call->caller = node ? above->function : PYPROF__NONE;
+    call->caller_line = node ? above->line : 0;
+}
+
+static void pyprof__calls_open(pyprof__caller_map *map, uint32_t node)
+{
+    pyprof__edge *call = &map->calls[node];
+    if (map->open_functions[call->function]++ == 0) call->adds |= PYPROF__IS_OUTERMOST;
+    if (map->open_pairs[map->pair_of[node]]++ == 0) call->adds |= PYPROF__IS_FIRST_CALL;
+}
+
+static void pyprof__calls_close(pyprof__caller_map *map, uint32_t node)
+{
+    map->open_functions[map->calls[node].function]--;
+    map->open_pairs[map->pair_of[node]]--;
+}
+
+// Visits the tree depth first, so that the counters tell what is on the stack.
+static void pyprof__calls_walk(pyprof__caller_map *map)
+{
+    uint32_t node = 0;
+    for (;;) {
+        pyprof__calls_open(map, node);
+        if (map->child[node]) { node = map->child[node]; continue; }
+        for (;; node = pyprof__parent_of(map->profile, node)) {
+            pyprof__calls_close(map, node);
+            if (!node) return;
+            if (map->next[node]) break;
+        }
+        node = map->next[node];
+    }
+}
+
+static pyprof__bool pyprof__calls_fill(pyprof__caller_map *map, int split_threads)   // 0 = no memory
+{
+    uint32_t i;
+    for (i = 0; i < map->count; i++) {
+        uint32_t parent = pyprof__parent_of(map->profile, i);
+        pyprof__pair pair;
+        pyprof__edge_of(map->profile, i, split_threads, &map->calls[i]);
+        pair.caller = map->calls[i].caller;
+        pair.callee = map->calls[i].function;
+        map->pair_of[i] = pyprof__unique(&map->pool, &map->pairs, &map->pair_index, pyprof__same_pair, &pair);
+        if (map->pair_of[i] == PYPROF__NONE) return 0;
+        if (!i) continue;
+        map->next[i] = map->child[parent];
+        map->child[parent] = i;
+    }
+    return 1;
+}
+
+// The calls of a profile, one a node, from the pool; NULL = no memory.
+static pyprof__edge *pyprof__calls_make(pyprof__pool *pool, const pyprof_profile *profile, int split_threads)
+{
+    pyprof__caller_map map;
+    int whole;
+    memset(&map, 0, sizeof map);
+    pyprof__pool_init(&map.pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&map.pairs, sizeof(pyprof__pair));
+    map.profile = profile;
+    map.count = profile->model.nodes.count;
+    map.functions = profile->model.functions.count;
+    map.calls = (pyprof__edge *)pyprof__alloc(pool, map.count * sizeof *map.calls);
+    map.pair_of = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.pair_of);
+    map.child = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.child);
+    map.next = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.next);
+    map.open_pairs = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.open_pairs);
+    map.open_functions = (uint32_t *)pyprof__alloc(&map.pool, map.functions * sizeof *map.open_functions);
+    whole = map.calls && map.pair_of && map.child && map.next && map.open_pairs && map.open_functions
+        && pyprof__calls_fill(&map, split_threads);
+    if (whole) pyprof__calls_walk(&map);
+    pyprof__calls_end(&map);
+    if (whole) return map.calls;
+    pyprof__free(pool, map.calls, map.count * sizeof *map.calls);
+    return NULL;
+}
+
+static int pyprof__by_four(const uint32_t *x, const uint32_t *y)
+{
+    size_t i;
+    for (i = 0; i < 4; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+static int pyprof__by_callee(const void *a, const void *b)   // then caller
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->caller, x->node, 0 },
+        other[] = { y->function, y->caller, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_place(const void *a, const void *b)   // of the callee: function, then line
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->line, x->node, 0 },
+        other[] = { y->function, y->line, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_caller(const void *a, const void *b)   // then its line, then callee
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->caller, x->caller_line, x->function, x->node },
+        other[] = { y->caller, y->caller_line, y->function, y->node };
+    return pyprof__by_four(one, other);
+}
+
+// What is counted where a metric is measured: blocks, or samples.
+static int pyprof__count_of(int metric)
+{
+    const pyprof__metric *row = pyprof__metric_row(metric);
+    if (!pyprof__is_memory(metric)) return PYPROF_SAMPLES;
+    return row->unit == PYPROF__UNIT_COUNT ? metric : row->pair;
+}
+
 // ============================================================================
 // [SECTION] LOAD -- a recording from its JSON: a strict reader, and what our keys mean
 //   Runs on    the caller's thread
@@ -20426,6 +20754,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
+    int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -20450,6 +20779,8 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->whole = selection->all[PYPROF_WALL_NS];
+    if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
 }
 
 static void pyprof__report_free(pyprof__report *report)
@@ -20458,10 +20789,9 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = all of the time
 {
-    const int64_t *all = report->selection->all;
-    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+    return metric ? report->selection->all[metric] : report->whole;
 }
 
 static double pyprof__lost_percent(const pyprof_stats *stats)
@@ -20597,7 +20927,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
     if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
-    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!rows->failed)
+        ranked = pyprof__rank(made, table->sort ? table->sort
+                              : pyprof__default_sort(report->selection->states), table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
@@ -20811,8 +21143,6 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
-    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -20837,7 +21167,7 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
     site = (const pyprof__callsite *)sites.data;
-    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
         for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
@@ -20904,14 +21234,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran,
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
+    int states = report->selection->states;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+    if (states == PYPROF_STATES_ALL) states = PYPROF_STATES_RUNNING;
+    if (!pyprof__select(&running, report->profile, report->output->filter, states)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
     for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
-    if (!rows->failed) rows->all = view->nodes[0].total;
+    if (!rows->failed)
+        rows->all = pyprof__is_memory(rows->table->sort) ? view->nodes[0].total : report->whole;
     pyprof__selection_free(&running);
 }
 
@@ -21124,6 +21457,7 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
 static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
+    const int64_t *all = rows->report->selection->all, run = all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
     pyprof__pool *pool = &rows->report->pool;
     size_t places_size = model->locations.count * sizeof(pyprof__heat);
     size_t functions_size = model->functions.count * sizeof(int64_t);
@@ -21138,7 +21472,7 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran l
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < run) continue;
         pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
@@ -21737,11 +22071,11 @@ typedef struct {
     const pyprof__job *job;
     pyprof__cursor cursor;             // its pool has all that follows
     size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
-    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, depth first
     uint32_t *moment_ends, *node_ends; // per group: the end of its part
     int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
     int64_t *sums;                     // per group, in the job's metric
-    uint32_t *order;                   // groups: the largest sum first
+    uint32_t *order;                   // groups: the one that ran most first
     uint64_t end_ns;                   // the latest end of a moment
 } pyprof__timeline;
 
@@ -21773,20 +22107,52 @@ static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
     return group ? ends[group - 1] : 0;
 }
 
-// Sorts moments or nodes by group, and counts the groups' ends.
-static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
-                                   uint32_t *ends)
+// From the count of each part to its start. Whoever then fills the parts has their ends.
+static void pyprof__counts_to_starts(uint32_t *counts, size_t parts)
 {
-    uint32_t i, sum = 0, many;
-    for (i = 0; i < count; i++)
-        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
-    for (i = 0; i < t->groups; i++) {   // from counts to starts
-        many = ends[i];
-        ends[i] = sum;
+    uint32_t sum = 0, many;
+    size_t i;
+    for (i = 0; i < parts; i++) {
+        many = counts[i];
+        counts[i] = sum;
         sum += many;
     }
+}
+
+static void pyprof__timeline_moments(pyprof__timeline *t)   // sorted by group
+{
+    uint32_t i, count = (uint32_t)t->job->profile->model.moments.count;
+    for (i = 0; i < count; i++) t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++;
+    pyprof__counts_to_starts(t->moment_ends, t->groups);
     for (i = 0; i < count; i++)
-        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+        t->moments[t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++] = i;
+}
+
+// Nodes by group, depth first. 0 = no memory.
+static pyprof__bool pyprof__timeline_nodes(pyprof__timeline *t)
+{
+    const pyprof_profile *profile = t->job->profile;
+    uint32_t count = (uint32_t)t->job->selection->count, i, node = 0;
+    // first[i]: a child of node i; other[i]: the next child of its parent; 0 = none
+    uint32_t *first = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *first);
+    uint32_t *other = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *other);
+    if (first && other) {
+        for (i = count; i-- > 1;) {
+            other[i] = first[pyprof__parent_of(profile, i)];
+            first[pyprof__parent_of(profile, i)] = i;
+        }
+        for (i = 0; i < count; i++) t->node_ends[pyprof__group_of(t, i)]++;
+        pyprof__counts_to_starts(t->node_ends, t->groups);
+        for (i = 0; i < count; i++) {
+            t->nodes[t->node_ends[pyprof__group_of(t, node)]++] = node;
+            if (first[node]) { node = first[node]; continue; }
+            while (node && !other[node]) node = pyprof__parent_of(profile, node);
+            node = other[node];
+        }
+    }
+    pyprof__free(&t->cursor.pool, first, count * sizeof *first);
+    pyprof__free(&t->cursor.pool, other, count * sizeof *other);
+    return first && other;
 }
 
 typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
@@ -21884,11 +22250,12 @@ static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
     return 0;
 }
 
-typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+typedef struct { int64_t ran, sum; uint32_t group, padding; } pyprof__busy;   // ran: CPU time, or memory
 
 static int pyprof__by_busy(const void *a, const void *b)
 {
     const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    if (x->ran != y->ran) return x->ran > y->ran ? -1 : 1;
     return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
 }
 
@@ -21896,10 +22263,14 @@ static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and ord
 {
     pyprof__busy *ranked =
         (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    const pyprof__selection *selection = t->job->selection;
+    int ran = pyprof__is_memory(t->job->metric) ? t->job->metric : PYPROF_CPU_NS;
     uint32_t i;
     if (!ranked) return 0;
-    for (i = 0; i < t->job->selection->count; i++)
-        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < selection->count; i++) {
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(selection, t->job->metric, i);
+        ranked[pyprof__group_of(t, i)].ran += pyprof__self(selection, ran, i);
+    }
     for (i = 0; i < t->groups; i++) {
         ranked[i].sum = t->sums[i];
         ranked[i].group = i;
@@ -21915,9 +22286,8 @@ static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memor
     const pyprof__model *model = &t->job->profile->model;
     size_t i;
     int whole = 1;
-    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
-    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
-    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    pyprof__timeline_moments(t);
+    if (!pyprof__timeline_nodes(t) || !pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
     if (!whole) {   // the time line is not of these values: nothing has a place
         memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
         for (i = 0; i < t->job->selection->count; i++)
@@ -21954,6 +22324,96 @@ static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__j
         return PYPROF_OK;
     pyprof__timeline_end(t);
     return pyprof__fail_memory("the time line");
+}
+
+// Numbers for a thread and its process that no other one in the file has: the kernel's, unless two recordings
+// in one profile, or two interpreters of one thread, share it, or another program could not hold it.
+enum { PYPROF__MADE_ID = 0x70000000 };
+
+static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t process)
+{
+    const pyprof__recorded_process *all = (const pyprof__recorded_process *)profile->model.processes.data;
+    uint32_t i;
+    if (process >= profile->model.processes.count) process = 0;
+    for (i = 0; i < process && all[i].pid != all[process].pid; i++) {}
+    return i == process && all[process].pid > 0 && all[process].pid < PYPROF__MADE_ID ? all[process].pid
+        : (int64_t)PYPROF__MADE_ID + process;
+}
+
+typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+
+static int pyprof__by_tag(const void *a, const void *b)
+{
+    const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
+    if (x->process != y->process) return x->process < y->process ? -1 : 1;
+    return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Of each group; that without a thread has 0. 0 = no memory.
+static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__pool *pool, int64_t *ids)
+{
+    size_t count = profile->model.threads.count, i;
+    pyprof__tagged *tags = (pyprof__tagged *)pyprof__alloc(pool, (count + 1) * sizeof *tags);
+    if (!tags) return 0;
+    for (i = 0; i < count; i++) {
+        tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
+        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
+        tags[i].id = (uint32_t)i;
+    }
+    if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
+    for (i = 0; i < count; i++) {
+        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
+            ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
+    }
+    ids[count] = 0;
+    pyprof__free(pool, tags, (count + 1) * sizeof *tags);
+    return 1;
+}
+
+static const char *pyprof__group_name(const pyprof_profile *profile, uint32_t group)
+{
+    return group < profile->model.threads.count
+        ? pyprof__text(profile, pyprof__recorded_of(profile, group)->name) : "(no thread)";
+}
+
+// A process of a merged profile has a node above its threads; a recording's only process has the root.
+static const char *pyprof__group_process(const pyprof_profile *profile, uint32_t group)
+{
+    uint32_t node = group < profile->model.threads.count
+        ? pyprof__parent_of(profile, pyprof__recorded_of(profile, group)->node) : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name)
+        : pyprof__text(profile, profile->program);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+enum {   // what a frame is, for formats that give it a colour
+    PYPROF__SHOWS_PYTHON, PYPROF__SHOWS_NATIVE, PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_IMPORT,
+    PYPROF__SHOWS_OTHER
+};
+
+static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *function)
+{
+    const char *name = pyprof__text(profile, function->name);
+    if (function->kind == PYPROF_KIND_PYTHON) return PYPROF__SHOWS_PYTHON;
+    if (function->kind == PYPROF_KIND_NATIVE) return PYPROF__SHOWS_NATIVE;
+    if (function->kind == PYPROF_KIND_WAIT) return PYPROF__SHOWS_WAITING;
+    if (function->kind != PYPROF_KIND_PSEUDO) return PYPROF__SHOWS_OTHER;
+    if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
+    return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
 
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
@@ -22519,13 +22979,15 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
                                         const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
-    pyprof__emit_int(s, "count", moment->count);
-    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
-    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
+    pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
+    pyprof__emit_int(s, "cpu_ns", values[PYPROF_CPU_NS]);
     pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
@@ -22595,7 +23057,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
+        whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -23855,18 +24317,16 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    char seconds[32], rate[32], lost[32], idle[32];
+    char seconds[32], rate[32], lost[32], left_out[64];
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost,
-             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
-                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
+    pyprof__left_out(job->selection, left_out, sizeof left_out);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -23896,29 +24356,34 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
 }
 
+// The place of states in pyprof__svg_states; -1 = they are no part of its columns.
+static int pyprof__svg_first(int states)
+{
+    static const int firsts[PYPROF_STATES_COUNT] = { 0, 3, 1, 2, -1, -1 };
+    return firsts[states];
+}
+
 // Selects time in all states, so that the picture can switch between them. 0 = no memory.
 static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
 {
-    pyprof_query query;
-    memset(&query, 0, sizeof query);
-    if (job->output->filter) query = *job->output->filter;
-    query.include_idle = 1;
-    return pyprof__select(all, job->profile, &query, 0);
+    int states = job->selection->states;
+    return pyprof__select(all, job->profile, job->output->filter,
+                          pyprof__svg_first(states) < 0 ? states : PYPROF_STATES_ALL);
 }
 
 static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
 {
-    const pyprof_query *filter = job->output->filter;
+    int first = pyprof__svg_first(job->selection->states);
     memset(graph, 0, sizeof *graph);
     graph->view = view;
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING]) {
+    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
-        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+        graph->first = &pyprof__svg_states[first];
     }
     for (size_t i = 0; i < graph->count && view->count; i++)
         graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
@@ -23938,8 +24403,7 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
         if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
-                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
     if (selected) pyprof__view_free(&maker);
@@ -24287,7 +24751,8 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
-        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
+        pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
@@ -24592,7 +25057,7 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     changes.profile = delta;
     changes.selection = &selection;
     changes.report = &report;
-    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
+    if (!pyprof__select(&selection, delta, job->output->filter, PYPROF_STATES_ALL)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
     if (!job->report->failed) pyprof__text_table(&changes, &table);
     if (report.failed) job->report->failed = 1;
@@ -24612,6 +25077,19 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// What the shares of time are shares of
+static void pyprof__text_whole(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
+        "only time spent waiting, without idle time", "only time with the GIL held",
+        "only time in C functions" };
+    pyprof__put(job->sink, "100 % of the time is ");
+    pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
+    pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, "\n");
+}
+
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
@@ -24629,6 +25107,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
+    pyprof__text_whole(job);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -24963,7 +25442,7 @@ static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 }
 
 // The columns of a profile that a format has a name for. A count precedes the metric that it counts.
-static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+static size_t pyprof__proto_columns(const pyprof__selection *selection, const pyprof__metric **columns)
 {
     size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
@@ -24972,7 +25451,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+            if (pair[k] && pair[k]->pprof && pyprof__selects_metric(selection, pair[k]->metric))
                 columns[count++] = pair[k];
     }
     return count;
@@ -25043,8 +25522,9 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__job *job)
 {
+    const pyprof__model *model = &job->profile->model;
     char quality[256];
     snprintf(quality, sizeof quality,
              "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -25053,7 +25533,9 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
                  (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
-    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
+    if (*pyprof__left_out(job->selection, quality, sizeof quality)) pyprof__proto_text(p, 13, quality);
+    if (job->profile->checkpoint > 0)
+        pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
                  pyprof__heap_modes[model->heap.mode],
@@ -25080,7 +25562,7 @@ static void pyprof__pprof_head(pyprof__pprof *w)
     pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
+    pyprof__pprof_comments(p, w->job);
 }
 
 static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
@@ -25187,7 +25669,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
     w.job = job;
-    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    w.column_count = pyprof__proto_columns(job->selection, w.columns);
     gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
     if (gzip) {
         pyprof__gzip_begin(gzip, job->sink);
@@ -25433,9 +25915,415 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
-// ---- pstats: not yet ----
+// ---- pstats: what cProfile writes; marshal of {function: (calls, calls, self, total, {caller: (...)})} ----
+// A sample is no call: both numbers of calls are the number of samples that have the function on their stack.
+// Each has its own total once, however often it is on the stack. All threads have one caller, the root, so
+// that each viewer finds a function without callers to begin with.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *calls;         // sorted by callee
+    unsigned char *unclear;      // per function: another one has the same file, line and title
+    size_t count;
+    int count_metric;
+    double unit;                 // values in the unit of the metric per value in the file
+} pyprof__pstats;
 
-// ---- callgrind: not yet ----
+typedef struct { int64_t count, self, total; } pyprof__call_sums;
+
+static void pyprof__pstats_text(pyprof__sink *s, const char *text)
+{
+    size_t size = strlen(text), length;
+    const char *at;
+    for (at = text; *at; at += length)   // repaired below
+        if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
+    pyprof__put_char(s, 'u');
+    pyprof__put_little(s, size, 4);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
+}
+
+static void pyprof__pstats_int(pyprof__sink *s, int64_t value)   // not negative
+{
+    uint64_t rest;
+    int digits = 0;
+    if (value <= INT32_MAX) {
+        pyprof__put_char(s, 'i');
+        pyprof__put_little(s, (uint64_t)value, 4);
+        return;
+    }
+    for (rest = (uint64_t)value; rest; rest >>= 15) digits++;
+    pyprof__put_char(s, 'l');
+    pyprof__put_little(s, (uint64_t)digits, 4);
+    for (rest = (uint64_t)value; rest; rest >>= 15) pyprof__put_little(s, rest & 0x7fff, 2);
+}
+
+static void pyprof__pstats_number(const pyprof__pstats *p, int64_t value)
+{
+    double number = (double)value / p->unit;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    pyprof__put_char(p->job->sink, 'g');
+    pyprof__put_little(p->job->sink, bits, 8);
+}
+
+static void pyprof__pstats_tuple(pyprof__sink *s, uint64_t size)
+{
+    pyprof__put_char(s, '(');
+    pyprof__put_little(s, size, 4);
+}
+
+// (file, line, name); functions of C and the like are in the file "~", as cProfile has them.
+static void pyprof__pstats_function(const pyprof__pstats *p, uint32_t id)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int python = function->kind == PYPROF_KIND_PYTHON;
+    pyprof__sink *s = p->job->sink;
+    pyprof__pstats_tuple(s, 3);
+    pyprof__pstats_text(s, python ? pyprof__text(profile, function->file) : "~");
+    pyprof__pstats_int(s, python && function->first_line > 0 ? function->first_line : 0);
+    pyprof__pstats_text(s, python && !p->unclear[id] ? pyprof__title(profile, id)
+                        : pyprof__label(profile, id));
+}
+
+static void pyprof__pstats_values(const pyprof__pstats *p, const pyprof__call_sums *sums, uint64_t size)
+{
+    int64_t count = sums->count > 0 ? sums->count : 1;   // viewers divide by it
+    pyprof__pstats_tuple(p->job->sink, size);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_number(p, sums->self);
+    pyprof__pstats_number(p, sums->total);
+}
+
+// The sums of some calls; adds: which of them have a part in the total.
+static pyprof__call_sums pyprof__pstats_sums(const pyprof__pstats *p, size_t from, size_t to, uint32_t adds)
+{
+    const pyprof__selection *selection = p->job->selection;
+    pyprof__call_sums sums = { 0, 0, 0 };
+    size_t i;
+    for (i = from; i < to; i++) {
+        sums.self += pyprof__self(selection, p->job->metric, p->calls[i].node);
+        if (!(p->calls[i].adds & adds)) continue;
+        sums.total += pyprof__total(selection, p->job->metric, p->calls[i].node);
+        sums.count += pyprof__total(selection, p->count_metric, p->calls[i].node);
+    }
+    return sums;
+}
+
+static void pyprof__pstats_row(const pyprof__pstats *p, size_t from, size_t to)   // the calls of one function
+{
+    pyprof__call_sums sums = pyprof__pstats_sums(p, from, to, PYPROF__IS_OUTERMOST);
+    uint32_t function = p->calls[from].function;
+    int is_root = function == pyprof__location_of(p->job->profile, 0)->function;
+    size_t next;
+    if (!sums.self && !sums.total && !is_root) return;
+    pyprof__pstats_function(p, function);
+    pyprof__pstats_values(p, &sums, 5);
+    pyprof__put_char(p->job->sink, '{');
+    for (; from < to && !is_root; from = next) {
+        for (next = from; next < to && p->calls[next].caller == p->calls[from].caller; next++) {}
+        sums = pyprof__pstats_sums(p, from, next, PYPROF__IS_FIRST_CALL);
+        if (!sums.self && !sums.total) continue;
+        pyprof__pstats_function(p, p->calls[from].caller);
+        pyprof__pstats_values(p, &sums, 4);
+    }
+    pyprof__put_char(p->job->sink, '0');
+}
+
+typedef struct { const char *file, *title; int32_t line; uint32_t function; } pyprof__titled;
+
+static int pyprof__by_title(const void *a, const void *b)
+{
+    const pyprof__titled *x = (const pyprof__titled *)a, *y = (const pyprof__titled *)b;
+    int order = x->line != y->line ? (x->line < y->line ? -1 : 1) : strcmp(x->title, y->title);
+    return order ? order : strcmp(x->file, y->file);
+}
+
+// Functions that differ only in what the file does not hold get their labels, which are unique.
+static pyprof__bool pyprof__pstats_names(pyprof__pstats *p)   // 0 = no memory
+{
+    const pyprof_profile *profile = p->job->profile;
+    size_t i, count = profile->model.functions.count;
+    pyprof__titled *titles = (pyprof__titled *)pyprof__alloc(&p->pool, count * sizeof *titles);
+    p->unclear = (unsigned char *)pyprof__alloc(&p->pool, count);
+    for (i = 0; titles && i < count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, i);
+        titles[i].file = pyprof__text(profile, function->file);
+        titles[i].title = pyprof__title(profile, (uint32_t)i);
+        titles[i].line = function->first_line;
+        titles[i].function = (uint32_t)i;
+    }
+    if (titles) qsort(titles, count, sizeof *titles, pyprof__by_title);
+    for (i = 1; titles && p->unclear && i < count; i++)
+        if (pyprof__by_title(&titles[i - 1], &titles[i]) == 0)
+            p->unclear[titles[i - 1].function] = p->unclear[titles[i].function] = 1;
+    pyprof__free(&p->pool, titles, count * sizeof *titles);
+    return titles && p->unclear;
+}
+
+static pyprof_result pyprof__write_pstats(pyprof__job *job)
+{
+    pyprof__pstats p;
+    size_t from, to;
+    int whole;
+    memset(&p, 0, sizeof p);
+    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
+    p.job = job;
+    p.count = job->selection->count;
+    p.count_metric = pyprof__count_of(job->metric);
+    p.unit = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1e9 : 1;
+    p.calls = pyprof__calls_make(&p.pool, job->profile, job->output->split_threads);
+    whole = p.calls && pyprof__pstats_names(&p);
+    if (whole) {
+        qsort(p.calls, p.count, sizeof *p.calls, pyprof__by_callee);
+        pyprof__put_char(job->sink, '{');
+        for (from = 0; from < p.count; from = to) {
+            for (to = from; to < p.count && p.calls[to].function == p.calls[from].function; to++) {}
+            pyprof__pstats_row(&p, from, to);
+        }
+        pyprof__put_char(job->sink, '0');
+    }
+    pyprof__free(&p.pool, p.calls, p.count * sizeof *p.calls);
+    pyprof__free(&p.pool, p.unclear, job->profile->model.functions.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the pstats file");
+}
+
+// ---- callgrind: valgrind.org/docs/manual/cl-format.html, one event for each metric ------------------------
+// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read
+// as a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
+// add up the calls of a function.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *selves, *calls;            // sorted by place and by caller
+    uint32_t *known_files, *known;           // per string and per function: its number, once it is written
+    uint32_t files;                          // have numbers, in the order in which they are written
+    const pyprof__metric *events[PYPROF_METRIC_COUNT];
+    size_t event_count, count, at;           // at: the next of calls
+    int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
+    uint32_t root;                           // the function of the root
+    int count_metric;
+} pyprof__callgrind;
+
+// Written with ns as us.
+static int64_t pyprof__callgrind_value(const pyprof__metric *event, int64_t value)
+{
+    return event->unit == PYPROF__UNIT_NS ? value / 1000 : value;
+}
+
+static void pyprof__callgrind_event(pyprof__sink *s, const pyprof__metric *event)   // "Wall_us"
+{
+    size_t size = strlen(event->key);
+    pyprof__put_char(s, (char)(event->key[0] - 'a' + 'A'));
+    if (event->unit != PYPROF__UNIT_NS) pyprof__put(s, event->key + 1);
+    else {
+        pyprof__put_bytes(s, event->key + 1, size - 3);
+        pyprof__put(s, "us");
+    }
+}
+
+// The requested metric, then all others that other formats have and that are not 0.
+static void pyprof__callgrind_events(pyprof__callgrind *c)
+{
+    size_t i;
+    c->events[c->event_count++] = pyprof__metric_row(c->job->metric);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *row = &pyprof__metrics[i];
+        if (row->metric != c->job->metric && (row->pprof || row->row_key)
+            && c->job->selection->all[row->metric]) c->events[c->event_count++] = row;
+    }
+}
+
+static void pyprof__callgrind_head(const pyprof__callgrind *c)
+{
+    const pyprof_profile *profile = c->job->profile;
+    pyprof__sink *s = c->job->sink;
+    size_t i;
+    pyprof__put(s, "# callgrind format\nversion: 1\ncreator: pyprof.h " PYPROF_VERSION_STRING "\npid: ");
+    pyprof__put_int(s, pyprof__process_of(profile)->pid);
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\npart: 1\n");
+    if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
+    pyprof__put(s, "positions: line\n");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put(s, "event: ");
+        pyprof__callgrind_event(s, c->events[i]);
+        pyprof__put(s, " : ");
+        pyprof__put(s, c->events[i]->name);
+        pyprof__put(s, c->events[i]->unit == PYPROF__UNIT_NS ? " (us)\n" : "\n");
+    }
+    pyprof__put(s, "events:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__callgrind_event(s, c->events[i]);
+    }
+    pyprof__put(s, "\nsummary:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, pyprof__callgrind_value(c->events[i],
+                                                   c->job->selection->all[c->events[i]->metric]));
+    }
+    pyprof__put(s, "\n\n");
+}
+
+static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
+                                   uint32_t *known)
+{
+    pyprof__put(s, key);
+    pyprof__put_char(s, '(');
+    pyprof__put_int(s, number);
+    pyprof__put_char(s, ')');
+    if (!*known) {
+        pyprof__put_char(s, ' ');
+        if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
+        pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
+    }
+    *known = number;
+    pyprof__put_char(s, '\n');
+}
+
+static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_key, const char *key,
+                                       uint32_t id)
+{
+    const pyprof_profile *profile = c->job->profile;
+    uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
+    uint32_t number = c->known_files[file] ? c->known_files[file] : ++c->files;
+    pyprof__callgrind_name(c->job->sink, file_key, number, pyprof__text(profile, file),
+                           &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id + 1, pyprof__label(profile, id), &c->known[id]);
+}
+
+static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
+{
+    size_t i;
+    int any = 0;
+    for (i = 0; i < c->event_count; i++) any |= values[i] != 0;
+    return any;
+}
+
+static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, const int64_t *values)
+{
+    size_t i;
+    pyprof__put_int(c->job->sink, line);
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(c->job->sink, ' ');
+        pyprof__put_int(c->job->sink, values[i]);
+    }
+    pyprof__put_char(c->job->sink, '\n');
+}
+
+// What is spent in the lines of a function. What rounding leaves over goes to the next line, so that the sum
+// of all lines is the rounded total.
+static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
+{
+    size_t next, i, k;
+    for (; from < to; from = next) {
+        int64_t values[PYPROF_METRIC_COUNT] = { 0 };
+        for (next = from; next < to && c->selves[next].line == c->selves[from].line; next++) {}
+        for (k = 0; k < c->event_count; k++) {
+            for (i = from; i < next; i++)
+                values[k] += pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node);
+            if (c->events[k]->unit != PYPROF__UNIT_NS) continue;
+            values[k] += c->rest[k];
+            c->rest[k] = values[k] % 1000;
+            values[k] /= 1000;
+        }
+        if (pyprof__callgrind_any(c, values)) pyprof__callgrind_costs(c, c->selves[from].line, values);
+    }
+}
+
+static void pyprof__callgrind_call(pyprof__callgrind *c, size_t from, size_t to)   // of one line
+{
+    const pyprof__edge *first = &c->calls[from];
+    const pyprof__function *callee = &PYPROF__AT(const pyprof__function, c->job->profile->model.functions,
+                                                 first->function);
+    int32_t line = callee->kind == PYPROF_KIND_PYTHON ? callee->first_line : 0;
+    int64_t values[PYPROF_METRIC_COUNT] = { 0 }, count = 0, any = 0;
+    size_t i, k;
+    for (i = from; i < to; i++) {
+        if (!(c->calls[i].adds & PYPROF__IS_FIRST_CALL)) continue;
+        count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
+        for (k = 0; k < c->event_count; k++) {
+            int64_t total = pyprof__total(c->job->selection, c->events[k]->metric, c->calls[i].node);
+            any |= total;
+            if (first->caller != first->function) values[k] += total;
+        }
+    }
+    if (!any) return;
+    for (k = 0; k < c->event_count; k++) values[k] = pyprof__callgrind_value(c->events[k], values[k]);
+    pyprof__callgrind_function(c, "cfi=", "cfn=", first->function);
+    pyprof__put(c->job->sink, "calls=");
+    pyprof__put_int(c->job->sink, count > 0 ? count : 1);
+    pyprof__put_char(c->job->sink, ' ');
+    pyprof__put_int(c->job->sink, line > 0 ? line : 0);
+    pyprof__put_char(c->job->sink, '\n');
+    pyprof__callgrind_costs(c, first->caller_line, values);
+}
+
+// A function: its own cost by line, then its calls. The root is no function: it has no calls.
+static void pyprof__callgrind_body(pyprof__callgrind *c, size_t from, size_t to)
+{
+    uint32_t function = c->selves[from].function;
+    int64_t any = 0;
+    size_t i, k, next;
+    for (i = from; i < to; i++)
+        for (k = 0; k < c->event_count; k++)
+            any |= function == c->root
+                ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
+                : pyprof__total(c->job->selection, c->events[k]->metric, c->selves[i].node);
+    if (any) {
+        pyprof__callgrind_function(c, "fl=", "fn=", function);
+        pyprof__callgrind_lines(c, from, to);
+    }
+    for (; c->at < c->count && c->calls[c->at].caller == function; c->at = next) {
+        const pyprof__edge *first = &c->calls[c->at];
+        for (next = c->at; next < c->count && c->calls[next].caller == first->caller
+             && c->calls[next].caller_line == first->caller_line
+             && c->calls[next].function == first->function; next++) {}
+        if (function != c->root) pyprof__callgrind_call(c, c->at, next);
+    }
+    if (any) pyprof__put_char(c->job->sink, '\n');
+}
+
+static void pyprof__callgrind_all(pyprof__callgrind *c)
+{
+    size_t from, to;
+    c->root = pyprof__location_of(c->job->profile, 0)->function;
+    memcpy(c->calls, c->selves, c->count * sizeof *c->calls);
+    qsort(c->selves, c->count, sizeof *c->selves, pyprof__by_place);
+    qsort(c->calls, c->count, sizeof *c->calls, pyprof__by_caller);
+    pyprof__callgrind_events(c);
+    pyprof__callgrind_head(c);
+    for (from = 0; from < c->count; from = to) {
+        for (to = from; to < c->count && c->selves[to].function == c->selves[from].function; to++) {}
+        pyprof__callgrind_body(c, from, to);
+    }
+}
+
+static pyprof_result pyprof__write_callgrind(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__callgrind c;
+    int whole;
+    memset(&c, 0, sizeof c);
+    pyprof__pool_init(&c.pool, &job->profile->pool.allocator, UINT64_MAX);
+    c.job = job;
+    c.count = job->selection->count;
+    c.count_metric = pyprof__count_of(job->metric);
+    c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
+    c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
+    c.known = (uint32_t *)pyprof__alloc(&c.pool, model->functions.count * sizeof *c.known);
+    c.known_files = (uint32_t *)pyprof__alloc(&c.pool, model->strings.starts.count * sizeof *c.known_files);
+    whole = c.selves && c.calls && c.known && c.known_files;
+    if (whole) pyprof__callgrind_all(&c);
+    pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
+    pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
+    pyprof__free(&c.pool, c.known, model->functions.count * sizeof *c.known);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count * sizeof *c.known_files);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
+}
 
 // ---- linux-perf: not yet ----
 
@@ -25624,7 +26512,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     const pyprof__selection *selection = c->timeline.job->selection;
     const pyprof__view *view = &c->maker.view;
     const uint32_t *map = (const uint32_t *)c->maker.map.data;
-    uint32_t i, sum = 0, many;
+    uint32_t i;
     int whole = 1;
     pyprof__pool *pool = &c->timeline.cursor.pool;
     c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
@@ -25638,11 +26526,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     }
     for (i = (uint32_t)view->count; i-- > 1;)
         if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
-    for (i = 0; i < view->count; i++) {
-        many = c->ends[i];
-        c->ends[i] = sum;
-        sum += many;
-    }
+    pyprof__counts_to_starts(c->ends, view->count);
     for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
     return 1;
 }
@@ -25656,20 +26540,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__array_free(pool, &c->ticks);
     pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
-}
-
-// What the profile is, for all formats whose readers ignore keys they do not know.
-static void pyprof__emit_about(const pyprof__job *job)
-{
-    const pyprof_profile *profile = job->profile;
-    pyprof__sink *s = job->sink;
-    pyprof__emit_gap(s, "\n");
-    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__emit_text(s, "title", job->output->title ? job->output->title
-                      : pyprof__text(profile, profile->program));
-    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
-    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
 
 static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
@@ -25759,7 +26629,331 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
 }
 
-// ---- trace events: not yet ----
+// ---- trace events: the Trace Event Format of Chrome, Perfetto, speedscope ---------------------------------
+// A slice is a frame that stayed in its place through consecutive steps of a thread. It is as long as it was
+// seen there; its samples, and the time that clocks measured, are arguments, which add up to the totals.
+typedef struct {
+    int64_t start_ns, end_ns;        // since the recording began
+    const pyprof__moment *moment;
+    uint32_t node, depth;
+    uint32_t kept, next;             // kept: frames that it shares with the step before; next: the first
+                                     // later step that keeps as many, or fewer
+} pyprof__traced;
+
+typedef struct { uint32_t end; int64_t self[8]; } pyprof__traced_slice;
+
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__array steps;             // pyprof__traced, of one thread, and one more that keeps nothing
+    pyprof__array slices;            // pyprof__traced_slice: room for those that begin with one step
+    uint32_t *before;                // the path of the step before
+    int64_t *ids;                    // of threads
+    int metrics[8];                  // those among the arguments; 0 = the end
+} pyprof__trace;
+
+static const int pyprof__trace_metrics[] = {
+    PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_WAIT_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS
+};
+
+// us, with a fraction if needed
+static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
+{
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__emit_next(s, key);
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000));
+    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+}
+
+static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
+                                int64_t ns)
+{
+    pyprof__emit_open(job->sink, "\n", NULL, '{');
+    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__emit_int(job->sink, "pid", process);
+    pyprof__emit_int(job->sink, "tid", thread);
+    pyprof__emit_us(job->sink, "ts", ns);
+}
+
+// key NULL: the argument is a name, otherwise a number
+static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t thread, const char *what,
+                               const char *name, int64_t number)
+{
+    pyprof__trace_event(job, "M", process, thread, 0);
+    pyprof__emit_text(job->sink, "name", what);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    if (name) pyprof__emit_text(job->sink, "name", name);
+    else pyprof__emit_int(job->sink, "sort_index", number);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
+// Names of processes and threads; threads in their order.
+static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
+{
+    size_t i;
+    pyprof__trace_fact(job, pyprof__process_id(job->profile, 0), 0, "process_name",
+                       pyprof__text(job->profile, job->profile->program), 0);
+    for (i = 0; i < t->timeline.groups; i++) {
+        uint32_t group = t->timeline.order[i];
+        int64_t process = pyprof__group_pid(job->profile, group);
+        if (!t->timeline.sums[group]) continue;
+        if (process != pyprof__process_id(job->profile, 0))
+            pyprof__trace_fact(job, process, 0, "process_name",
+                               pyprof__group_process(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_name",
+                           pyprof__group_name(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_sort_index", NULL, (int64_t)i);
+    }
+}
+
+static void pyprof__trace_counter(const pyprof__job *job, int64_t ns, const char *name, const char *unit,
+                                  int64_t value)
+{
+    pyprof__trace_event(job, "C", pyprof__process_id(job->profile, 0), 0, ns);
+    pyprof__emit_text(job->sink, "name", name);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    pyprof__emit_int(job->sink, unit, value);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+// Of the process. Its use of CPUs is that until the next gauge.
+static void pyprof__trace_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t i, count = model->gauges.count;
+    for (i = 0; i < count; i++) {
+        int64_t ns = (int64_t)(gauge[i].ns - model->start_ns), took, used;
+        if (i + 1 < count && gauge[i + 1].ns <= model->start_ns) continue;   // before a window
+        if (ns < 0) ns = 0;
+        if (gauge[i].facts.resident_bytes)
+            pyprof__trace_counter(job, ns, "resident memory", "bytes", gauge[i].facts.resident_bytes);
+        if (model->heap.mode != PYPROF_HEAP_OFF)
+            pyprof__trace_counter(job, ns, "traced memory", "bytes", gauge[i].facts.traced_bytes);
+        if (i + 1 == count || gauge[i + 1].ns <= gauge[i].ns) continue;
+        took = (int64_t)(gauge[i + 1].ns - gauge[i].ns);
+        used = gauge[i + 1].facts.user_ns - gauge[i].facts.user_ns + gauge[i + 1].facts.system_ns
+            - gauge[i].facts.system_ns;
+        pyprof__trace_counter(job, ns, "CPU", "percent",
+                              (int64_t)(100.0 * (double)used / (double)took + 0.5));
+    }
+}
+
+// Is it the same frame: of one function, or, by line, of one line?
+static pyprof__bool pyprof__trace_same(const pyprof__job *job, uint32_t a, uint32_t b)
+{
+    const pyprof__location *x, *y;
+    if (a == b) return 1;
+    x = pyprof__location_of(job->profile, a);
+    y = pyprof__location_of(job->profile, b);
+    return x->function == y->function && (!job->output->lines || x->place.line == y->place.line);
+}
+
+// kept: what each step shares with the one before, if that ended where this one begins.
+static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__cursor *cursor = &t->timeline.cursor;
+    pyprof__traced *steps = (pyprof__traced *)t->steps.data;
+    uint32_t i, count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        const pyprof__traced *last = i ? &steps[i - 1] : NULL;
+        pyprof__traced *step = &steps[i];
+        pyprof__cursor_at(cursor, step->node);
+        step->depth = cursor->depth;
+        if (last && step->start_ns - last->end_ns <= 1 && (!step->moment) == (!last->moment))
+            while (step->kept < step->depth && step->kept < last->depth
+                   && pyprof__trace_same(job, cursor->path[step->kept], t->before[step->kept])) step->kept++;
+        memcpy(t->before, cursor->path, step->depth * sizeof *t->before);
+    }
+    for (i = count; i-- > 0;) {
+        uint32_t next = i + 1;
+        while (next < count && steps[next].kept > steps[i].kept) next = steps[next].next;
+        steps[i].next = next;
+    }
+}
+
+// What a step without a place on the time line looks like: as long as its weight.
+static int64_t pyprof__trace_length(const pyprof__job *job, int64_t weight)
+{
+    double rate = job->profile->model.rate_hz;
+    if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) return weight;
+    return (int64_t)((double)weight * 1e9 / (rate > 0 ? rate : 1));
+}
+
+// The steps of a thread, with their places in time. 0 = no memory.
+static pyprof__bool pyprof__trace_steps(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    uint64_t start = job->profile->model.start_ns;
+    int64_t at = 0, late = (int64_t)(t->timeline.end_ns - start);
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t count = 1;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) count++;
+    t->steps.count = 0;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->steps, count)) return 0;
+    memset(t->steps.data, 0, count * sizeof(pyprof__traced));
+    t->steps.count = count;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    for (count = 0; pyprof__steps_next(&steps, &step); count++) {
+        pyprof__traced *traced = &PYPROF__AT(pyprof__traced, t->steps, count);
+        traced->node = step.node;
+        traced->moment = step.moment;
+        if (!step.moment && at < late) at = late;
+        traced->start_ns = step.moment ? (int64_t)(step.moment->start_ns - start) : at;
+        traced->end_ns = step.moment ? (int64_t)(step.moment->end_ns - start)
+            : at + pyprof__trace_length(job, step.weight);
+        if (traced->start_ns < at) traced->start_ns = at;
+        if (traced->end_ns < traced->start_ns) traced->end_ns = traced->start_ns;
+        at = traced->end_ns;
+    }
+    return 1;
+}
+
+static void pyprof__slice_add(const pyprof__job *job, const pyprof__trace *t, const pyprof__traced *step,
+                              int64_t *self)
+{
+    size_t i;
+    for (i = 0; t->metrics[i]; i++)
+        self[i] += step->moment ? pyprof__moment_selected(job->selection, t->metrics[i], step->moment)
+            : t->timeline.rest[t->metrics[i]][step->node];
+}
+
+// The slices that begin with a step: their ends, and what they have besides the slices inside them.
+static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint32_t first)
+{
+    const pyprof__traced *steps = (const pyprof__traced *)t->steps.data;
+    uint32_t count = (uint32_t)t->steps.count - 1, end = first + 1, k;
+    for (k = steps[first].depth; k-- > steps[first].kept;) {
+        pyprof__traced_slice *slice = &PYPROF__AT(pyprof__traced_slice, t->slices, k);
+        memset(slice, 0, sizeof *slice);
+        if (steps[first].depth == k + 1) pyprof__slice_add(job, t, &steps[first], slice->self);
+        // Steps from here on that keep the frame, and nothing of what was inside it.
+        for (; end < count && steps[end].kept > k; end = steps[end].next)
+            if (steps[end].depth == k + 1) pyprof__slice_add(job, t, &steps[end], slice->self);
+        slice->end = end;
+    }
+}
+
+static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
+                                int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
+    const pyprof__location *location = pyprof__location_of(job->profile, node);
+    const pyprof__function *function = pyprof__function_of(job->profile, node);
+    pyprof__sink *s = job->sink;
+    int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
+    int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
+    size_t i;
+    pyprof__trace_event(job, "X", process, thread, step->start_ns);
+    pyprof__emit_us(s, "dur", end - step->start_ns);
+    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+    pyprof__emit_open(s, NULL, "args", '{');
+    if (*pyprof__text(job->profile, function->file)) {
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", line);
+    }
+    for (i = 0; t->metrics[i]; i++)
+        if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
+    pyprof__emit_close(s, "}}");
+}
+
+// Parents before children: readers take the first of two slices that begin together for the outer one.
+static pyprof__bool pyprof__trace_thread(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    int64_t process = pyprof__group_pid(job->profile, group), thread = t->ids[group];
+    const pyprof__traced *steps;
+    uint32_t i, k, count;
+    int late = 0;
+    if (!pyprof__trace_steps(job, t, group)) return 0;
+    pyprof__trace_link(job, t);
+    steps = (const pyprof__traced *)t->steps.data;
+    count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        if (!steps[i].moment && !late++) {
+            pyprof__trace_event(job, "X", process, thread, steps[i].start_ns);
+            pyprof__emit_us(job->sink, "dur", steps[count - 1].end_ns - steps[i].start_ns);
+            pyprof__emit_text(job->sink, "name", "not on the time line");
+            pyprof__emit_text(job->sink, "cat", "other");
+            pyprof__emit_close(job->sink, "}");
+        }
+        pyprof__trace_slices(job, t, i);
+        pyprof__cursor_at(&t->timeline.cursor, steps[i].node);
+        for (k = steps[i].kept; k < steps[i].depth; k++)
+            pyprof__trace_slice(job, t, process, thread, &steps[i], t->timeline.cursor.path[k], k);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)   // 0 = no memory
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    size_t i, count = 0, depth = job->profile->depth + 1;
+    int whole = 1;
+    pyprof__array_init(&t->steps, sizeof(pyprof__traced));
+    pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
+    t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
+    if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
+        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
+        t->metrics[count++] = pyprof__trace_metrics[i];
+    for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
+    t->metrics[i] = job->metric;
+    for (i = 0; t->metrics[i]; i++)
+        if (!pyprof__timeline_rest(&t->timeline, t->metrics[i], &whole)) return 0;
+    return 1;
+}
+
+static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__array_free(pool, &t->steps);
+    pyprof__array_free(pool, &t->slices);
+    pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
+    pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
+    pyprof__timeline_end(&t->timeline);
+}
+
+static pyprof_result pyprof__write_trace(pyprof__job *job)
+{
+    pyprof__trace t;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".trace.json holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&t, 0, sizeof t);
+    result = pyprof__timeline_begin(&t.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__trace_fill(job, &t);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_open(s, NULL, "traceEvents", '[');
+        pyprof__trace_names(job, &t);
+        pyprof__trace_counters(job);
+        for (i = 0; i < t.timeline.groups && whole; i++)
+            whole = pyprof__trace_thread(job, &t, t.timeline.order[i]);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_text(s, "displayTimeUnit", "ms");
+        pyprof__emit_open(s, NULL, "otherData", '{');
+        pyprof__emit_about(job);
+        pyprof__put(s, "}}\n");
+    }
+    pyprof__trace_end(job, &t);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
+}
 
 // ---- firefox: not yet ----
 
@@ -25776,22 +26970,23 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+// A format that separates the states of threads itself has all of their time, unless states were asked for.
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
-    // format suffix writer metric leaves idle time out, takes negative values
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    // format suffix writer metric separates states, takes negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
@@ -25849,17 +27044,25 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->python && !pyprof__trace_items(output->python))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
                             (unsigned)output->python);
-    return PYPROF_OK;
+    return pyprof__query_check(output->filter);
+}
+
+static int pyprof__states_written(const pyprof_output *output, size_t row)
+{
+    int states = pyprof__query_states(output->filter);
+    return states == PYPROF_STATES_DEFAULT && pyprof__formats[row].separates_states ? PYPROF_STATES_ALL
+        : states;
 }
 
 static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
                                           size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
-                        pyprof__metric_row(metric)->name,
-                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    const char *name = pyprof__metric_row(metric)->name;
+    if (!pyprof__has_metric(profile, metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
+                            pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    return pyprof__states_check(pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -25937,10 +27140,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter,
-                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        // Text separates running and waiting itself.
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, pyprof__states_written(output, row)))
         result = pyprof__fail_memory("the output");
     if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
@@ -28280,16 +29480,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     return result;
 }
 
-static pyprof_result pyprof__query_check(const pyprof_query *query)
-{
-    if (!query) return PYPROF_OK;
-    if (query->sort && !pyprof__metric_row(query->sort))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
-    return PYPROF_OK;
-}
-
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                       const pyprof_diff_options *options,
                                       pyprof_profile **delta)
@@ -28330,8 +29520,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
+    int states = pyprof__query_states(query);
+    int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
     size_t i;
-    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
@@ -28340,10 +29531,11 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
+    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
+    if (!pyprof__select(&selection, profile, query, states)
         || !pyprof__select_earlier(&earlier, &before, &selection, query)
         || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
@@ -28499,8 +29691,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
-        if (!visitor->selection->chosen[moment->node]) continue;
-        pyprof__moment_values(moment, self);
+        if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -28508,7 +29699,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         item.stack = visitor->stack;
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
-        item.count = moment->count;
+        item.count = (uint64_t)self[PYPROF_SAMPLES];
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -28613,7 +29804,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.selection = &selection;
     visitor.fn = fn;
     visitor.user = user;
-    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+    if (pyprof__select(&selection, profile, query, pyprof__query_states(query))) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }

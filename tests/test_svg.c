@@ -110,7 +110,7 @@ TEST(idle_is_out_and_waiting_is_kept)
     CHECK_INT(work->v[1], 300 * (long long)ms);
     CHECK_INT(work->v[3 + 1], 100 * (long long)ms);
     CHECK(poll->off && poll->v[2] == 400 * (long long)ms);
-    CHECK(strstr(p.out.data, "0.4 thread-seconds of waiting for work left out") != NULL);
+    CHECK(strstr(p.out.data, "0.40 thread-seconds of waiting for work left out") != NULL);
     CHECK(strstr(p.out.data, ">600.00 ms wall time in all<") != NULL);
     CHECK(strstr(p.out.data, "work.work\n500.00 ms, 83.33% of all; self 300.00 ms, 50.00%; 40.0% Python, 60.0% waiting\n") != NULL);
     CHECK_INT(occurrences(p.out.data, "name=\"show\""), 4);
