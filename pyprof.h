@@ -18331,16 +18331,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18363,6 +18371,7 @@ typedef struct {
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
+    const pyprof__selection *earlier;                    // of a difference; NULL = it has no earlier parts
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
@@ -18403,18 +18412,49 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     return id;
 }
 
+// The part of a metric that comes from samples in a state; 0 = none.
+static int pyprof__part_in(int metric, uint32_t state)
+{
+    size_t i;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == state)
+            return pyprof__metrics[i].metric;
+    return 0;
+}
+
 // Parts by state of a metric, and for wall time how it was spent
 static void pyprof__view_parts(pyprof__view *view, int metric)
 {
-    int waiting = pyprof__waiting_part(metric);
-    size_t i;
-    view->parts[PYPROF__PART_WAITING] = waiting;
-    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
-            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_WAITING] = pyprof__part_in(metric, PYPROF__IS_WAITING);
+    view->parts[PYPROF__PART_IDLE] = pyprof__part_in(view->parts[PYPROF__PART_WAITING], PYPROF__IS_IDLE);
     if (metric != PYPROF_WALL_NS) return;
     view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
+{
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
+    view->parts[PYPROF__PART_EARLIER] = metric;
+    view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
+}
+
+// The selection that has the values of a part
+static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
+                                                  const pyprof__selection *selection, uint32_t part)
+{
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
+}
+
+// Has a node, or one below it, a value?
+static pyprof__bool pyprof__view_has(const pyprof__view_maker *maker, const pyprof__selection *selection,
+                                     int metric, uint32_t node)
+{
+    return pyprof__total(selection, metric, node) != 0
+        || (maker->earlier && pyprof__total(maker->earlier, metric, node) != 0);
 }
 
 static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
@@ -18443,22 +18483,21 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        // nothing selected in or below it
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        if (i && !pyprof__view_has(maker, selection, metric, i)) *mapped = PYPROF__NONE;
         else if (!(how & PYPROF__VIEW_THREADS)
                  && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
         else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
                  && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
-            if (pyprof__total(selection, metric, i) != 0) return 0;
+            if (pyprof__view_has(maker, selection, metric, i)) return 0;
             *mapped = key.parent;
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__PARTS; k++)
             PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
-                pyprof__self(selection, maker->view.parts[k], i);
+                pyprof__self(pyprof__view_side(maker, selection, k), maker->view.parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++) {
         pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
@@ -18546,16 +18585,19 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// how: bits PYPROF__VIEW_... 0 = no memory.
+// how: bits PYPROF__VIEW_... earlier: of a difference, for a view of both recordings; otherwise NULL.
+// 0 = no memory.
 static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                         int metric, unsigned how)
+                                         const pyprof__selection *earlier, int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
+    maker->earlier = earlier;
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    pyprof__view_parts(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
+    else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -18577,7 +18619,7 @@ static unsigned pyprof__view_how(int split_threads, int lines)
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+    return pyprof__view_make_as(maker, selection, NULL, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- view of both recordings of a difference: every stack that one of them has ----------------------------
@@ -23348,6 +23390,14 @@ static const pyprof__svg_choice pyprof__svg_states[] = {
     { "all", "All + idle", "All time, with waits for work (idle)", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
+// Of a difference. Columns: after, before
+static const pyprof__svg_choice pyprof__svg_sides[] = {
+    { "after", "After", "The later recording", 1 },
+    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+};
+
+// Colours of a difference: paler for a smaller part of the larger value
+enum { PYPROF__SVG_RED = 6, PYPROF__SVG_BLUE = 214 };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -23414,7 +23464,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -23435,6 +23485,7 @@ static const char *const pyprof__svg_script[] = {
     "    (buttons.length ? ', w to switch what is shown' : '');",
     "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
     "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const whole = find('.name').textContent;",
     "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
     "const SCALES = {",
     "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
@@ -23452,10 +23503,10 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const [name, values, source] = title.textContent.split('\\n');",
     "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            g, title, rect, text, name, values, source, depth, parent: depth ? path[depth - 1] : -1,",
     "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
     "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
     "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
@@ -23510,8 +23561,9 @@ static const char *const pyprof__svg_script[] = {
     "    return texts.length ? '; ' + texts.join(', ') : '';",
     "}",
 
-    // The second line of a frame's title
+    // The second line of a frame's title. A difference says the same in all choices.
     "function tell(f) {",
+    "    if (COLUMNS === 2 || shows === first) return f.values;",
     "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
     "    const share = value => (100 * value / all).toFixed(2);",
     "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
@@ -23520,7 +23572,7 @@ static const char *const pyprof__svg_script[] = {
 
     "function tellAll() {",
     "    const all = sum(frames[0], 0);",
-    "    if (all <= 0) return 'Nothing was recorded';",
+    "    if (COLUMNS === 2 || shows === first) return whole;",
     "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
@@ -23564,6 +23616,11 @@ static const char *const pyprof__svg_script[] = {
     "        f.rect.setAttribute('y', y);",
     "    }",
     "    Object.assign(f, { left, span, y, label });",
+    "}",
+
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
     "}",
 
     // Breaks a text into lines that fit; all further words go into the last line.
@@ -23630,9 +23687,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -23643,7 +23698,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -23858,7 +23913,7 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
         pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
-    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    while (scale->limit > 0.0 && (number >= scale->limit || -number >= scale->limit)) scale++;
     pyprof__put_fixed(s, number / scale->unit, scale->digits);
     pyprof__put(s, scale->suffix);
 }
@@ -23903,6 +23958,7 @@ typedef struct {
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
     pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -23910,6 +23966,11 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
+    if (graph->change) {
+        out[1] = parts[PYPROF__PART_EARLIER];
+        out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
+        return;
+    }
     out[0] = total - parts[PYPROF__PART_WAITING];
     out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
     out[2] = parts[PYPROF__PART_IDLE];
@@ -23960,6 +24021,36 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
+}
+
+// Half of the 95 % interval of the change of a frame's value
+static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
+}
+
+static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    double change = (double)n->total, error = pyprof__svg_error(graph, n);
+    return n->total == 0 || (change <= error && -change <= error);
+}
+
+// Red grew, blue shrank, grey is the same as far as samples can tell.
+static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                          const pyprof__view_node *n)
+{
+    double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
+        larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
+    if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
+    else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
@@ -24064,7 +24155,10 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
         plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
-    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    for (size_t i = 1, k = 0; i < v->count; i++) {
+        for (k = 0; k < graph->count && pyprof__svg_total(graph, &v->nodes[i], &graph->choices[k]) <= 0;) k++;
+        plan.narrow += k < graph->count;
+    }
     plan.narrow -= plan.drawn - 1;
     plan.height += plan.rows * PYPROF__SVG_ROW;
     return plan;
@@ -24081,7 +24175,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *grap
         { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    if (graph->columns < PYPROF__SVG_COLUMNS || !graph->view->parts[PYPROF__PART_NATIVE]) return;
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     if (columns & 1u) rows[0].value = values[0] - native;
     if (columns & 2u) rows[2].value = values[1];
@@ -24104,8 +24198,10 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     memset(values, 0, sizeof values);
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
-    values[count++] = n->parts[PYPROF__PART_NATIVE];
-    values[count++] = n->parts[PYPROF__PART_GIL];
+    if (columns == PYPROF__SVG_COLUMNS) {
+        values[count++] = n->parts[PYPROF__PART_NATIVE];
+        values[count++] = n->parts[PYPROF__PART_GIL];
+    }
     while (count > 1 && values[count - 1] == 0) count--;
     pyprof__put(s, " data-v=\"");
     for (i = 0; i < count; i++) {
@@ -24115,13 +24211,41 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "\"");
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+// "1.50 s, before 1.20 s: +300.00 ms (+25.0%)"
+static void pyprof__svg_put_change(pyprof__sink *s, const pyprof__view *v, int64_t before, int64_t change)
 {
-    const pyprof__view_node *n = &graph->view->nodes[at];
+    pyprof__svg_put_amount(s, v, before + change);
+    pyprof__put(s, ", before ");
+    pyprof__svg_put_amount(s, v, before);
+    pyprof__put(s, change > 0 ? ": +" : ": ");
+    pyprof__svg_put_amount(s, v, change);
+    if (change == 0) return;
+    if (before <= 0) { pyprof__put(s, " (new)"); return; }
+    if (before + change <= 0) { pyprof__put(s, " (gone)"); return; }
+    pyprof__put(s, change > 0 ? " (+" : " (");
+    pyprof__put_fixed(s, 100.0 * (double)change / (double)before, 1);
+    pyprof__put(s, "%)");
+}
+
+static void pyprof__svg_put_both(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    const pyprof__view *v = graph->view;
+    double error = pyprof__svg_error(graph, n);
+    pyprof__svg_put_change(s, v, n->parts[PYPROF__PART_EARLIER], n->total);
+    if (n->self || n->own_parts[PYPROF__PART_EARLIER]) {
+        pyprof__put(s, "; self ");
+        pyprof__svg_put_change(s, v, n->own_parts[PYPROF__PART_EARLIER], n->self);
+    }
+    if (error < 1.0 || n->total == 0) return;
+    pyprof__put(s, pyprof__svg_same(graph, n) ? "; within the sampling error of " : "; sampling error ");
+    pyprof__svg_put_amount(s, v, (int64_t)error);
+}
+
+// How much it is, and how that divides
+static void pyprof__svg_put_amounts(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                    const pyprof__view_node *n, double all)
+{
     int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
-    const char *kind = pyprof__svg_kind_text(graph, n);
-    pyprof__svg_put_between(s, "<title>", n->label, "\n");
     pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
@@ -24131,6 +24255,16 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
     pyprof__svg_put_split(s, graph, n);
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
+    else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
         pyprof__put(s, kind);
@@ -24172,7 +24306,8 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
+    else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
@@ -24226,12 +24361,21 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "</div></foreignObject>\n");
 }
 
+static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)   // as the script's tellAll
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    else pyprof__svg_put_amount(s, v, all);
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
+}
+
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
                                 const char *note)
 {
-    const pyprof__view *v = graph->view;
-    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
@@ -24240,41 +24384,51 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
-    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
-    else pyprof__svg_put_amount(s, v, all);
-    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_all(s, graph);
+    pyprof__put(s, "</text>\n");
     pyprof__svg_put_text(s, "values", 118, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
 
-// Only the colours that occur.
-static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+// An entry of the legend; returns where the next one begins.
+static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__svg_family *family)
 {
-    int64_t x = 0, width;
+    int64_t width = 46 + 6 * (int64_t)strlen(family->name);
+    pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+    pyprof__svg_put_attribute(s, "data-width", width);
+    pyprof__put(s, "><rect width=\"12\" height=\"12\"");
+    pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+    pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+    return x + width;
+}
+
+// Only the colours that occur; of a difference what they mean.
+static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
+{
+    static const pyprof__svg_family changes[] = {
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "the same, within the sampling error", 40, 1, 8, 83 },
+        { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
+    };
+    int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
-        const pyprof__svg_family *family = &pyprof__svg_families[kind];
-        if ((kinds >> kind & 1u) == 0) continue;
-        width = 46 + 6 * (int64_t)strlen(family->name);
-        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
-        pyprof__svg_put_attribute(s, "data-width", width);
-        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
-        x += width;
-    }
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
+        x = pyprof__svg_put_entry(s, x, &changes[i]);
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+        if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
 
-static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                 const pyprof__svg_plan *plan)
 {
     pyprof__put(s, "<g class=\"foot\">\n");
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
+    pyprof__svg_put_legend(s, graph, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -24306,7 +24460,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
-    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_foot(s, graph, &plan);
     pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
@@ -24344,6 +24498,27 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
+// What is compared
+static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
+{
+    static const char *const scales[] =
+        { "", "; before is scaled to the same time", "; before is scaled to the same total" };
+    const pyprof_profile *delta = job->profile;
+    size_t used = 0;
+    for (int side = 0; side < 2 && used < capacity; side++) {
+        const pyprof__compared *one = &delta->compared[side];
+        char seconds[32], rate[32];
+        pyprof__format_fixed(seconds, sizeof seconds, (double)one->recorded_ns / 1e9, 1);
+        pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+        used += (size_t)snprintf(note + used, capacity - used,
+                                 "%s: %.60s, CPython %.30s, %s s at %s Hz, %llu samples",
+                                 side ? "; after" : "Before", pyprof__text(delta, one->program),
+                                 pyprof__text(delta, one->python), seconds, rate,
+                                 (unsigned long long)one->samples);
+    }
+    if (used < capacity) snprintf(note + used, capacity - used, "%s", scales[delta->scale]);
+}
+
 static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
@@ -24351,6 +24526,8 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else if (job->profile->is_diff)
+        snprintf(title, capacity, "%.100s: change of %s", program, pyprof__metric_row(job->metric)->name);
     else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
@@ -24379,7 +24556,11 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
+    if (job->earlier) {
+        graph->change = job->selection;
+        graph->choices = graph->first = pyprof__svg_sides;
+        graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
+    } else if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
@@ -24396,17 +24577,19 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[256];
-    pyprof__bool selected = pyprof__svg_select(job, &all),
-        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    char title[256], note[512];
+    pyprof__bool selected = pyprof__svg_select(job, &all), whole;
+    if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
+    else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
-        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
         else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
-    if (selected) pyprof__view_free(&maker);
+    if (selected || job->earlier) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
     return whole ? PYPROF_OK : pyprof__fail_memory("the flame graph");
 }
@@ -26976,7 +27159,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
