@@ -27088,7 +27088,7 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 // samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
 // samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
 // last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
-enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 1000 };   // of samples, of blocks
 
 typedef struct {
     const pyprof__job *job;
