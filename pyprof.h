@@ -24614,6 +24614,14 @@ static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, i
     pyprof__emit_close(job->sink, "]");
 }
 
+// A view that is made needs these no more: room for what follows.
+static void pyprof__view_finish(pyprof__view_maker *maker)
+{
+    pyprof__array_free(&maker->pool, &maker->keys);
+    pyprof__array_free(&maker->pool, &maker->sorted);
+    pyprof__index_free(&maker->pool, &maker->index);
+}
+
 // What the copies have, and which nodes of the model are which of the view. 0 = no memory.
 static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
 {
@@ -24646,7 +24654,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
     pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
     pyprof__array_free(pool, &c->ticks);
-    pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
 }
 
@@ -24657,16 +24664,20 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
     int whole;
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
                             pyprof__metric_row(job->metric)->name);
     memset(&c, 0, sizeof c);
-    result = pyprof__timeline_begin(&c.timeline, job);
-    if (result != PYPROF_OK) return result;
     pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
-    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
-        && pyprof__chrome_fill(&c);
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines);
+    pyprof__view_finish(&c.maker);
+    if (whole) result = pyprof__timeline_begin(&c.timeline, job);
+    if (!whole || result != PYPROF_OK) {
+        pyprof__view_free(&c.maker);
+        return whole ? result : pyprof__fail_memory("the .cpuprofile");
+    }
+    whole = pyprof__chrome_fill(&c);
     if (whole) {
         pyprof__emit_open(s, NULL, NULL, '{');
         whole = pyprof__cpu_nodes(job, &c);
@@ -24680,6 +24691,7 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
         pyprof__put(s, "}\n");
     }
     pyprof__chrome_end(job, &c);
+    pyprof__view_free(&c.maker);
     return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
 }
 
@@ -24757,6 +24769,7 @@ typedef struct {
     uint32_t *before;                // the path of the step before
     int64_t *ids;                    // of threads
     int metrics[8];                  // those among the arguments; 0 = the end
+    pyprof__array texts, ends;       // of each function its text in a slice, and where that ends (size_t)
 } pyprof__trace;
 
 static const int pyprof__trace_metrics[] = {
@@ -24770,14 +24783,21 @@ static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
     pyprof__emit_next(s, key);
     if (ns < 0) pyprof__put_char(s, '-');
     pyprof__put_int(s, (int64_t)(size / 1000));
-    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+    if (size % 1000 == 0) return;
+    pyprof__put_char(s, '.');
+    pyprof__put_char(s, (char)('0' + size % 1000 / 100));
+    pyprof__put_char(s, (char)('0' + size % 100 / 10));
+    pyprof__put_char(s, (char)('0' + size % 10));
 }
 
 static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
                                 int64_t ns)
 {
     pyprof__emit_open(job->sink, "\n", NULL, '{');
-    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__put(job->sink, "\"ph\": \"");
+    pyprof__put(job->sink, kind);
+    pyprof__put_char(job->sink, '"');
+    job->sink->comma = 1;
     pyprof__emit_int(job->sink, "pid", process);
     pyprof__emit_int(job->sink, "tid", thread);
     pyprof__emit_us(job->sink, "ts", ns);
@@ -24943,26 +24963,60 @@ static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint3
     }
 }
 
+// Appends to texts; a pyprof_write_fn.
+static int pyprof__trace_keep(void *user, const void *data, size_t size)
+{
+    pyprof__trace *t = (pyprof__trace *)user;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->texts, size)) return 1;
+    memcpy((char *)t->texts.data + t->texts.count, data, size);
+    t->texts.count += size;
+    return 0;
+}
+
+// There are many slices of few functions: their names are escaped once. 0 = no memory.
+static pyprof__bool pyprof__trace_texts(const pyprof__job *job, pyprof__trace *t)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__array *functions = &job->profile->model.functions;
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__sink *s = (pyprof__sink *)pyprof__alloc(pool, sizeof *s);
+    size_t i, *end;
+    int whole = s != NULL;
+    for (i = 0; i < functions->count && whole; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, *functions, i);
+        const char *file = pyprof__text(job->profile, function->file);
+        pyprof__sink_begin(s, pyprof__trace_keep, t);
+        s->comma = 1;
+        pyprof__emit_text(s, "name", pyprof__label(job->profile, (uint32_t)i));
+        pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+        pyprof__emit_open(s, NULL, "args", '{');
+        if (*file) pyprof__emit_text(s, "file", file);
+        pyprof__flush(s);
+        end = (size_t *)pyprof__push(pool, &t->ends);
+        if (end) *end = t->texts.count;
+        whole = end && !s->failed;
+    }
+    pyprof__free(pool, s, sizeof *s);
+    return whole;
+}
+
 static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
                                 int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
 {
-    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
     const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
     const pyprof__location *location = pyprof__location_of(job->profile, node);
     const pyprof__function *function = pyprof__function_of(job->profile, node);
     pyprof__sink *s = job->sink;
     int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
     int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
-    size_t i;
+    size_t i, text;
     pyprof__trace_event(job, "X", process, thread, step->start_ns);
     pyprof__emit_us(s, "dur", end - step->start_ns);
-    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
-    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
-    pyprof__emit_open(s, NULL, "args", '{');
-    if (*pyprof__text(job->profile, function->file)) {
-        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
-        pyprof__emit_int(s, "line", line);
-    }
+    text = location->function ? PYPROF__AT(size_t, t->ends, location->function - 1) : 0;
+    pyprof__put_bytes(s, (const char *)t->texts.data + text,
+                      PYPROF__AT(size_t, t->ends, location->function) - text);
+    s->comma = *pyprof__text(job->profile, function->file) != 0;
+    if (s->comma) pyprof__emit_int(s, "line", line);
     for (i = 0; t->metrics[i]; i++)
         if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
     pyprof__emit_close(s, "}}");
@@ -25002,10 +25056,12 @@ static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)
     int whole = 1;
     pyprof__array_init(&t->steps, sizeof(pyprof__traced));
     pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    pyprof__array_init(&t->texts, 1);
+    pyprof__array_init(&t->ends, sizeof(size_t));
     t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
     t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
     if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
-        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+        || !pyprof__thread_ids(job->profile, pool, t->ids) || !pyprof__trace_texts(job, t)) return 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
         t->metrics[count++] = pyprof__trace_metrics[i];
     for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
@@ -25020,6 +25076,8 @@ static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
     pyprof__pool *pool = &t->timeline.cursor.pool;
     pyprof__array_free(pool, &t->steps);
     pyprof__array_free(pool, &t->slices);
+    pyprof__array_free(pool, &t->texts);
+    pyprof__array_free(pool, &t->ends);
     pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
     pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
     pyprof__timeline_end(&t->timeline);
