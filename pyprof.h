@@ -25513,6 +25513,8 @@ static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f
     uint32_t start = pyprof__group_start(t->node_ends, group);
     size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
     int part;
+    for (i = 0; i < parts && pyprof__fox_blocks(job, t->nodes[start + i / 3], (int)(i % 3)) == 0; i++) {}
+    if (i == parts) return;   // its readers cannot bear a table without rows
     pyprof__emit_open(s, "\n", "nativeAllocations", '{');
     for (k = 0; k < PYPROF__COUNT(columns); k++) {
         pyprof__emit_open(s, "\n", columns[k], '[');

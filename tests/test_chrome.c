@@ -345,6 +345,7 @@ static void check_firefox(const pyprof_profile *profile, pyprof_output output, i
         for (const parsed *used = get(samples, "threadCPUDelta")->first; used; used = used->next) cpu += used->integer;
         CHECK(cell(samples, "stack", get(samples, "length")->integer - 1)->type == 'n');
         if (!has(thread, "nativeAllocations")) continue;
+        CHECK(get(get(thread, "nativeAllocations"), "length")->integer > 0);   // the Profiler cannot bear a table without rows
         for (const parsed *bytes = get(get(thread, "nativeAllocations"), "weight")->first; bytes; bytes = bytes->next) {
             live += bytes->integer;
             if (bytes->integer > 0) allocated += bytes->integer;
