@@ -55,6 +55,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     HEAP       allocation hooks, sampled and exact
     RECORD     the way into the model: a sample's thread, the time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
+    LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
     SESSION    sessions, the sampler thread, fork
@@ -288,10 +289,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -476,6 +478,7 @@ typedef struct pyprof_thread {
     const char *name;
     double first_seen, last_seen;   // Unix seconds
     int64_t total[PYPROF_METRIC_COUNT];
+    const char *process;            // of a merged profile: "app (4242)"; otherwise NULL
 } pyprof_thread;
 
 typedef enum pyprof_item_kind {
@@ -535,6 +538,7 @@ typedef struct pyprof_info {
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
     int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
+    size_t recordings;              // merged into one; 1 = it is one recording
 } pyprof_info;
 
 typedef struct pyprof_stats {
@@ -638,20 +642,26 @@ PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *
 //   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output,
                                       pyprof_write_fn *fn, void *user);
-// Not yet: returns UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+// Reads a recording or a difference that pyprof_save wrote as JSON, compact or not. Saved again it gives the
+// same bytes, in JSON and in every other format. Any other file gives FORMAT, and pyprof_last_error tells the
+// place and what was expected there: "app.json:7:12: expected an integer from 0 to 41, found 99".
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, FORMAT, IO, MEMORY; *profile = NULL on failure
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                      const pyprof_diff_options *options, pyprof_profile **delta);
-// Joins recordings: of workers, hosts or runs. Neither is changed; options may be NULL. Differences cannot be
-// joined.
+// Makes one profile of several recordings: of workers, hosts or runs. They are not changed; options may be
+// NULL; one recording gives a copy. Values add up; duration_s is the time in which at least one of them was
+// made. Facts of the process over time and leaks are not merged (see stats.degraded). Differences cannot be
+// merged.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED; *merged = NULL on failure
+//   returns  OK, ARGUMENT, MEMORY; *merged = NULL on failure
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
@@ -3042,24 +3052,40 @@ static pyprof__bool pyprof__is_unsafe(uint32_t c)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
+// Writes the number with at least so many digits and returns the size. The text has no NUL.
+static size_t pyprof__digits(char *out, uint64_t value, int least)
+{
+    char text[24];
+    size_t at = sizeof text;
+    do { text[--at] = (char)('0' + value % 10); value /= 10; } while (value);
+    while (sizeof text - at < (size_t)least) text[--at] = '0';
+    memcpy(out, text + at, sizeof text - at);
+    return sizeof text - at;
+}
+
 // Writes value with this number of digits after the point. The point is never a comma. Returns the size.
 static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
 {
     uint64_t scale = 1, whole, part;
+    char text[48];
     double size;
-    int i, n;
+    size_t used = 0;
+    int i;
     for (i = 0; i < digits; i++) scale *= 10;
     if (!(value > -9e15 && value < 9e15)) value = 0;   // also catches NaN and the infinities
     size = value < 0 ? -value : value;
     whole = (uint64_t)size;
     part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
     if (part >= scale) { whole++; part -= scale; }
-    if (digits == 0)
-        n = snprintf(out, capacity, "%s%llu", value < 0 && whole ? "-" : "", (unsigned long long)whole);
-    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && (whole || part) ? "-" : "",
-                      (unsigned long long)whole, digits,
-                      (unsigned long long)part);
-    return n < 0 ? 0 : (size_t)n;
+    if (value < 0 && (whole || (digits && part))) text[used++] = '-';
+    used += pyprof__digits(text + used, whole, 1);
+    if (digits) {
+        text[used++] = '.';
+        used += pyprof__digits(text + used, part, digits);
+    }
+    text[used] = 0;
+    pyprof__copy_text(out, capacity, text);
+    return used;
 }
 
 static pyprof__bool pyprof__glob(const char *pattern, const char *text)
@@ -8623,7 +8649,8 @@ typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode;
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 // started: as in pyprof__recorded_thread
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
+// and its node, if it has one: then it is one of several that were merged.
+typedef struct { int64_t pid; uint64_t started; uint32_t node, padding; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -8741,16 +8768,6 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such 
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
     return NULL;
-}
-
-// The part of a metric that comes from samples of waiting threads; 0 = none.
-static int pyprof__waiting_part(int metric)
-{
-    size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
-            return pyprof__metrics[i].metric;
-    return 0;
 }
 
 static pyprof__bool pyprof__is_memory(int metric)
@@ -16071,6 +16088,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
@@ -16085,9 +16103,27 @@ struct pyprof_profile {
     double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
-static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__kind_names[] =
     { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
+static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
+static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
+    { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+static const char *const pyprof__path_names[] = { "full", "base", "hashed" };
+static const char *const pyprof__scale_names[] = { "none", "time", "count" };
+// The rows of numbers in the JSON. A row of the time line of the process:
+static const char *const pyprof__gauge_columns[] = {
+    "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
+    "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
+};
+// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
+// entry (at first: the start of the recording) and the start of this one; span: from there to its end;
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
+// than 0.
+static const char *const pyprof__moment_columns[] = {
+    "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
+    "taken_ns"
+};
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id)
 {
@@ -16126,17 +16162,32 @@ static pyprof__bool pyprof__is_leaf(int kind)
     return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
 }
 
+static pyprof__bool pyprof__is_frame(int kind)
+{
+    return kind != PYPROF_KIND_THREAD && kind != PYPROF_KIND_PROCESS;
+}
+
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
+    return pyprof__is_frame(pyprof__function_of(profile, up)->kind) ? up : node;   // a thread without frames
 }
 
 static const pyprof__recorded_thread *pyprof__recorded_of(const pyprof_profile *profile, uint32_t id)
 {
     return &PYPROF__AT(const pyprof__recorded_thread, profile->model.threads, id);
+}
+
+// The process of a thread, if there are several: "app (4242)"; NULL = there is one.
+static const char *pyprof__process_name(const pyprof_profile *profile,
+                                        const pyprof__recorded_thread *recorded)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    uint32_t node = recorded->process < processes->count
+        ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -16503,7 +16554,9 @@ static int64_t pyprof__state_value(const pyprof__selection *selection, const pyp
 {
     const pyprof__model *model = &selection->profile->model;
     int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
-    if (rule->less) value -= pyprof__model_value(model, (pyprof_metric)rule->less, node);
+    if (rule->less)   // unsigned: values of hostile files wrap around
+        value = (int64_t)((uint64_t)value
+                          - (uint64_t)pyprof__model_value(model, (pyprof_metric)rule->less, node));
     if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
         return pyprof__native_samples(model, node, value);
     return value;
@@ -16682,6 +16735,7 @@ static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
         int is_thread = pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD;
+        if (pyprof__function_of(profile, up)->kind == PYPROF_KIND_PROCESS) continue;
         if (above.what == key->what && above.line == key->line && is_thread == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
@@ -16795,6 +16849,7 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     int kind = pyprof__function_of(profile, node)->kind,
         by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
     if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (kind == PYPROF_KIND_PROCESS) return 0;
     if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
     if (query && !by_stack && (query->file || query->function)
         && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
@@ -16901,7 +16956,7 @@ typedef struct {
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
-    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    // Of before's values, see pyprof__scaled_apart.
     pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
@@ -17427,6 +17482,8 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
+        // Threads of several processes are compared as those of one.
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;
         if (wanted && nodes[i] == PYPROF__NONE
             && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
         if (!differ->group) continue;
@@ -17460,17 +17517,36 @@ static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
     return sum - before;
 }
 
-// The sum of a metric over the nodes that are compared, without its waiting part.
+// The part of a metric that has a ratio of its own, so that no time becomes negative: of all time that spent
+// waiting, and of this the idle time.
+static int pyprof__scaled_apart(int metric)
+{
+    switch (metric) {
+    case PYPROF_WALL_NS: return PYPROF_WAIT_NS;
+    case PYPROF_WAIT_NS: return PYPROF_IDLE_NS;
+    case PYPROF_SAMPLES: return PYPROF_WAIT_SAMPLES;
+    case PYPROF_WAIT_SAMPLES: return PYPROF_IDLE_SAMPLES;
+    }
+    return 0;
+}
+
+// A node's own value without that part.
+static uint64_t pyprof__scaled_value(const pyprof__diff_side *side, int metric, uint32_t node)
+{
+    const pyprof__model *model = &side->from->model;
+    int part = pyprof__scaled_apart(metric);
+    return (uint64_t)pyprof__model_value(model, (pyprof_metric)metric, node)
+        - (part ? (uint64_t)pyprof__model_value(model, (pyprof_metric)part, node) : 0);
+}
+
+// Its sum over the nodes that are compared.
 static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
 {
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
-    int part = pyprof__waiting_part(metric);
     uint64_t sum = 0;
     uint32_t i;
     for (i = 0; i < side->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE)
-            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
-                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+        if (nodes[i] != PYPROF__NONE) sum += pyprof__scaled_value(side, metric, i);
     return sum;
 }
 
@@ -17491,7 +17567,8 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
-            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_IDLE_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
@@ -17519,24 +17596,22 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
     pyprof__array *column = &differ->to->earlier[metric];
-    pyprof__scaler rest, waiting;
-    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
     uint32_t i;
+    int part;
     size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    memset(&rest, 0, sizeof rest);
-    memset(&waiting, 0, sizeof waiting);
-    rest.by = differ->ratios[metric];
-    waiting.by = differ->ratios[part];
-    for (i = 0; i < before->nodes.count; i++) {
-        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
-            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
-        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
-        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    for (part = metric; part; part = pyprof__scaled_apart(part)) {
+        pyprof__scaler scaler;
+        memset(&scaler, 0, sizeof scaler);
+        scaler.by = differ->ratios[part];
+        for (i = 0; i < before->nodes.count; i++) {
+            uint64_t value = pyprof__scaled_value(before, part, i);
+            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+        }
     }
     return 1;
 }
@@ -17749,6 +17824,518 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- merging: the union of the trees of several recordings ------------------------------------------------
+typedef struct {
+    pyprof__differ differ;                      // finds and makes nodes: sides[0] is the recording at hand
+    pyprof_profile *to;
+    const pyprof_profile *const *from;
+    size_t count;
+    int as_one;
+    const pyprof__model *first;                 // the earliest: the clock of the result
+    pyprof__array by_name;                      // per string: its thread, if threads of one name are one
+    pyprof__array threads;                      // per thread of the recording at hand: that of the result
+    uint32_t process;                           // of the recording at hand: its first one in the result
+} pyprof__merger;
+
+static uint64_t pyprof__merge_time(const pyprof__merger *merger, uint64_t ns)   // to the result's clock
+{
+    const pyprof__model *from = &merger->differ.sides[0].from->model;
+    double moved = (from->unix_offset - merger->first->unix_offset) * 1e9;
+    if (from == merger->first || ns == 0) return ns;
+    if (moved < 0) return ns > (uint64_t)-moved ? ns - (uint64_t)-moved : 1;
+    return moved < 9e18 ? ns + (uint64_t)moved : ns;
+}
+
+// The number of a pseudo node in the result: its name, below parent. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, const char *name,
+                                     pyprof_kind kind, size_t number)
+{
+    pyprof__model *model = &merger->to->model;
+    return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
+}
+
+// The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
+static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof_profile *from = side->from;
+    pyprof__array *to = &merger->to->model.processes;
+    size_t i;
+    char name[300];
+    merger->process = (uint32_t)to->count;
+    for (i = 0; i < from->model.processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        pyprof__recorded_process *added;
+        if (merger->as_one && to->count) return 1;
+        if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
+        added->pid = process->pid;
+        added->started = process->started;
+        if (process->node && process->node < side->nodes.count)
+            snprintf(name, sizeof name, "%s",
+                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
+        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
+                      (long long)process->pid);
+        if (merger->as_one) return 1;
+        added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
+        if (added->node == PYPROF__NONE) return 0;
+        if (process->node && process->node < side->nodes.count)
+            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+    }
+    return 1;
+}
+
+// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
+{
+    pyprof__array *by_name = &merger->by_name;
+    size_t before = by_name->count;
+    if (name >= before) {
+        if (!pyprof__array_reserve(&merger->differ.pool, by_name, name + 1 - before)) return NULL;
+        memset((uint32_t *)by_name->data + before, 0xff, (name + 1 - before) * sizeof(uint32_t));
+        by_name->count = name + 1;
+    }
+    return &PYPROF__AT(uint32_t, *by_name, name);
+}
+
+// A thread of the recording at hand becomes part of one of the result. 0 = no memory.
+static pyprof__bool pyprof__merge_thread(pyprof__merger *merger, const pyprof__recorded_thread *from)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *model = &merger->to->model;
+    uint32_t name = pyprof__diff_string(&merger->differ, side, from->name);
+    uint32_t process = merger->process, parent = 0;
+    uint32_t *known = name == PYPROF__NONE ? NULL : pyprof__merge_named(merger, name),
+        *number = (uint32_t *)pyprof__push(&merger->differ.pool, &merger->threads);
+    pyprof__recorded_thread *to;
+    if (!known || !number) return 0;
+    if (from->process < side->from->model.processes.count) process += from->process;
+    if (!merger->as_one) parent = PYPROF__AT(pyprof__recorded_process, model->processes, process).node;
+    if (!merger->as_one || *known == PYPROF__NONE) {
+        if (!(to = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads))) return 0;
+        *to = *from;
+        to->name = name;
+        to->process = merger->as_one ? 0 : process;
+        to->newer = 0;
+        to->hold_ns = to->hold_end_ns = to->hold_node = 0;
+        to->first_ns = pyprof__merge_time(merger, from->first_ns);
+        to->last_ns = pyprof__merge_time(merger, from->last_ns);
+        to->node = pyprof__merge_pseudo(merger, parent, pyprof__text(side->from, from->name),
+                                        PYPROF_KIND_THREAD, model->threads.count);
+        if (to->node == PYPROF__NONE) return 0;
+        *known = (uint32_t)model->threads.count - 1;
+    } else {
+        uint64_t first = pyprof__merge_time(merger, from->first_ns),
+            last = pyprof__merge_time(merger, from->last_ns);
+        to = &PYPROF__AT(pyprof__recorded_thread, model->threads, *known);
+        to->wanted |= from->wanted;
+        if (first < to->first_ns) to->first_ns = first;
+        if (last > to->last_ns) to->last_ns = last;
+    }
+    *number = *known;
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = to->node;
+    return 1;
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_nodes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    uint32_t i, *nodes = (uint32_t *)side->nodes.data;
+    if (!pyprof__diff_room(to->pool, &to->nodes, &to->node_index, side->nodes.count)
+        || !pyprof__diff_room(to->pool, &to->locations, &to->location_index, side->locations.count)) return 0;
+    nodes[0] = 0;
+    for (i = 1; i < side->nodes.count; i++) {
+        if (nodes[i] != PYPROF__NONE) continue;
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;   // all are one
+        else nodes[i] = pyprof__diff_node(&merger->differ, side, i);
+        if (nodes[i] == PYPROF__NONE) return 0;
+    }
+    return 1;
+}
+
+// Adds the values of the recording at hand. Uncertainty is converted to the largest interval. 0 = no memory.
+static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    double interval = (double)side->from->model.heap.interval;
+    size_t k, i;
+    if (to->heap.interval) interval /= (double)to->heap.interval;
+    for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
+        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
+        size_t before = column->count;
+        int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
+        if (!from->count) continue;
+        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
+        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
+        column->count = to->nodes.count;
+        for (i = 0; i < from->count && i < side->nodes.count; i++) {
+            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
+            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+        }
+    }
+    return 1;
+}
+
+// ---- merging: the time line, the GIL, waiting tasks -------------------------------------------------------
+static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+        pyprof__moment *added;
+        if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
+        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        *added = *moment;
+        added->start_ns = pyprof__merge_time(merger, moment->start_ns);
+        added->end_ns = pyprof__merge_time(merger, moment->end_ns);
+        added->thread = PYPROF__AT(const uint32_t, merger->threads, moment->thread);
+        added->node = nodes[moment->node];
+    }
+    return 1;
+}
+
+// The longest hold of each thread, and how long threads waited for each other. 0 = no memory.
+static pyprof__bool pyprof__merge_gil(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *threads = (const uint32_t *)merger->threads.data;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->threads.count; i++) {
+        const pyprof__recorded_thread *one = &PYPROF__AT(const pyprof__recorded_thread, from->threads, i);
+        pyprof__recorded_thread *all = &PYPROF__AT(pyprof__recorded_thread, to->threads, threads[i]);
+        if (one->hold_ns <= all->hold_ns || one->hold_node >= side->nodes.count) continue;
+        all->hold_ns = one->hold_ns;
+        all->hold_end_ns = pyprof__merge_time(merger, one->hold_end_ns);
+        all->hold_node = nodes[one->hold_node];
+    }
+    for (i = 0; i < from->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, from->rivals, i);
+        pyprof__rivals *added;
+        if (pair->waiter >= from->threads.count || pair->holder >= from->threads.count) continue;
+        if (!(added = (pyprof__rivals *)pyprof__push(to->pool, &to->rivals))) return 0;
+        added->waiter = threads[pair->waiter];
+        added->holder = threads[pair->holder];
+        added->ns = pair->ns;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__merge_waited(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, from->waited, i);
+        uint32_t node, id;
+        if (waited->node >= side->nodes.count) continue;
+        node = PYPROF__AT(const uint32_t, side->nodes, waited->node);
+        if (!pyprof__model_waited(to, node, waited->ns)) return 0;
+        id = pyprof__index_find(&to->waited_index, pyprof__mix(7, node), pyprof__same_waited, &to->waited,
+                                &node);
+        PYPROF__AT(pyprof__waited, to->waited, id).count += waited->count - 1;
+    }
+    return 1;
+}
+
+static int pyprof__by_start(const void *a, const void *b)
+{
+    const pyprof__moment *x = (const pyprof__moment *)a, *y = (const pyprof__moment *)b;
+    if (x->start_ns != y->start_ns) return x->start_ns < y->start_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns) return x->end_ns < y->end_ns ? -1 : 1;
+    if (x->thread != y->thread) return x->thread < y->thread ? -1 : 1;
+    return x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_pair(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    return x->waiter != y->waiter ? (x->waiter < y->waiter ? -1 : 1) : x->holder < y->holder ? -1
+        : x->holder > y->holder;
+}
+
+// Sorts the time line, and makes one pair of equal pairs.
+static void pyprof__merge_sort(pyprof__model *to)
+{
+    pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
+    size_t i, kept = 0;
+    if (to->moments.count)
+        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
+    if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
+    for (i = 0; i < to->rivals.count; i++) {
+        if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
+        else pairs[kept++] = pairs[i];
+    }
+    to->rivals.count = kept;
+}
+
+// ---- merging: facts ---------------------------------------------------------------------------------------
+static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
+{
+    double late = (double)to->late_mean_ns * (double)to->asked
+        + (double)from->late_mean_ns * (double)from->asked;
+    size_t i;
+    to->asked += from->asked;
+    to->samples += from->samples;
+    to->missed += from->missed;
+    to->rejected += from->rejected;
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++) to->rejected_by_cause[i] += from->rejected_by_cause[i];
+    to->retried += from->retried;
+    to->unfrozen += from->unfrozen;
+    to->truncated += from->truncated;
+    to->recovered += from->recovered;
+    to->thinned += from->thinned;
+    to->timeline_dropped += from->timeline_dropped;
+    to->threads += from->threads;
+    to->interpreters += from->interpreters;
+    to->own_cpu_ns += from->own_cpu_ns;
+    to->own_bytes += from->own_bytes;
+    if (from->late_max_ns > to->late_max_ns) to->late_max_ns = from->late_max_ns;
+    to->late_mean_ns = to->asked ? (uint64_t)(late / (double)to->asked) : 0;
+    to->gap_ns += from->gap_ns;
+    if (from->heap_state > to->heap_state) to->heap_state = from->heap_state;
+    to->heap_samples += from->heap_samples;
+    to->heap_dropped += from->heap_dropped;
+    to->heap_live_bytes += from->heap_live_bytes;
+    to->heap_live_blocks += from->heap_live_blocks;
+    to->heap_peak_bytes += from->heap_peak_bytes;
+    to->heap_reserved_bytes += from->heap_reserved_bytes;
+}
+
+static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
+{
+    size_t used = strlen(to->degraded);
+    if (*why && !strstr(to->degraded, why))
+        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+}
+
+static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
+{
+    size_t i;
+    if (!to->mode || from->mode == PYPROF_HEAP_SAMPLED) to->mode = from->mode ? from->mode : to->mode;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        to->domains[i].alloc_bytes += from->domains[i].alloc_bytes;
+        to->domains[i].alloc_blocks += from->domains[i].alloc_blocks;
+        to->domains[i].live_bytes += from->domains[i].live_bytes;
+        to->domains[i].live_blocks += from->domains[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] += from->sizes[i];
+}
+
+// Names of the recordings' programs or Pythons, each once. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_names(pyprof__merger *merger, int pythons)
+{
+    char text[200];
+    size_t i, k, used = 0;
+    for (i = 0; i < merger->count && used < sizeof text; i++) {
+        const pyprof_profile *from = merger->from[i];
+        const char *name = pyprof__text(from, pythons ? from->python : from->program);
+        for (k = 0; k < i; k++) {
+            const pyprof_profile *other = merger->from[k];
+            if (strcmp(pyprof__text(other, pythons ? other->python : other->program), name) == 0) break;
+        }
+        if (k < i) continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", name);
+    }
+    return pyprof__model_string(&merger->to->model, text);
+}
+
+typedef struct { uint64_t start, end; } pyprof__period;
+
+static int pyprof__by_period(const void *a, const void *b)
+{
+    const pyprof__period *x = (const pyprof__period *)a, *y = (const pyprof__period *)b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// The time in which at least one of the recordings was made. 0 = no memory.
+static pyprof__bool pyprof__merge_period(pyprof__merger *merger)
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i, bytes = merger->count * sizeof(pyprof__period);
+    pyprof__period *periods = (pyprof__period *)pyprof__alloc(&merger->differ.pool, bytes);
+    uint64_t end = 0;
+    if (!periods) return 0;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        merger->differ.sides[0].from = merger->from[i];
+        periods[i].start = pyprof__merge_time(merger, from->start_ns);
+        periods[i].end = periods[i].start + from->recorded_ns;
+        if (pyprof__merge_time(merger, from->last_ns) > model->last_ns)
+            model->last_ns = pyprof__merge_time(merger, from->last_ns);
+    }
+    qsort(periods, merger->count, sizeof *periods, pyprof__by_period);
+    for (i = 0; i < merger->count; i++) {
+        uint64_t start = periods[i].start > end ? periods[i].start : end;
+        if (periods[i].end > start) model->recorded_ns += periods[i].end - start;
+        if (periods[i].end > end) end = periods[i].end;
+    }
+    pyprof__free(&merger->differ.pool, periods, bytes);
+    return 1;
+}
+
+// What a merged profile cannot know.
+static void pyprof__merge_losses(pyprof__merger *merger)
+{
+    size_t i, tracked = 0, gauges = 0, interval = 0;
+    pyprof_stats *stats = &merger->to->model.stats;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        tracked += from->heap.mode != PYPROF_HEAP_OFF;
+        gauges += from->gauges.count;
+        interval |= from->heap.mode != merger->to->model.heap.mode && from->heap.mode != PYPROF_HEAP_OFF;
+    }
+    if (tracked && tracked < merger->count)
+        pyprof__merge_degraded(stats, "memory was tracked only in some of the recordings");
+    if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
+    if (tracked)
+        pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
+    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_facts(pyprof__merger *merger)
+{
+    pyprof_profile *to = merger->to;
+    pyprof__model *model = &to->model;
+    size_t i;
+    model->start_ns = merger->first->start_ns;
+    model->unix_offset = merger->first->unix_offset;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof_profile *from = merger->from[i];
+        if (from->model.rate_hz > model->rate_hz) model->rate_hz = from->model.rate_hz;
+        if (from->model.timeline_s > model->timeline_s) model->timeline_s = from->model.timeline_s;
+        if (from->model.paths > model->paths) model->paths = from->model.paths;
+        pyprof__merge_stats(&model->stats, &from->model.stats);
+        pyprof__merge_degraded(&model->stats, from->model.stats.degraded);
+        pyprof__merge_heap(&model->heap, &from->model.heap);
+        to->free_threaded |= from->free_threaded;
+        to->interpreters += from->interpreters;
+        to->merged += from->merged ? from->merged : 1;
+        if (from->checkpoint > to->checkpoint) to->checkpoint = from->checkpoint;
+        if (!pyprof__array_reserve(&to->pool, &to->children, from->children.count)) return 0;
+        if (from->children.count)
+            memcpy((pyprof__child *)to->children.data + to->children.count, from->children.data,
+                   from->children.count * sizeof(pyprof__child));
+        to->children.count += from->children.count;
+    }
+    pyprof__merge_losses(merger);
+    to->program = pyprof__merge_names(merger, 0);
+    to->python = pyprof__merge_names(merger, 1);
+    return to->program != PYPROF__NONE && to->python != PYPROF__NONE && pyprof__merge_period(merger);
+}
+
+static pyprof__bool pyprof__merge_one(pyprof__merger *merger, const pyprof_profile *from)   // 0 = no memory
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    size_t i;
+    int whole;
+    memset(side, 0, sizeof *side);
+    side->from = from;
+    merger->threads.count = 0;
+    whole = pyprof__diff_open(&merger->differ, side, NULL) && pyprof__merge_processes(merger);
+    for (i = 0; whole && i < from->model.threads.count; i++)
+        whole = pyprof__merge_thread(merger, pyprof__recorded_of(from, (uint32_t)i));
+    whole = whole && pyprof__merge_nodes(merger) && pyprof__merge_columns(merger)
+        && pyprof__merge_moments(merger) && pyprof__merge_gil(merger) && pyprof__merge_waited(merger);
+    pyprof__diff_close(&merger->differ, side);
+    return whole;
+}
+
+static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memory
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        if (pyprof__unix(from, from->start_ns) < pyprof__unix(merger->first, merger->first->start_ns))
+            merger->first = from;
+        if (from->heap.interval > model->heap.interval) model->heap.interval = from->heap.interval;
+    }
+    if (!pyprof__model_begin(model, 0, 0)) return 0;
+    model->processes.count = 0;   // those of the recordings follow
+    for (i = 0; i < merger->count; i++)
+        if (!pyprof__merge_one(merger, merger->from[i])) return 0;
+    pyprof__merge_sort(model);
+    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+        && pyprof__measure_depth(merger->to);
+}
+
+// Facts that are not in the model; both profiles have the same strings.
+static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile *from)   // 0 = no memory
+{
+    size_t i;
+    int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
+        && pyprof__array_copy(&to->pool, &to->children, &from->children);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+    to->program = from->program;
+    to->python = from->python;
+    to->free_threaded = from->free_threaded;
+    to->interpreters = from->interpreters;
+    to->is_diff = from->is_diff;
+    to->merged = from->merged;
+    to->checkpoint = from->checkpoint;
+    memcpy(to->compared, from->compared, sizeof to->compared);
+    to->scale = from->scale;
+    to->factor = from->factor;
+    return whole;
+}
+
+static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_profile *to = pyprof__profile_new(&from->model, 0, &from->pool.allocator);
+    if (!to || pyprof__copy_facts(to, from)) return to;
+    pyprof__profile_free(to);
+    return NULL;
+}
+
+// Belongs to the allocator of the first one. NULL = no memory.
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+{
+    const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
+    pyprof_profile *to;
+    pyprof__merger merger;
+    int whole;
+    if (count == 1 && !as_one) return pyprof__profile_copy(profiles[0]);
+    to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
+    if (!to) return NULL;
+    memset(to, 0, sizeof *to);
+    memset(&merger, 0, sizeof merger);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&merger.differ.pool, allocator, UINT64_MAX);
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->children, sizeof(pyprof__child));
+    pyprof__array_init(&merger.by_name, sizeof(uint32_t));
+    pyprof__array_init(&merger.threads, sizeof(uint32_t));
+    merger.differ.to = merger.to = to;
+    merger.from = profiles;
+    merger.count = count;
+    merger.as_one = as_one;
+    merger.first = &profiles[0]->model;
+    whole = pyprof__merge_fill(&merger);
+    pyprof__array_free(&merger.differ.pool, &merger.by_name);
+    pyprof__array_free(&merger.differ.pool, &merger.threads);
+    if (whole) return to;
+    pyprof__profile_free(to);
+    return NULL;
 }
 
 // ---- are its recordings comparable? -----------------------------------------------------------------------
@@ -18292,16 +18879,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18324,6 +18919,7 @@ typedef struct {
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
+    const pyprof__selection *earlier;                    // of a difference; NULL = it has no earlier parts
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
@@ -18357,25 +18953,56 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
     added->kind = function->kind;
     added->file = pyprof__text(profile, function->file);
-    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0
-        : function->first_line;
+    added->line = key->line ? (int32_t)key->line : pyprof__is_frame(function->kind) ? function->first_line
+        : 0;
     added->label = pyprof__label(profile, key->function);
     if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
     return id;
 }
 
+// The part of a metric that comes from samples in a state; 0 = none.
+static int pyprof__part_in(int metric, uint32_t state)
+{
+    size_t i;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == state)
+            return pyprof__metrics[i].metric;
+    return 0;
+}
+
 // Parts by state of a metric, and for wall time how it was spent
 static void pyprof__view_parts(pyprof__view *view, int metric)
 {
-    int waiting = pyprof__waiting_part(metric);
-    size_t i;
-    view->parts[PYPROF__PART_WAITING] = waiting;
-    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
-            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_WAITING] = pyprof__part_in(metric, PYPROF__IS_WAITING);
+    view->parts[PYPROF__PART_IDLE] = pyprof__part_in(view->parts[PYPROF__PART_WAITING], PYPROF__IS_IDLE);
     if (metric != PYPROF_WALL_NS) return;
     view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
+{
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
+    view->parts[PYPROF__PART_EARLIER] = metric;
+    view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
+}
+
+// The selection that has the values of a part
+static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
+                                                  const pyprof__selection *selection, uint32_t part)
+{
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
+}
+
+// Has a node, or one below it, a value?
+static pyprof__bool pyprof__view_has(const pyprof__view_maker *maker, const pyprof__selection *selection,
+                                     int metric, uint32_t node)
+{
+    return pyprof__total(selection, metric, node) != 0
+        || (maker->earlier && pyprof__total(maker->earlier, metric, node) != 0);
 }
 
 static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
@@ -18404,22 +19031,21 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        // nothing selected in or below it
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        if (i && !pyprof__view_has(maker, selection, metric, i)) *mapped = PYPROF__NONE;
         else if (!(how & PYPROF__VIEW_THREADS)
                  && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
         else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
                  && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
-            if (pyprof__total(selection, metric, i) != 0) return 0;
+            if (pyprof__view_has(maker, selection, metric, i)) return 0;
             *mapped = key.parent;
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__PARTS; k++)
             PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
-                pyprof__self(selection, maker->view.parts[k], i);
+                pyprof__self(pyprof__view_side(maker, selection, k), maker->view.parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++) {
         pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
@@ -18507,16 +19133,19 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// how: bits PYPROF__VIEW_... 0 = no memory.
+// how: bits PYPROF__VIEW_... earlier: of a difference, for a view of both recordings; otherwise NULL.
+// 0 = no memory.
 static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                         int metric, unsigned how)
+                                         const pyprof__selection *earlier, int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
+    maker->earlier = earlier;
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    pyprof__view_parts(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
+    else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -18538,7 +19167,7 @@ static unsigned pyprof__view_how(int split_threads, int lines)
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+    return pyprof__view_make_as(maker, selection, NULL, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- view of both recordings of a difference: every stack that one of them has ----------------------------
@@ -18650,7 +19279,8 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         if (node < count) cursor->owners[node] = i;
     }
     for (i = 1; i < count; i++)   // parents come before children
-        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+        if (cursor->owners[i] == PYPROF__NONE)
+            cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
     return PYPROF_OK;
 }
 
@@ -18835,6 +19465,1691 @@ static int pyprof__count_of(int metric)
     const pyprof__metric *row = pyprof__metric_row(metric);
     if (!pyprof__is_memory(metric)) return PYPROF_SAMPLES;
     return row->unit == PYPROF__UNIT_COUNT ? metric : row->pair;
+}
+
+// ============================================================================
+// [SECTION] LOAD -- a recording from its JSON: a strict reader, and what our keys mean
+//   Runs on    the caller's thread
+//   Uses       SNAPSHOT
+//   Promise    a file is read block by block and never held as a whole; nothing is allocated because the file
+//              announces it; every refusal names the line, the column and what was expected there
+// ============================================================================
+// Reads at most `room` bytes; 0 = the end, -1 = failed, errno has the reason.
+typedef ssize_t pyprof__source_fn(void *user, char *to, size_t room);
+
+enum {
+    PYPROF__INPUT_BLOCK = 65536, PYPROF__INPUT_AFTER = 16,   // the block is followed by zeroes
+    PYPROF__LONGEST_NUMBER = 64,
+    PYPROF__LONGEST_TEXT = 16 << 20,
+    PYPROF__DEEPEST = 64                             // brackets within brackets
+};
+
+typedef struct {
+    pyprof__source_fn *source;
+    void *user;
+    const char *name;            // of the file, for messages
+    pyprof__pool *pool;
+    pyprof_result result;        // the first failure; from then on there is nothing left to read
+    char *block;
+    const char *at, *end;        // the part of the block that is not read yet
+    int over;                    // nothing follows the block
+    int depth;
+    uint64_t before, line_start; // bytes before the block, and before the present line
+    uint64_t line, token;        // the present line from 1; the offset of the value that is read
+    pyprof__array text;          // a string that has escapes, or does not fit into the block
+} pyprof__input;
+
+typedef struct { uint64_t line, column; } pyprof__place;
+
+static uint64_t pyprof__input_offset(const pyprof__input *r)
+{
+    return r->before + (uint64_t)(r->at - r->block);
+}
+
+static pyprof__place pyprof__input_place(const pyprof__input *r)   // of the value that is read
+{
+    pyprof__place place;
+    place.line = r->line;
+    place.column = r->token - r->line_start + 1;
+    return place;
+}
+
+static void pyprof__input_stop(pyprof__input *r, pyprof_result result)
+{
+    r->result = result;
+    r->at = r->end;
+    r->over = 1;
+}
+
+// Makes room for a read: moves what is not read yet to the front, and the beginning of the present value, if
+// that is near. 0 = nothing more, or failed.
+static pyprof__bool pyprof__input_fill(pyprof__input *r)
+{
+    uint64_t back = pyprof__input_offset(r) - r->token;
+    size_t kept = back <= 256 && r->token >= r->before ? (size_t)back : 0;
+    const char *from = r->at - kept;
+    size_t rest = (size_t)(r->end - from);
+    ssize_t got;
+    if (r->over || rest == PYPROF__INPUT_BLOCK) return 0;
+    memmove(r->block, from, rest);
+    r->before += (uint64_t)(from - r->block);
+    r->at = r->block + kept;
+    got = r->source(r->user, r->block + rest, PYPROF__INPUT_BLOCK - rest);
+    if (got < 0)
+        pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", r->name,
+                                           strerror(errno)));
+    if (got <= 0) r->over = 1;
+    if (r->result != PYPROF_OK) return 0;
+    r->end = r->block + rest + (got > 0 ? got : 0);
+    memset(r->block + (r->end - r->block), 0, PYPROF__INPUT_AFTER);
+    return got > 0;
+}
+
+// Tries to have this many bytes in the block.
+static void pyprof__input_ahead(pyprof__input *r, size_t size)
+{
+    while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
+}
+
+// What stands there, up to the end of a word.
+static void pyprof__input_excerpt(pyprof__input *r, char *text, size_t capacity)
+{
+    const char *from;
+    size_t used = 0, i, size;
+    pyprof__input_ahead(r, 32);
+    from = r->token >= r->before ? r->block + (r->token - r->before) : r->end;
+    size = from < r->end ? (size_t)(r->end - from) : 0;
+    if (!size) {
+        pyprof__copy_text(text, capacity, r->token < r->before ? "a long text" : "the end of the file");
+        return;
+    }
+    for (i = 0; i < size && i < 24 && used + 5 < capacity; i++) {
+        unsigned char c = (unsigned char)from[i];
+        if (i && (c <= ' ' || c == ',' || c == '}' || c == ']' || (from[0] != '"' && c == '"'))) break;
+        if (c < 0x20 || c >= 0x7f) used += (size_t)snprintf(text + used, 5, "\\x%02x", c);
+        else text[used++] = (char)c;
+        if (i && c == '"') break;
+    }
+    text[used] = 0;
+}
+
+static void pyprof__input_refuse(pyprof__input *r, pyprof__place place, const char *what)
+{
+    if (r->result != PYPROF_OK) return;
+    pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_FORMAT, "%.220s:%llu:%llu: %.240s", r->name,
+                                        (unsigned long long)place.line, (unsigned long long)place.column,
+                                        what));
+}
+
+static void pyprof__input_expected(pyprof__input *r, const char *what)
+{
+    char found[112], text[256];
+    if (r->result != PYPROF_OK) return;
+    pyprof__input_excerpt(r, found, sizeof found);
+    snprintf(text, sizeof text, "expected %.120s, found %s", what, found);
+    pyprof__input_refuse(r, pyprof__input_place(r), text);
+}
+
+static void pyprof__input_memory(pyprof__input *r)
+{
+    if (r->result == PYPROF_OK) pyprof__input_stop(r, pyprof__fail_memory("the profile"));
+}
+
+static pyprof__bool pyprof__input_begin(pyprof__input *r, pyprof__pool *pool)
+{
+    r->pool = pool;
+    r->line = 1;
+    pyprof__array_init(&r->text, 1);
+    r->block = (char *)pyprof__alloc(pool, PYPROF__INPUT_BLOCK + PYPROF__INPUT_AFTER);
+    r->at = r->end = r->block;
+    if (!r->block) r->result = pyprof__fail_memory("the profile");
+    return r->block != NULL;
+}
+
+static void pyprof__input_end(pyprof__input *r)
+{
+    pyprof__free(r->pool, r->block, PYPROF__INPUT_BLOCK + PYPROF__INPUT_AFTER);
+    pyprof__array_free(r->pool, &r->text);
+}
+
+// ---- values of JSON, one after the other ------------------------------------------------------------------
+// Skips blanks. The next value's first character; -1 = the end, or failed.
+static int pyprof__read_peek(pyprof__input *r)
+{
+    for (;; r->at++) {
+        if (r->at == r->end && !pyprof__input_fill(r)) break;
+        if (*r->at == '\n') {
+            r->line++;
+            r->line_start = pyprof__input_offset(r) + 1;
+        } else if (*r->at != ' ' && *r->at != '\r' && *r->at != '\t') break;
+    }
+    r->token = pyprof__input_offset(r);
+    return r->at == r->end ? -1 : (unsigned char)*r->at;
+}
+
+static pyprof__bool pyprof__read_open(pyprof__input *r, char bracket)
+{
+    if (pyprof__read_peek(r) != bracket) pyprof__input_expected(r, bracket == '{' ? "\"{\"" : "\"[\"");
+    else if (r->depth == PYPROF__DEEPEST) pyprof__input_expected(r, "at most 64 levels of brackets");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    r->depth++;
+    return 1;
+}
+
+// Does another value follow? *any: one has been there. Reads the comma, or the closing bracket.
+static pyprof__bool pyprof__read_more(pyprof__input *r, char bracket, int *any)
+{
+    int c = pyprof__read_peek(r);
+    if (r->result != PYPROF_OK) return 0;
+    if (c == bracket) {
+        r->at++;
+        r->depth--;
+        return 0;
+    }
+    if (*any && c != ',') {
+        pyprof__input_expected(r, bracket == '}' ? "\",\" or \"}\"" : "\",\" or \"]\"");
+        return 0;
+    }
+    if (*any) r->at++;
+    *any = 1;
+    return 1;
+}
+
+// The number of bytes, up to `size`, that are ASCII and neither a quote, a backslash nor a control character.
+static size_t pyprof__plain_bytes(const char *text, size_t size)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t word, quote, slash;
+        memcpy(&word, text + i, 8);
+        quote = word ^ ones * '"';
+        slash = word ^ ones * '\\';
+        if ((word | (word - ones * 0x20) | (quote - ones) | (slash - ones)) & high) break;
+    }
+    for (; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    return i;
+}
+
+static pyprof__bool pyprof__text_add(pyprof__input *r, const char *bytes, size_t size)
+{
+    if (r->text.count + size > PYPROF__LONGEST_TEXT) {
+        pyprof__input_expected(r, "a string of at most 16 MiB");
+        return 0;
+    }
+    if (!pyprof__array_reserve(r->pool, &r->text, size + 1)) {
+        pyprof__input_memory(r);
+        return 0;
+    }
+    memcpy((char *)r->text.data + r->text.count, bytes, size);
+    r->text.count += size;
+    return 1;
+}
+
+static void pyprof__text_refuse(pyprof__input *r, const char *what)   // at this character
+{
+    r->token = pyprof__input_offset(r);
+    pyprof__input_expected(r, what);
+}
+
+static int32_t pyprof__read_hex(const char *text)   // four digits; -1 = others
+{
+    int32_t value = 0;
+    int i;
+    for (i = 0; i < 4; i++) {
+        char c = text[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+// The characters after a backslash. Both halves of a pair are read at once.
+static void pyprof__read_escape(pyprof__input *r)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *found;
+    char out[4];
+    int32_t c, low;
+    pyprof__input_ahead(r, 12);
+    found = r->at[1] ? strchr(from, r->at[1]) : NULL;
+    if (found) {
+        pyprof__text_add(r, to + (found - from), 1);
+        r->at += 2;
+        return;
+    }
+    c = r->at[1] == 'u' ? pyprof__read_hex(r->at + 2) : -1;
+    if (c < 0) pyprof__text_refuse(r, "an escape sequence of JSON");
+    else if (c == 0) pyprof__text_refuse(r, "a character other than U+0000");
+    if (r->result != PYPROF_OK) return;
+    if (c >= 0xd800 && c < 0xe000) {
+        low = c < 0xdc00 && r->at[6] == '\\' && r->at[7] == 'u' ? pyprof__read_hex(r->at + 8) : -1;
+        if (low < 0xdc00 || low >= 0xe000) {
+            pyprof__text_refuse(r, "both halves of a surrogate pair");
+            return;
+        }
+        c = 0x10000 + (c - 0xd800) * 0x400 + (low - 0xdc00);
+        r->at += 6;
+    }
+    r->at += 6;
+    pyprof__text_add(r, out, pyprof__utf8(out, (uint32_t)c));
+}
+
+static void pyprof__read_beyond_ascii(pyprof__input *r)
+{
+    size_t length;
+    pyprof__input_ahead(r, 4);
+    if (pyprof__utf8_next(r->at, &length) == 0xfffd && length == 1) {
+        pyprof__text_refuse(r, "valid UTF-8");
+        return;
+    }
+    pyprof__text_add(r, r->at, length);
+    r->at += length;
+}
+
+// The rest of a string that is not plain: put together in r->text.
+static void pyprof__read_text_slowly(pyprof__input *r)
+{
+    r->text.count = 0;
+    while (r->result == PYPROF_OK) {
+        size_t plain = pyprof__plain_bytes(r->at, (size_t)(r->end - r->at));
+        if (!pyprof__text_add(r, r->at, plain)) return;
+        r->at += plain;
+        if (r->at == r->end && !pyprof__input_fill(r)) pyprof__text_refuse(r, "the end of the string");
+        if (r->result != PYPROF_OK || r->at == r->end) continue;
+        if (*r->at == '"') break;
+        if (*r->at == '\\') pyprof__read_escape(r);
+        else if ((unsigned char)*r->at >= 0x80) pyprof__read_beyond_ascii(r);
+        else if ((unsigned char)*r->at < 0x20) pyprof__text_refuse(r, "no control character in a string");
+    }
+    r->at++;
+}
+
+// The string stays where it is until the next value is read. 0 = failed.
+static pyprof__bool pyprof__read_text(pyprof__input *r, pyprof__slice *text)
+{
+    if (pyprof__read_peek(r) != '"') pyprof__input_expected(r, "a string");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    text->size = pyprof__plain_bytes(r->at, (size_t)(r->end - r->at));
+    text->text = r->at;
+    if (r->at[text->size] == '"') {
+        r->at += text->size + 1;
+        return 1;
+    }
+    pyprof__read_text_slowly(r);
+    if (r->result != PYPROF_OK) return 0;
+    text->text = (const char *)r->text.data;
+    text->size = r->text.count;
+    return 1;
+}
+
+// A number is mantissa * 10 ^ exponent; exact: these are all its digits.
+typedef struct { uint64_t mantissa; int exponent, negative, whole, exact; } pyprof__number;
+
+// The digits that begin at `at`; returns their end.
+static const char *pyprof__read_digits(const char *at, pyprof__number *number, int point)
+{
+    for (; *at >= '0' && *at <= '9'; at++) {
+        unsigned digit = (unsigned)(*at - '0');
+        if (number->exact && number->mantissa <= (UINT64_MAX - digit) / 10) {
+            number->mantissa = number->mantissa * 10 + digit;
+            number->exponent -= point;
+        } else {
+            number->exact = 0;
+            number->exponent += !point;
+        }
+    }
+    return at;
+}
+
+static const char *pyprof__read_exponent(const char *at, pyprof__number *number)   // NULL = no digits
+{
+    int negative, value = 0;
+    number->whole = 0;
+    at++;
+    negative = *at == '-';
+    if (*at == '-' || *at == '+') at++;
+    if (*at < '0' || *at > '9') return NULL;
+    for (; *at >= '0' && *at <= '9'; at++) if (value < 10000) value = value * 10 + (*at - '0');
+    number->exponent += negative ? -value : value;
+    return at;
+}
+
+// Any number of JSON's grammar; 0 = failed.
+static pyprof__bool pyprof__read_number(pyprof__input *r, pyprof__number *number)
+{
+    const char *at, *digits;
+    int c = pyprof__read_peek(r);
+    memset(number, 0, sizeof *number);
+    number->whole = number->exact = 1;
+    if (c != '-' && (c < '0' || c > '9')) pyprof__input_expected(r, "a number");
+    if ((size_t)(r->end - r->at) < PYPROF__LONGEST_NUMBER) pyprof__input_ahead(r, PYPROF__LONGEST_NUMBER);
+    if (r->result != PYPROF_OK) return 0;
+    at = r->at;
+    if (c == '-') { number->negative = 1; at++; }
+    digits = at;
+    at = pyprof__read_digits(at, number, 0);
+    if (at == digits || (*digits == '0' && at > digits + 1)) at = NULL;
+    if (at && *at == '.') {
+        number->whole = 0;
+        digits = at + 1;
+        at = pyprof__read_digits(digits, number, 1);
+        if (at == digits) at = NULL;
+    }
+    if (at && (*at == 'e' || *at == 'E')) at = pyprof__read_exponent(at, number);
+    if (!at) pyprof__input_expected(r, "a number as JSON has it");
+    else if (at - r->at >= PYPROF__LONGEST_NUMBER) pyprof__input_expected(r, "a number of fewer digits");
+    else r->at = at;
+    return r->result == PYPROF_OK;
+}
+
+static int64_t pyprof__read_int(pyprof__input *r, int64_t least, int64_t most)
+{
+    pyprof__number number;
+    uint64_t limit;
+    int64_t value = 0;
+    char text[80];
+    if (!pyprof__read_number(r, &number)) return 0;
+    limit = (uint64_t)INT64_MAX + (uint64_t)number.negative;
+    if (number.whole && number.exact && number.mantissa <= limit) {
+        value = (int64_t)(number.negative ? 0 - number.mantissa : number.mantissa);
+        if (value >= least && value <= most) return value;
+    }
+    snprintf(text, sizeof text, "an integer from %lld to %lld", (long long)least, (long long)most);
+    pyprof__input_expected(r, text);
+    return 0;
+}
+
+static double pyprof__power_of_ten(int exponent)
+{
+    double power = 1;
+    for (; exponent > 0; exponent--) power *= 10;
+    return power;
+}
+
+// The nearest double if there are at most 15 digits; pyprof__emit_exact relies on the same sums.
+static double pyprof__number_value(const pyprof__number *number)
+{
+    double value = (double)number->mantissa, scale = pyprof__power_of_ten(-number->exponent);
+    uint64_t whole = 1;
+    int i;
+    if (number->exponent >= 0) value *= pyprof__power_of_ten(number->exponent);
+    else if (number->exponent >= -18) {
+        for (i = number->exponent; i < 0; i++) whole *= 10;
+        value = (double)(number->mantissa / whole) + (double)(number->mantissa % whole) / scale;
+    } else value /= scale;
+    return number->negative ? -value : value;
+}
+
+static double pyprof__read_double(pyprof__input *r, double most)   // from -most to most
+{
+    pyprof__number number;
+    double value = 0;
+    if (!pyprof__read_number(r, &number)) return 0;
+    if (number.exponent > -300 && number.exponent < 300) value = pyprof__number_value(&number);
+    else if (number.mantissa) value = most * 2;
+    if (value >= -most && value <= most) return value;
+    pyprof__input_expected(r, "a smaller number");
+    return 0;
+}
+
+static pyprof__bool pyprof__read_word(pyprof__input *r, const char *word)   // 1 = it was there
+{
+    size_t size = strlen(word);
+    pyprof__input_ahead(r, size);
+    if ((size_t)(r->end - r->at) < size || memcmp(r->at, word, size) != 0) return 0;
+    r->at += size;
+    return 1;
+}
+
+static int pyprof__read_bool(pyprof__input *r)
+{
+    pyprof__read_peek(r);
+    if (pyprof__read_word(r, "true")) return 1;
+    if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
+    return 0;
+}
+
+// ---- the keys of an object: none may occur twice ----------------------------------------------------------
+// Hashes of keys that are not ours: the first ones in a list, more in a hash table.
+typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
+
+static pyprof__bool pyprof__keys_grow(pyprof__pool *pool, pyprof__keys *keys)
+{
+    size_t i, before = keys->slots ? keys->mask + 1 : PYPROF__COUNT(keys->few), capacity = before * 4;
+    uint64_t *slots = (uint64_t *)pyprof__alloc(pool, capacity * sizeof *slots), *from = keys->slots;
+    if (!slots) return 0;
+    if (!from) from = keys->few;
+    for (i = 0; i < before; i++) {
+        size_t at = (size_t)from[i] & (capacity - 1);
+        if (!from[i]) continue;
+        while (slots[at]) at = (at + 1) & (capacity - 1);
+        slots[at] = from[i];
+    }
+    if (keys->slots) pyprof__free(pool, keys->slots, before * sizeof *slots);
+    keys->slots = slots;
+    keys->mask = capacity - 1;
+    return 1;
+}
+
+static void pyprof__keys_free(pyprof__pool *pool, pyprof__keys *keys)
+{
+    if (keys->slots) pyprof__free(pool, keys->slots, (keys->mask + 1) * sizeof *keys->slots);
+}
+
+static pyprof__bool pyprof__keys_has(const pyprof__keys *keys, uint64_t hash, size_t *free)
+{
+    size_t at;
+    if (!keys->slots) {
+        for (at = 0; at < keys->count; at++) if (keys->few[at] == hash) return 1;
+        *free = at;
+        return 0;
+    }
+    for (at = (size_t)hash & keys->mask; keys->slots[at]; at = (at + 1) & keys->mask)
+        if (keys->slots[at] == hash) return 1;
+    *free = at;
+    return 0;
+}
+
+// 0 = failed
+static pyprof__bool pyprof__keys_add(pyprof__input *r, pyprof__keys *keys, pyprof__slice key)
+{
+    uint64_t hash = pyprof__hash_text(key.text, key.size);
+    size_t place = 0;
+    hash += !hash;
+    if (keys->slots ? keys->count * 3 >= keys->mask * 2 : keys->count == PYPROF__COUNT(keys->few))
+        if (!pyprof__keys_grow(r->pool, keys)) {
+            pyprof__input_memory(r);
+            return 0;
+        }
+    if (pyprof__keys_has(keys, hash, &place)) {
+        pyprof__input_expected(r, "a key that this object does not have yet");
+        return 0;
+    }
+    *(keys->slots ? &keys->slots[place] : &keys->few[place]) = hash;
+    keys->count++;
+    return 1;
+}
+
+// Reads a key and the colon after it; 0 = failed. The key stays until the next read.
+static pyprof__bool pyprof__read_key(pyprof__input *r, pyprof__slice *key)
+{
+    if (pyprof__read_peek(r) != '"') pyprof__input_expected(r, "a key in quotes");
+    return r->result == PYPROF_OK && pyprof__read_text(r, key);
+}
+
+static pyprof__bool pyprof__read_colon(pyprof__input *r)
+{
+    if (pyprof__read_peek(r) != ':') pyprof__input_expected(r, "\":\"");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    return 1;
+}
+
+// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
+// What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_numbers(pyprof__input *r)
+{
+    for (;;) {
+        const char *at = r->at, *digits;
+        while (*at == ' ') at++;
+        if (*at == '-') at++;
+        digits = at;
+        while (*at >= '0' && *at <= '9') at++;
+        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
+        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        r->at = at + 1;
+    }
+}
+
+static void pyprof__skip_value(pyprof__input *r)
+{
+    int c = pyprof__read_peek(r), any = 0;
+    char close = c == '{' ? '}' : ']';
+    pyprof__keys keys;
+    pyprof__slice text;
+    if (c == '"') pyprof__read_text(r, &text);
+    else if (c == '{' || c == '[') {
+        keys.slots = NULL;
+        keys.count = 0;
+        if (!pyprof__read_open(r, (char)c)) return;
+        while (pyprof__read_more(r, close, &any)) {
+            if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
+                             || !pyprof__read_colon(r))) break;
+            if (c == '[') pyprof__skip_numbers(r);
+            pyprof__skip_value(r);
+        }
+        pyprof__keys_free(r->pool, &keys);
+    } else if (c == '-' || (c >= '0' && c <= '9')) {
+        pyprof__number number;
+        pyprof__read_number(r, &number);
+    } else if (!pyprof__read_word(r, "true") && !pyprof__read_word(r, "false")
+               && !pyprof__read_word(r, "null")) pyprof__input_expected(r, "a value");
+}
+
+// ---- our keys: a table for each kind of object ------------------------------------------------------------
+// Some tables are referred to before they are read. Of each the largest reference is kept, and checked at the
+// end.
+enum { PYPROF__NODES, PYPROF__FRAMES, PYPROF__THREADS, PYPROF__PROCESSES, PYPROF__TABLES };
+
+static const char *const pyprof__table_names[] = { "node", "frame", "thread", "process" };
+
+enum { PYPROF__MOST_ITEMS = 0x7fffffff, PYPROF__READS_VERSION = 1 };
+// Sums of values stay below it: then no total overflows, nor does the sum or the difference of two.
+static const int64_t pyprof__most = (int64_t)1 << 61;
+
+typedef struct {
+    pyprof__input reader;
+    pyprof_profile *profile;
+    pyprof__model *model;
+    int64_t largest[PYPROF__TABLES];           // reference so far, -1 = none
+    pyprof__place places[PYPROF__TABLES];      // where it is
+    int tree_read, settled;                    // settled: the threads are at their numbers
+    size_t parents, frames;                    // nodes that have them
+    double sum_of_floats;
+    uint64_t sum_of_moments;
+    uint64_t *ends;                            // of each thread's latest entry in a compact time line
+} pyprof__loader;
+
+typedef void pyprof__load_fn(pyprof__loader *l, void *to);   // reads one value
+
+typedef struct { const char *key; pyprof__load_fn *load; size_t at; int needed; } pyprof__field;
+
+// The rest of an object: each key that `fields` has is read to its place, all others are skipped by name.
+// done: bits of the fields that have been read.
+static void pyprof__load_rest(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to,
+                              uint64_t done, int any)
+{
+    pyprof__input *r = &l->reader;
+    pyprof__keys keys;
+    pyprof__slice key;
+    size_t next = 0, i;
+    char text[80];
+    keys.slots = NULL;
+    keys.count = 0;
+    while (pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &key)) {
+        for (i = 0; i < count; i++, next++) {   // the keys of our files are in the order of the table
+            if (next == count) next = 0;
+            if (strncmp(fields[next].key, key.text, key.size) == 0 && !fields[next].key[key.size]) break;
+        }
+        if (i < count && done >> next & 1)
+            pyprof__input_expected(r, "a key that this object does not have yet");
+        if (i == count && !pyprof__keys_add(r, &keys, key)) break;
+        if (!pyprof__read_colon(r)) break;
+        if (i == count) pyprof__skip_value(r);
+        else {
+            done |= (uint64_t)1 << next;
+            fields[next].load(l, (char *)to + fields[next].at);
+            next++;
+        }
+    }
+    pyprof__keys_free(r->pool, &keys);
+    for (i = 0; i < count && r->result == PYPROF_OK; i++) {
+        if (!fields[i].needed || (done >> i & 1)) continue;
+        snprintf(text, sizeof text, "the key \"%s\" in this object", fields[i].key);
+        pyprof__input_expected(r, text);
+    }
+}
+
+static void pyprof__load_fields(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to)
+{
+    if (pyprof__read_open(&l->reader, '{')) pyprof__load_rest(l, fields, count, to, 0, 0);
+}
+
+static void pyprof__load_skip(pyprof__loader *l, void *to) { (void)to; pyprof__skip_value(&l->reader); }
+
+static void pyprof__load_int(pyprof__loader *l, void *to)   // -2^61 to 2^61
+{
+    *(int64_t *)to = pyprof__read_int(&l->reader, -pyprof__most, pyprof__most);
+}
+static void pyprof__load_natural(pyprof__loader *l, void *to)   // 0 to 2^61
+{
+    *(uint64_t *)to = (uint64_t)pyprof__read_int(&l->reader, 0, pyprof__most);
+}
+static void pyprof__load_bits(pyprof__loader *l, void *to)   // all 64
+{
+    *(int64_t *)to = pyprof__read_int(&l->reader, INT64_MIN, INT64_MAX);
+}
+static void pyprof__load_small(pyprof__loader *l, void *to)
+{
+    *(int32_t *)to = (int32_t)pyprof__read_int(&l->reader, INT32_MIN, INT32_MAX);
+}
+static void pyprof__load_unsigned(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = (uint32_t)pyprof__read_int(&l->reader, 0, UINT32_MAX);
+}
+static void pyprof__load_bool(pyprof__loader *l, void *to) { *(int *)to = pyprof__read_bool(&l->reader); }
+static void pyprof__load_seconds(pyprof__loader *l, void *to)
+{
+    *(double *)to = pyprof__read_double(&l->reader, 9e15);
+}
+
+static void pyprof__load_rate(pyprof__loader *l, void *to)
+{
+    double rate = pyprof__read_double(&l->reader, 1e9);
+    if (rate < 0 || (rate > 0 && rate < 1e-9)) pyprof__input_expected(&l->reader, "a rate in Hz");
+    *(double *)to = rate;
+}
+// Whole seconds and the rest, as pyprof__json_clock writes them.
+static void pyprof__load_offset(pyprof__loader *l, void *to)
+{
+    int64_t ns = pyprof__read_int(&l->reader, -pyprof__most * 2, pyprof__most * 2);
+    *(double *)to = (double)(ns / (int64_t)pyprof__second) + (double)(ns % (int64_t)pyprof__second) / 1e9;
+}
+static void pyprof__load_date(pyprof__loader *l, void *to)   // Unix seconds
+{
+    *(double *)to = pyprof__read_double(&l->reader, 1e12);
+}
+
+static void pyprof__load_string(pyprof__loader *l, void *to)   // its number among the model's strings
+{
+    pyprof__model *model = l->model;
+    pyprof__slice text;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (model->strings.bytes.count + text.size > PYPROF__MOST_ITEMS)
+        pyprof__input_expected(&l->reader, "at most 2 GiB of names");
+    *(uint32_t *)to = pyprof__intern(model->pool, &model->strings, text.text, text.size);
+    if (*(uint32_t *)to == PYPROF__NONE) pyprof__input_memory(&l->reader);
+}
+
+// The number of the word in the list.
+static int pyprof__load_choice(pyprof__loader *l, const char *const *words, size_t count, const char *what)
+{
+    pyprof__slice text;
+    size_t i;
+    char expected[160];
+    if (!pyprof__read_text(&l->reader, &text)) return 0;
+    for (i = 0; i < count; i++)
+        if (strlen(words[i]) == text.size && memcmp(words[i], text.text, text.size) == 0) return (int)i;
+    snprintf(expected, sizeof expected, "%s that version %d has", what, PYPROF__READS_VERSION);
+    pyprof__input_expected(&l->reader, expected);
+    return 0;
+}
+
+static size_t pyprof__table_count(const pyprof__loader *l, int table)
+{
+    const pyprof__model *model = l->model;
+    return table == PYPROF__NODES ? model->nodes.count : table == PYPROF__FRAMES ? model->locations.count
+        : table == PYPROF__THREADS ? model->threads.count : model->processes.count;
+}
+
+static uint32_t pyprof__load_index(pyprof__loader *l, int table)
+{
+    int64_t value = pyprof__read_int(&l->reader, 0, PYPROF__MOST_ITEMS);
+    if (value > l->largest[table] && l->reader.result == PYPROF_OK) {
+        l->largest[table] = value;
+        l->places[table] = pyprof__input_place(&l->reader);
+    }
+    return (uint32_t)value;
+}
+
+static void pyprof__load_node(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__NODES);
+}
+static void pyprof__load_thread_number(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__THREADS);
+}
+static void pyprof__load_process_number(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__PROCESSES);
+}
+
+// Every reference that was read.
+static void pyprof__load_check_indexes(pyprof__loader *l)
+{
+    int table;
+    char text[120];
+    for (table = 0; table < PYPROF__TABLES; table++) {
+        size_t count = pyprof__table_count(l, table);
+        if (l->largest[table] < (int64_t)count) continue;
+        snprintf(text, sizeof text, "expected a %s from 0 to %lld, found %lld", pyprof__table_names[table],
+                 (long long)count - 1, (long long)l->largest[table]);
+        pyprof__input_refuse(&l->reader, l->places[table], text);
+    }
+}
+
+// A zeroed item behind the array; NULL = failed.
+static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
+{
+    void *item = NULL;
+    if (array->count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
+    if (l->reader.result == PYPROF_OK && !(item = pyprof__push(l->model->pool, array)))
+        pyprof__input_memory(&l->reader);
+    return item;
+}
+
+// A list of objects, each of which becomes an item of the array.
+static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields,
+                              size_t count)
+{
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        void *item = pyprof__load_push(l, array);
+        if (item) pyprof__load_fields(l, fields, count, item);
+    }
+}
+
+// ---- facts of the recording -------------------------------------------------------------------------------
+static void pyprof__load_causes(pyprof__loader *l, void *to)
+{
+    pyprof__field fields[PYPROF_CAUSE_COUNT];
+    size_t i;
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++) {
+        fields[i].key = pyprof__cause_names[i];
+        fields[i].load = pyprof__load_bits;
+        fields[i].at = i * sizeof(uint64_t);
+        fields[i].needed = 0;
+    }
+    pyprof__load_fields(l, fields, i, to);
+}
+
+static void pyprof__load_degraded(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    size_t most = sizeof ((pyprof_stats *)NULL)->degraded - 1;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (text.size > most) pyprof__input_expected(&l->reader, "at most 255 bytes");
+    else memcpy(to, text.text, text.size);
+}
+
+#define PYPROF__STAT(name) { #name, pyprof__load_bits, offsetof(pyprof_stats, name), 0 }
+static void pyprof__load_stats(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        PYPROF__STAT(asked), PYPROF__STAT(samples), PYPROF__STAT(missed), PYPROF__STAT(rejected),
+        PYPROF__STAT(retried), PYPROF__STAT(unfrozen), PYPROF__STAT(truncated), PYPROF__STAT(recovered),
+        PYPROF__STAT(thinned), PYPROF__STAT(timeline_dropped), PYPROF__STAT(threads),
+        PYPROF__STAT(interpreters), PYPROF__STAT(own_cpu_ns), PYPROF__STAT(own_bytes),
+        PYPROF__STAT(late_max_ns), PYPROF__STAT(late_mean_ns), PYPROF__STAT(gap_ns),
+        { "heap_state", pyprof__load_small, offsetof(pyprof_stats, heap_state), 0 },
+        PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
+        PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
+        { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
+        { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+#undef PYPROF__STAT
+
+static void pyprof__load_paths(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__path_names, PYPROF__COUNT(pyprof__path_names),
+                                     "a word for paths");
+}
+
+static void pyprof__load_processes(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pid", pyprof__load_bits, offsetof(pyprof__recorded_process, pid), 1 },
+        { "started", pyprof__load_bits, offsetof(pyprof__recorded_process, started), 0 },
+        { "node", pyprof__load_node, offsetof(pyprof__recorded_process, node), 0 },
+    };
+    pyprof__load_list(l, (pyprof__array *)to, fields, PYPROF__COUNT(fields));
+}
+
+static void pyprof__load_child_name(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (text.size < sizeof ((pyprof__child *)NULL)->name) memcpy(to, text.text, text.size);
+    else pyprof__input_expected(&l->reader, "at most 31 bytes");
+}
+
+static void pyprof__load_exit_status(pyprof__loader *l, void *to)   // null, a status, or a signal below 0
+{
+    pyprof__child *child = (pyprof__child *)to;
+    int32_t status;
+    pyprof__read_peek(&l->reader);
+    if (pyprof__read_word(&l->reader, "null")) return;
+    status = (int32_t)pyprof__read_int(&l->reader, -126, 255);
+    child->ended = 1;
+    child->status = status < 0 ? -status : status << 8;
+}
+
+static void pyprof__load_children(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pid", pyprof__load_bits, offsetof(pyprof__child, pid), 1 },
+        { "name", pyprof__load_child_name, offsetof(pyprof__child, name), 1 },
+        { "profiled", pyprof__load_bool, offsetof(pyprof__child, profiled), 1 },
+        { "exit_status", pyprof__load_exit_status, 0, 1 },
+    };
+    pyprof__load_list(l, (pyprof__array *)to, fields, PYPROF__COUNT(fields));
+}
+
+static void pyprof__load_mode(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__heap_modes, PYPROF__COUNT(pyprof__heap_modes), "a mode");
+}
+
+// Of a difference: what was compared, and how.
+#define PYPROF__OF_COMPARED(name) offsetof(pyprof__compared, name)
+static void pyprof__load_one_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "process_name", pyprof__load_string, PYPROF__OF_COMPARED(program), 1 },
+        { "pid", pyprof__load_bits, PYPROF__OF_COMPARED(pid), 1 },
+        { "python", pyprof__load_string, PYPROF__OF_COMPARED(python), 1 },
+        { "free_threaded", pyprof__load_bool, PYPROF__OF_COMPARED(free_threaded), 1 },
+        { "start", pyprof__load_date, PYPROF__OF_COMPARED(start), 1 },
+        { "rate_hz", pyprof__load_rate, PYPROF__OF_COMPARED(rate_hz), 1 },
+        { "recorded_ns", pyprof__load_natural, PYPROF__OF_COMPARED(recorded_ns), 1 },
+        { "samples", pyprof__load_natural, PYPROF__OF_COMPARED(samples), 1 },
+        { "heap", pyprof__load_mode, PYPROF__OF_COMPARED(heap), 1 },
+        { "interval_bytes", pyprof__load_natural, PYPROF__OF_COMPARED(interval), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+#undef PYPROF__OF_COMPARED
+
+static void pyprof__load_scale(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__scale_names, PYPROF__COUNT(pyprof__scale_names), "a scale");
+}
+
+static void pyprof__load_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "scale", pyprof__load_scale, offsetof(pyprof_profile, scale), 1 },
+        { "factor", pyprof__load_seconds, offsetof(pyprof_profile, factor), 1 },
+        { "before", pyprof__load_one_compared, offsetof(pyprof_profile, compared), 1 },
+        { "after", pyprof__load_one_compared,
+          offsetof(pyprof_profile, compared) + sizeof(pyprof__compared), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+// ---- threads ----------------------------------------------------------------------------------------------
+#define PYPROF__OF_THREAD(name) offsetof(pyprof__recorded_thread, name)
+static void pyprof__load_threads(pyprof__loader *l, uint32_t wanted)
+{
+    static const pyprof__field fields[] = {   // until all are there, newer has a thread's number
+        { "thread_id", pyprof__load_bits, PYPROF__OF_THREAD(native), 1 },
+        { "ident", pyprof__load_bits, PYPROF__OF_THREAD(ident), 1 },
+        { "interpreter", pyprof__load_bits, PYPROF__OF_THREAD(interp_id), 1 },
+        { "name", pyprof__load_string, PYPROF__OF_THREAD(name), 1 },
+        { "node", pyprof__load_node, PYPROF__OF_THREAD(node), 1 },
+        { "index", pyprof__load_thread_number, PYPROF__OF_THREAD(newer), 1 },
+        { "first_ns", pyprof__load_natural, PYPROF__OF_THREAD(first_ns), 1 },
+        { "last_ns", pyprof__load_natural, PYPROF__OF_THREAD(last_ns), 1 },
+        { "started", pyprof__load_bits, PYPROF__OF_THREAD(started), 0 },
+        { "serial", pyprof__load_bits, PYPROF__OF_THREAD(serial), 0 },
+        { "process", pyprof__load_process_number, PYPROF__OF_THREAD(process), 0 },
+    };
+    size_t i = l->model->threads.count;
+    if (l->settled) pyprof__input_expected(&l->reader, "threads before what refers to them");
+    pyprof__load_list(l, &l->model->threads, fields, PYPROF__COUNT(fields));
+    for (; i < l->model->threads.count; i++)
+        PYPROF__AT(pyprof__recorded_thread, l->model->threads, i).wanted = wanted;
+}
+#undef PYPROF__OF_THREAD
+
+static void pyprof__load_wanted(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 1); }
+static void pyprof__load_others(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 0); }
+
+// Puts each thread at its number, once, before the first reference to one is followed: by then all must be
+// there.
+static void pyprof__load_settle(pyprof__loader *l)
+{
+    pyprof__recorded_thread *threads = (pyprof__recorded_thread *)l->model->threads.data, other;
+    size_t i, count = l->model->threads.count;
+    if (l->settled) return;
+    l->settled = 1;
+    for (i = 0; i < count && l->reader.result == PYPROF_OK; i++)
+        while (threads[i].newer != i) {
+            uint32_t to = threads[i].newer;
+            if (to >= count || threads[to].newer == to) {
+                pyprof__input_expected(&l->reader, "threads before it whose \"index\" counts from 0");
+                return;
+            }
+            other = threads[to];
+            threads[to] = threads[i];
+            threads[i] = other;
+        }
+}
+
+// ---- frames and the tree ----------------------------------------------------------------------------------
+typedef struct {
+    pyprof__function function;
+    pyprof__source_range place;
+    uint32_t opcode, number;
+    int32_t thread;
+} pyprof__loaded_frame;
+
+static void pyprof__load_kind(pyprof__loader *l, void *to)
+{
+    *(int32_t *)to = pyprof__load_choice(l, pyprof__kind_names, PYPROF__COUNT(pyprof__kind_names), "a kind");
+}
+
+static void pyprof__load_content(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    int32_t high, low;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    high = text.size == 8 ? pyprof__read_hex(text.text) : -1;
+    low = text.size == 8 ? pyprof__read_hex(text.text + 4) : -1;
+    if (high < 0 || low < 0) pyprof__input_expected(&l->reader, "8 hexadecimal digits");
+    *(uint32_t *)to = (uint32_t)high << 16 | (uint32_t)low;
+}
+
+// A function that has a number already is the same one.
+static void pyprof__load_frame(pyprof__loader *l, pyprof__loaded_frame *frame)
+{
+    pyprof__array *functions = &l->model->functions;
+    pyprof__location *location;
+    void *added;
+    if (frame->function.kind == PYPROF_KIND_THREAD) frame->function.first_line = frame->thread;
+    if (frame->number > functions->count
+        || (frame->number < functions->count
+            && !pyprof__same_function(functions, frame->number, &frame->function)))
+        pyprof__input_expected(&l->reader, "\"function\" to be the same one, or the next one");
+    if (l->reader.result != PYPROF_OK) return;
+    if (frame->number == functions->count && (added = pyprof__load_push(l, functions)) != NULL)
+        memcpy(added, &frame->function, sizeof frame->function);
+    location = (pyprof__location *)pyprof__load_push(l, &l->model->locations);
+    if (!location) return;
+    location->function = frame->number;
+    location->place = frame->place;
+    location->opcode = frame->opcode;
+}
+
+#define PYPROF__OF_FRAME(name) offsetof(pyprof__loaded_frame, name)
+static void pyprof__load_frames(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "name", pyprof__load_string, PYPROF__OF_FRAME(function.name), 1 },
+        { "qualname", pyprof__load_string, PYPROF__OF_FRAME(function.qualname), 1 },
+        { "label", pyprof__load_skip, 0, 0 },   // is made anew
+        { "file", pyprof__load_string, PYPROF__OF_FRAME(function.file), 1 },
+        { "line", pyprof__load_small, PYPROF__OF_FRAME(place.line), 1 },
+        { "end_line", pyprof__load_small, PYPROF__OF_FRAME(place.end_line), 1 },
+        { "column", pyprof__load_small, PYPROF__OF_FRAME(place.column), 1 },
+        { "end_column", pyprof__load_small, PYPROF__OF_FRAME(place.end_column), 1 },
+        { "first_line", pyprof__load_small, PYPROF__OF_FRAME(function.first_line), 1 },
+        { "kind", pyprof__load_kind, PYPROF__OF_FRAME(function.kind), 1 },
+        { "first_column", pyprof__load_small, PYPROF__OF_FRAME(function.column), 0 },
+        { "content", pyprof__load_content, PYPROF__OF_FRAME(function.content), 0 },
+        { "opcode", pyprof__load_string, PYPROF__OF_FRAME(opcode), 0 },
+        { "number", pyprof__load_small, PYPROF__OF_FRAME(thread), 0 },
+        { "function", pyprof__load_unsigned, PYPROF__OF_FRAME(number), 1 },
+    };
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__loaded_frame frame;
+        memset(&frame, 0, sizeof frame);
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &frame);
+        if (l->reader.result == PYPROF_OK) pyprof__load_frame(l, &frame);
+    }
+}
+#undef PYPROF__OF_FRAME
+
+static pyprof__node *pyprof__load_node_at(pyprof__loader *l, size_t i)   // made if it is the next one
+{
+    if (i == l->model->nodes.count && !pyprof__load_push(l, &l->model->nodes)) return NULL;
+    return &PYPROF__AT(pyprof__node, l->model->nodes, i);
+}
+
+static void pyprof__load_parents(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        size_t i = l->parents++;
+        int64_t parent = pyprof__read_int(&l->reader, i ? 0 : -1, i ? (int64_t)i - 1 : -1);
+        pyprof__node *node = pyprof__load_node_at(l, i);
+        if (node) node->parent = i ? (uint32_t)parent : 0;
+    }
+}
+
+static void pyprof__load_frame_numbers(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        uint32_t location = pyprof__load_index(l, PYPROF__FRAMES);
+        pyprof__node *node = pyprof__load_node_at(l, l->frames++);
+        if (node) node->location = location;
+    }
+}
+
+static void pyprof__load_seen(pyprof__loader *l, void *to)
+{
+    pyprof__array *seen = &l->profile->seen;
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        unsigned char value = (unsigned char)pyprof__read_int(&l->reader, 0, 3);
+        unsigned char *item = (unsigned char *)pyprof__load_push(l, seen);
+        if (item) *item = value;
+    }
+}
+
+static void pyprof__load_column(pyprof__loader *l, void *to)
+{
+    pyprof__array *column = (pyprof__array *)to;
+    int64_t left = pyprof__most;
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    if (!column->count && l->parents && !pyprof__array_reserve(l->model->pool, column, l->parents))
+        pyprof__input_memory(&l->reader);
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int64_t value = pyprof__read_int(&l->reader, -left, left), *item;
+        left -= value < 0 ? -value : value;
+        item = (int64_t *)pyprof__load_push(l, column);
+        if (item) *item = value;
+    }
+}
+
+static void pyprof__load_values(pyprof__loader *l, void *to)   // a column for each metric
+{
+    pyprof__field fields[PYPROF_METRIC_COUNT];
+    size_t i, count = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++, count++) {
+        fields[count].key = pyprof__metrics[i].key;
+        fields[count].load = pyprof__load_column;
+        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__array);
+        fields[count].needed = 0;
+    }
+    pyprof__load_fields(l, fields, count, to);
+}
+
+static void pyprof__load_tree(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "parent", pyprof__load_parents, 0, 1 },
+        { "frame", pyprof__load_frame_numbers, 0, 1 },
+        { "self", pyprof__load_values, offsetof(pyprof_profile, model.columns), 1 },
+        { "before", pyprof__load_values, offsetof(pyprof_profile, earlier), 0 },
+        { "seen", pyprof__load_seen, 0, 0 },
+    };
+    const pyprof__array *columns = l->model->columns, *earlier = l->profile->earlier;
+    size_t i, count;
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+    count = l->model->nodes.count;
+    if (!count || l->parents != count || l->frames != count)
+        pyprof__input_expected(&l->reader, "as many frames as parents in the tree, one at least");
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++)
+        if ((columns[i].count && columns[i].count != count)
+            || (earlier[i].count && earlier[i].count != count))
+            pyprof__input_expected(&l->reader, "a value for each node in every column of the tree");
+    l->tree_read = 1;
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------
+static void pyprof__load_domain(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "alloc_bytes", pyprof__load_int, offsetof(pyprof_domain_total, alloc_bytes), 1 },
+        { "alloc_blocks", pyprof__load_int, offsetof(pyprof_domain_total, alloc_blocks), 1 },
+        { "live_bytes", pyprof__load_int, offsetof(pyprof_domain_total, live_bytes), 1 },
+        { "live_blocks", pyprof__load_int, offsetof(pyprof_domain_total, live_blocks), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+static void pyprof__load_domains(pyprof__loader *l, void *to)
+{
+    pyprof__field fields[PYPROF_DOMAIN_COUNT];
+    size_t i;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        fields[i].key = pyprof__domain_names[i];
+        fields[i].load = pyprof__load_domain;
+        fields[i].at = i * sizeof(pyprof_domain_total);
+        fields[i].needed = 1;
+    }
+    pyprof__load_fields(l, fields, PYPROF_DOMAIN_COUNT, to);
+}
+
+// At most `most` numbers; returns how many there are.
+static uint32_t pyprof__load_few(pyprof__loader *l, int64_t *to, uint32_t most, int64_t least)
+{
+    uint32_t count = 0;
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return 0;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int64_t value = pyprof__read_int(&l->reader, least, pyprof__most);
+        if (count == most) pyprof__input_expected(&l->reader, "the end of a list that is long enough");
+        else to[count++] = value;
+    }
+    return count;
+}
+
+static void pyprof__load_sizes(pyprof__loader *l, void *to)
+{
+    pyprof__load_few(l, (int64_t *)to, PYPROF_SIZES, -pyprof__most);
+}
+
+static void pyprof__load_marks(pyprof__loader *l, void *to)
+{
+    pyprof__heap_facts *heap = &l->model->heap;
+    uint32_t i;
+    heap->marks = pyprof__load_few(l, (int64_t *)to, PYPROF__MARKS, 0);
+    for (i = 1; i < heap->marks; i++)
+        if (heap->mark_ns[i] < heap->mark_ns[i - 1])
+            pyprof__input_expected(&l->reader, "marks in the order of time");
+}
+
+static void pyprof__load_floats(pyprof__loader *l, float *to, uint32_t count)
+{
+    uint32_t i;
+    int any = 1;
+    for (i = 0; i < count && l->reader.result == PYPROF_OK; i++) {
+        double value;
+        if (!pyprof__read_more(&l->reader, ']', &any)) {
+            pyprof__input_expected(&l->reader, "as many numbers as there are marks");
+            return;
+        }
+        value = pyprof__read_double(&l->reader, (double)pyprof__most);
+        l->sum_of_floats += value < 0 ? -value : value;
+        if (l->sum_of_floats > (double)pyprof__most) pyprof__input_expected(&l->reader, "a smaller number");
+        to[i] = (float)value;
+    }
+}
+
+static void pyprof__load_history_row(pyprof__loader *l)
+{
+    uint32_t marks = l->model->heap.marks, node;
+    pyprof__model *model = l->model;
+    pyprof__marks *row;
+    pyprof__births *births;
+    int any = 1;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    node = (uint32_t)pyprof__read_int(&l->reader, 0, (int64_t)model->nodes.count - 1);
+    if (l->reader.result != PYPROF_OK) return;
+    if (pyprof__model_history(model, node)) pyprof__input_expected(&l->reader, "one row for each node");
+    else if (!(row = pyprof__model_history_row(model, node))) pyprof__input_memory(&l->reader);
+    else pyprof__load_floats(l, row->bytes, marks);
+    if (pyprof__read_peek(&l->reader) == ',') {
+        if (!pyprof__births_make(model)) pyprof__input_memory(&l->reader);
+        else if ((births = pyprof__model_births(model, node)) != NULL) {
+            pyprof__load_floats(l, births->doubt, marks);
+            pyprof__load_floats(l, births->born, marks + 1);
+            pyprof__load_floats(l, births->born_doubt, marks + 1);
+        }
+    }
+    if (pyprof__read_more(&l->reader, ']', &any))
+        pyprof__input_expected(&l->reader, "no more numbers in this row");
+}
+
+static void pyprof__load_history(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!l->tree_read || !l->model->heap.marks)
+        pyprof__input_expected(&l->reader, "\"tree\" and \"mark_ns\" before \"history\"");
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) pyprof__load_history_row(l);
+}
+
+static void pyprof__load_memory(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "mode", pyprof__load_mode, offsetof(pyprof__heap_facts, mode), 1 },
+        { "interval_bytes", pyprof__load_natural, offsetof(pyprof__heap_facts, interval), 0 },
+        { "domains", pyprof__load_domains, offsetof(pyprof__heap_facts, domains), 0 },
+        { "sizes", pyprof__load_sizes, offsetof(pyprof__heap_facts, sizes), 0 },
+        { "peak_ns", pyprof__load_natural, offsetof(pyprof__heap_facts, peak_ns), 0 },
+        { "mark_ns", pyprof__load_marks, offsetof(pyprof__heap_facts, mark_ns), 0 },
+        { "history", pyprof__load_history, 0, 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+// ---- rows of numbers --------------------------------------------------------------------------------------
+// Which of our columns each column of the file is; -1 = none of ours, which is skipped.
+typedef struct { int count, ours[32]; } pyprof__columns;
+
+static void pyprof__load_columns(pyprof__loader *l, pyprof__columns *columns, const char *const *names,
+                                 int count)
+{
+    pyprof__slice text;
+    int any = 0, i;
+    uint32_t done = 0;
+    columns->count = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any) && pyprof__read_text(&l->reader, &text)) {
+        for (i = count; i-- > 0;)
+            if (strlen(names[i]) == text.size && memcmp(names[i], text.text, text.size) == 0) break;
+        if (columns->count == 32 || (i >= 0 && done >> i & 1))
+            pyprof__input_expected(&l->reader, "at most 32 columns, each once");
+        if (l->reader.result != PYPROF_OK) return;
+        if (i >= 0) done |= (uint32_t)1 << i;
+        columns->ours[columns->count++] = i;
+    }
+}
+
+// A row; missing numbers are 0. Not among our integers is the column `skipped`.
+static void pyprof__load_row(pyprof__loader *l, const pyprof__columns *columns, int skipped, int64_t *row)
+{
+    int any = 0, i = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int our = i < columns->count ? columns->ours[i] : -1;
+        pyprof__read_peek(&l->reader);
+        if (i++ == columns->count) pyprof__input_expected(&l->reader, "as many numbers as columns");
+        if (our < 0 || our == skipped) pyprof__skip_value(&l->reader);
+        else row[our] = pyprof__read_int(&l->reader, -pyprof__most, pyprof__most);
+    }
+}
+
+static void pyprof__load_gauges(pyprof__loader *l, const pyprof__columns *columns)
+{
+    int64_t row[PYPROF__COUNT(pyprof__gauge_columns)];
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__gauge *gauge;
+        memset(row, 0, sizeof row);
+        pyprof__load_row(l, columns, 0, row);
+        if (row[11] < 0) pyprof__input_expected(&l->reader, "times from 0 on");
+        gauge = (pyprof__gauge *)pyprof__load_push(l, &l->model->gauges);
+        if (!gauge) return;
+        gauge->ns = (uint64_t)row[11];
+        gauge->facts.resident_bytes = row[1];
+        gauge->facts.traced_bytes = row[2];
+        gauge->facts.user_ns = row[3];
+        gauge->facts.system_ns = row[4];
+        gauge->facts.voluntary_switches = row[5];
+        gauge->facts.involuntary_switches = row[6];
+        gauge->facts.minor_faults = row[7];
+        gauge->facts.major_faults = row[8];
+        gauge->facts.threads = row[9];
+        gauge->facts.gc_runs = row[10];
+    }
+}
+
+// ---- the time line ----------------------------------------------------------------------------------------
+static void pyprof__load_check_moment(pyprof__loader *l, const pyprof__moment *moment)
+{
+    const uint64_t most = (uint64_t)pyprof__most,
+        parts[] = { moment->wall_ns, moment->cpu_ns, moment->block_ns, moment->taken_ns, moment->count };
+    size_t i;
+    if (moment->start_ns > most || moment->end_ns > most || moment->end_ns < moment->start_ns)
+        pyprof__input_expected(&l->reader, "an entry that begins before it ends");
+    for (i = 0; i < PYPROF__COUNT(parts) && l->reader.result == PYPROF_OK; i++) {
+        if (parts[i] > most - l->sum_of_moments) pyprof__input_expected(&l->reader, "less time in all");
+        else l->sum_of_moments += parts[i];
+    }
+}
+
+static void pyprof__load_moments(pyprof__loader *l)
+{
+    static const pyprof__field fields[] = {
+        { "thread_id", pyprof__load_skip, 0, 0 }, { "stack", pyprof__load_skip, 0, 0 },
+        { "lines", pyprof__load_skip, 0, 0 }, { "frames", pyprof__load_skip, 0, 0 },
+        { "timestamp", pyprof__load_skip, 0, 0 },
+        { "count", pyprof__load_unsigned, offsetof(pyprof__moment, count), 1 },
+        { "wall_ns", pyprof__load_natural, offsetof(pyprof__moment, wall_ns), 1 },
+        { "cpu_ns", pyprof__load_natural, offsetof(pyprof__moment, cpu_ns), 1 },
+        { "waiting", pyprof__load_skip, 0, 0 }, { "state", pyprof__load_skip, 0, 0 },
+        { "thread", pyprof__load_thread_number, offsetof(pyprof__moment, thread), 1 },
+        { "node", pyprof__load_node, offsetof(pyprof__moment, node), 1 },
+        { "start_ns", pyprof__load_natural, offsetof(pyprof__moment, start_ns), 1 },
+        { "end_ns", pyprof__load_natural, offsetof(pyprof__moment, end_ns), 1 },
+        { "bits", pyprof__load_unsigned, offsetof(pyprof__moment, state), 1 },
+        { "block_ns", pyprof__load_natural, offsetof(pyprof__moment, block_ns), 0 },
+        { "taken_ns", pyprof__load_natural, offsetof(pyprof__moment, taken_ns), 0 },
+    };
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__moment *moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+        if (!moment) return;
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), moment);
+        pyprof__load_check_moment(l, moment);
+    }
+}
+
+// A row of pyprof__moment_columns. Its numbers are at most 2^61 in size, so that no sum here overflows.
+static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
+{
+    pyprof__moment *moment;
+    int64_t start, wall = row[3] + row[5], cpu;
+    if (row[0] < 0 || row[0] >= (int64_t)l->model->threads.count || row[1] < 0
+        || row[1] >= (int64_t)l->model->nodes.count)
+        pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
+    if (l->reader.result != PYPROF_OK) return;
+    start = (int64_t)l->ends[row[0]] + row[2];
+    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
+        || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
+        pyprof__input_expected(&l->reader, "a row with no negative time");
+    moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+    if (!moment) return;
+    moment->start_ns = (uint64_t)start;
+    moment->end_ns = (uint64_t)start + (uint64_t)row[3];
+    moment->wall_ns = (uint64_t)wall;
+    moment->cpu_ns = (uint64_t)cpu;
+    moment->block_ns = (uint64_t)row[8];
+    moment->taken_ns = (uint64_t)row[9];
+    moment->thread = (uint32_t)row[0];
+    moment->node = (uint32_t)row[1];
+    moment->count = (uint32_t)(row[7] + 1);
+    moment->state = (uint32_t)row[4];
+    pyprof__load_check_moment(l, moment);
+    l->ends[row[0]] = moment->end_ns;
+}
+
+static void pyprof__load_compact_rows(pyprof__loader *l, const pyprof__columns *columns)
+{
+    size_t i, threads = l->model->threads.count, size = (threads + 1) * sizeof(uint64_t);
+    int64_t row[PYPROF__COUNT(pyprof__moment_columns)];
+    int any = 0;
+    pyprof__load_settle(l);
+    l->ends = (uint64_t *)pyprof__alloc(l->model->pool, size);
+    if (!l->ends) pyprof__input_memory(&l->reader);
+    for (i = 0; i < threads && l->ends; i++) l->ends[i] = l->model->start_ns;
+    if (pyprof__read_open(&l->reader, '['))
+        while (pyprof__read_more(&l->reader, ']', &any)) {
+            memset(row, 0, sizeof row);
+            pyprof__load_row(l, columns, -1, row);
+            pyprof__load_compact_row(l, row);
+        }
+    pyprof__free(l->model->pool, l->ends, size);
+    l->ends = NULL;
+}
+
+// "columns", then the rows under the given key.
+static void pyprof__load_samples_rows(pyprof__loader *l, void *to)
+{
+    pyprof__load_compact_rows(l, (const pyprof__columns *)to);
+}
+static void pyprof__load_samples_columns(pyprof__loader *l, void *to)
+{
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__moment_columns,
+                         PYPROF__COUNT(pyprof__moment_columns));
+}
+static void pyprof__load_gauge_rows(pyprof__loader *l, void *to)
+{
+    pyprof__load_gauges(l, (const pyprof__columns *)to);
+}
+static void pyprof__load_gauge_columns(pyprof__loader *l, void *to)
+{
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__gauge_columns,
+                         PYPROF__COUNT(pyprof__gauge_columns));
+}
+
+static void pyprof__load_process_facts(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "columns", pyprof__load_gauge_columns, 0, 1 },
+        { "timeline", pyprof__load_gauge_rows, 0, 1 },
+    };
+    pyprof__columns columns;
+    (void)to;
+    columns.count = 0;
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &columns);
+}
+
+static void pyprof__load_samples(pyprof__loader *l, void *to)   // in one shape or the other
+{
+    static const pyprof__field fields[] = {
+        { "columns", pyprof__load_samples_columns, 0, 1 },
+        { "rows", pyprof__load_samples_rows, 0, 1 },
+    };
+    pyprof__columns columns;
+    (void)to;
+    columns.count = 0;
+    if (pyprof__read_peek(&l->reader) == '{')
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &columns);
+    else pyprof__load_moments(l);
+}
+
+// ---- the GIL and tasks ------------------------------------------------------------------------------------
+static void pyprof__load_pairs(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "wait_ns", pyprof__load_natural, offsetof(pyprof__rivals, ns), 1 },
+        { "waiter_thread", pyprof__load_thread_number, offsetof(pyprof__rivals, waiter), 1 },
+        { "holder_thread", pyprof__load_thread_number, offsetof(pyprof__rivals, holder), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->rivals, fields, PYPROF__COUNT(fields));
+}
+
+typedef struct { uint64_t ns, end_ns; uint32_t thread, node; } pyprof__hold;
+
+static void pyprof__load_holds(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "hold_ns", pyprof__load_natural, offsetof(pyprof__hold, ns), 1 },
+        { "thread", pyprof__load_unsigned, offsetof(pyprof__hold, thread), 1 },
+        { "node", pyprof__load_node, offsetof(pyprof__hold, node), 1 },
+        { "end_ns", pyprof__load_natural, offsetof(pyprof__hold, end_ns), 1 },
+    };
+    int any = 0;
+    (void)to;
+    pyprof__load_settle(l);
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__hold hold;
+        pyprof__recorded_thread *recorded;
+        memset(&hold, 0, sizeof hold);
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &hold);
+        if (hold.thread >= l->model->threads.count)
+            pyprof__input_expected(&l->reader, "the hold of a thread that was read before");
+        if (l->reader.result != PYPROF_OK) return;
+        recorded = &PYPROF__AT(pyprof__recorded_thread, l->model->threads, hold.thread);
+        recorded->hold_ns = hold.ns;
+        recorded->hold_end_ns = hold.end_ns;
+        recorded->hold_node = hold.node;
+    }
+}
+
+static void pyprof__load_gil(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pairs", pyprof__load_pairs, 0, 0 },
+        { "holds", pyprof__load_holds, 0, 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+static void pyprof__load_tasks(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "node", pyprof__load_node, offsetof(pyprof__waited, node), 1 },
+        { "count", pyprof__load_natural, offsetof(pyprof__waited, count), 1 },
+        { "wait_ns", pyprof__load_natural, offsetof(pyprof__waited, ns), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->waited, fields, PYPROF__COUNT(fields));
+}
+
+// ---- the whole --------------------------------------------------------------------------------------------
+static void pyprof__load_version(pyprof__loader *l)
+{
+    pyprof__slice key;
+    int64_t version = 0;
+    int any = 1;
+    char text[160];
+    if (pyprof__read_peek(&l->reader) == '}') pyprof__input_expected(&l->reader, "\"version\" second");
+    if (!pyprof__read_more(&l->reader, '}', &any) || !pyprof__read_key(&l->reader, &key)) return;
+    if (key.size != 7 || memcmp(key.text, "version", 7) != 0)
+        pyprof__input_expected(&l->reader, "\"version\" second");
+    if (pyprof__read_colon(&l->reader)) version = pyprof__read_int(&l->reader, 1, INT32_MAX);
+    if (l->reader.result != PYPROF_OK || version == PYPROF__READS_VERSION) return;
+    snprintf(text, sizeof text, "expected version %d, which pyprof.h " PYPROF_VERSION_STRING
+             " reads, found version %lld", PYPROF__READS_VERSION, (long long)version);
+    pyprof__input_refuse(&l->reader, pyprof__input_place(&l->reader), text);
+}
+
+// Files of other kinds by their first bytes.
+static const struct { const char *bytes; size_t size; const char *what; } pyprof__foreign[] = {
+    { "\x1f\x8b", 2, "a file compressed by gzip" }, { "BZh", 3, "a file compressed by bzip2" },
+    { "\xfd" "7zXZ", 5, "a file compressed by xz" }, { "\x28\xb5\x2f\xfd", 4, "a file compressed by zstd" },
+    { "PK\x03\x04", 4, "a zip archive" }, { "\x7f" "ELF", 4, "a program or library" },
+    { "\x80", 1, "a pickle" }, { "<", 1, "HTML or XML" }, { "\xef\xbb\xbf", 3, "a byte order mark" },
+    { "\xff\xfe", 2, "a text in UTF-16" }, { "\xfe\xff", 2, "a text in UTF-16" },
+    { "[", 1, "a list" },
+};
+
+// {"format": "pyprof", "version": 1: the first keys, by which other files are told apart.
+static void pyprof__load_head(pyprof__loader *l)
+{
+    static const char wanted[] = "not a pyprof recording: expected \"format\": \"pyprof\" first";
+    pyprof__input *r = &l->reader;
+    pyprof__slice text;
+    char found[112], message[220];
+    size_t i;
+    int any = 0, c = pyprof__read_peek(r), ours = 0;
+    pyprof__input_excerpt(r, found, sizeof found);
+    for (i = 0; i < PYPROF__COUNT(pyprof__foreign) && c >= 0; i++)
+        if ((size_t)(r->end - r->at) >= pyprof__foreign[i].size
+            && memcmp(r->at, pyprof__foreign[i].bytes, pyprof__foreign[i].size) == 0) {
+            snprintf(found, sizeof found, "%s", pyprof__foreign[i].what);
+            break;
+        }
+    if (c == '{' && pyprof__read_open(r, '{')) {
+        pyprof__read_peek(r);
+        pyprof__input_excerpt(r, found, sizeof found);
+        ours = pyprof__read_peek(r) == '"' && pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &text)
+            && text.size == 6 && memcmp(text.text, "format", 6) == 0
+            && pyprof__read_colon(r);
+        if (ours) {
+            pyprof__read_peek(r);
+            pyprof__input_excerpt(r, found, sizeof found);
+            ours = pyprof__read_peek(r) == '"' && pyprof__read_text(r, &text) && text.size == 6
+                && memcmp(text.text, "pyprof", 6) == 0;
+        }
+    }
+    snprintf(message, sizeof message, "%s, found %s", wanted, found);
+    if (!ours) pyprof__input_refuse(r, pyprof__input_place(r), message);
+    else pyprof__load_version(l);
+}
+
+#define PYPROF__OF_PROFILE(name) offsetof(pyprof_profile, name)
+#define PYPROF__OF_MODEL(name) offsetof(pyprof_profile, model.name)
+static void pyprof__load_body(pyprof__loader *l)
+{
+    static const pyprof__field fields[] = {
+        { "format", pyprof__load_skip, 0, 1 },
+        { "version", pyprof__load_skip, 0, 1 },
+        { "process_name", pyprof__load_string, PYPROF__OF_PROFILE(program), 1 },
+        { "python", pyprof__load_string, PYPROF__OF_PROFILE(python), 1 },
+        { "diff", pyprof__load_bool, PYPROF__OF_PROFILE(is_diff), 0 },
+        { "compared", pyprof__load_compared, 0, 0 },
+        { "merged", pyprof__load_unsigned, PYPROF__OF_PROFILE(merged), 0 },
+        { "checkpoint", pyprof__load_date, PYPROF__OF_PROFILE(checkpoint), 0 },
+        { "free_threaded", pyprof__load_bool, PYPROF__OF_PROFILE(free_threaded), 1 },
+        { "rate_hz", pyprof__load_rate, PYPROF__OF_MODEL(rate_hz), 1 },
+        { "start_ns", pyprof__load_natural, PYPROF__OF_MODEL(start_ns), 1 },
+        { "last_ns", pyprof__load_natural, PYPROF__OF_MODEL(last_ns), 1 },
+        { "recorded_ns", pyprof__load_natural, PYPROF__OF_MODEL(recorded_ns), 1 },
+        { "unix_offset_ns", pyprof__load_offset, PYPROF__OF_MODEL(unix_offset), 1 },
+        { "timeline_s", pyprof__load_seconds, PYPROF__OF_MODEL(timeline_s), 1 },
+        { "interpreters", pyprof__load_unsigned, PYPROF__OF_PROFILE(interpreters), 1 },
+        { "paths", pyprof__load_paths, PYPROF__OF_MODEL(paths), 1 },
+        { "processes", pyprof__load_processes, PYPROF__OF_MODEL(processes), 1 },
+        { "stats", pyprof__load_stats, PYPROF__OF_MODEL(stats), 1 },
+        { "children", pyprof__load_children, PYPROF__OF_PROFILE(children), 0 },
+        { "threads", pyprof__load_wanted, 0, 1 },
+        { "other_threads", pyprof__load_others, 0, 0 },
+        { "frames", pyprof__load_frames, 0, 1 },
+        { "tree", pyprof__load_tree, 0, 1 },
+        { "memory", pyprof__load_memory, PYPROF__OF_MODEL(heap), 0 },
+        { "gil", pyprof__load_gil, 0, 0 },
+        { "process", pyprof__load_process_facts, 0, 0 },
+        { "tasks", pyprof__load_tasks, 0, 0 },
+        { "samples", pyprof__load_samples, 0, 1 },
+    };
+    pyprof__load_rest(l, fields, PYPROF__COUNT(fields), l->profile, 3, 1);
+}
+#undef PYPROF__OF_PROFILE
+#undef PYPROF__OF_MODEL
+
+// What only the whole file shows.
+static void pyprof__load_check(pyprof__loader *l)
+{
+    const pyprof_profile *profile = l->profile;
+    if (l->reader.result == PYPROF_OK && pyprof__read_peek(&l->reader) >= 0)
+        pyprof__input_expected(&l->reader, "nothing after the last bracket");
+    if (!profile->model.processes.count) pyprof__input_expected(&l->reader, "one process at least");
+    pyprof__load_check_indexes(l);
+    pyprof__load_settle(l);
+    if (profile->is_diff && profile->seen.count != profile->model.nodes.count)
+        pyprof__input_expected(&l->reader, "a difference with \"seen\" for each node of its tree");
+}
+
+static pyprof__bool pyprof__load_finish(pyprof__loader *l)   // 0 = no memory
+{
+    pyprof_profile *profile = l->profile;
+    size_t i;
+    for (i = 0; i < profile->model.threads.count; i++)
+        PYPROF__AT(pyprof__recorded_thread, profile->model.threads, i).newer = 0;
+    pyprof__index_free(&profile->pool, &profile->model.strings.index);
+    return pyprof__labels_make(profile) && pyprof__measure_depth(profile);
+}
+
+// allocator NULL = malloc. name: of the file, for messages.
+static pyprof_result pyprof__load(pyprof__source_fn *source, void *user, const char *name,
+                                  const pyprof_allocator *allocator, pyprof_profile **profile)
+{
+    pyprof__loader l;
+    pyprof__pool pool;
+    pyprof_profile *made;
+    int i;
+    memset(&l, 0, sizeof l);
+    for (i = 0; i < PYPROF__TABLES; i++) l.largest[i] = -1;
+    pyprof__pool_init(&pool, allocator, UINT64_MAX);
+    made = (pyprof_profile *)pool.allocator.alloc(pool.allocator.user, sizeof *made);
+    if (!made) return pyprof__fail_memory("the profile");
+    memset(made, 0, sizeof *made);
+    made->pool = pool;
+    pyprof__model_init(&made->model, &made->pool);
+    pyprof__array_init(&made->children, sizeof(pyprof__child));
+    pyprof__array_init(&made->seen, 1);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&made->earlier[i], sizeof(int64_t));
+    l.profile = made;
+    l.model = &made->model;
+    l.reader.source = source;
+    l.reader.user = user;
+    l.reader.name = name;
+    if (pyprof__input_begin(&l.reader, &made->pool)) {
+        if (!pyprof__strings_init(&made->pool, &made->model.strings)) pyprof__input_memory(&l.reader);
+        pyprof__load_head(&l);
+        pyprof__load_body(&l);
+        pyprof__load_check(&l);
+    }
+    pyprof__input_end(&l.reader);
+    if (l.reader.result == PYPROF_OK && !pyprof__load_finish(&l))
+        l.reader.result = pyprof__fail_memory("the profile");
+    if (l.reader.result == PYPROF_OK) *profile = made;
+    else pyprof__profile_free(made);
+    return l.reader.result;
+}
+
+static ssize_t pyprof__source_file(void *user, char *to, size_t room)   // a pyprof__source_fn
+{
+    ssize_t got;
+    PYPROF__AGAIN(got, read(*(const int *)user, to, room));
+    return got;
+}
+
+// A FIFO or device is read to its end like a file.
+static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profile)
+{
+    int fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
+    pyprof_result result;
+    if (fd < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", path, strerror(errno));
+    result = pyprof__load(pyprof__source_file, &fd, path, NULL, profile);
+    pyprof__close(fd);
+    return result;
 }
 
 // ============================================================================
@@ -20266,23 +22581,54 @@ static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
     pyprof__put_int(s, value);
 }
 
-// start: Unix seconds of the recording. Free the result in every case.
 static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
 {
     uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    char text[48];
+    size_t size = pyprof__digits(text, rest / pyprof__second, 1);
+    text[size++] = '.';
+    size += pyprof__digits(text + size, rest % pyprof__second, 9);
     pyprof__emit_next(s, key);
-    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
-                       (unsigned long long)(rest % pyprof__second));
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_bytes(s, text, size);
 }
 
-// From 1; text NULL = no such line.
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
 {
     pyprof__emit_next(s, key);
     pyprof__put_fixed(s, value, digits);
 }
 
-// Is the function still where it was when recorded? Its first line contains its name or a decorator.
+// With as many digits after the point as it takes to read the same value again, at least `least`.
+static void pyprof__emit_exact(pyprof__sink *s, const char *key, double value, int least)
+{
+    double size = value < 0 ? -value : value, scale = 1;
+    int digits;
+    for (digits = 0; digits < least; digits++) scale *= 10;
+    for (; digits < 17 && size < 9e15; digits++, scale *= 10) {
+        double whole = (double)(uint64_t)size;
+        double part = (double)(uint64_t)((size - whole) * scale + 0.5) / scale;
+        if (whole + part >= size && whole + part <= size) break;
+    }
+    pyprof__emit_fixed(s, key, value, digits);
+}
+
+// Nine significant digits identify a float.
+static void pyprof__emit_float(pyprof__sink *s, float value)
+{
+    double size = value < 0 ? -(double)value : (double)value;
+    int exponent = 0;
+    if (!(size < 1e38)) size = 0;
+    while (size >= 1e9) { size /= 10; exponent++; }
+    while (size > 0 && size < 1e8 && exponent > -40
+           && (double)(uint64_t)size < size) { size *= 10; exponent--; }
+    pyprof__emit_next(s, NULL);
+    if (value < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size + 0.5));
+    if (exponent) pyprof__put_char(s, 'e');
+    if (exponent) pyprof__put_int(s, exponent);
+}
+
 static void pyprof__emit_number(pyprof__sink *s, int64_t value)
 {
     if (s->comma) pyprof__put_char(s, ',');
@@ -20299,11 +22645,6 @@ typedef struct {                 // the arguments of a writer
     pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
-
-static const char *const pyprof__scale_names[] = { "none", "time", "count" };
-static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
-static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
-    { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
 // ---- the time line by thread: for formats with an order of time -------------------------------------------
 // Time without a sample has no place on the time line.
@@ -20772,6 +23113,36 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// What the seconds elsewhere are made of: nanoseconds of the recording's clock, and how it became Unix time.
+static void pyprof__json_clock(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    int64_t whole = (int64_t)model->unix_offset - (model->unix_offset < 0);   // rounded down
+    size_t i;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_int(s, "start_ns", (int64_t)model->start_ns);
+    pyprof__emit_int(s, "last_ns", (int64_t)model->last_ns);
+    pyprof__emit_int(s, "recorded_ns", (int64_t)model->recorded_ns);
+    pyprof__emit_int(s, "unix_offset_ns", whole * (int64_t)pyprof__second
+                     + (int64_t)((model->unix_offset - (double)whole) * 1e9 + 0.5));
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_exact(s, "timeline_s", model->timeline_s, 0);
+    pyprof__emit_int(s, "interpreters", job->profile->interpreters);
+    pyprof__emit_text(s, "paths", pyprof__path_names[model->paths]);
+    pyprof__emit_open(s, NULL, "processes", '[');
+    for (i = 0; i < model->processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, model->processes, i);
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "started", (int64_t)process->started);
+        if (job->profile->merged) pyprof__emit_int(s, "node", process->node);   // 0 = all are one
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
 // Of a difference: what was compared, and how.
 static void pyprof__json_compared(const pyprof__job *job)
 {
@@ -20779,7 +23150,7 @@ static void pyprof__json_compared(const pyprof__job *job)
     size_t i;
     pyprof__emit_open(s, "\n", "compared", '{');
     pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
-    pyprof__emit_fixed(s, "factor", job->profile->factor, 9);
+    pyprof__emit_exact(s, "factor", job->profile->factor, 9);
     for (i = 0; i < 2; i++) {
         const pyprof__compared *one = &job->profile->compared[i];
         pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
@@ -20787,9 +23158,10 @@ static void pyprof__json_compared(const pyprof__job *job)
         pyprof__emit_int(s, "pid", one->pid);
         pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
         pyprof__emit_word(s, "free_threaded", one->free_threaded ? "true" : "false");
-        pyprof__emit_fixed(s, "start", one->start, 6);
+        pyprof__emit_exact(s, "start", one->start, 6);
         pyprof__emit_seconds(s, "duration", (int64_t)one->recorded_ns);
-        pyprof__emit_fixed(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_exact(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_int(s, "recorded_ns", (int64_t)one->recorded_ns);
         pyprof__emit_int(s, "samples", (int64_t)one->samples);
         pyprof__emit_text(s, "heap", pyprof__heap_modes[one->heap]);
         pyprof__emit_int(s, "interval_bytes", (int64_t)one->interval);
@@ -20815,77 +23187,110 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
     if (profile->is_diff) pyprof__json_compared(job);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+    if (profile->merged) pyprof__emit_int(s, "merged", profile->merged);
+    if (profile->checkpoint > 0) pyprof__emit_exact(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
     pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
     pyprof__emit_seconds(s, "duration", (int64_t)model->recorded_ns);
-    pyprof__emit_fixed(s, "rate_hz", model->rate_hz, 3);
+    pyprof__emit_exact(s, "rate_hz", model->rate_hz, 3);
+    pyprof__json_clock(job);
     pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
     pyprof__emit_close(s, "}");
 }
 
-// Each thread with its totals in every metric that was used.
-static void pyprof__json_threads(const pyprof__job *job)
+static void pyprof__json_thread(const pyprof__job *job, uint32_t i)
 {
     const pyprof__model *model = &job->profile->model;
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(job->profile, i);
     pyprof__sink *s = job->sink;
-    size_t i;
     int metric;
-    pyprof__emit_open(s, "\n", "threads", '[');
-    for (i = 0; i < model->threads.count; i++) {
-        const pyprof__recorded_thread *recorded =
-            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
-        if (!recorded->wanted) continue;
-        pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
-        pyprof__emit_int(s, "ident", (int64_t)recorded->ident);
-        pyprof__emit_int(s, "interpreter", recorded->interp_id);
-        pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
-        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
-        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
-        pyprof__emit_int(s, "node", recorded->node);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-            int64_t total = pyprof__total(job->selection, metric, recorded->node);
-            if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
-        }
-        pyprof__emit_close(s, "}");
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
+    pyprof__emit_int(s, "ident", (int64_t)recorded->ident);
+    pyprof__emit_int(s, "interpreter", recorded->interp_id);
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
+    pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
+    pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
+    pyprof__emit_int(s, "node", recorded->node);
+    for (metric = 1; metric < PYPROF_METRIC_COUNT && recorded->wanted; metric++) {
+        int64_t total = pyprof__total(job->selection, metric, recorded->node);
+        if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
     }
-    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "index", i);
+    pyprof__emit_int(s, "first_ns", (int64_t)recorded->first_ns);
+    pyprof__emit_int(s, "last_ns", (int64_t)recorded->last_ns);
+    pyprof__emit_int(s, "started", (int64_t)recorded->started);
+    pyprof__emit_int(s, "serial", (int64_t)recorded->serial);
+    pyprof__emit_int(s, "process", recorded->process);
+    pyprof__emit_close(s, "}");
+}
+
+// Each thread with its totals in every metric that was used; those that the thread filter left out, apart.
+static void pyprof__json_threads(const pyprof__job *job)
+{
+    uint32_t i, count = (uint32_t)job->profile->model.threads.count, others = 0;
+    pyprof__emit_open(job->sink, "\n", "threads", '[');
+    for (i = 0; i < count; i++) {
+        if (pyprof__recorded_of(job->profile, i)->wanted) pyprof__json_thread(job, i);
+        else others++;
+    }
+    pyprof__emit_close(job->sink, "]");
+    if (!others) return;
+    pyprof__emit_open(job->sink, "\n", "other_threads", '[');
+    for (i = 0; i < count; i++)
+        if (!pyprof__recorded_of(job->profile, i)->wanted) pyprof__json_thread(job, i);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// number: of the function, in the order of their first frames
+static void pyprof__json_frame(const pyprof__job *job, const pyprof__location *location, uint32_t number)
+{
+    const pyprof__function *function =
+        &PYPROF__AT(const pyprof__function, job->profile->model.functions, location->function);
+    pyprof__sink *s = job->sink;
+    int is_thread = function->kind == PYPROF_KIND_THREAD;
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
+    pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
+    pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+    pyprof__emit_int(s, "line", location->place.line);
+    pyprof__emit_int(s, "end_line", location->place.end_line);
+    pyprof__emit_int(s, "column", location->place.column);
+    pyprof__emit_int(s, "end_column", location->place.end_column);
+    pyprof__emit_int(s, "first_line", is_thread ? 0 : function->first_line);
+    pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
+    if (function->column) pyprof__emit_int(s, "first_column", function->column);
+    if (function->content) {
+        pyprof__emit_next(s, "content");
+        pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
+    }
+    if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
+    if (is_thread) pyprof__emit_int(s, "number", function->first_line);
+    pyprof__emit_int(s, "function", number);
+    pyprof__emit_close(s, "}");
 }
 
 // Each location once; the tree and the time line refer to it by number.
-static void pyprof__json_frames(const pyprof__job *job)
+static pyprof_result pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    size_t i;
-    pyprof__emit_open(s, "\n", "frames", '[');
+    pyprof__pool *pool = &job->selection->pool;
+    size_t i, size = (model->functions.count + 1) * sizeof(uint32_t);
+    uint32_t *numbers = (uint32_t *)pyprof__alloc(pool, size), last = 0;
+    if (!numbers) return pyprof__fail_memory("the functions");
+    pyprof__emit_open(job->sink, "\n", "frames", '[');
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const pyprof__function *function =
-            &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
-        pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
-        pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
-        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
-        pyprof__emit_int(s, "line", location->place.line);
-        pyprof__emit_int(s, "end_line", location->place.end_line);
-        pyprof__emit_int(s, "column", location->place.column);
-        pyprof__emit_int(s, "end_column", location->place.end_column);
-        pyprof__emit_int(s, "first_line", function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line);
-        pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
-        if (function->column) pyprof__emit_int(s, "first_column", function->column);
-        if (function->content) {
-            pyprof__emit_next(s, "content");
-            pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
-        }
-        if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
-        pyprof__emit_close(s, "}");
+        uint32_t *number = &numbers[location->function];
+        if (!*number) *number = ++last;
+        pyprof__json_frame(job, location, *number - 1);
     }
-    pyprof__emit_close(s, "]");
+    pyprof__emit_close(job->sink, "]");
+    pyprof__free(pool, numbers, size);
+    return PYPROF_OK;
 }
 
 static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *row)
@@ -21009,6 +23414,43 @@ static void pyprof__json_heap(const pyprof__job *job)
     while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
     for (i = 0; i < sizes; i++) pyprof__emit_number(s, heap->sizes[i]);
     pyprof__emit_close(s, "]");
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_int(s, "peak_ns", (int64_t)heap->peak_ns);
+}
+
+static void pyprof__json_floats(pyprof__sink *s, const float *values, uint32_t count)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++) pyprof__emit_float(s, values[i]);
+}
+
+// When the marks were taken; for each node with a history: its number, its bytes at each mark and, if memory
+// is sampled, pyprof__births.
+static void pyprof__json_history(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    uint32_t i, marks = model->heap.marks;
+    pyprof__sink *s = job->sink;
+    if (!marks) return;
+    pyprof__emit_open(s, "\n", "mark_ns", '[');
+    for (i = 0; i < marks; i++) pyprof__emit_number(s, (int64_t)model->heap.mark_ns[i]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "history", '[');
+    for (i = 0; i < model->history_at.count; i++) {
+        const pyprof__marks *row = pyprof__model_history(model, i);
+        const pyprof__births *births = pyprof__model_births(model, i);
+        if (!row || !job->selection->chosen[i]) continue;
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_number(s, i);
+        pyprof__json_floats(s, row->bytes, marks);
+        if (births) {
+            pyprof__json_floats(s, births->doubt, marks);
+            pyprof__json_floats(s, births->born, marks + 1);
+            pyprof__json_floats(s, births->born_doubt, marks + 1);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
 }
 
 static pyprof__bool pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
@@ -21047,8 +23489,12 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
-    if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
+    if (model->heap.mode != PYPROF_HEAP_OFF) {
+        pyprof__json_heap(job);
+        pyprof__json_history(job);
+    }
+    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
+        && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -21148,8 +23594,54 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
     pyprof__emit_int(s, "node", moment->node);
+    pyprof__emit_int(s, "start_ns", (int64_t)moment->start_ns);
+    pyprof__emit_int(s, "end_ns", (int64_t)moment->end_ns);
+    pyprof__emit_int(s, "bits", moment->state);
+    if (moment->block_ns) pyprof__emit_int(s, "block_ns", (int64_t)moment->block_ns);
+    if (moment->taken_ns) pyprof__emit_int(s, "taken_ns", (int64_t)moment->taken_ns);
     pyprof__emit_close(s, "}");
     return 1;
+}
+
+// ends: of each thread's previous entry
+static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
+{
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+        span = moment->end_ns - moment->start_ns;
+    const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
+                            (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
+                            (int64_t)(moment->cpu_ns - known), (int64_t)moment->count - 1,
+                            (int64_t)moment->block_ns, (int64_t)moment->taken_ns };
+    size_t i, count = PYPROF__COUNT(row);
+    ends[moment->thread] = moment->end_ns;
+    while (count > 1 && !row[count - 1]) count--;
+    pyprof__emit_open(s, "\n", NULL, '[');
+    for (i = 0; i < count; i++) pyprof__emit_number(s, row[i]);
+    pyprof__emit_close(s, "]");
+}
+
+static pyprof_result pyprof__json_compact(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &job->selection->pool;
+    pyprof__sink *s = job->sink;
+    size_t i, size = (model->threads.count + 1) * sizeof(uint64_t);
+    uint64_t *ends = (uint64_t *)pyprof__alloc(pool, size);
+    if (!ends) return pyprof__fail_memory("the time line");
+    for (i = 0; i < model->threads.count; i++) ends[i] = model->start_ns;
+    pyprof__emit_open(s, "\n", "samples", '{');
+    pyprof__emit_open(s, NULL, "columns", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__moment_columns); i++)
+        pyprof__emit_text(s, NULL, pyprof__moment_columns[i]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "rows", '[');
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (job->selection->chosen[moment->node]) pyprof__json_moment_row(s, moment, ends);
+    }
+    pyprof__emit_close(s, "]}\n}\n");
+    pyprof__free(pool, ends, size);
+    return PYPROF_OK;
 }
 
 // Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
@@ -21217,6 +23709,7 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
         pyprof__json_stack(s, cursor, recorded->hold_node);
         pyprof__emit_int(s, "thread", i);
         pyprof__emit_int(s, "node", recorded->hold_node);
+        pyprof__emit_int(s, "end_ns", (int64_t)recorded->hold_end_ns);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]}");
@@ -21225,19 +23718,15 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 // Facts of the process over time: their names, then a row per moment
 static void pyprof__json_process(const pyprof__job *job)
 {
-    static const char *const columns[] = {
-        "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
-        "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs"
-    };
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i, k;
     if (job->profile->is_diff) return;
     pyprof__emit_open(s, "\n", "process", '{');
     pyprof__emit_open(s, NULL, "columns", '[');
-    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+    for (k = 0; k < PYPROF__COUNT(pyprof__gauge_columns); k++) {
         if (k == 5) pyprof__emit_gap(s, "\n  ");
-        pyprof__emit_text(s, NULL, columns[k]);
+        pyprof__emit_text(s, NULL, pyprof__gauge_columns[k]);
     }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "timeline", '[');
@@ -21247,7 +23736,7 @@ static void pyprof__json_process(const pyprof__job *job)
         const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns,
                                    facts->system_ns, facts->voluntary_switches,
                                    facts->involuntary_switches, facts->minor_faults, facts->major_faults,
-                                       facts->threads, facts->gc_runs };
+                                       facts->threads, facts->gc_runs, (int64_t)gauge->ns };
         pyprof__emit_open(s, "\n  ", NULL, '[');
         pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
         for (k = 0; k < PYPROF__COUNT(values); k++) pyprof__emit_int(s, NULL, values[k]);
@@ -21257,12 +23746,12 @@ static void pyprof__json_process(const pyprof__job *job)
 }
 
 // "source": for each file that has not changed since, the lines that occur in stacks
-typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
+typedef struct { const char *path; uint32_t file, function; int32_t line; } pyprof__json_line;
 
 static int pyprof__by_json_line(const void *a, const void *b)
 {
     const pyprof__json_line *x = (const pyprof__json_line *)a, *y = (const pyprof__json_line *)b;
-    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    if (x->file != y->file) return strcmp(x->path, y->path);   // numbers of strings differ after loading
     return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1
         : x->function > y->function;
 }
@@ -21281,7 +23770,8 @@ static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *poo
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function =
             &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        const pyprof__json_line line = { function->file, location->function, location->place.line };
+        const pyprof__json_line line = { pyprof__text(job->profile, function->file), function->file,
+                                         location->function, location->place.line };
         pyprof__json_line *slot;
         if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
         slot = (pyprof__json_line *)pyprof__push(pool, lines);
@@ -21394,15 +23884,16 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__json_head(job);
     pyprof__json_children(job);
     pyprof__json_threads(job);
-    pyprof__json_frames(job);
-    result = pyprof__json_functions(job);
+    result = pyprof__json_frames(job);
+    if (result == PYPROF_OK) result = pyprof__json_functions(job);
     pyprof__json_tree(job);
     if (result == PYPROF_OK) result = pyprof__json_memory(job);
     pyprof__json_gil(job, &cursor);
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
     pyprof__json_tasks(job, &cursor);
-    if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
+    if (result == PYPROF_OK && job->output->compact) result = pyprof__json_compact(job);
+    else if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
     pyprof__cursor_end(&cursor);
     return result;
 }
@@ -21459,6 +23950,14 @@ static const pyprof__svg_choice pyprof__svg_states[] = {
     { "all", "All + idle", "All time, with waits for work (idle)", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
+// Of a difference. Columns: after, before
+static const pyprof__svg_choice pyprof__svg_sides[] = {
+    { "after", "After", "The later recording", 1 },
+    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+};
+
+// Colours of a difference: paler for a smaller part of the larger value
+enum { PYPROF__SVG_RED = 6, PYPROF__SVG_BLUE = 214 };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -21525,7 +24024,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -21546,6 +24045,7 @@ static const char *const pyprof__svg_script[] = {
     "    (buttons.length ? ', w to switch what is shown' : '');",
     "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
     "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const whole = find('.name').textContent;",
     "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
     "const SCALES = {",
     "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
@@ -21563,10 +24063,10 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const [name, values, source] = title.textContent.split('\\n');",
     "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            g, title, rect, text, name, values, source, depth, parent: depth ? path[depth - 1] : -1,",
     "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
     "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
     "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
@@ -21621,8 +24121,9 @@ static const char *const pyprof__svg_script[] = {
     "    return texts.length ? '; ' + texts.join(', ') : '';",
     "}",
 
-    // The second line of a frame's title
+    // The second line of a frame's title. A difference says the same in all choices.
     "function tell(f) {",
+    "    if (COLUMNS === 2 || shows === first) return f.values;",
     "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
     "    const share = value => (100 * value / all).toFixed(2);",
     "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
@@ -21631,7 +24132,7 @@ static const char *const pyprof__svg_script[] = {
 
     "function tellAll() {",
     "    const all = sum(frames[0], 0);",
-    "    if (all <= 0) return 'Nothing was recorded';",
+    "    if (COLUMNS === 2 || shows === first) return whole;",
     "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
@@ -21677,21 +24178,26 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
-    // Breaks a text into lines that fit; all further words go into the last line.
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
+    "}",
+
+    // Breaks a text into lines that fit; the last one is shortened.
     "function wrap(element, text, width, most) {",
-    "    const lines = [''], room = width / 6.4;",
+    "    const lines = [''], room = width / 7.2;",
     "    for (const word of text.split(' ')) {",
     "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
     "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
     "            lines[lines.length - 1] = longer;",
     "        else lines.push(word);",
     "    }",
-    "    element.textContent = lines[0];",
+    "    shorten(element, lines[0], room);",
     "    for (const line of lines.slice(1)) {",
     "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
     "        part.setAttribute('x', '1%');",
     "        part.setAttribute('dy', LINE);",
-    "        part.textContent = line;",
+    "        shorten(part, line, room);",
     "    }",
     "    return lines.length;",
     "}",
@@ -21741,9 +24247,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -21754,7 +24258,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -21969,7 +24473,7 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
         pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
-    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    while (scale->limit > 0.0 && (number >= scale->limit || -number >= scale->limit)) scale++;
     pyprof__put_fixed(s, number / scale->unit, scale->digits);
     pyprof__put(s, scale->suffix);
 }
@@ -22014,6 +24518,7 @@ typedef struct {
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
     pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -22021,6 +24526,11 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
+    if (graph->change) {
+        out[1] = parts[PYPROF__PART_EARLIER];
+        out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
+        return;
+    }
     out[0] = total - parts[PYPROF__PART_WAITING];
     out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
     out[2] = parts[PYPROF__PART_IDLE];
@@ -22071,6 +24581,36 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
+}
+
+// Half of the 95 % interval of the change of a frame's value
+static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
+}
+
+static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    double change = (double)n->total, error = pyprof__svg_error(graph, n);
+    return n->total == 0 || (change <= error && -change <= error);
+}
+
+// Red grew, blue shrank, grey is the same as far as samples can tell.
+static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                          const pyprof__view_node *n)
+{
+    double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
+        larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
+    if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
+    else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
@@ -22175,7 +24715,10 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
         plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
-    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    for (size_t i = 1, k = 0; i < v->count; i++) {
+        for (k = 0; k < graph->count && pyprof__svg_total(graph, &v->nodes[i], &graph->choices[k]) <= 0;) k++;
+        plan.narrow += k < graph->count;
+    }
     plan.narrow -= plan.drawn - 1;
     plan.height += plan.rows * PYPROF__SVG_ROW;
     return plan;
@@ -22192,7 +24735,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *grap
         { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    if (graph->columns < PYPROF__SVG_COLUMNS || !graph->view->parts[PYPROF__PART_NATIVE]) return;
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     if (columns & 1u) rows[0].value = values[0] - native;
     if (columns & 2u) rows[2].value = values[1];
@@ -22215,8 +24758,10 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     memset(values, 0, sizeof values);
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
-    values[count++] = n->parts[PYPROF__PART_NATIVE];
-    values[count++] = n->parts[PYPROF__PART_GIL];
+    if (columns == PYPROF__SVG_COLUMNS) {
+        values[count++] = n->parts[PYPROF__PART_NATIVE];
+        values[count++] = n->parts[PYPROF__PART_GIL];
+    }
     while (count > 1 && values[count - 1] == 0) count--;
     pyprof__put(s, " data-v=\"");
     for (i = 0; i < count; i++) {
@@ -22226,13 +24771,41 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "\"");
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+// "1.50 s, before 1.20 s: +300.00 ms (+25.0%)"
+static void pyprof__svg_put_change(pyprof__sink *s, const pyprof__view *v, int64_t before, int64_t change)
 {
-    const pyprof__view_node *n = &graph->view->nodes[at];
+    pyprof__svg_put_amount(s, v, before + change);
+    pyprof__put(s, ", before ");
+    pyprof__svg_put_amount(s, v, before);
+    pyprof__put(s, change > 0 ? ": +" : ": ");
+    pyprof__svg_put_amount(s, v, change);
+    if (change == 0) return;
+    if (before <= 0) { pyprof__put(s, " (new)"); return; }
+    if (before + change <= 0) { pyprof__put(s, " (gone)"); return; }
+    pyprof__put(s, change > 0 ? " (+" : " (");
+    pyprof__put_fixed(s, 100.0 * (double)change / (double)before, 1);
+    pyprof__put(s, "%)");
+}
+
+static void pyprof__svg_put_both(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    const pyprof__view *v = graph->view;
+    double error = pyprof__svg_error(graph, n);
+    pyprof__svg_put_change(s, v, n->parts[PYPROF__PART_EARLIER], n->total);
+    if (n->self || n->own_parts[PYPROF__PART_EARLIER]) {
+        pyprof__put(s, "; self ");
+        pyprof__svg_put_change(s, v, n->own_parts[PYPROF__PART_EARLIER], n->self);
+    }
+    if (error < 1.0 || n->total == 0) return;
+    pyprof__put(s, pyprof__svg_same(graph, n) ? "; within the sampling error of " : "; sampling error ");
+    pyprof__svg_put_amount(s, v, (int64_t)error);
+}
+
+// How much it is, and how that divides
+static void pyprof__svg_put_amounts(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                    const pyprof__view_node *n, double all)
+{
     int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
-    const char *kind = pyprof__svg_kind_text(graph, n);
-    pyprof__svg_put_between(s, "<title>", n->label, "\n");
     pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
@@ -22242,6 +24815,16 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
     pyprof__svg_put_split(s, graph, n);
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
+    else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
         pyprof__put(s, kind);
@@ -22283,7 +24866,8 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
+    else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
@@ -22337,12 +24921,21 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "</div></foreignObject>\n");
 }
 
+static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)   // as the script's tellAll
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    else pyprof__svg_put_amount(s, v, all);
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
+}
+
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
                                 const char *note)
 {
-    const pyprof__view *v = graph->view;
-    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
@@ -22351,41 +24944,51 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
-    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
-    else pyprof__svg_put_amount(s, v, all);
-    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_all(s, graph);
+    pyprof__put(s, "</text>\n");
     pyprof__svg_put_text(s, "values", 118, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
 
-// Only the colours that occur.
-static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+// An entry of the legend; returns where the next one begins.
+static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__svg_family *family)
 {
-    int64_t x = 0, width;
+    int64_t width = 46 + 6 * (int64_t)strlen(family->name);
+    pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+    pyprof__svg_put_attribute(s, "data-width", width);
+    pyprof__put(s, "><rect width=\"12\" height=\"12\"");
+    pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+    pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+    return x + width;
+}
+
+// Only the colours that occur; of a difference what they mean.
+static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
+{
+    static const pyprof__svg_family changes[] = {
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "the same, within the sampling error", 40, 1, 8, 83 },
+        { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
+    };
+    int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
-        const pyprof__svg_family *family = &pyprof__svg_families[kind];
-        if ((kinds >> kind & 1u) == 0) continue;
-        width = 46 + 6 * (int64_t)strlen(family->name);
-        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
-        pyprof__svg_put_attribute(s, "data-width", width);
-        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
-        x += width;
-    }
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
+        x = pyprof__svg_put_entry(s, x, &changes[i]);
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+        if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
 
-static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                 const pyprof__svg_plan *plan)
 {
     pyprof__put(s, "<g class=\"foot\">\n");
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
+    pyprof__svg_put_legend(s, graph, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -22417,7 +25020,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
-    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_foot(s, graph, &plan);
     pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
@@ -22455,6 +25058,27 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
+// What is compared
+static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
+{
+    static const char *const scales[] =
+        { "", "; before is scaled to the same time", "; before is scaled to the same total" };
+    const pyprof_profile *delta = job->profile;
+    size_t used = 0;
+    for (int side = 0; side < 2 && used < capacity; side++) {
+        const pyprof__compared *one = &delta->compared[side];
+        char seconds[32], rate[32];
+        pyprof__format_fixed(seconds, sizeof seconds, (double)one->recorded_ns / 1e9, 1);
+        pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+        used += (size_t)snprintf(note + used, capacity - used,
+                                 "%s: %.60s, CPython %.30s, %s s at %s Hz, %llu samples",
+                                 side ? "; after" : "Before", pyprof__text(delta, one->program),
+                                 pyprof__text(delta, one->python), seconds, rate,
+                                 (unsigned long long)one->samples);
+    }
+    if (used < capacity) snprintf(note + used, capacity - used, "%s", scales[delta->scale]);
+}
+
 static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
@@ -22462,6 +25086,8 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else if (job->profile->is_diff)
+        snprintf(title, capacity, "%.100s: change of %s", program, pyprof__metric_row(job->metric)->name);
     else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
@@ -22490,7 +25116,11 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
+    if (job->earlier) {
+        graph->change = job->selection;
+        graph->choices = graph->first = pyprof__svg_sides;
+        graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
+    } else if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
@@ -22507,13 +25137,17 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[256];
-    pyprof__bool selected = pyprof__svg_select(job, &all),
-        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    char title[256], note[512];
+    pyprof__bool selected, whole;
+    memset(&all, 0, sizeof all);
+    selected = job->earlier || pyprof__svg_select(job, &all);
+    if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
+    else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
-        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
         else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
@@ -22571,7 +25205,9 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
+    if (job->profile->merged)
+        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
+    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -22686,6 +25322,10 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
         pyprof__put_format(job->sink, ", interpreter %lld", (long long)recorded->interp_id);
     pyprof__put(job->sink, ")");
+    if (pyprof__process_name(job->profile, recorded)) {
+        pyprof__put(job->sink, " of ");
+        pyprof__put_visible(job->sink, pyprof__process_name(job->profile, recorded));
+    }
 }
 
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
@@ -23182,7 +25822,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    pyprof__text_table(job, &pyprof__leaks_table);
+    if (!job->profile->merged) pyprof__text_table(job, &pyprof__leaks_table);
     pyprof__text_since(job);
     pyprof__text_rankings(job, sort);
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
@@ -23332,6 +25972,10 @@ static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profi
     const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
     pyprof__emit_next(s, "name");
     pyprof__put_char(s, '"');
+    if (pyprof__process_name(profile, recorded)) {
+        pyprof__put_escaped(s, pyprof__process_name(profile, recorded), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, ": ");
+    }
     pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
     if (named->shared && named->again)
         pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
@@ -23741,6 +26385,9 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         pyprof__pprof_label(p, "process", 3,
                             (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
                                                  recorded->process).pid);
+    if (recorded && pyprof__process_name(profile, recorded))
+        pyprof__pprof_label(p, "process_name", 2,
+                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -24208,7 +26855,8 @@ typedef struct {
     pyprof__pool pool;
     const pyprof__job *job;
     pyprof__edge *selves, *calls;            // sorted by place and by caller
-    unsigned char *known_files, *known;      // per string and per function: its name has been written
+    uint32_t *known_files, *known;           // per string and per function: its number, once it is written
+    uint32_t files;                          // have numbers, in the order in which they are written
     const pyprof__metric *events[PYPROF_METRIC_COUNT];
     size_t event_count, count, at;           // at: the next of calls
     int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
@@ -24279,18 +26927,18 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
 }
 
 static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
-                                   unsigned char *known)
+                                   uint32_t *known)
 {
     pyprof__put(s, key);
     pyprof__put_char(s, '(');
-    pyprof__put_int(s, (int64_t)number + 1);
+    pyprof__put_int(s, number);
     pyprof__put_char(s, ')');
     if (!*known) {
         pyprof__put_char(s, ' ');
         if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
         pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
     }
-    *known = 1;
+    *known = number;
     pyprof__put_char(s, '\n');
 }
 
@@ -24299,8 +26947,10 @@ static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_ke
 {
     const pyprof_profile *profile = c->job->profile;
     uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
-    pyprof__callgrind_name(c->job->sink, file_key, file, pyprof__text(profile, file), &c->known_files[file]);
-    pyprof__callgrind_name(c->job->sink, key, id, pyprof__label(profile, id), &c->known[id]);
+    uint32_t number = c->known_files[file] ? c->known_files[file] : ++c->files;
+    pyprof__callgrind_name(c->job->sink, file_key, number, pyprof__text(profile, file),
+                           &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id + 1, pyprof__label(profile, id), &c->known[id]);
 }
 
 static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
@@ -24422,14 +27072,14 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
     c.count_metric = pyprof__count_of(job->metric);
     c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
     c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
-    c.known = (unsigned char *)pyprof__alloc(&c.pool, model->functions.count);
-    c.known_files = (unsigned char *)pyprof__alloc(&c.pool, model->strings.starts.count);
+    c.known = (uint32_t *)pyprof__alloc(&c.pool, model->functions.count * sizeof *c.known);
+    c.known_files = (uint32_t *)pyprof__alloc(&c.pool, model->strings.starts.count * sizeof *c.known_files);
     whole = c.selves && c.calls && c.known && c.known_files;
     if (whole) pyprof__callgrind_all(&c);
     pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
     pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
-    pyprof__free(&c.pool, c.known, model->functions.count);
-    pyprof__free(&c.pool, c.known_files, model->strings.starts.count);
+    pyprof__free(&c.pool, c.known, model->functions.count * sizeof *c.known);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count * sizeof *c.known_files);
     return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
 }
 
@@ -25827,11 +28477,676 @@ static pyprof_result pyprof__write_firefox(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the Firefox profile");
 }
 
-// ---- openmetrics: not yet ----
+// ---- OpenMetrics 1.0: totals as counters and gauges, and the functions with the most of the metric --------
+// Names follow from the table of metrics. Counters end in _total, times are seconds. Labels have few values,
+// and no name of a thread or a stack; names of functions only in one family, of which PYPROF__OM_FUNCTIONS
+// and the rest are shown.
+enum { PYPROF__OM_FUNCTIONS = 20 };
+
+static pyprof__bool pyprof__unsafe_openmetrics(uint32_t c, const char *next)
+{
+    (void)next;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+static const pyprof__rule pyprof__as_openmetrics = { "\\\"\n", { "\\\\", "\\\"", "\\n" },
+                                                     pyprof__unsafe_openmetrics, "\\\\x%02x" };
+
+typedef enum { PYPROF__OM_COUNTER, PYPROF__OM_GAUGE, PYPROF__OM_HISTOGRAM } pyprof__om_type;
+
+// What precedes the samples of a family. unit: NULL, or how the name ends.
+static void pyprof__om_family(pyprof__sink *s, const char *name, pyprof__om_type type, const char *unit,
+                              const char *help)
+{
+    static const char *const types[] = { "counter", "gauge", "histogram" };
+    pyprof__put_format(s, "# TYPE %s %s\n", name, types[type]);
+    if (unit) pyprof__put_format(s, "# UNIT %s %s\n", name, unit);
+    pyprof__put_format(s, "# HELP %s %s\n", name, help);
+}
+
+// digits: of the number behind the point; value is in units of the last digit.
+static void pyprof__om_number(pyprof__sink *s, int64_t value, int digits)
+{
+    int64_t scale = 1;
+    int i;
+    for (i = 0; i < digits; i++) scale *= 10;
+    pyprof__put_char(s, ' ');
+    if (value < 0) pyprof__put_char(s, '-');
+    if (value < 0) value = -value;
+    pyprof__put_int(s, value / scale);
+    if (digits) pyprof__put_format(s, ".%0*lld", digits, (long long)(value % scale));
+    pyprof__put_char(s, '\n');
+}
+
+// One sample of a family; key NULL: without a label.
+static void pyprof__om_sample(pyprof__sink *s, const char *name, const char *suffix, const char *key,
+                              const char *label, int64_t value, int digits)
+{
+    pyprof__put(s, name);
+    pyprof__put(s, suffix);
+    if (key) {
+        pyprof__put_format(s, "{%s=\"", key);
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_openmetrics);
+        pyprof__put(s, "\"}");
+    }
+    pyprof__om_number(s, value, digits);
+}
+
+static void pyprof__om_counter(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                               const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_COUNTER, unit, help);
+    pyprof__om_sample(s, name, "_total", NULL, NULL, value, digits);
+}
+
+static void pyprof__om_gauge(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                             const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_GAUGE, unit, help);
+    pyprof__om_sample(s, name, "", NULL, NULL, value, digits);
+}
+
+static pyprof__bool pyprof__om_is_gauge(int metric)   // it can fall
+{
+    return metric == PYPROF_LIVE_BYTES || metric == PYPROF_LIVE_BLOCKS || metric == PYPROF_PEAK_BYTES
+        || metric == PYPROF_PEAK_BLOCKS || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__metric_row(metric)->from == PYPROF__FROM_ESTIMATES;
+}
+
+// The family of a metric, "pyprof_gil_wait_seconds". Returns the digits of its values; *unit: NULL = none.
+static int pyprof__om_name(char *name, size_t capacity, const char *prefix, const pyprof__metric *metric,
+                           const char **unit)
+{
+    size_t size = strlen(metric->key);
+    int ns = metric->unit == PYPROF__UNIT_NS, ms = size > 3 && strcmp(metric->key + size - 3, "_ms") == 0;
+    int bytes = metric->unit == PYPROF__UNIT_BYTES,
+        named = size > 6 && strcmp(metric->key + size - 6, "_bytes") == 0;
+    if (ns || ms) size -= 3;   // "_ns", "_ms"
+    snprintf(name, capacity, "%s%.*s%s", prefix, (int)size, metric->key,
+             ns || ms ? "_seconds" : bytes && !named ? "_bytes" : "");
+    *unit = ns || ms ? "seconds" : bytes ? "bytes" : NULL;
+    return ns ? 9 : ms ? 3 : 0;
+}
+
+static void pyprof__om_metrics(const pyprof__job *job)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        char name[80], help[120];
+        const char *unit, *prefix = pyprof__is_memory(metric->metric) ? "pyprof_heap_" : "pyprof_";
+        int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
+        int64_t value = job->selection->all[metric->metric];
+        if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
+            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+        // "age of live blocks in ms": the value is in seconds
+        snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
+                 metric->name, metric->part_of ? ", part of " : "",
+                 metric->part_of ? pyprof__metric_row(metric->part_of)->name : "");
+        if (pyprof__om_is_gauge(metric->metric)) pyprof__om_gauge(job->sink, name, unit, value, digits, help);
+        else pyprof__om_counter(job->sink, name, unit, value, digits, help);
+    }
+}
+
+// Values of functions themselves in the job's metric: the largest ones, and the sum of the others.
+static pyprof_result pyprof__om_functions(const pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    char name[80];
+    const char *unit, *suffix = pyprof__om_is_gauge(job->metric) ? "" : "_total";
+    int digits = pyprof__om_name(name, sizeof name, "pyprof_function_", metric, &unit);
+    int64_t rest = job->selection->all[job->metric];
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    if (!ranked && table.rows.count) whole = 0;
+    pyprof__om_family(job->sink, name, *suffix ? PYPROF__OM_COUNTER : PYPROF__OM_GAUGE, unit,
+                      "of functions themselves, the 20 with the most");
+    for (i = 0; ranked && i < table.rows.count && i < PYPROF__OM_FUNCTIONS; i++) {
+        const pyprof_row *row = ranked[i].row;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys,
+                                       (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        if (row->self[job->metric] <= 0) break;
+        rest -= row->self[job->metric];
+        pyprof__om_sample(job->sink, name, suffix, "function", pyprof__label(job->profile, function),
+                          row->self[job->metric], digits);
+    }
+    pyprof__om_sample(job->sink, name, suffix, "function", "(all others)", rest, digits);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
+}
+
+static void pyprof__om_quality(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    const pyprof_stats *stats = &job->profile->model.stats;
+    const char *lost = "pyprof_lost_samples";
+    size_t i;
+    pyprof__om_counter(s, "pyprof_asked_samples", NULL, (int64_t)stats->asked, 0,
+                       "samples asked for: ticks times threads");
+    pyprof__om_family(s, lost, PYPROF__OM_COUNTER, NULL,
+                      "samples that were asked for and not taken: the sampler was too late (missed), or the "
+                      "stack could not be read");
+    pyprof__om_sample(s, lost, "_total", "reason", "missed", (int64_t)stats->missed, 0);
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__om_sample(s, lost, "_total", "reason", pyprof__cause_names[i],
+                          (int64_t)stats->rejected_by_cause[i], 0);
+    pyprof__om_counter(s, "pyprof_thinned_samples", NULL, (int64_t)stats->thinned, 0,
+                       "samples left out on purpose, not part of those asked for");
+    pyprof__om_counter(s, "pyprof_truncated_samples", NULL, (int64_t)stats->truncated, 0,
+                       "samples whose outermost frames were cut");
+    pyprof__om_counter(s, "pyprof_sampler_cpu_seconds", "seconds", (int64_t)stats->own_cpu_ns, 9,
+                       "CPU time of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_memory_bytes", "bytes", (int64_t)stats->own_bytes, 0,
+                     "memory of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_late_max_seconds", "seconds", (int64_t)stats->late_max_ns, 9,
+                     "longest delay of a tick");
+    pyprof__om_gauge(s, "pyprof_sampler_late_mean_seconds", "seconds", (int64_t)stats->late_mean_ns, 9,
+                     "mean delay of a tick");
+    pyprof__om_counter(s, "pyprof_gap_seconds", "seconds", (int64_t)stats->gap_ns, 9,
+                       "time in which nothing could be recorded");
+    pyprof__om_gauge(s, "pyprof_degraded", NULL, stats->degraded[0] != 0, 0,
+                     "1: the recording is worse than it should be");
+}
+
+// Of the whole process, whatever the filter: blocks by size, memory by allocator.
+static void pyprof__om_heap(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const char *sizes = "pyprof_heap_block_size_bytes", *alloc = "pyprof_heap_domain_alloc_bytes",
+        *live = "pyprof_heap_domain_live_bytes";
+    pyprof__sink *s = job->sink;
+    int64_t count = 0, bytes = 0;
+    char bound[32];
+    size_t i, k;
+    if (heap->mode == PYPROF_HEAP_OFF) return;
+    pyprof__om_counter(s, "pyprof_heap_dropped_blocks", NULL, (int64_t)job->profile->model.stats.heap_dropped,
+                       0, "blocks not noted for lack of room");
+    pyprof__om_family(s, alloc, PYPROF__OM_COUNTER, "bytes", "allocated by each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        bytes += heap->domains[i].alloc_bytes;
+        pyprof__om_sample(s, alloc, "_total", "domain", pyprof__domain_names[i], heap->domains[i].alloc_bytes,
+                          0);
+    }
+    pyprof__om_family(s, live, PYPROF__OM_GAUGE, "bytes", "not freed yet, of each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++)
+        pyprof__om_sample(s, live, "", "domain", pyprof__domain_names[i], heap->domains[i].live_bytes, 0);
+    pyprof__om_family(s, sizes, PYPROF__OM_HISTOGRAM, "bytes", "allocated blocks of the process by size");
+    for (i = 0, k = PYPROF_SIZES; k > 0 && !heap->sizes[k - 1]; k--) {}
+    for (; i < k; i++) {
+        count += heap->sizes[i];
+        snprintf(bound, sizeof bound, "%llu.0", 1ull << i);
+        pyprof__om_sample(s, sizes, "_bucket", "le", bound, count, 0);
+    }
+    pyprof__om_sample(s, sizes, "_bucket", "le", "+Inf", count, 0);
+    pyprof__om_sample(s, sizes, "_count", NULL, NULL, count, 0);
+    pyprof__om_sample(s, sizes, "_sum", NULL, NULL, bytes, 0);
+}
+
+// The process when it was looked at last; only what is known, and nothing of several processes.
+static void pyprof__om_process(const pyprof__job *job)
+{
+    const pyprof__array *gauges = &job->profile->model.gauges;
+    const pyprof_process *facts =
+        gauges->count ? &PYPROF__AT(const pyprof__gauge, *gauges, gauges->count - 1).facts : NULL;
+    const char *cpu = "pyprof_process_cpu_seconds", *faults = "pyprof_process_page_faults",
+        *switches = "pyprof_process_context_switches";
+    pyprof__sink *s = job->sink;
+    if (!facts || job->profile->model.processes.count > 1) return;
+    if (facts->resident_bytes)
+        pyprof__om_gauge(s, "pyprof_process_resident_bytes", "bytes", facts->resident_bytes, 0,
+                         "resident set");
+    pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
+    pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
+    pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
+    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
+    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
+    pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
+    pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
+    if (facts->threads)
+        pyprof__om_gauge(s, "pyprof_process_threads", NULL, facts->threads, 0, "threads of the process");
+    if (facts->gc_runs >= 0)
+        pyprof__om_counter(s, "pyprof_process_gc_runs", NULL, facts->gc_runs, 0,
+                           "garbage collections of the main interpreter");
+}
+
+static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof_result result;
+    pyprof__om_family(s, "pyprof_recording_info", PYPROF__OM_GAUGE, NULL, "what was recorded, and how");
+    pyprof__put(s, "pyprof_recording_info{program=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put(s, "\",python=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->python), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put_format(s, "\",heap=\"%s\",state=\"%s\",version=\"" PYPROF_VERSION_STRING "\"} 1\n",
+                       pyprof__heap_modes[model->heap.mode],
+                       profile->checkpoint > 0 ? "checkpoint" : "complete");
+    pyprof__om_gauge(s, "pyprof_start_time_seconds", "seconds",
+                     (int64_t)(pyprof__unix(model, model->start_ns) * 1e3), 3,
+                     "when the recording began, Unix time");
+    pyprof__om_counter(s, "pyprof_recorded_seconds", "seconds", (int64_t)model->recorded_ns, 9,
+                       "time recorded, without pauses and gaps");
+    pyprof__om_gauge(s, "pyprof_threads", NULL, (int64_t)model->stats.threads, 0, "threads seen so far");
+    pyprof__om_metrics(job);
+    result = pyprof__om_functions(job);
+    pyprof__om_quality(job);
+    pyprof__om_heap(job);
+    pyprof__om_process(job);
+    pyprof__put(s, "# EOF\n");
+    return result;
+}
 
 // ---- table: not yet ----
 
-// ---- otlp: not yet ----
+// ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
+// One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
+// each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
+enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
+
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
+
+typedef struct {
+    pyprof__proto p;                   // the pool of its cursor has all that follows
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+    uint64_t sizes[PYPROF_METRIC_COUNT], scope_size;   // of each Profile; of all, with their scope
+    uint32_t *paths;                   // per node: the number of its path, the same for equal stacks
+    uint32_t *nodes;                   // per path: a node with it
+    pyprof__array attributes;          // pyprof__otlp_attribute
+    pyprof__numbered stacks, locations, functions, used;   // of paths, locations, functions, attributes
+    uint32_t *names;                   // per string that is a thread's name: the place of its attribute + 1
+    uint32_t *threads;                 // per thread: the place of its id's attribute
+    uint32_t first_process;            // place of the first process's attribute, if there are several
+    uint32_t facts_end;                // behind the facts about the recording
+} pyprof__otlp;
+
+typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
+// Its place.
+static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
+{
+    pyprof__otlp_attribute *added =
+        (pyprof__otlp_attribute *)pyprof__push(&w->p.cursor.pool, &w->attributes);
+    if (!added) { w->p.failed = 1; return 0; }
+    added->key = key;
+    added->text = text;
+    added->number = number;
+    return (uint32_t)w->attributes.count - 1;
+}
+
+// Facts about the whole recording are attributes of each Profile.
+static void pyprof__otlp_facts(pyprof__otlp *w)
+{
+    const pyprof_stats *stats = &w->job->profile->model.stats;
+    pyprof__otlp_attribute_add(w, "pyprof.asked", NULL, (int64_t)stats->asked);
+    pyprof__otlp_attribute_add(w, "pyprof.missed", NULL, (int64_t)stats->missed);
+    pyprof__otlp_attribute_add(w, "pyprof.rejected", NULL, (int64_t)stats->rejected);
+    pyprof__otlp_attribute_add(w, "pyprof.truncated", NULL, (int64_t)stats->truncated);
+    if (stats->degraded[0]) pyprof__otlp_attribute_add(w, "pyprof.degraded", stats->degraded, 0);
+    if (w->job->profile->checkpoint > 0)
+        pyprof__otlp_attribute_add(w, "pyprof.checkpoint", "the program was still running", 0);
+    w->facts_end = (uint32_t)w->attributes.count;
+}
+
+static void pyprof__otlp_attributes_make(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__model *model = &profile->model;
+    uint32_t i;
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "cpython", 0);
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "native", 0);
+    pyprof__otlp_facts(w);
+    w->first_process = (uint32_t)w->attributes.count;
+    for (i = 0; i < model->processes.count && model->processes.count > 1; i++)
+        pyprof__otlp_attribute_add(w, "process.pid", NULL,
+                                   PYPROF__AT(const pyprof__recorded_process, model->processes, i).pid);
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (recorded->name < model->strings.starts.count && !w->names[recorded->name])
+            w->names[recorded->name] =
+                1 + pyprof__otlp_attribute_add(w, "thread.name", pyprof__text(profile, recorded->name), 0);
+        w->threads[i] = pyprof__otlp_attribute_add(w, "thread.id", NULL, (int64_t)recorded->native);
+    }
+    if (!pyprof__numbered_begin(&w->p.cursor.pool, &w->used, w->attributes.count)) w->p.failed = 1;
+}
+
+static void pyprof__otlp_use(pyprof__otlp *w, uint32_t place)   // an element of a list of attributes
+{
+    pyprof__proto_varint(&w->p, pyprof__numbered_get(&w->used, place));
+}
+
+// Numbers the paths: those of equal locations are equal. 0 = no memory.
+static pyprof__bool pyprof__otlp_paths(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    pyprof__array known;     // of pyprof__node: the path above, and the location
+    pyprof__index index;
+    uint32_t i, id = 0;
+    memset(&index, 0, sizeof index);
+    pyprof__array_init(&known, sizeof(pyprof__node));
+    for (i = 1; i < w->job->selection->count && id != PYPROF__NONE; i++) {
+        pyprof__node path;
+        if (pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) continue;   // no path: 0
+        path.parent = w->paths[pyprof__parent_of(profile, i)];
+        path.location = pyprof__frame_of(profile, i);
+        id = pyprof__unique(pool, &known, &index, pyprof__same_node, &path);
+        w->paths[i] = id + 1;
+        if (id != PYPROF__NONE) w->nodes[id + 1] = i;
+    }
+    pyprof__index_free(pool, &index);
+    pyprof__array_free(pool, &known);
+    return id != PYPROF__NONE;
+}
+
+static void pyprof__otlp_value_type(pyprof__proto *p, uint32_t field, const char *type, const char *unit)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, type);
+    pyprof__proto_text(p, 2, unit);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_sample(pyprof__otlp *w, uint32_t node, int64_t value)
+{
+    pyprof__proto *p = &w->p;
+    const pyprof__model *model = &w->job->profile->model;
+    uint32_t owner = p->cursor.owners[node];
+    pyprof__proto_open(p);
+    if (w->paths[node]) pyprof__proto_int(p, 1, pyprof__numbered_get(&w->stacks, w->paths[node]));
+    pyprof__proto_open(p);
+    if (owner != PYPROF__NONE) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, owner);
+        if (recorded->name < model->strings.starts.count)
+            pyprof__otlp_use(w, w->names[recorded->name] - 1);
+        pyprof__otlp_use(w, w->threads[owner]);
+        if (model->processes.count > 1) pyprof__otlp_use(w, w->first_process + recorded->process);
+    }
+    pyprof__proto_close(p, 2);
+    pyprof__proto_open(p);
+    pyprof__proto_varint(p, (uint64_t)value);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 2);
+}
+
+// The same for equal profiles, and different for each of its metrics: from where and when it was recorded.
+static void pyprof__otlp_id(pyprof__otlp *w, const pyprof__metric *metric)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t id[2];
+    size_t i;
+    id[0] = pyprof__mix((uint64_t)(pyprof__unix(model, model->start_ns) * 1e9), model->recorded_ns);
+    id[1] = pyprof__mix(id[0], (uint64_t)pyprof__process_of(w->job->profile)->pid);
+    for (i = 0; i < 2; i++) id[i] = pyprof__mix(id[i], (uint64_t)metric->metric) | 1;
+    pyprof__proto_block(&w->p, 7, id, sizeof id);
+}
+
+static void pyprof__otlp_profile(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__metric *metric = w->columns[which];
+    pyprof__proto *p = &w->p;
+    int memory = pyprof__is_memory(metric->metric);
+    uint64_t interval = model->heap.interval ? model->heap.interval : 1;
+    uint32_t i;
+    pyprof__otlp_value_type(p, 1, metric->pprof, pyprof__proto_units[metric->unit]);
+    for (i = 1; i < w->job->selection->count; i++) {
+        int64_t value = pyprof__self(w->job->selection, metric->metric, i);
+        if (value) pyprof__otlp_sample(w, i, value);
+    }
+    pyprof__proto_fixed64(p, 3, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 4, model->recorded_ns);
+    pyprof__otlp_value_type(p, 5, memory ? "space" : "wall", memory ? "bytes" : "nanoseconds");
+    pyprof__proto_int(p, 6, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__otlp_id(w, metric);
+    pyprof__proto_open(p);
+    for (i = PYPROF__OTLP_FACTS; i < w->facts_end; i++) pyprof__otlp_use(w, i);
+    pyprof__proto_close(p, 11);
+}
+
+// A field with a part of that size, which is counted already.
+static void pyprof__otlp_large(pyprof__otlp *w, uint32_t field, pyprof__otlp_part *part, size_t which,
+                               uint64_t size)
+{
+    pyprof__proto_varint(&w->p, field << 3 | 2);
+    pyprof__proto_varint(&w->p, size);
+    if (w->p.sink) part(w, which);
+    else w->p.size += size;
+}
+
+static uint64_t pyprof__otlp_measure(pyprof__otlp *w, pyprof__otlp_part *part, size_t which)
+{
+    pyprof__sink *sink = w->p.sink;
+    w->p.sink = NULL;
+    w->p.size = 0;
+    part(w, which);
+    w->p.sink = sink;
+    return w->p.size;
+}
+
+static void pyprof__otlp_any(pyprof__proto *p, uint32_t field, const char *text, int64_t number)
+{
+    pyprof__proto_open(p);
+    if (text) pyprof__proto_utf8(p, 1, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, field);
+}
+
+// A KeyValue; text NULL: number
+static void pyprof__otlp_pair(pyprof__proto *p, uint32_t field, const char *key, const char *text,
+                              int64_t number)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_utf8(p, 1, key);
+    pyprof__otlp_any(p, 2, text, number);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_scope(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    size_t i;
+    (void)which;
+    pyprof__proto_open(&w->p);
+    pyprof__proto_utf8(&w->p, 1, "pyprof.h");
+    pyprof__proto_utf8(&w->p, 2, PYPROF_VERSION_STRING);
+    pyprof__otlp_pair(&w->p, 3, "otlp.profiles.version", "v1development, opentelemetry-proto 1.10.0", 0);
+    pyprof__proto_close(&w->p, 1);
+    for (i = 0; i < w->column_count; i++) pyprof__otlp_large(w, 2, pyprof__otlp_profile, i, w->sizes[i]);
+}
+
+static void pyprof__otlp_resource(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__proto *p = &w->p;
+    (void)which;
+    pyprof__proto_open(p);
+    pyprof__otlp_pair(p, 1, "service.name", pyprof__text(profile, profile->program), 0);
+    if (profile->model.processes.count == 1)
+        pyprof__otlp_pair(p, 1, "process.pid", NULL, pyprof__process_of(profile)->pid);
+    pyprof__otlp_pair(p, 1, "process.runtime.name", "cpython", 0);
+    pyprof__otlp_pair(p, 1, "process.runtime.version", pyprof__text(profile, profile->python), 0);
+    pyprof__proto_close(p, 1);
+    pyprof__otlp_large(w, 2, pyprof__otlp_scope, 0, w->scope_size);
+}
+
+static void pyprof__otlp_location(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, id);
+    int kind = PYPROF__AT(const pyprof__function, model->functions, location->function).kind;
+    pyprof__proto *p = &w->p;
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__numbered_get(&w->functions, location->function));
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 3);
+    if (kind == PYPROF_KIND_PYTHON || kind == PYPROF_KIND_NATIVE) {
+        pyprof__proto_open(p);
+        pyprof__otlp_use(w, kind == PYPROF_KIND_PYTHON ? PYPROF__OTLP_PYTHON : PYPROF__OTLP_NATIVE);
+        pyprof__proto_close(p, 4);
+    }
+    pyprof__proto_close(p, 2);
+}
+
+static void pyprof__otlp_function(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    pyprof__proto_open(&w->p);
+    pyprof__proto_string(&w->p, 1, PYPROF__AT(const uint32_t, profile->labels, id));
+    pyprof__proto_string(&w->p, 3, function->file);
+    if (function->first_line > 0) pyprof__proto_int(&w->p, 4, (uint64_t)function->first_line);
+    pyprof__proto_close(&w->p, 3);
+}
+
+static void pyprof__otlp_stack(pyprof__otlp *w, uint32_t node)   // from the leaf to the root
+{
+    pyprof__proto *p = &w->p;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;) {
+        uint32_t location = pyprof__frame_of(p->cursor.profile, p->cursor.path[i]);
+        pyprof__proto_varint(p, pyprof__numbered_get(&w->locations, location));
+    }
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 7);
+}
+
+// Stacks tell which locations there are, locations which functions; strings come last.
+static void pyprof__otlp_dictionary(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    pyprof__proto *p = &w->p;
+    static const uint32_t tables[] = { 1, 2, 3, 4, 6, 7 };   // all but that of strings begin with a zero
+    uint32_t i;
+    (void)which;
+    for (i = 0; i < PYPROF__COUNT(tables); i++) pyprof__proto_block(p, tables[i], NULL, 0);
+    for (i = 0; i < w->stacks.count; i++) pyprof__otlp_stack(w, w->nodes[w->stacks.order[i]]);
+    for (i = 0; i < w->locations.count; i++) pyprof__otlp_location(w, w->locations.order[i]);
+    for (i = 0; i < w->functions.count; i++) pyprof__otlp_function(w, w->functions.order[i]);
+    for (i = 0; i < w->used.count; i++) {
+        const pyprof__otlp_attribute *one =
+            &PYPROF__AT(const pyprof__otlp_attribute, w->attributes, w->used.order[i]);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, one->key);
+        pyprof__otlp_any(p, 2, one->text, one->number);
+        pyprof__proto_close(p, 6);
+    }
+    pyprof__proto_strings(p, 5);
+}
+
+static void pyprof__otlp_request(pyprof__otlp *w)
+{
+    uint64_t resource, dictionary;
+    size_t i;
+    for (i = 0; i < w->column_count; i++)
+        w->sizes[i] = pyprof__otlp_measure(w, pyprof__otlp_profile, i);
+    w->scope_size = pyprof__otlp_measure(w, pyprof__otlp_scope, 0);
+    resource = pyprof__otlp_measure(w, pyprof__otlp_resource, 0);
+    pyprof__otlp_large(w, 1, pyprof__otlp_resource, 0, resource);
+    dictionary = pyprof__otlp_measure(w, pyprof__otlp_dictionary, 0);
+    pyprof__otlp_large(w, 2, pyprof__otlp_dictionary, 0, dictionary);
+}
+
+static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count, i;
+    const pyprof__metric *first;
+    memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
+    pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
+    for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
+        first = w->columns[i];
+        if (first->metric != w->job->metric) continue;
+        memmove(w->columns + 1, w->columns, i * sizeof *w->columns);
+        w->columns[0] = first;
+        break;
+    }
+    w->paths = (uint32_t *)pyprof__alloc(pool, nodes * sizeof *w->paths);
+    w->nodes = (uint32_t *)pyprof__alloc(pool, (nodes + 1) * sizeof *w->nodes);
+    w->names = (uint32_t *)pyprof__alloc(pool, model->strings.starts.count * sizeof *w->names);
+    w->threads = (uint32_t *)pyprof__alloc(pool, (model->threads.count + 1) * sizeof *w->threads);
+    if (!pyprof__numbered_begin(pool, &w->stacks, nodes)
+        || !pyprof__numbered_begin(pool, &w->locations, model->locations.count)
+        || !pyprof__numbered_begin(pool, &w->functions, model->functions.count)) return 0;
+    return w->paths && w->nodes && w->names && w->threads && pyprof__otlp_paths(w);
+}
+
+static void pyprof__otlp_end(pyprof__otlp *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count;
+    pyprof__free(pool, w->paths, nodes * sizeof *w->paths);
+    pyprof__free(pool, w->nodes, (nodes + 1) * sizeof *w->nodes);
+    pyprof__free(pool, w->names, model->strings.starts.count * sizeof *w->names);
+    pyprof__free(pool, w->threads, (model->threads.count + 1) * sizeof *w->threads);
+    pyprof__numbered_end(pool, &w->stacks);
+    pyprof__numbered_end(pool, &w->locations);
+    pyprof__numbered_end(pool, &w->functions);
+    pyprof__numbered_end(pool, &w->used);
+    pyprof__array_free(pool, &w->attributes);
+    pyprof__proto_end(&w->p);
+}
+
+static pyprof_result pyprof__write_otlp(pyprof__job *job)
+{
+    pyprof__otlp w;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    w.job = job;
+    if (!pyprof__otlp_begin(&w)) w.p.failed = 1;
+    if (!w.p.failed) pyprof__otlp_attributes_make(&w);
+    if (!w.p.failed) pyprof__otlp_request(&w);
+    if (w.p.failed) result = pyprof__fail_memory("the OTLP file");
+    pyprof__otlp_end(&w);
+    return result;
+}
 
 // ---- perfetto: not yet ----
 
@@ -25846,7 +29161,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
@@ -25861,9 +29176,9 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };
@@ -25975,17 +29290,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy's first strings are the same
-    made->python = profile->python;
-    made->free_threaded = profile->free_threaded;
-    made->interpreters = profile->interpreters;
-    made->is_diff = profile->is_diff;
-    memcpy(made->compared, profile->compared, sizeof made->compared);
-    made->scale = profile->scale;
-    made->factor = profile->factor;
-    whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
-    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
+    whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -28338,11 +31643,16 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
 
 PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet",
-                        path);
+    if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    pthread_testcancel();
+    cancel = pyprof__cancel_off();   // cancelling would leak memory
+    result = pyprof__load_path(path, profile);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
@@ -28368,11 +31678,19 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                        const pyprof_merge_options *options, pyprof_profile **merged)
 {
-    (void)options;
-    if (merged) *merged = NULL;
-    if (!profiles || !count || !merged)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pyprof_merge: profiles and merged are needed");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "merging is not supported yet");
+    size_t i;
+    if (!merged) return pyprof__fail(PYPROF_ERR_ARGUMENT, "merged is NULL");
+    *merged = NULL;
+    if (!profiles || !count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "there are no profiles to merge");
+    for (i = 0; i < count; i++) {
+        if (!profiles[i])
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is NULL", (unsigned long long)i);
+        if (profiles[i]->is_diff)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
+                                (unsigned long long)i);
+    }
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.
@@ -28443,6 +31761,9 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
+    if (profile->merged)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "a merged profile has no history: ask each recording for its leaks");
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
@@ -28507,6 +31828,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         thread->ident = recorded->ident;
         thread->interpreter = recorded->interp_id;
         thread->name = pyprof__text(visitor->profile, recorded->name);
+        thread->process = pyprof__process_name(visitor->profile, recorded);
         thread->first_seen = pyprof__unix(model, recorded->first_ns);
         thread->last_seen = pyprof__unix(model, recorded->last_ns);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -28706,6 +32028,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->duration_s = (double)model->recorded_ns / 1e9;
     info->rate_hz = model->rate_hz;
     info->threads = model->threads.count;
+    info->recordings = profile->merged ? profile->merged : 1;
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;
