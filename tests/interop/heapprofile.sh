@@ -6,7 +6,7 @@
 . tests/interop/tools
 
 cp tests/devtools.mjs tests/speedscope.mjs "$dir" && ln -sfn "$node/node_modules" "$dir/node_modules"
-devtools() { timeout 60 node "$dir/devtools.mjs" "$1" heap-profiler "@$(basename "$1" .heapprofile) (Loaded)" 'Self size' 'main'; }
+devtools() { timeout 60 node "$dir/devtools.mjs" "$1" heap-profiler '@(Loaded)' 'Self size' 'main'; }
 speedscope() { timeout 60 node "$dir/speedscope.mjs" "$node/node_modules/speedscope/dist/release/index.html" "$1" heap; }
 no_app=$no_browser
 [ -d "$node/node_modules/speedscope" ] || no_app=${no_app:-no speedscope: make interop installs it}
