@@ -177,9 +177,11 @@ def differences_and_leaks():
     bind.equal(delta.info().total[bind.SAMPLES], after.info().total[bind.SAMPLES] - before.info().total[bind.SAMPLES])
     bind.fails(ARGUMENT, ['difference'], after.diff, delta)
     bind.fails(ARGUMENT, ['group'], after.diff, before, group=4)
-    for format in (bind.SVG, bind.FOLDED, bind.SPEEDSCOPE):
+    for format in (bind.SPEEDSCOPE, bind.CPUPROFILE):
         bind.fails(UNSUPPORTED, [bind.SUFFIXES[format]], delta.write, format)
-    bind.check(delta.json()['diff'] and delta.write(bind.TEXT) and delta.write(bind.PPROF), 'not written')
+    bind.fails(ARGUMENT, ['scale'], after.diff, before, scale=3)
+    bind.check(delta.json()['diff'] and all(delta.write(format) for format in (bind.TEXT, bind.PPROF, bind.SVG, bind.FOLDED)), 'not written')
+    bind.fails(ARGUMENT, ['profiles[1]'], after.merged, delta)
     bind.fails(STATE, ['memory'], after.leaks)
 
 
