@@ -17856,6 +17856,35 @@ static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, co
     return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
 }
 
+// Has a process of the result this name?
+static pyprof__bool pyprof__merge_taken(const pyprof__merger *merger, const char *name)
+{
+    const pyprof__array *processes = &merger->to->model.processes;
+    size_t i;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__recorded_process, *processes, i).node;
+        if (node && strcmp(pyprof__text(merger->to, pyprof__function_of(merger->to, node)->name), name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+// "app (4242)", and for another run with this pid "app (4242, 2)". node: of the process in its recording; 0 =
+// none.
+static void pyprof__merge_name(const pyprof__merger *merger, const pyprof_profile *from, int64_t pid,
+                               uint32_t node, char *name, size_t capacity)
+{
+    const char *old = node ? pyprof__text(from, pyprof__function_of(from, node)->name) : NULL;
+    unsigned run = 2;
+    size_t size;
+    if (old) snprintf(name, capacity - 16, "%s", old);
+    else snprintf(name, capacity - 16, "%.250s (%lld)", pyprof__text(from, from->program), (long long)pid);
+    size = strlen(name);
+    if (size && name[size - 1] == ')') size--;
+    for (; pyprof__merge_taken(merger, name); run++)
+        snprintf(name + size, capacity - size, ", %u)", run);
+}
+
 // The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
 static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
 {
@@ -17863,31 +17892,27 @@ static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
     const pyprof_profile *from = side->from;
     pyprof__array *to = &merger->to->model.processes;
     size_t i;
-    char name[300];
+    char name[320];
     merger->process = (uint32_t)to->count;
     for (i = 0; i < from->model.processes.count; i++) {
         const pyprof__recorded_process *process =
             &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        uint32_t old = process->node < side->nodes.count ? process->node : 0;
         pyprof__recorded_process *added;
         if (merger->as_one && to->count) return 1;
+        pyprof__merge_name(merger, from, process->pid, old, name, sizeof name);
         if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
         added->pid = process->pid;
         added->started = process->started;
-        if (process->node && process->node < side->nodes.count)
-            snprintf(name, sizeof name, "%s",
-                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
-        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
-                      (long long)process->pid);
         if (merger->as_one) return 1;
         added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
-        if (added->node == PYPROF__NONE) return 0;
-        if (process->node && process->node < side->nodes.count)
-            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+        if (added->node == PYPROF__NONE) { added->node = 0; return 0; }
+        if (old) PYPROF__AT(uint32_t, side->nodes, old) = added->node;
     }
     return 1;
 }
 
-// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+// The thread of this name in the result, PYPROF__NONE = none.
 static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
 {
     pyprof__array *by_name = &merger->by_name;
