@@ -42,10 +42,9 @@ FORMATS = [name[len('PYPROF_FORMAT_'):].lower() for name in header.constants if 
 STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
           'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS, 'unknown': UNKNOWN_NS}   # columns that take the wall time of the samples they are about
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
-            PPROF: '.pb.gz'}   # the formats that every recording can be written in
+            PPROF: '.pb.gz', OPENMETRICS: '.om.txt', OTLP: '.otlp.pb'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html', FIREFOX: '.firefox.json', PERF: '.linux-perf.txt',
-         MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
+LATER = {HTML: '.html', PERF: '.linux-perf.txt', MASSIF: '.massif', DHAT: '.dhat.json'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 
@@ -69,6 +68,12 @@ def _load(loader):
     library.pyprof_test_model_add.restype = None
     library.pyprof_test_model_seal.argtypes = [c_void_p, c_char_p]
     library.pyprof_test_model_seal.restype = c_void_p
+    library.pyprof_test_model_thread.argtypes = [c_void_p, c_char_p, ctypes.POINTER(c_uint32)]
+    library.pyprof_test_model_thread.restype = c_uint32
+    library.pyprof_test_model_sample.argtypes = [c_void_p, c_uint32, c_uint32, c_int]
+    library.pyprof_test_model_sample.restype = None
+    library.pyprof_test_big.argtypes = [c_uint32, c_uint32, c_int]
+    library.pyprof_test_big.restype = c_void_p
     return library
 
 
