@@ -289,10 +289,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -649,8 +650,8 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
@@ -8767,16 +8768,6 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such 
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
     return NULL;
-}
-
-// The part of a metric that comes from samples of waiting threads; 0 = none.
-static int pyprof__waiting_part(int metric)
-{
-    size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
-            return pyprof__metrics[i].metric;
-    return 0;
 }
 
 static pyprof__bool pyprof__is_memory(int metric)
@@ -16965,7 +16956,7 @@ typedef struct {
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
-    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    // Of before's values, see pyprof__scaled_apart.
     pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
@@ -17526,17 +17517,36 @@ static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
     return sum - before;
 }
 
-// The sum of a metric over the nodes that are compared, without its waiting part.
+// The part of a metric that has a ratio of its own, so that no time becomes negative: of all time that spent
+// waiting, and of this the idle time.
+static int pyprof__scaled_apart(int metric)
+{
+    switch (metric) {
+    case PYPROF_WALL_NS: return PYPROF_WAIT_NS;
+    case PYPROF_WAIT_NS: return PYPROF_IDLE_NS;
+    case PYPROF_SAMPLES: return PYPROF_WAIT_SAMPLES;
+    case PYPROF_WAIT_SAMPLES: return PYPROF_IDLE_SAMPLES;
+    }
+    return 0;
+}
+
+// A node's own value without that part.
+static uint64_t pyprof__scaled_value(const pyprof__diff_side *side, int metric, uint32_t node)
+{
+    const pyprof__model *model = &side->from->model;
+    int part = pyprof__scaled_apart(metric);
+    return (uint64_t)pyprof__model_value(model, (pyprof_metric)metric, node)
+        - (part ? (uint64_t)pyprof__model_value(model, (pyprof_metric)part, node) : 0);
+}
+
+// Its sum over the nodes that are compared.
 static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
 {
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
-    int part = pyprof__waiting_part(metric);
     uint64_t sum = 0;
     uint32_t i;
     for (i = 0; i < side->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE)
-            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
-                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+        if (nodes[i] != PYPROF__NONE) sum += pyprof__scaled_value(side, metric, i);
     return sum;
 }
 
@@ -17557,7 +17567,8 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
-            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_IDLE_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
@@ -17585,24 +17596,22 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
     pyprof__array *column = &differ->to->earlier[metric];
-    pyprof__scaler rest, waiting;
-    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
     uint32_t i;
+    int part;
     size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    memset(&rest, 0, sizeof rest);
-    memset(&waiting, 0, sizeof waiting);
-    rest.by = differ->ratios[metric];
-    waiting.by = differ->ratios[part];
-    for (i = 0; i < before->nodes.count; i++) {
-        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
-            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
-        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
-        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    for (part = metric; part; part = pyprof__scaled_apart(part)) {
+        pyprof__scaler scaler;
+        memset(&scaler, 0, sizeof scaler);
+        scaler.by = differ->ratios[part];
+        for (i = 0; i < before->nodes.count; i++) {
+            uint64_t value = pyprof__scaled_value(before, part, i);
+            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+        }
     }
     return 1;
 }
@@ -29030,7 +29039,7 @@ static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
     const pyprof__metric *first;
     memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
     pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
-    w->column_count = pyprof__proto_columns(w->job->profile, w->columns);
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
     for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
         first = w->columns[i];
         if (first->metric != w->job->metric) continue;

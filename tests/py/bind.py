@@ -197,6 +197,13 @@ class Profile:
              lib=self.lib)
         return Profile(pointer.value, self.lib)
 
+    def merged(self, *others, as_one=0):
+        """A profile of this one and the others."""
+        pointer = c_void_p()
+        pointers = (c_void_p * (len(others) + 1))(self.pointer, *[other.pointer for other in others])
+        call('merge', pointers, len(pointers), byref(fill(MergeOptions(), as_one=as_one)), byref(pointer), lib=self.lib)
+        return Profile(pointer, self.lib)
+
     def leaks(self, capacity=100000, **query):
         count = c_size_t()
         query = byref(fill(Query(), **query)) if query else None
@@ -217,7 +224,7 @@ class Profile:
 
         def thread_of(thread):
             return thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
-                                          thread.first_seen, thread.last_seen, tuple(thread.total))
+                                          thread.first_seen, thread.last_seen, tuple(thread.total), text(thread.process))
 
         def process_of(process):
             return process and ProcessTuple(*(getattr(process, name) for name in ProcessTuple._fields))
@@ -263,7 +270,8 @@ class Profile:
         capacity = min(capacity, count.value)
         rows = (Row * max(capacity, 1))()
         call('top', self.pointer, byref(query), rows, ctypes.sizeof(Row), capacity, byref(count), lib=self.lib)
-        return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total))
+        return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total),
+                         r.self_before, r.total_before, r.self_error, r.total_error)
                 for r in rows[:min(capacity, count.value)]]
 
 
