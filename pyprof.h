@@ -23162,7 +23162,7 @@ static void pyprof__json_clock(const pyprof__job *job)
         pyprof__emit_open(s, NULL, NULL, '{');
         pyprof__emit_int(s, "pid", process->pid);
         pyprof__emit_int(s, "started", (int64_t)process->started);
-        if (job->profile->merged) pyprof__emit_int(s, "node", process->node);   // 0 = all are one
+        pyprof__emit_int(s, "node", process->node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
