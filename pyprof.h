@@ -23969,16 +23969,16 @@ typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_
 
 // Columns: running, waiting, idle
 static const pyprof__svg_choice pyprof__svg_states[] = {
-    { "busy", "Running + waiting", "Running and waiting, without waits for work (idle)", 3 },
-    { "running", "Running", "Only time in which threads ran", 1 },
-    { "waiting", "Waiting", "Only waiting, without waits for work (idle)", 2 },
-    { "all", "All + idle", "All time, with waits for work (idle)", 7 }
+    { "busy", "Running + waiting", "running and waiting, without waits for work (idle)", 3 },
+    { "running", "Running", "only time spent running", 1 },
+    { "waiting", "Waiting", "only time spent waiting, without waits for work (idle)", 2 },
+    { "all", "All + idle", "running, waiting and idle time", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
 // Of a difference. Columns: after, before
 static const pyprof__svg_choice pyprof__svg_sides[] = {
-    { "after", "After", "The later recording", 1 },
-    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+    { "after", "After", "the later recording", 1 },
+    { "before", "Before", "the earlier recording: frames that are gone are seen", 2 }
 };
 
 // Colours of a difference: paler for a smaller part of the larger value
@@ -24229,7 +24229,9 @@ static const char *const pyprof__svg_script[] = {
 
     // In a narrow window the note, the values and the legend take more lines.
     "function adapt(width) {",
-    "    const more = LINE * (wrap(find('.note'), note, width, 3) - 1);",
+    "    const base = find('.note').dataset.base, shown = buttons.find(isShown);",
+    "    const about = shows === first || !base ? note : `${base}; ${shown.title}`;",
+    "    const more = LINE * (wrap(find('.note'), about, width, 3) - 1);",
     "    const legend = root.querySelector('.legend');",
     "    let x = 0, y = 0;",
     "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
@@ -24534,6 +24536,9 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     }
     pyprof__put(s, text);
 }
+
+// What the picture says of itself. base: the note without what is left out, which depends on the choice
+typedef struct { char title[256], note[512], base[256]; } pyprof__svg_words;
 
 // What is drawn, and how its frames' values are made of a node's
 typedef struct {
@@ -24938,7 +24943,7 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
         pyprof__put(s, "<button name=\"show\"");
         pyprof__svg_put_between(s, " value=\"", choice->key, "\"");
         pyprof__svg_put_attribute(s, "data-shows", choice->columns);
-        pyprof__svg_put_between(s, " title=\"", choice->hint, " (w: the next one)\"");
+        pyprof__svg_put_between(s, " title=\"", choice->hint, "\"");
         pyprof__put(s, choice == graph->first ? " aria-pressed=\"true\"" : " aria-pressed=\"false\"");
         if (graph->all[i] <= 0) pyprof__put(s, " disabled=\"disabled\"");
         pyprof__svg_put_between(s, ">", choice->name, "</button>\n");
@@ -24958,14 +24963,15 @@ static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)
 }
 
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
-static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
-                                const char *note)
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                const pyprof__svg_words *words)
 {
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
-    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
-    pyprof__svg_put_text(s, "note", 47, note);
+    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", words->title, "</text></svg>\n");
+    pyprof__svg_put_between(s, "<text class=\"note\" x=\"1%\" y=\"47\" data-base=\"", words->base, "\">");
+    pyprof__svg_put_between(s, "", words->note, "</text>\n");
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
@@ -25039,14 +25045,14 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
 
-static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
-                              const char *note)
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph,
+                              const pyprof__svg_words *words)
 {
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
-    pyprof__svg_put_head(s, title, plan.height);
+    pyprof__svg_put_head(s, words->title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
     pyprof__svg_put_foot(s, graph, &plan);
-    pyprof__svg_put_bar(s, graph, title, note);
+    pyprof__svg_put_bar(s, graph, words);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
         PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
@@ -25056,7 +25062,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, pyprof__svg_words *words)
 {
     const pyprof__model *model = &job->profile->model;
     char seconds[32], rate[32], lost[32], left_out[64];
@@ -25064,8 +25070,9 @@ static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t cap
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
     pyprof__left_out(job->selection, left_out, sizeof left_out);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
+    snprintf(words->base, sizeof words->base, "%s s at %s Hz, %llu samples, %s%% lost", seconds, rate,
+             (unsigned long long)model->stats.samples, lost);
+    snprintf(words->note, sizeof words->note, "%s%s%s", words->base, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -25162,19 +25169,20 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[512];
+    pyprof__svg_words words;
     pyprof__bool selected, whole;
     memset(&all, 0, sizeof all);
+    memset(&words, 0, sizeof words);
     selected = job->earlier || pyprof__svg_select(job, &all);
     if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
     else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
-        pyprof__svg_title(job, title, sizeof title);
-        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
-        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, note, sizeof note);
-        pyprof__svg_write(job->sink, &graph, title, note);
+        pyprof__svg_title(job, words.title, sizeof words.title);
+        if (job->earlier) pyprof__svg_note_change(job, words.note, sizeof words.note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, words.note, sizeof words.note);
+        else pyprof__svg_note_time(job, &words);
+        pyprof__svg_write(job->sink, &graph, &words);
     }
     if (selected) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
