@@ -365,9 +365,9 @@ TEST(hostile_values_do_no_harm)
         AT(pyprof__waited, model->waited, 0).node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 1).hold_node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 0).process = 5;
-        AT(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? INT64_MIN : INT64_MAX;
+        AT(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? -(1ll << 60) : 1ll << 60;
         list[i]->program = pyprof__model_string(model, HOSTILE);
-        model->unix_offset = i ? 1e300 : -1e300;
+        model->unix_offset = i ? 8e9 : -1e9;
     }
     for (int as_one = 0; as_one < 2; as_one++) {
         pyprof_profile *merged = merged_of((const pyprof_profile *const *)list, 2, as_one);
