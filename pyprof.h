@@ -16977,7 +16977,8 @@ static pyprof__bool pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_sid
     pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
     side->filter.profile = side->from;
     side->filter.count = side->from->model.nodes.count;
-    if (!filter || (!filter->thread && !filter->file && !filter->function)) return 1;
+    if (!filter || (!filter->thread && !filter->file && !filter->function && !filter->ignore
+        && !filter->process && !filter->task)) return 1;
     side->needed = (unsigned char *)pyprof__alloc(&differ->pool, side->filter.count);
     if (!side->needed || !pyprof__choose(&side->filter, filter)) return 0;
     memcpy(side->needed, side->filter.chosen, side->filter.count);
