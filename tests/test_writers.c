@@ -59,6 +59,7 @@ TEST(golden_callgrind) { golden("example.callgrind", example(HOSTILE), (pyprof_o
 TEST(golden_pprof) { golden("example.pb.gz", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 TEST(golden_otlp) { golden("example.otlp.pb", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 TEST(golden_openmetrics) { golden("example.om.txt", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
+TEST(golden_perfetto) { golden("example.perfetto-trace", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO }); }
 TEST(golden_folded_by_line_and_thread)
 {
     pyprof_query main_only = { .thread = "Main*", .include_idle = 1 };
@@ -250,6 +251,7 @@ TEST(pstats_without_memory) { each_allocation_fails_once(record, (pyprof_output)
 TEST(callgrind_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
 TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 TEST(openmetrics_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
+TEST(perfetto_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO }); }
 TEST(otlp_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
 
