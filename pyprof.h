@@ -216,6 +216,8 @@ typedef enum pyprof_metric {
     PYPROF_GIL_BLOCK_NS = 25,
     // Part of WAIT_NS: it is unknown whether the thread ran or waited, or for what it waited.
     PYPROF_UNKNOWN_NS = 26,
+    PYPROF_IDLE_SAMPLES = 27, // samples behind IDLE_NS
+    PYPROF_GIL_SAMPLES = 28,  // samples behind GIL_NS
     PYPROF_ALLOC_DOUBT = 29,  // sampled mode: the doubtful bytes D of ALLOC_BYTES. In 95 of 100 cases it is
     PYPROF_LIVE_DOUBT = 30,   //     off by less than 1.96 * sqrt(heap_interval_bytes * D). LIVE_, PEAK_BYTES
     PYPROF_PEAK_DOUBT = 31,   //     likewise. Small blocks are doubtful, much larger ones are not
@@ -286,10 +288,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -399,7 +402,7 @@ typedef struct pyprof_query {
     const char *file;               // only stacks with a frame of a matching file
     const char *function;           // only stacks with a frame of a matching function (qualname, or
                                     // stem.qualname)
-    int include_idle;               // count time in which the thread only waited for work
+    int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
     const char *ignore;             // globs as above: no stack with such a frame
     const char *hide;               // frames of such functions are left out of stacks; their values stay
@@ -414,7 +417,8 @@ typedef struct pyprof_query {
 typedef struct pyprof_output {
     int format;                     // pyprof_format (default: by the file's extension)
     int metric;                     // pyprof_metric (default: the format's own)
-    const pyprof_query *filter;     // chooses stacks (default: all; the flame graph leaves idle time out)
+    const pyprof_query *filter;     // chooses stacks, and which time counts (default: all but idle time; JSON
+                                    // has all of it)
     int split_threads;              // keep threads apart in formats that merge them
     int lines;                      // one frame for each line, not for each function
     int paths;                      // pyprof_paths, as in pyprof_config
@@ -473,6 +477,7 @@ typedef struct pyprof_thread {
     const char *name;
     double first_seen, last_seen;   // Unix seconds
     int64_t total[PYPROF_METRIC_COUNT];
+    const char *process;            // of a merged profile: "app (4242)"; otherwise NULL
 } pyprof_thread;
 
 typedef enum pyprof_item_kind {
@@ -532,6 +537,7 @@ typedef struct pyprof_info {
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
     int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
+    size_t recordings;              // merged into one; 1 = it is one recording
 } pyprof_info;
 
 typedef struct pyprof_stats {
@@ -639,21 +645,25 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                      const pyprof_diff_options *options, pyprof_profile **delta);
-// Joins recordings: of workers, hosts or runs. Neither is changed; options may be NULL. Differences cannot be
-// joined.
+// Makes one profile of several recordings: of workers, hosts or runs. They are not changed; options may be
+// NULL; one recording gives a copy. Values add up; duration_s is the time in which at least one of them was
+// made. Facts of the process over time and leaks are not merged (see stats.degraded). Differences cannot be
+// merged.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED; *merged = NULL on failure
+//   returns  OK, ARGUMENT, MEMORY; *merged = NULL on failure
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too.
-//   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
+// defaults.
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
@@ -8618,7 +8628,8 @@ typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode;
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 // started: as in pyprof__recorded_thread
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
+// and its node, if it has one: then it is one of several that were merged.
+typedef struct { int64_t pid; uint64_t started; uint32_t node, padding; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -8677,7 +8688,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_WAIT_SAMPLES, "wait_samples", "waiting samples", NULL, NULL,
       PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_NS, PYPROF__IS_WAITING, NULL },
     { PYPROF_GIL_NS, "gil_ns", "GIL held", "gil_time", "gil",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__HAS_GIL, NULL },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, PYPROF_GIL_SAMPLES, PYPROF__HAS_GIL, NULL },
+    { PYPROF_GIL_SAMPLES, "gil_samples", "samples with the GIL held", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_SAMPLES, PYPROF_GIL_NS, PYPROF__HAS_GIL, NULL },
     { PYPROF_GIL_WAIT_NS, "gil_wait_ns", "GIL wait", "gil_wait_time", "gil_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_GIL, "gil" },
     { PYPROF_GIL_BLOCK_NS, "gil_block_ns", "GIL wait caused", "gil_block_time", "gil_block",
@@ -8685,7 +8698,9 @@ static const pyprof__metric pyprof__metrics[] = {   // parts follow the metric t
     { PYPROF_CPU_WAIT_NS, "cpu_wait_ns", "waiting for a CPU", "cpu_wait_time", "cpu_wait",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__WANTS_CPU, "cpu" },
     { PYPROF_IDLE_NS, "idle_ns", "idle", "idle_time", "idle",
-      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, 0, PYPROF__IS_IDLE, "idle" },
+      PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WAIT_NS, PYPROF_IDLE_SAMPLES, PYPROF__IS_IDLE, "idle" },
+    { PYPROF_IDLE_SAMPLES, "idle_samples", "idle samples", NULL, NULL,
+      PYPROF__UNIT_COUNT, PYPROF__FROM_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_NS, PYPROF__IS_IDLE, NULL },
     { PYPROF_NATIVE_NS, "native_ns", "native time", "native_time", "native",
       PYPROF__UNIT_NS, PYPROF__FROM_SAMPLES, PYPROF_WALL_NS, 0, PYPROF__IS_NATIVE, "native" },
     { PYPROF_NOGIL_NS, "nogil_ns", "native time without the GIL", "nogil_time", "nogil",
@@ -8732,16 +8747,6 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such 
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
     return NULL;
-}
-
-// The part of a metric that comes from samples of waiting threads; 0 = none.
-static int pyprof__waiting_part(int metric)
-{
-    size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
-            return pyprof__metrics[i].metric;
-    return 0;
 }
 
 static pyprof__bool pyprof__is_memory(int metric)
@@ -15200,6 +15205,10 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     pyprof__model_add(model, PYPROF_SAMPLES, share->node, (int64_t)count);
     if (share->state & PYPROF__IS_WAITING)
         pyprof__model_add(model, PYPROF_WAIT_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__IS_IDLE)
+        pyprof__model_add(model, PYPROF_IDLE_SAMPLES, share->node, (int64_t)count);
+    if (share->state & PYPROF__HAS_GIL)
+        pyprof__model_add(model, PYPROF_GIL_SAMPLES, share->node, (int64_t)count);
     if (told) told->count += (uint32_t)count;
 }
 
@@ -16058,6 +16067,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
@@ -16113,17 +16123,32 @@ static pyprof__bool pyprof__is_leaf(int kind)
     return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
 }
 
+static pyprof__bool pyprof__is_frame(int kind)
+{
+    return kind != PYPROF_KIND_THREAD && kind != PYPROF_KIND_PROCESS;
+}
+
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
+    return pyprof__is_frame(pyprof__function_of(profile, up)->kind) ? up : node;   // a thread without frames
 }
 
 static const pyprof__recorded_thread *pyprof__recorded_of(const pyprof_profile *profile, uint32_t id)
 {
     return &PYPROF__AT(const pyprof__recorded_thread, profile->model.threads, id);
+}
+
+// The process of a thread, if there are several: "app (4242)"; NULL = there is one.
+static const char *pyprof__process_name(const pyprof_profile *profile,
+                                        const pyprof__recorded_thread *recorded)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    uint32_t node = recorded->process < processes->count
+        ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -16336,6 +16361,85 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
     return NULL;
 }
 
+// ---- states: which part of the time counts -----------------------------------------
+// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
+// samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
+// these states. CPU time and native time belong to running time, unless the GIL is the question: of what
+// runs, not everything holds it.
+typedef struct { int states, metric, value, less; } pyprof__state_rule;
+static const pyprof__state_rule pyprof__state_rules[] = {
+    { PYPROF_STATES_DEFAULT, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_DEFAULT, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_DEFAULT, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },
+    { PYPROF_STATES_RUNNING, PYPROF_WALL_NS, PYPROF_WALL_NS, PYPROF_WAIT_NS },
+    { PYPROF_STATES_RUNNING, PYPROF_CPU_NS, PYPROF_CPU_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_RUNNING, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_WALL_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_NS, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+    { PYPROF_STATES_WAITING, PYPROF_WAIT_SAMPLES, PYPROF_WAIT_SAMPLES, PYPROF_IDLE_SAMPLES },
+    { PYPROF_STATES_WAITING, PYPROF_GIL_WAIT_NS, PYPROF_GIL_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_CPU_WAIT_NS, PYPROF_CPU_WAIT_NS, 0 },
+    { PYPROF_STATES_WAITING, PYPROF_UNKNOWN_NS, PYPROF_UNKNOWN_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_WALL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_NS, PYPROF_GIL_NS, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_SAMPLES, PYPROF_GIL_SAMPLES, 0 },
+    { PYPROF_STATES_GIL, PYPROF_GIL_BLOCK_NS, PYPROF_GIL_BLOCK_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_SAMPLES, PYPROF_SAMPLES, PYPROF_WAIT_SAMPLES },   // a share of them
+    { PYPROF_STATES_NATIVE, PYPROF_WALL_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NATIVE_NS, PYPROF_NATIVE_NS, 0 },
+    { PYPROF_STATES_NATIVE, PYPROF_NOGIL_NS, PYPROF_NOGIL_NS, 0 },
+};
+
+static pyprof__state_rule pyprof__state_rule_of(int states, int metric)
+{
+    pyprof__state_rule rule = { states, metric, metric, 0 };
+    size_t i;
+    if (states == PYPROF_STATES_ALL || pyprof__is_memory(metric)) return rule;
+    for (i = 0; i < PYPROF__COUNT(pyprof__state_rules); i++)
+        if (pyprof__state_rules[i].states == states && pyprof__state_rules[i].metric == metric)
+            return pyprof__state_rules[i];
+    if (states != PYPROF_STATES_DEFAULT) rule.value = 0;
+    return rule;
+}
+
+static int pyprof__query_states(const pyprof_query *query)   // query NULL = all defaults
+{
+    if (!query) return PYPROF_STATES_DEFAULT;
+    return query->states == PYPROF_STATES_DEFAULT && query->include_idle ? PYPROF_STATES_ALL : query->states;
+}
+
+// The metric by which a table is ranked if none was asked for: the time spent running (0), unless no running
+// time is counted, or only a part of it.
+static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
+
+static pyprof_result pyprof__query_check(const pyprof_query *query)
+{
+    if (!query) return PYPROF_OK;
+    if (query->sort && !pyprof__metric_row(query->sort))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
+    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
+    if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
+    return PYPROF_OK;
+}
+
+// Are there values of the metric in these states?
+static pyprof_result pyprof__states_check(int states, int metric)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
+                                                            "NATIVE" };
+    if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
+                        pyprof__metric_row(metric)->name, names[states]);
+}
+
 // ---- selection: the columns a query asks for, self and total -----------------------
 typedef struct pyprof__selection {
     pyprof__pool pool;
@@ -16344,8 +16448,8 @@ typedef struct pyprof__selection {
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
     unsigned char *chosen;                         // per node: its own values are part of the selection
-    int without_idle;                              // waiting was subtracted from the samples and their wall
-                                                   // time
+    int states;                                    // pyprof_states: their time is the selected part of it
+    pyprof__state_rule rules[PYPROF_METRIC_COUNT];
     const struct pyprof__selection *earlier;       // of a difference: the earlier values; NULL = not needed
 } pyprof__selection;
 
@@ -16358,7 +16462,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     }
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
-
 
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
@@ -16395,10 +16498,34 @@ static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_qu
     return 1;
 }
 
-static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric,
-                                          pyprof_metric idle)
+// Native samples are not counted: they are that share of a node's running samples which native time is of
+// its running time, rounded to whole samples. A leaf of native code has nothing else, so its share is all.
+static int64_t pyprof__native_samples(const pyprof__model *model, uint32_t node, int64_t running)
+{
+    int64_t native = pyprof__model_value(model, PYPROF_NATIVE_NS, node);
+    int64_t time = pyprof__model_value(model, PYPROF_WALL_NS, node)
+        - pyprof__model_value(model, PYPROF_WAIT_NS, node);
+    if (native >= time || running <= 0) return native > 0 ? running : 0;
+    return native > 0 ? (int64_t)((double)running * (double)native / (double)time + 0.5) : 0;
+}
+
+// The value of a metric in the states of the selection, of the node alone, chosen or not
+static int64_t pyprof__state_value(const pyprof__selection *selection, const pyprof__state_rule *rule,
+                                   uint32_t node)
 {
     const pyprof__model *model = &selection->profile->model;
+    int64_t value = rule->value ? pyprof__model_value(model, (pyprof_metric)rule->value, node) : 0;
+    if (rule->less)   // unsigned: values of hostile files wrap around
+        value = (int64_t)((uint64_t)value
+                          - (uint64_t)pyprof__model_value(model, (pyprof_metric)rule->less, node));
+    if (rule->states == PYPROF_STATES_NATIVE && rule->metric == PYPROF_SAMPLES)
+        return pyprof__native_samples(model, node, value);
+    return value;
+}
+
+static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -16407,30 +16534,28 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->total[metric] = total;
     if (!self || !total) return 0;
     for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i])
-            self[i] = total[i] = pyprof__model_value(model, metric, i)
-                - (idle ? pyprof__model_value(model, idle, i) : 0);
+        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
         total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
     return 1;
 }
 
-// query NULL = everything. without_idle: as if query->include_idle were 0. 0 = no memory.
+// query NULL = all stacks. states: pyprof_states, whatever the query says. 0 = no memory.
 static pyprof__bool pyprof__select(pyprof__selection *selection, const pyprof_profile *profile,
-                                   const pyprof_query *query, int without_idle)
+                                   const pyprof_query *query, int states)
 {
     uint32_t metric;
     memset(selection, 0, sizeof *selection);
     pyprof__pool_init(&selection->pool, &profile->pool.allocator, UINT64_MAX);
     selection->profile = profile;
     selection->count = profile->model.nodes.count;
-    selection->without_idle = without_idle;
+    selection->states = states;
     if (!pyprof__choose(selection, query)) return 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-        pyprof_metric idle = (pyprof_metric)(without_idle ? pyprof__waiting_part((int)metric) : 0);
-        if (profile->model.columns[metric].count
-            && !pyprof__select_column(selection, (pyprof_metric)metric, idle)) return 0;
+        selection->rules[metric] = pyprof__state_rule_of(states, (int)metric);
+        if (profile->model.columns[metric].count && selection->rules[metric].value
+            && !pyprof__select_column(selection, (pyprof_metric)metric)) return 0;
     }
     return 1;
 }
@@ -16444,7 +16569,7 @@ static pyprof__bool pyprof__select_earlier(pyprof__selection *earlier, pyprof_pr
     if (!selection->profile->is_diff) return 1;
     pyprof__earlier_of(selection->profile, before);
     selection->earlier = earlier;
-    return pyprof__select(earlier, before, query, selection->without_idle);
+    return pyprof__select(earlier, before, query, selection->states);
 }
 
 static int64_t pyprof__self(const pyprof__selection *selection, int metric, uint32_t node)
@@ -16456,6 +16581,21 @@ static int64_t pyprof__total(const pyprof__selection *selection, int metric, uin
     return selection->total[metric] ? selection->total[metric][node] : 0;
 }
 
+// Does the profile have the metric, in the states of the selection?
+static pyprof__bool pyprof__selects_metric(const pyprof__selection *selection, int metric)
+{
+    return pyprof__has_metric(selection->profile, metric) && selection->rules[metric].value;
+}
+
+// values: as pyprof__moment_values makes them
+static int64_t pyprof__moment_part(const pyprof__selection *selection, int metric, const int64_t *values)
+{
+    const pyprof__state_rule *rule = &selection->rules[metric];
+    if (rule->states == PYPROF_STATES_NATIVE && metric == PYPROF_SAMPLES && values[PYPROF_NATIVE_NS] <= 0)
+        return 0;
+    return values[rule->value] - values[rule->less];   // values[0] is 0
+}
+
 // What an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
@@ -16463,8 +16603,40 @@ static int64_t pyprof__moment_selected(const pyprof__selection *selection, int m
     int64_t values[PYPROF_METRIC_COUNT];
     if (!selection->chosen[moment->node]) return 0;
     pyprof__moment_values(moment, values);
-    return values[metric]
-        - (selection->without_idle ? values[pyprof__waiting_part(metric)] : 0);   // values[0] is 0
+    return pyprof__moment_part(selection, metric, values);
+}
+
+// The same for all metrics. 0 = no samples and no time of it count: it is not part of the selection.
+static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, const pyprof__moment *moment,
+                                          int64_t *selected)
+{
+    int64_t values[PYPROF_METRIC_COUNT];
+    int metric;
+    if (!selection->chosen[moment->node]) return 0;
+    pyprof__moment_values(moment, values);
+    selected[0] = 0;
+    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
+        selected[metric] = pyprof__moment_part(selection, metric, values);
+    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+}
+
+// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
+        "only time in C functions" };
+    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    int64_t ns = 0;
+    char number[32];
+    size_t i;
+    snprintf(text, capacity, "%s", names[selection->states]);
+    for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
+        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+    if (ns == 0) return text;
+    pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
+    snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
+    return text;
 }
 
 // The GIL is not part of a stack: only the thread in a query applies.
@@ -16524,6 +16696,7 @@ static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
         int is_thread = pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD;
+        if (pyprof__function_of(profile, up)->kind == PYPROF_KIND_PROCESS) continue;
         if (above.what == key->what && above.line == key->line && is_thread == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
@@ -16637,6 +16810,7 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     int kind = pyprof__function_of(profile, node)->kind,
         by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
     if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (kind == PYPROF_KIND_PROCESS) return 0;
     if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
     if (query && !by_stack && (query->file || query->function)
         && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
@@ -16743,7 +16917,7 @@ typedef struct {
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
-    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    // Of before's values, see pyprof__scaled_apart.
     pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
@@ -17269,6 +17443,8 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
+        // Threads of several processes are compared as those of one.
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;
         if (wanted && nodes[i] == PYPROF__NONE
             && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
         if (!differ->group) continue;
@@ -17302,17 +17478,36 @@ static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
     return sum - before;
 }
 
-// The sum of a metric over the nodes that are compared, without its waiting part.
+// The part of a metric that has a ratio of its own, so that no time becomes negative: of all time that spent
+// waiting, and of this the idle time.
+static int pyprof__scaled_apart(int metric)
+{
+    switch (metric) {
+    case PYPROF_WALL_NS: return PYPROF_WAIT_NS;
+    case PYPROF_WAIT_NS: return PYPROF_IDLE_NS;
+    case PYPROF_SAMPLES: return PYPROF_WAIT_SAMPLES;
+    case PYPROF_WAIT_SAMPLES: return PYPROF_IDLE_SAMPLES;
+    }
+    return 0;
+}
+
+// A node's own value without that part.
+static uint64_t pyprof__scaled_value(const pyprof__diff_side *side, int metric, uint32_t node)
+{
+    const pyprof__model *model = &side->from->model;
+    int part = pyprof__scaled_apart(metric);
+    return (uint64_t)pyprof__model_value(model, (pyprof_metric)metric, node)
+        - (part ? (uint64_t)pyprof__model_value(model, (pyprof_metric)part, node) : 0);
+}
+
+// Its sum over the nodes that are compared.
 static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
 {
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
-    int part = pyprof__waiting_part(metric);
     uint64_t sum = 0;
     uint32_t i;
     for (i = 0; i < side->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE)
-            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
-                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+        if (nodes[i] != PYPROF__NONE) sum += pyprof__scaled_value(side, metric, i);
     return sum;
 }
 
@@ -17333,7 +17528,8 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
-            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_IDLE_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
@@ -17361,24 +17557,22 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
     pyprof__array *column = &differ->to->earlier[metric];
-    pyprof__scaler rest, waiting;
-    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
     uint32_t i;
+    int part;
     size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    memset(&rest, 0, sizeof rest);
-    memset(&waiting, 0, sizeof waiting);
-    rest.by = differ->ratios[metric];
-    waiting.by = differ->ratios[part];
-    for (i = 0; i < before->nodes.count; i++) {
-        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
-            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
-        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
-        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    for (part = metric; part; part = pyprof__scaled_apart(part)) {
+        pyprof__scaler scaler;
+        memset(&scaler, 0, sizeof scaler);
+        scaler.by = differ->ratios[part];
+        for (i = 0; i < before->nodes.count; i++) {
+            uint64_t value = pyprof__scaled_value(before, part, i);
+            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+        }
     }
     return 1;
 }
@@ -17591,6 +17785,518 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- merging: the union of the trees of several recordings ------------------------------------------------
+typedef struct {
+    pyprof__differ differ;                      // finds and makes nodes: sides[0] is the recording at hand
+    pyprof_profile *to;
+    const pyprof_profile *const *from;
+    size_t count;
+    int as_one;
+    const pyprof__model *first;                 // the earliest: the clock of the result
+    pyprof__array by_name;                      // per string: its thread, if threads of one name are one
+    pyprof__array threads;                      // per thread of the recording at hand: that of the result
+    uint32_t process;                           // of the recording at hand: its first one in the result
+} pyprof__merger;
+
+static uint64_t pyprof__merge_time(const pyprof__merger *merger, uint64_t ns)   // to the result's clock
+{
+    const pyprof__model *from = &merger->differ.sides[0].from->model;
+    double moved = (from->unix_offset - merger->first->unix_offset) * 1e9;
+    if (from == merger->first || ns == 0) return ns;
+    if (moved < 0) return ns > (uint64_t)-moved ? ns - (uint64_t)-moved : 1;
+    return moved < 9e18 ? ns + (uint64_t)moved : ns;
+}
+
+// The number of a pseudo node in the result: its name, below parent. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, const char *name,
+                                     pyprof_kind kind, size_t number)
+{
+    pyprof__model *model = &merger->to->model;
+    return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
+}
+
+// The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
+static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof_profile *from = side->from;
+    pyprof__array *to = &merger->to->model.processes;
+    size_t i;
+    char name[300];
+    merger->process = (uint32_t)to->count;
+    for (i = 0; i < from->model.processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        pyprof__recorded_process *added;
+        if (merger->as_one && to->count) return 1;
+        if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
+        added->pid = process->pid;
+        added->started = process->started;
+        if (process->node && process->node < side->nodes.count)
+            snprintf(name, sizeof name, "%s",
+                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
+        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
+                      (long long)process->pid);
+        if (merger->as_one) return 1;
+        added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
+        if (added->node == PYPROF__NONE) return 0;
+        if (process->node && process->node < side->nodes.count)
+            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+    }
+    return 1;
+}
+
+// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
+{
+    pyprof__array *by_name = &merger->by_name;
+    size_t before = by_name->count;
+    if (name >= before) {
+        if (!pyprof__array_reserve(&merger->differ.pool, by_name, name + 1 - before)) return NULL;
+        memset((uint32_t *)by_name->data + before, 0xff, (name + 1 - before) * sizeof(uint32_t));
+        by_name->count = name + 1;
+    }
+    return &PYPROF__AT(uint32_t, *by_name, name);
+}
+
+// A thread of the recording at hand becomes part of one of the result. 0 = no memory.
+static pyprof__bool pyprof__merge_thread(pyprof__merger *merger, const pyprof__recorded_thread *from)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *model = &merger->to->model;
+    uint32_t name = pyprof__diff_string(&merger->differ, side, from->name);
+    uint32_t process = merger->process, parent = 0;
+    uint32_t *known = name == PYPROF__NONE ? NULL : pyprof__merge_named(merger, name),
+        *number = (uint32_t *)pyprof__push(&merger->differ.pool, &merger->threads);
+    pyprof__recorded_thread *to;
+    if (!known || !number) return 0;
+    if (from->process < side->from->model.processes.count) process += from->process;
+    if (!merger->as_one) parent = PYPROF__AT(pyprof__recorded_process, model->processes, process).node;
+    if (!merger->as_one || *known == PYPROF__NONE) {
+        if (!(to = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads))) return 0;
+        *to = *from;
+        to->name = name;
+        to->process = merger->as_one ? 0 : process;
+        to->newer = 0;
+        to->hold_ns = to->hold_end_ns = to->hold_node = 0;
+        to->first_ns = pyprof__merge_time(merger, from->first_ns);
+        to->last_ns = pyprof__merge_time(merger, from->last_ns);
+        to->node = pyprof__merge_pseudo(merger, parent, pyprof__text(side->from, from->name),
+                                        PYPROF_KIND_THREAD, model->threads.count);
+        if (to->node == PYPROF__NONE) return 0;
+        *known = (uint32_t)model->threads.count - 1;
+    } else {
+        uint64_t first = pyprof__merge_time(merger, from->first_ns),
+            last = pyprof__merge_time(merger, from->last_ns);
+        to = &PYPROF__AT(pyprof__recorded_thread, model->threads, *known);
+        to->wanted |= from->wanted;
+        if (first < to->first_ns) to->first_ns = first;
+        if (last > to->last_ns) to->last_ns = last;
+    }
+    *number = *known;
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = to->node;
+    return 1;
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_nodes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    uint32_t i, *nodes = (uint32_t *)side->nodes.data;
+    if (!pyprof__diff_room(to->pool, &to->nodes, &to->node_index, side->nodes.count)
+        || !pyprof__diff_room(to->pool, &to->locations, &to->location_index, side->locations.count)) return 0;
+    nodes[0] = 0;
+    for (i = 1; i < side->nodes.count; i++) {
+        if (nodes[i] != PYPROF__NONE) continue;
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;   // all are one
+        else nodes[i] = pyprof__diff_node(&merger->differ, side, i);
+        if (nodes[i] == PYPROF__NONE) return 0;
+    }
+    return 1;
+}
+
+// Adds the values of the recording at hand. Uncertainty is converted to the largest interval. 0 = no memory.
+static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    double interval = (double)side->from->model.heap.interval;
+    size_t k, i;
+    if (to->heap.interval) interval /= (double)to->heap.interval;
+    for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
+        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
+        size_t before = column->count;
+        int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
+        if (!from->count) continue;
+        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
+        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
+        column->count = to->nodes.count;
+        for (i = 0; i < from->count && i < side->nodes.count; i++) {
+            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
+            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+        }
+    }
+    return 1;
+}
+
+// ---- merging: the time line, the GIL, waiting tasks -------------------------------------------------------
+static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+        pyprof__moment *added;
+        if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
+        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        *added = *moment;
+        added->start_ns = pyprof__merge_time(merger, moment->start_ns);
+        added->end_ns = pyprof__merge_time(merger, moment->end_ns);
+        added->thread = PYPROF__AT(const uint32_t, merger->threads, moment->thread);
+        added->node = nodes[moment->node];
+    }
+    return 1;
+}
+
+// The longest hold of each thread, and how long threads waited for each other. 0 = no memory.
+static pyprof__bool pyprof__merge_gil(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *threads = (const uint32_t *)merger->threads.data;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->threads.count; i++) {
+        const pyprof__recorded_thread *one = &PYPROF__AT(const pyprof__recorded_thread, from->threads, i);
+        pyprof__recorded_thread *all = &PYPROF__AT(pyprof__recorded_thread, to->threads, threads[i]);
+        if (one->hold_ns <= all->hold_ns || one->hold_node >= side->nodes.count) continue;
+        all->hold_ns = one->hold_ns;
+        all->hold_end_ns = pyprof__merge_time(merger, one->hold_end_ns);
+        all->hold_node = nodes[one->hold_node];
+    }
+    for (i = 0; i < from->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, from->rivals, i);
+        pyprof__rivals *added;
+        if (pair->waiter >= from->threads.count || pair->holder >= from->threads.count) continue;
+        if (!(added = (pyprof__rivals *)pyprof__push(to->pool, &to->rivals))) return 0;
+        added->waiter = threads[pair->waiter];
+        added->holder = threads[pair->holder];
+        added->ns = pair->ns;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__merge_waited(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, from->waited, i);
+        uint32_t node, id;
+        if (waited->node >= side->nodes.count) continue;
+        node = PYPROF__AT(const uint32_t, side->nodes, waited->node);
+        if (!pyprof__model_waited(to, node, waited->ns)) return 0;
+        id = pyprof__index_find(&to->waited_index, pyprof__mix(7, node), pyprof__same_waited, &to->waited,
+                                &node);
+        PYPROF__AT(pyprof__waited, to->waited, id).count += waited->count - 1;
+    }
+    return 1;
+}
+
+static int pyprof__by_start(const void *a, const void *b)
+{
+    const pyprof__moment *x = (const pyprof__moment *)a, *y = (const pyprof__moment *)b;
+    if (x->start_ns != y->start_ns) return x->start_ns < y->start_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns) return x->end_ns < y->end_ns ? -1 : 1;
+    if (x->thread != y->thread) return x->thread < y->thread ? -1 : 1;
+    return x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_pair(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    return x->waiter != y->waiter ? (x->waiter < y->waiter ? -1 : 1) : x->holder < y->holder ? -1
+        : x->holder > y->holder;
+}
+
+// Sorts the time line, and makes one pair of equal pairs.
+static void pyprof__merge_sort(pyprof__model *to)
+{
+    pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
+    size_t i, kept = 0;
+    if (to->moments.count)
+        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
+    if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
+    for (i = 0; i < to->rivals.count; i++) {
+        if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
+        else pairs[kept++] = pairs[i];
+    }
+    to->rivals.count = kept;
+}
+
+// ---- merging: facts ---------------------------------------------------------------------------------------
+static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
+{
+    double late = (double)to->late_mean_ns * (double)to->asked
+        + (double)from->late_mean_ns * (double)from->asked;
+    size_t i;
+    to->asked += from->asked;
+    to->samples += from->samples;
+    to->missed += from->missed;
+    to->rejected += from->rejected;
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++) to->rejected_by_cause[i] += from->rejected_by_cause[i];
+    to->retried += from->retried;
+    to->unfrozen += from->unfrozen;
+    to->truncated += from->truncated;
+    to->recovered += from->recovered;
+    to->thinned += from->thinned;
+    to->timeline_dropped += from->timeline_dropped;
+    to->threads += from->threads;
+    to->interpreters += from->interpreters;
+    to->own_cpu_ns += from->own_cpu_ns;
+    to->own_bytes += from->own_bytes;
+    if (from->late_max_ns > to->late_max_ns) to->late_max_ns = from->late_max_ns;
+    to->late_mean_ns = to->asked ? (uint64_t)(late / (double)to->asked) : 0;
+    to->gap_ns += from->gap_ns;
+    if (from->heap_state > to->heap_state) to->heap_state = from->heap_state;
+    to->heap_samples += from->heap_samples;
+    to->heap_dropped += from->heap_dropped;
+    to->heap_live_bytes += from->heap_live_bytes;
+    to->heap_live_blocks += from->heap_live_blocks;
+    to->heap_peak_bytes += from->heap_peak_bytes;
+    to->heap_reserved_bytes += from->heap_reserved_bytes;
+}
+
+static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
+{
+    size_t used = strlen(to->degraded);
+    if (*why && !strstr(to->degraded, why))
+        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+}
+
+static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
+{
+    size_t i;
+    if (!to->mode || from->mode == PYPROF_HEAP_SAMPLED) to->mode = from->mode ? from->mode : to->mode;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        to->domains[i].alloc_bytes += from->domains[i].alloc_bytes;
+        to->domains[i].alloc_blocks += from->domains[i].alloc_blocks;
+        to->domains[i].live_bytes += from->domains[i].live_bytes;
+        to->domains[i].live_blocks += from->domains[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] += from->sizes[i];
+}
+
+// Names of the recordings' programs or Pythons, each once. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_names(pyprof__merger *merger, int pythons)
+{
+    char text[200];
+    size_t i, k, used = 0;
+    for (i = 0; i < merger->count && used < sizeof text; i++) {
+        const pyprof_profile *from = merger->from[i];
+        const char *name = pyprof__text(from, pythons ? from->python : from->program);
+        for (k = 0; k < i; k++) {
+            const pyprof_profile *other = merger->from[k];
+            if (strcmp(pyprof__text(other, pythons ? other->python : other->program), name) == 0) break;
+        }
+        if (k < i) continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", name);
+    }
+    return pyprof__model_string(&merger->to->model, text);
+}
+
+typedef struct { uint64_t start, end; } pyprof__period;
+
+static int pyprof__by_period(const void *a, const void *b)
+{
+    const pyprof__period *x = (const pyprof__period *)a, *y = (const pyprof__period *)b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// The time in which at least one of the recordings was made. 0 = no memory.
+static pyprof__bool pyprof__merge_period(pyprof__merger *merger)
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i, bytes = merger->count * sizeof(pyprof__period);
+    pyprof__period *periods = (pyprof__period *)pyprof__alloc(&merger->differ.pool, bytes);
+    uint64_t end = 0;
+    if (!periods) return 0;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        merger->differ.sides[0].from = merger->from[i];
+        periods[i].start = pyprof__merge_time(merger, from->start_ns);
+        periods[i].end = periods[i].start + from->recorded_ns;
+        if (pyprof__merge_time(merger, from->last_ns) > model->last_ns)
+            model->last_ns = pyprof__merge_time(merger, from->last_ns);
+    }
+    qsort(periods, merger->count, sizeof *periods, pyprof__by_period);
+    for (i = 0; i < merger->count; i++) {
+        uint64_t start = periods[i].start > end ? periods[i].start : end;
+        if (periods[i].end > start) model->recorded_ns += periods[i].end - start;
+        if (periods[i].end > end) end = periods[i].end;
+    }
+    pyprof__free(&merger->differ.pool, periods, bytes);
+    return 1;
+}
+
+// What a merged profile cannot know.
+static void pyprof__merge_losses(pyprof__merger *merger)
+{
+    size_t i, tracked = 0, gauges = 0, interval = 0;
+    pyprof_stats *stats = &merger->to->model.stats;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        tracked += from->heap.mode != PYPROF_HEAP_OFF;
+        gauges += from->gauges.count;
+        interval |= from->heap.mode != merger->to->model.heap.mode && from->heap.mode != PYPROF_HEAP_OFF;
+    }
+    if (tracked && tracked < merger->count)
+        pyprof__merge_degraded(stats, "memory was tracked only in some of the recordings");
+    if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
+    if (tracked)
+        pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
+    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_facts(pyprof__merger *merger)
+{
+    pyprof_profile *to = merger->to;
+    pyprof__model *model = &to->model;
+    size_t i;
+    model->start_ns = merger->first->start_ns;
+    model->unix_offset = merger->first->unix_offset;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof_profile *from = merger->from[i];
+        if (from->model.rate_hz > model->rate_hz) model->rate_hz = from->model.rate_hz;
+        if (from->model.timeline_s > model->timeline_s) model->timeline_s = from->model.timeline_s;
+        if (from->model.paths > model->paths) model->paths = from->model.paths;
+        pyprof__merge_stats(&model->stats, &from->model.stats);
+        pyprof__merge_degraded(&model->stats, from->model.stats.degraded);
+        pyprof__merge_heap(&model->heap, &from->model.heap);
+        to->free_threaded |= from->free_threaded;
+        to->interpreters += from->interpreters;
+        to->merged += from->merged ? from->merged : 1;
+        if (from->checkpoint > to->checkpoint) to->checkpoint = from->checkpoint;
+        if (!pyprof__array_reserve(&to->pool, &to->children, from->children.count)) return 0;
+        if (from->children.count)
+            memcpy((pyprof__child *)to->children.data + to->children.count, from->children.data,
+                   from->children.count * sizeof(pyprof__child));
+        to->children.count += from->children.count;
+    }
+    pyprof__merge_losses(merger);
+    to->program = pyprof__merge_names(merger, 0);
+    to->python = pyprof__merge_names(merger, 1);
+    return to->program != PYPROF__NONE && to->python != PYPROF__NONE && pyprof__merge_period(merger);
+}
+
+static pyprof__bool pyprof__merge_one(pyprof__merger *merger, const pyprof_profile *from)   // 0 = no memory
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    size_t i;
+    int whole;
+    memset(side, 0, sizeof *side);
+    side->from = from;
+    merger->threads.count = 0;
+    whole = pyprof__diff_open(&merger->differ, side, NULL) && pyprof__merge_processes(merger);
+    for (i = 0; whole && i < from->model.threads.count; i++)
+        whole = pyprof__merge_thread(merger, pyprof__recorded_of(from, (uint32_t)i));
+    whole = whole && pyprof__merge_nodes(merger) && pyprof__merge_columns(merger)
+        && pyprof__merge_moments(merger) && pyprof__merge_gil(merger) && pyprof__merge_waited(merger);
+    pyprof__diff_close(&merger->differ, side);
+    return whole;
+}
+
+static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memory
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        if (pyprof__unix(from, from->start_ns) < pyprof__unix(merger->first, merger->first->start_ns))
+            merger->first = from;
+        if (from->heap.interval > model->heap.interval) model->heap.interval = from->heap.interval;
+    }
+    if (!pyprof__model_begin(model, 0, 0)) return 0;
+    model->processes.count = 0;   // those of the recordings follow
+    for (i = 0; i < merger->count; i++)
+        if (!pyprof__merge_one(merger, merger->from[i])) return 0;
+    pyprof__merge_sort(model);
+    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+        && pyprof__measure_depth(merger->to);
+}
+
+// Facts that are not in the model; both profiles have the same strings.
+static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile *from)   // 0 = no memory
+{
+    size_t i;
+    int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
+        && pyprof__array_copy(&to->pool, &to->children, &from->children);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+    to->program = from->program;
+    to->python = from->python;
+    to->free_threaded = from->free_threaded;
+    to->interpreters = from->interpreters;
+    to->is_diff = from->is_diff;
+    to->merged = from->merged;
+    to->checkpoint = from->checkpoint;
+    memcpy(to->compared, from->compared, sizeof to->compared);
+    to->scale = from->scale;
+    to->factor = from->factor;
+    return whole;
+}
+
+static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_profile *to = pyprof__profile_new(&from->model, 0, &from->pool.allocator);
+    if (!to || pyprof__copy_facts(to, from)) return to;
+    pyprof__profile_free(to);
+    return NULL;
+}
+
+// Belongs to the allocator of the first one. NULL = no memory.
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+{
+    const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
+    pyprof_profile *to;
+    pyprof__merger merger;
+    int whole;
+    if (count == 1 && !as_one) return pyprof__profile_copy(profiles[0]);
+    to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
+    if (!to) return NULL;
+    memset(to, 0, sizeof *to);
+    memset(&merger, 0, sizeof merger);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&merger.differ.pool, allocator, UINT64_MAX);
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->children, sizeof(pyprof__child));
+    pyprof__array_init(&merger.by_name, sizeof(uint32_t));
+    pyprof__array_init(&merger.threads, sizeof(uint32_t));
+    merger.differ.to = merger.to = to;
+    merger.from = profiles;
+    merger.count = count;
+    merger.as_one = as_one;
+    merger.first = &profiles[0]->model;
+    whole = pyprof__merge_fill(&merger);
+    pyprof__array_free(&merger.differ.pool, &merger.by_name);
+    pyprof__array_free(&merger.differ.pool, &merger.threads);
+    if (whole) return to;
+    pyprof__profile_free(to);
+    return NULL;
 }
 
 // ---- are its recordings comparable? -----------------------------------------------------------------------
@@ -18134,16 +18840,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18166,6 +18880,7 @@ typedef struct {
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
+    const pyprof__selection *earlier;                    // of a difference; NULL = it has no earlier parts
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
@@ -18199,25 +18914,56 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
     added->kind = function->kind;
     added->file = pyprof__text(profile, function->file);
-    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0
-        : function->first_line;
+    added->line = key->line ? (int32_t)key->line : pyprof__is_frame(function->kind) ? function->first_line
+        : 0;
     added->label = pyprof__label(profile, key->function);
     if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
     return id;
 }
 
+// The part of a metric that comes from samples in a state; 0 = none.
+static int pyprof__part_in(int metric, uint32_t state)
+{
+    size_t i;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == state)
+            return pyprof__metrics[i].metric;
+    return 0;
+}
+
 // Parts by state of a metric, and for wall time how it was spent
 static void pyprof__view_parts(pyprof__view *view, int metric)
 {
-    int waiting = pyprof__waiting_part(metric);
-    size_t i;
-    view->parts[PYPROF__PART_WAITING] = waiting;
-    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
-            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_WAITING] = pyprof__part_in(metric, PYPROF__IS_WAITING);
+    view->parts[PYPROF__PART_IDLE] = pyprof__part_in(view->parts[PYPROF__PART_WAITING], PYPROF__IS_IDLE);
     if (metric != PYPROF_WALL_NS) return;
     view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
+{
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
+    view->parts[PYPROF__PART_EARLIER] = metric;
+    view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
+}
+
+// The selection that has the values of a part
+static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
+                                                  const pyprof__selection *selection, uint32_t part)
+{
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
+}
+
+// Has a node, or one below it, a value?
+static pyprof__bool pyprof__view_has(const pyprof__view_maker *maker, const pyprof__selection *selection,
+                                     int metric, uint32_t node)
+{
+    return pyprof__total(selection, metric, node) != 0
+        || (maker->earlier && pyprof__total(maker->earlier, metric, node) != 0);
 }
 
 static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
@@ -18246,22 +18992,21 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        // nothing selected in or below it
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        if (i && !pyprof__view_has(maker, selection, metric, i)) *mapped = PYPROF__NONE;
         else if (!(how & PYPROF__VIEW_THREADS)
                  && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
         else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
                  && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
-            if (pyprof__total(selection, metric, i) != 0) return 0;
+            if (pyprof__view_has(maker, selection, metric, i)) return 0;
             *mapped = key.parent;
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__PARTS; k++)
             PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
-                pyprof__self(selection, maker->view.parts[k], i);
+                pyprof__self(pyprof__view_side(maker, selection, k), maker->view.parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++) {
         pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
@@ -18349,16 +19094,19 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// how: bits PYPROF__VIEW_... 0 = no memory.
+// how: bits PYPROF__VIEW_... earlier: of a difference, for a view of both recordings; otherwise NULL.
+// 0 = no memory.
 static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                         int metric, unsigned how)
+                                         const pyprof__selection *earlier, int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
+    maker->earlier = earlier;
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    pyprof__view_parts(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
+    else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -18380,7 +19128,7 @@ static unsigned pyprof__view_how(int split_threads, int lines)
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+    return pyprof__view_make_as(maker, selection, NULL, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- view of both recordings of a difference: every stack that one of them has ----------------------------
@@ -18492,7 +19240,8 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         if (node < count) cursor->owners[node] = i;
     }
     for (i = 1; i < count; i++)   // parents come before children
-        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+        if (cursor->owners[i] == PYPROF__NONE)
+            cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
     return PYPROF_OK;
 }
 
@@ -18874,6 +19623,7 @@ typedef struct {
     const pyprof_profile *profile;
     const pyprof__selection *selection;
     const pyprof_output *output;
+    int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -18898,6 +19648,8 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->whole = selection->all[PYPROF_WALL_NS];
+    if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
 }
 
 static void pyprof__report_free(pyprof__report *report)
@@ -18906,10 +19658,9 @@ static void pyprof__report_free(pyprof__report *report)
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
-static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = time spent running
+static int64_t pyprof__report_all(const pyprof__report *report, int metric)   // metric 0 = all of the time
 {
-    const int64_t *all = report->selection->all;
-    return metric ? all[metric] : all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
+    return metric ? report->selection->all[metric] : report->whole;
 }
 
 static double pyprof__lost_percent(const pyprof_stats *stats)
@@ -19045,7 +19796,9 @@ static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **gro
     pyprof__table *made = *groups = &rows->report->groups[table->group];
     pyprof__ranked *ranked = NULL;
     if (!made->rows.item) rows->failed |= !pyprof__table_make(made, report->selection, query, table->group);
-    if (!rows->failed) ranked = pyprof__rank(made, table->sort, table->by_total);
+    if (!rows->failed)
+        ranked = pyprof__rank(made, table->sort ? table->sort
+                              : pyprof__default_sort(report->selection->states), table->by_total);
     if (!ranked && made->rows.count) rows->failed = 1;
     return ranked;
 }
@@ -19259,8 +20012,6 @@ static void pyprof__rows_leaf(pyprof__rows *rows, const pyprof__callsite *sites,
         pyprof__rows_callsite(rows, &rows->parts, &sites[top.ids[i]]);
     row->count = i;
     row->more = count - i;
-    // Sorted by time spent running (0), 100 % is that time; otherwise the sum.
-    if (rows->table->sort) rows->all += row->values[0];
 }
 
 static int pyprof__by_row(const void *a, const void *b)   // the largest first
@@ -19285,7 +20036,7 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
     size_t i, end;
     pyprof__callsites_make(rows, &sites, PYPROF__LEAF_UNKNOWN);
     site = (const pyprof__callsite *)sites.data;
-    if (!rows->table->sort) rows->all = pyprof__report_all(rows->report, 0);
+    rows->all = pyprof__report_all(rows->report, 0);
     for (i = 0; i < sites.count; i = end) {
         for (end = i; end < sites.count && site[end].leaf == site[i].leaf; end++) {}
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
@@ -19352,14 +20103,17 @@ static void pyprof__rows_of_stacks(pyprof__rows *rows)   // the stacks that ran,
 {
     const pyprof__report *report = rows->report;
     const pyprof__view *view = &rows->view.view;
+    int states = report->selection->states;
     pyprof__selection running;
     pyprof__top top = { rows->table->most, 0, 0, { 0 }, { 0 } };
     uint32_t i;
-    if (!pyprof__select(&running, report->profile, report->output->filter, 1)
+    if (states == PYPROF_STATES_ALL) states = PYPROF_STATES_RUNNING;
+    if (!pyprof__select(&running, report->profile, report->output->filter, states)
         || !pyprof__view_make(&rows->view, &running, rows->table->sort, 1, 1)) rows->failed = 1;
     for (i = 1; !rows->failed && i < view->count; i++) pyprof__top_offer(&top, i, view->nodes[i].self);
     for (i = 0; i < top.count; i++) pyprof__rows_stack(rows, top.ids[i]);
-    if (!rows->failed) rows->all = view->nodes[0].total;
+    if (!rows->failed)
+        rows->all = pyprof__is_memory(rows->table->sort) ? view->nodes[0].total : report->whole;
     pyprof__selection_free(&running);
 }
 
@@ -19572,6 +20326,7 @@ static void pyprof__rows_hot(pyprof__rows *rows, uint32_t id, const pyprof__heat
 static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran long, with a share worth a look
 {
     const pyprof__model *model = &rows->report->profile->model;
+    const int64_t *all = rows->report->selection->all, run = all[PYPROF_WALL_NS] - all[PYPROF_WAIT_NS];
     pyprof__pool *pool = &rows->report->pool;
     size_t places_size = model->locations.count * sizeof(pyprof__heat);
     size_t functions_size = model->functions.count * sizeof(int64_t);
@@ -19586,7 +20341,7 @@ static void pyprof__rows_of_source(pyprof__rows *rows)   // functions that ran l
     else rows->failed = 1;
     for (i = 0; !rows->failed && i < model->functions.count; i++) {
         int kind = PYPROF__AT(const pyprof__function, model->functions, i).kind;
-        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < pyprof__report_all(rows->report, 0)) continue;
+        if (kind != PYPROF_KIND_PYTHON || functions[i] * 20 < run) continue;
         pyprof__top_offer(&top, i, functions[i]);
     }
     for (i = 0; i < top.count; i++) pyprof__rows_hot(rows, top.ids[i], places);
@@ -20428,6 +21183,12 @@ static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t proces
         : (int64_t)PYPROF__MADE_ID + process;
 }
 
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
 typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
@@ -20645,6 +21406,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
     if (profile->is_diff) pyprof__json_compared(job);
+    if (profile->merged) pyprof__emit_int(s, "merged", profile->merged);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -20654,6 +21416,24 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
     pyprof__emit_close(s, "}");
+}
+
+// Of a merged profile: its processes; node 0 = all are one.
+static void pyprof__json_processes(const pyprof__job *job)
+{
+    const pyprof__array *processes = &job->profile->model.processes;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!job->profile->merged) return;
+    pyprof__emit_open(s, "\n", "processes", '[');
+    for (i = 0; i < processes->count; i++) {
+        const pyprof__recorded_process *process = &PYPROF__AT(const pyprof__recorded_process, *processes, i);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "node", process->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
 }
 
 // Each thread with its totals in every metric that was used.
@@ -20676,6 +21456,7 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
         pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
         pyprof__emit_int(s, "node", recorded->node);
+        if (job->profile->merged) pyprof__emit_int(s, "process", recorded->process);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
             int64_t total = pyprof__total(job->selection, metric, recorded->node);
             if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
@@ -20878,7 +21659,8 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
+    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
+        && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -20965,13 +21747,15 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
                                         const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
+    int64_t values[PYPROF_METRIC_COUNT];
+    if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
     if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
-    pyprof__emit_int(s, "count", moment->count);
-    pyprof__emit_int(s, "wall_ns", (int64_t)moment->wall_ns);
-    pyprof__emit_int(s, "cpu_ns", (int64_t)moment->cpu_ns);
+    pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
+    pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
+    pyprof__emit_int(s, "cpu_ns", values[PYPROF_CPU_NS]);
     pyprof__emit_word(s, "waiting", moment->state & PYPROF__IS_WAITING ? "true" : "false");
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
@@ -20995,7 +21779,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        if (job->selection->chosen[moment->node]) whole = pyprof__json_moment(job, &stacks, moment);
+        whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
@@ -21221,6 +22005,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
+    pyprof__json_processes(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
@@ -21287,6 +22072,14 @@ static const pyprof__svg_choice pyprof__svg_states[] = {
     { "all", "All + idle", "All time, with waits for work (idle)", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
+// Of a difference. Columns: after, before
+static const pyprof__svg_choice pyprof__svg_sides[] = {
+    { "after", "After", "The later recording", 1 },
+    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+};
+
+// Colours of a difference: paler for a smaller part of the larger value
+enum { PYPROF__SVG_RED = 6, PYPROF__SVG_BLUE = 214 };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -21353,7 +22146,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -21374,6 +22167,7 @@ static const char *const pyprof__svg_script[] = {
     "    (buttons.length ? ', w to switch what is shown' : '');",
     "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
     "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const whole = find('.name').textContent;",
     "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
     "const SCALES = {",
     "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
@@ -21391,10 +22185,10 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const [name, values, source] = title.textContent.split('\\n');",
     "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            g, title, rect, text, name, values, source, depth, parent: depth ? path[depth - 1] : -1,",
     "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
     "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
     "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
@@ -21449,8 +22243,9 @@ static const char *const pyprof__svg_script[] = {
     "    return texts.length ? '; ' + texts.join(', ') : '';",
     "}",
 
-    // The second line of a frame's title
+    // The second line of a frame's title. A difference says the same in all choices.
     "function tell(f) {",
+    "    if (COLUMNS === 2 || shows === first) return f.values;",
     "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
     "    const share = value => (100 * value / all).toFixed(2);",
     "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
@@ -21459,7 +22254,7 @@ static const char *const pyprof__svg_script[] = {
 
     "function tellAll() {",
     "    const all = sum(frames[0], 0);",
-    "    if (all <= 0) return 'Nothing was recorded';",
+    "    if (COLUMNS === 2 || shows === first) return whole;",
     "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
@@ -21505,21 +22300,26 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
-    // Breaks a text into lines that fit; all further words go into the last line.
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
+    "}",
+
+    // Breaks a text into lines that fit; the last one is shortened.
     "function wrap(element, text, width, most) {",
-    "    const lines = [''], room = width / 6.4;",
+    "    const lines = [''], room = width / 7.2;",
     "    for (const word of text.split(' ')) {",
     "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
     "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
     "            lines[lines.length - 1] = longer;",
     "        else lines.push(word);",
     "    }",
-    "    element.textContent = lines[0];",
+    "    shorten(element, lines[0], room);",
     "    for (const line of lines.slice(1)) {",
     "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
     "        part.setAttribute('x', '1%');",
     "        part.setAttribute('dy', LINE);",
-    "        part.textContent = line;",
+    "        shorten(part, line, room);",
     "    }",
     "    return lines.length;",
     "}",
@@ -21569,9 +22369,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -21582,7 +22380,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -21797,7 +22595,7 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
         pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
-    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    while (scale->limit > 0.0 && (number >= scale->limit || -number >= scale->limit)) scale++;
     pyprof__put_fixed(s, number / scale->unit, scale->digits);
     pyprof__put(s, scale->suffix);
 }
@@ -21842,6 +22640,7 @@ typedef struct {
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
     pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -21849,6 +22648,11 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
+    if (graph->change) {
+        out[1] = parts[PYPROF__PART_EARLIER];
+        out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
+        return;
+    }
     out[0] = total - parts[PYPROF__PART_WAITING];
     out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
     out[2] = parts[PYPROF__PART_IDLE];
@@ -21899,6 +22703,36 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
+}
+
+// Half of the 95 % interval of the change of a frame's value
+static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
+}
+
+static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    double change = (double)n->total, error = pyprof__svg_error(graph, n);
+    return n->total == 0 || (change <= error && -change <= error);
+}
+
+// Red grew, blue shrank, grey is the same as far as samples can tell.
+static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                          const pyprof__view_node *n)
+{
+    double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
+        larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
+    if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
+    else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
@@ -22003,7 +22837,10 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
         plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
-    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    for (size_t i = 1, k = 0; i < v->count; i++) {
+        for (k = 0; k < graph->count && pyprof__svg_total(graph, &v->nodes[i], &graph->choices[k]) <= 0;) k++;
+        plan.narrow += k < graph->count;
+    }
     plan.narrow -= plan.drawn - 1;
     plan.height += plan.rows * PYPROF__SVG_ROW;
     return plan;
@@ -22020,7 +22857,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *grap
         { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    if (graph->columns < PYPROF__SVG_COLUMNS || !graph->view->parts[PYPROF__PART_NATIVE]) return;
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     if (columns & 1u) rows[0].value = values[0] - native;
     if (columns & 2u) rows[2].value = values[1];
@@ -22043,8 +22880,10 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     memset(values, 0, sizeof values);
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
-    values[count++] = n->parts[PYPROF__PART_NATIVE];
-    values[count++] = n->parts[PYPROF__PART_GIL];
+    if (columns == PYPROF__SVG_COLUMNS) {
+        values[count++] = n->parts[PYPROF__PART_NATIVE];
+        values[count++] = n->parts[PYPROF__PART_GIL];
+    }
     while (count > 1 && values[count - 1] == 0) count--;
     pyprof__put(s, " data-v=\"");
     for (i = 0; i < count; i++) {
@@ -22054,13 +22893,41 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "\"");
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+// "1.50 s, before 1.20 s: +300.00 ms (+25.0%)"
+static void pyprof__svg_put_change(pyprof__sink *s, const pyprof__view *v, int64_t before, int64_t change)
 {
-    const pyprof__view_node *n = &graph->view->nodes[at];
+    pyprof__svg_put_amount(s, v, before + change);
+    pyprof__put(s, ", before ");
+    pyprof__svg_put_amount(s, v, before);
+    pyprof__put(s, change > 0 ? ": +" : ": ");
+    pyprof__svg_put_amount(s, v, change);
+    if (change == 0) return;
+    if (before <= 0) { pyprof__put(s, " (new)"); return; }
+    if (before + change <= 0) { pyprof__put(s, " (gone)"); return; }
+    pyprof__put(s, change > 0 ? " (+" : " (");
+    pyprof__put_fixed(s, 100.0 * (double)change / (double)before, 1);
+    pyprof__put(s, "%)");
+}
+
+static void pyprof__svg_put_both(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    const pyprof__view *v = graph->view;
+    double error = pyprof__svg_error(graph, n);
+    pyprof__svg_put_change(s, v, n->parts[PYPROF__PART_EARLIER], n->total);
+    if (n->self || n->own_parts[PYPROF__PART_EARLIER]) {
+        pyprof__put(s, "; self ");
+        pyprof__svg_put_change(s, v, n->own_parts[PYPROF__PART_EARLIER], n->self);
+    }
+    if (error < 1.0 || n->total == 0) return;
+    pyprof__put(s, pyprof__svg_same(graph, n) ? "; within the sampling error of " : "; sampling error ");
+    pyprof__svg_put_amount(s, v, (int64_t)error);
+}
+
+// How much it is, and how that divides
+static void pyprof__svg_put_amounts(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                    const pyprof__view_node *n, double all)
+{
     int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
-    const char *kind = pyprof__svg_kind_text(graph, n);
-    pyprof__svg_put_between(s, "<title>", n->label, "\n");
     pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
@@ -22070,6 +22937,16 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
     pyprof__svg_put_split(s, graph, n);
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
+    else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
         pyprof__put(s, kind);
@@ -22111,7 +22988,8 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
+    else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
@@ -22165,12 +23043,21 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "</div></foreignObject>\n");
 }
 
+static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)   // as the script's tellAll
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    else pyprof__svg_put_amount(s, v, all);
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
+}
+
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
                                 const char *note)
 {
-    const pyprof__view *v = graph->view;
-    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
@@ -22179,41 +23066,51 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
-    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
-    else pyprof__svg_put_amount(s, v, all);
-    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_all(s, graph);
+    pyprof__put(s, "</text>\n");
     pyprof__svg_put_text(s, "values", 118, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
 
-// Only the colours that occur.
-static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+// An entry of the legend; returns where the next one begins.
+static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__svg_family *family)
 {
-    int64_t x = 0, width;
+    int64_t width = 46 + 6 * (int64_t)strlen(family->name);
+    pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+    pyprof__svg_put_attribute(s, "data-width", width);
+    pyprof__put(s, "><rect width=\"12\" height=\"12\"");
+    pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+    pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+    return x + width;
+}
+
+// Only the colours that occur; of a difference what they mean.
+static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
+{
+    static const pyprof__svg_family changes[] = {
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "the same, within the sampling error", 40, 1, 8, 83 },
+        { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
+    };
+    int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
-        const pyprof__svg_family *family = &pyprof__svg_families[kind];
-        if ((kinds >> kind & 1u) == 0) continue;
-        width = 46 + 6 * (int64_t)strlen(family->name);
-        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
-        pyprof__svg_put_attribute(s, "data-width", width);
-        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
-        x += width;
-    }
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
+        x = pyprof__svg_put_entry(s, x, &changes[i]);
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+        if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
 
-static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                 const pyprof__svg_plan *plan)
 {
     pyprof__put(s, "<g class=\"foot\">\n");
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
+    pyprof__svg_put_legend(s, graph, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -22245,7 +23142,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
-    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_foot(s, graph, &plan);
     pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
@@ -22256,18 +23153,16 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, int64_t idle_ns, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
 {
     const pyprof__model *model = &job->profile->model;
-    char seconds[32], rate[32], lost[32], idle[32];
+    char seconds[32], rate[32], lost[32], left_out[64];
     pyprof__format_fixed(seconds, sizeof seconds, (double)model->recorded_ns / 1e9, 1);
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
-    pyprof__format_fixed(idle, sizeof idle, (double)idle_ns / 1e9, 1);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost,
-             idle_ns == 0 ? "" : "; ", idle_ns == 0 ? "" : idle,
-                 idle_ns == 0 ? "" : " thread-seconds of waiting for work left out");
+    pyprof__left_out(job->selection, left_out, sizeof left_out);
+    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
+             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -22285,6 +23180,27 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
+// What is compared
+static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
+{
+    static const char *const scales[] =
+        { "", "; before is scaled to the same time", "; before is scaled to the same total" };
+    const pyprof_profile *delta = job->profile;
+    size_t used = 0;
+    for (int side = 0; side < 2 && used < capacity; side++) {
+        const pyprof__compared *one = &delta->compared[side];
+        char seconds[32], rate[32];
+        pyprof__format_fixed(seconds, sizeof seconds, (double)one->recorded_ns / 1e9, 1);
+        pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+        used += (size_t)snprintf(note + used, capacity - used,
+                                 "%s: %.60s, CPython %.30s, %s s at %s Hz, %llu samples",
+                                 side ? "; after" : "Before", pyprof__text(delta, one->program),
+                                 pyprof__text(delta, one->python), seconds, rate,
+                                 (unsigned long long)one->samples);
+    }
+    if (used < capacity) snprintf(note + used, capacity - used, "%s", scales[delta->scale]);
+}
+
 static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
@@ -22292,34 +23208,45 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else if (job->profile->is_diff)
+        snprintf(title, capacity, "%.100s: change of %s", program, pyprof__metric_row(job->metric)->name);
     else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
 }
 
+// The place of states in pyprof__svg_states; -1 = they are no part of its columns.
+static int pyprof__svg_first(int states)
+{
+    static const int firsts[PYPROF_STATES_COUNT] = { 0, 3, 1, 2, -1, -1 };
+    return firsts[states];
+}
+
 // Selects time in all states, so that the picture can switch between them. 0 = no memory.
 static pyprof__bool pyprof__svg_select(const pyprof__job *job, pyprof__selection *all)
 {
-    pyprof_query query;
-    memset(&query, 0, sizeof query);
-    if (job->output->filter) query = *job->output->filter;
-    query.include_idle = 1;
-    return pyprof__select(all, job->profile, &query, 0);
+    int states = job->selection->states;
+    return pyprof__select(all, job->profile, job->output->filter,
+                          pyprof__svg_first(states) < 0 ? states : PYPROF_STATES_ALL);
 }
 
 static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph, const pyprof__view *view)
 {
-    const pyprof_query *filter = job->output->filter;
+    int first = pyprof__svg_first(job->selection->states);
     memset(graph, 0, sizeof *graph);
     graph->view = view;
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING]) {
+    if (job->earlier) {
+        graph->change = job->selection;
+        graph->choices = graph->first = pyprof__svg_sides;
+        graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
+    } else if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
-        graph->first = &pyprof__svg_states[filter && filter->include_idle ? 3 : 0];
+        graph->first = &pyprof__svg_states[first];
     }
     for (size_t i = 0; i < graph->count && view->count; i++)
         graph->all[i] = pyprof__svg_total(graph, &view->nodes[0], &graph->choices[i]);
@@ -22332,15 +23259,18 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[256];
-    pyprof__bool selected = pyprof__svg_select(job, &all),
-        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    char title[256], note[512];
+    pyprof__bool selected, whole;
+    memset(&all, 0, sizeof all);
+    selected = job->earlier || pyprof__svg_select(job, &all);
+    if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
+    else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
-        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, graph.first == pyprof__svg_states
-                                   ? pyprof__total(&all, PYPROF_IDLE_NS, 0) : 0, note, sizeof note);
+        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
     if (selected) pyprof__view_free(&maker);
@@ -22397,7 +23327,9 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
+    if (job->profile->merged)
+        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
+    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -22512,6 +23444,10 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
         pyprof__put_format(job->sink, ", interpreter %lld", (long long)recorded->interp_id);
     pyprof__put(job->sink, ")");
+    if (pyprof__process_name(job->profile, recorded)) {
+        pyprof__put(job->sink, " of ");
+        pyprof__put_visible(job->sink, pyprof__process_name(job->profile, recorded));
+    }
 }
 
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
@@ -22688,7 +23624,8 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put(job->sink, table->heading);
     if (table->form == PYPROF__FORM_WAIT) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
-        pyprof__put_column(job->sink, (double)rows->all / 1e9, 2, " s, and ", 0);
+        double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
+        pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
         pyprof__put_column(job->sink, idle / 1e9, 2, " s idle, in calls that wait for work\n", 0);
     }
     if (!table->end || (table->form == PYPROF__FORM_WAIT && !rows->rows.count)) return;
@@ -22993,7 +23930,7 @@ static void pyprof__text_since(const pyprof__job *job)   // what changed since a
     changes.profile = delta;
     changes.selection = &selection;
     changes.report = &report;
-    if (!pyprof__select(&selection, delta, job->output->filter, 0)) job->report->failed = 1;
+    if (!pyprof__select(&selection, delta, job->output->filter, PYPROF_STATES_ALL)) job->report->failed = 1;
     pyprof__report_init(&report, &selection, job->output);
     if (!job->report->failed) pyprof__text_table(&changes, &table);
     if (report.failed) job->report->failed = 1;
@@ -23007,10 +23944,23 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    pyprof__text_table(job, &pyprof__leaks_table);
+    if (!job->profile->merged) pyprof__text_table(job, &pyprof__leaks_table);
     pyprof__text_since(job);
     pyprof__text_rankings(job, sort);
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
+}
+
+// What the shares of time are shares of
+static void pyprof__text_whole(const pyprof__job *job)
+{
+    static const char *const names[PYPROF_STATES_COUNT] = {
+        "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
+        "only time spent waiting, without idle time", "only time with the GIL held",
+        "only time in C functions" };
+    pyprof__put(job->sink, "100 % of the time is ");
+    pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
+    pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, "\n");
 }
 
 // A title, then the difference, the report of memory alone, or the whole report.
@@ -23030,6 +23980,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
+    pyprof__text_whole(job);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -23143,6 +24094,10 @@ static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profi
     const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
     pyprof__emit_next(s, "name");
     pyprof__put_char(s, '"');
+    if (pyprof__process_name(profile, recorded)) {
+        pyprof__put_escaped(s, pyprof__process_name(profile, recorded), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, ": ");
+    }
     pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
     if (named->shared && named->again)
         pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
@@ -23397,7 +24352,7 @@ static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 }
 
 // The columns of a profile that a format has a name for. A count precedes the metric that it counts.
-static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof__metric **columns)
+static size_t pyprof__proto_columns(const pyprof__selection *selection, const pyprof__metric **columns)
 {
     size_t i, k, count = 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
@@ -23406,7 +24361,7 @@ static size_t pyprof__proto_columns(const pyprof_profile *profile, const pyprof_
         pair[1] = &pyprof__metrics[i];
         if (pair[0] && pair[1]->unit == PYPROF__UNIT_COUNT) continue;   // written with its partner
         for (k = 0; k < 2; k++)
-            if (pair[k] && pair[k]->pprof && pyprof__has_metric(profile, pair[k]->metric))
+            if (pair[k] && pair[k]->pprof && pyprof__selects_metric(selection, pair[k]->metric))
                 columns[count++] = pair[k];
     }
     return count;
@@ -23477,8 +24432,9 @@ static void pyprof__pprof_period(pyprof__proto *p, const pyprof__job *job)
     pyprof__proto_int(p, 12, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
 }
 
-static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model, double checkpoint)
+static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__job *job)
 {
+    const pyprof__model *model = &job->profile->model;
     char quality[256];
     snprintf(quality, sizeof quality,
              "asked %llu, samples %llu, missed %llu, rejected %llu, unfrozen %llu, truncated %llu",
@@ -23487,7 +24443,9 @@ static void pyprof__pprof_comments(pyprof__proto *p, const pyprof__model *model,
                  (unsigned long long)model->stats.rejected,
              (unsigned long long)model->stats.unfrozen, (unsigned long long)model->stats.truncated);
     pyprof__proto_text(p, 13, quality);
-    if (checkpoint > 0) pyprof__proto_text(p, 13, "checkpoint: the program was still running");
+    if (*pyprof__left_out(job->selection, quality, sizeof quality)) pyprof__proto_text(p, 13, quality);
+    if (job->profile->checkpoint > 0)
+        pyprof__proto_text(p, 13, "checkpoint: the program was still running");
     if (model->heap.mode != PYPROF_HEAP_OFF) {
         snprintf(quality, sizeof quality, "memory %s, interval_bytes %llu, blocks not noted %llu",
                  pyprof__heap_modes[model->heap.mode],
@@ -23514,7 +24472,7 @@ static void pyprof__pprof_head(pyprof__pprof *w)
     pyprof__proto_int(p, 10, model->recorded_ns);
     pyprof__pprof_period(p, w->job);
     pyprof__proto_text(p, 14, main_type);
-    pyprof__pprof_comments(p, model, w->job->profile->checkpoint);
+    pyprof__pprof_comments(p, w->job);
 }
 
 static void pyprof__pprof_location(pyprof__proto *p, const pyprof__location *location, uint64_t id)
@@ -23582,6 +24540,9 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         pyprof__pprof_label(p, "process", 3,
                             (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
                                                  recorded->process).pid);
+    if (recorded && pyprof__process_name(profile, recorded))
+        pyprof__pprof_label(p, "process_name", 2,
+                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -23621,7 +24582,7 @@ static pyprof_result pyprof__write_pprof(pyprof__job *job)
     pyprof_result result = pyprof__proto_begin(&w.p, job->profile, NULL);
     if (result != PYPROF_OK) return result;
     w.job = job;
-    w.column_count = pyprof__proto_columns(job->profile, w.columns);
+    w.column_count = pyprof__proto_columns(job->selection, w.columns);
     gzip = (pyprof__gzip *)pyprof__alloc(&w.p.cursor.pool, sizeof *gzip);
     if (gzip) {
         pyprof__gzip_begin(gzip, job->sink);
@@ -24636,12 +25597,6 @@ static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t 
     pyprof__emit_close(job->sink, "}}");
 }
 
-static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
-{
-    return pyprof__process_id(profile, group < profile->model.threads.count
-                              ? pyprof__recorded_of(profile, group)->process : 0);
-}
-
 // Names of processes and threads; threads in their order.
 static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
 {
@@ -24904,7 +25859,715 @@ static pyprof_result pyprof__write_trace(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
 }
 
-// ---- firefox: not yet ----
+// ---- firefox: the processed profile of the Firefox Profiler, version 57 -----------------------------------
+// Tables are columns: lists of equal length. Each thread has its own; texts are shared, and come last.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__strings strings;         // the shared texts; 0 is ""
+    uint32_t *stacks;                // per node: its row + 1 in its thread's table of stacks; 0 = not shown
+    unsigned char *collecting;       // per node: inside a collection of garbage
+    uint32_t *frames, *functions;    // per location, and per function or, by line, location: the row + 1
+    pyprof__array nodes, locations, firsts, markers;   // of one thread: nodes with a stack; locations with a
+                                                       // frame; the first location of each function
+    int64_t *ids;                    // of threads
+} pyprof__fox;
+
+enum { PYPROF__FOX_GIL, PYPROF__FOX_GC, PYPROF__FOX_LATE };
+static const char *const pyprof__fox_markers[] = { "GIL wait", "GC", "not on the time line" };
+// The number of a colour is that of what a frame shows.
+static const struct { const char *name, *color; } pyprof__fox_categories[] = {
+    { "Python", "yellow" }, { "Native", "blue" }, { "Waiting", "lightblue" }, { "GC", "orange" },
+    { "Import", "purple" }, { "Other", "grey" }
+};
+
+typedef struct { int64_t start_ns, end_ns; int what; } pyprof__fox_marker;
+
+// A row of the table of samples; node 0 = none: there the thread was not seen, or its samples end.
+typedef struct { int64_t at_ns, weight, cpu_ns; uint32_t node; } pyprof__fox_row;
+
+typedef struct {
+    pyprof__steps steps;
+    pyprof__step step;               // the next one, if there is one
+    int more, open, blank;           // more: step is valid; open: the last row has a stack; blank: rows of a
+                                     // thread without steps, still to come
+    int64_t at_ns, cpu_ns;           // the end of the last row, and its CPU time, which the next one shows
+} pyprof__fox_rows;
+
+static void pyprof__emit_ms(pyprof__sink *s, const char *key, int64_t ns)   // with a fraction if needed
+{
+    char text[16];
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    size_t end;
+    if (key) pyprof__emit_next(s, key);
+    else if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000000));
+    if (size % 1000000 == 0) return;
+    end = (size_t)snprintf(text, sizeof text, ".%06u", (unsigned)(size % 1000000));
+    while (text[end - 1] == '0') end--;
+    pyprof__put_bytes(s, text, end);
+}
+
+static void pyprof__emit_missing(pyprof__sink *s)   // null in a list of numbers
+{
+    if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    pyprof__put(s, "null");
+}
+
+// A column in which all rows are equal.
+static void pyprof__fox_column(pyprof__sink *s, const char *key, size_t rows, const char *word)
+{
+    size_t i;
+    pyprof__emit_open(s, NULL, key, '[');
+    for (i = 0; i < rows; i++) {
+        if (i) pyprof__put_char(s, ',');
+        pyprof__put(s, word);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_rows_begin(const pyprof__fox *f, uint32_t group, pyprof__fox_rows *rows)
+{
+    memset(rows, 0, sizeof *rows);
+    pyprof__steps_begin(&rows->steps, &f->timeline, group, 0);
+    rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+    rows->blank = rows->more ? 0 : 2;
+}
+
+// What a step covers, in ns since the recording began.
+static void pyprof__fox_extent(const pyprof__job *job, const pyprof__fox *f, const pyprof__step *step,
+                               int64_t at_ns, int64_t *start, int64_t *end)
+{
+    uint64_t begin = job->profile->model.start_ns;
+    double rate = job->profile->model.rate_hz;
+    int64_t late = (int64_t)(f->timeline.end_ns - begin);
+    *start = step->moment ? (int64_t)(step->moment->start_ns - begin) : late;
+    if (*start < at_ns) *start = at_ns;
+    if (step->moment) *end = (int64_t)(step->moment->end_ns - begin);
+    else if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) *end = *start + step->weight;
+    else *end = *start + (int64_t)(1e9 / (rate > 0 ? rate : 1));
+    if (*end < *start) *end = *start;
+}
+
+// A row lasts until the next one: one without a stack comes after a gap, and at the end. The CPU time of a
+// row is that since the row before. A thread without samples has two rows, at both ends of the recording.
+static pyprof__bool pyprof__fox_next(const pyprof__job *job, const pyprof__fox *f, pyprof__fox_rows *rows,
+                                     pyprof__fox_row *row)
+{
+    const pyprof__step *step = &rows->step;
+    int64_t start = 0, end = 0;
+    row->node = 0;
+    row->weight = 0;
+    row->at_ns = rows->at_ns;
+    row->cpu_ns = rows->cpu_ns;
+    rows->cpu_ns = 0;
+    if (rows->more) pyprof__fox_extent(job, f, step, rows->at_ns, &start, &end);
+    if (rows->more && !(rows->open && start > rows->at_ns + 1)) {
+        row->node = step->node;
+        row->weight = step->weight;
+        row->at_ns = start;
+        rows->at_ns = end;
+        rows->cpu_ns = step->moment ? pyprof__moment_selected(job->selection, PYPROF_CPU_NS, step->moment)
+            : f->timeline.rest[PYPROF_CPU_NS][step->node];
+        rows->open = 1;
+        rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+        return 1;
+    }
+    if (rows->open) { rows->open = 0; return 1; }
+    if (!rows->blank) return 0;
+    if (--rows->blank == 0) row->at_ns = (int64_t)job->profile->model.recorded_ns;
+    return 1;
+}
+
+enum { PYPROF__FOX_STACK, PYPROF__FOX_TIME, PYPROF__FOX_WEIGHT, PYPROF__FOX_CPU };
+
+// One column of the samples. Returns the number of rows.
+static size_t pyprof__fox_samples_column(const pyprof__job *job, const pyprof__fox *f, uint32_t group,
+                                         const char *key, int column)
+{
+    pyprof__sink *s = job->sink;
+    int unit = pyprof__metric_row(job->metric)->unit;
+    pyprof__fox_rows rows;
+    pyprof__fox_row row;
+    size_t count = 0;
+    pyprof__emit_open(s, "\n", key, '[');
+    pyprof__fox_rows_begin(f, group, &rows);
+    for (; pyprof__fox_next(job, f, &rows, &row); count++) {
+        if (column == PYPROF__FOX_TIME) pyprof__emit_ms(s, NULL, row.at_ns);
+        else if (column == PYPROF__FOX_CPU) pyprof__emit_number(s, row.cpu_ns);
+        else if (column == PYPROF__FOX_STACK && !row.node) pyprof__emit_missing(s);
+        // A thread's own node is a sample without frames.
+        else if (column == PYPROF__FOX_STACK && !f->stacks[row.node]) pyprof__emit_missing(s);
+        else if (column == PYPROF__FOX_STACK) pyprof__emit_number(s, f->stacks[row.node] - 1);
+        else if (unit == PYPROF__UNIT_NS) pyprof__emit_ms(s, NULL, row.weight);
+        else pyprof__emit_number(s, row.weight);
+    }
+    pyprof__emit_close(s, "]");
+    return count;
+}
+
+static void pyprof__fox_samples(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const types[] = { "samples", "tracing-ms", "bytes" };
+    size_t count;
+    pyprof__emit_open(job->sink, "\n", "samples", '{');
+    pyprof__fox_samples_column(job, f, group, "stack", PYPROF__FOX_STACK);
+    pyprof__fox_samples_column(job, f, group, "time", PYPROF__FOX_TIME);
+    pyprof__fox_samples_column(job, f, group, "weight", PYPROF__FOX_WEIGHT);
+    pyprof__emit_text(job->sink, "weightType", types[pyprof__metric_row(job->metric)->unit]);
+    count = pyprof__fox_samples_column(job, f, group, "threadCPUDelta", PYPROF__FOX_CPU);
+    pyprof__emit_int(job->sink, "length", (int64_t)count);
+    pyprof__emit_close(job->sink, "}");
+}
+
+// Is anything of this node shown? Memory is in the tables of allocations, whatever the metric.
+static pyprof__bool pyprof__fox_wants(const pyprof__job *job, uint32_t node)
+{
+    return pyprof__self(job->selection, job->metric, node)
+        || pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node)
+        || pyprof__self(job->selection, PYPROF_LIVE_BYTES, node);
+}
+
+// Numbers the stacks, frames and functions of a thread. 0 = no memory.
+static pyprof__bool pyprof__fox_number(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i;
+    f->nodes.count = f->locations.count = f->firsts.count = 0;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++) {
+        uint32_t node = t->nodes[i], location = pyprof__frame_of(job->profile, node), *added;
+        uint32_t *frame = &f->frames[location], *function = &f->functions[job->output->lines ? location
+            : pyprof__location_of(job->profile, node)->function];
+        if (!f->stacks[node]) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->nodes))) return 0;
+        *added = node;
+        f->stacks[node] = (uint32_t)f->nodes.count;
+        // Numbers of another thread are larger, or of another frame.
+        if (*frame && *frame <= f->locations.count
+            && PYPROF__AT(uint32_t, f->locations, *frame - 1) == location) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->locations))) return 0;
+        *added = location;
+        *frame = (uint32_t)f->locations.count;
+        if (*function && *function <= f->firsts.count
+            && &f->functions[job->output->lines ? PYPROF__AT(uint32_t, f->firsts, *function - 1)
+                : PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                             PYPROF__AT(uint32_t, f->firsts, *function - 1)).function] == function) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->firsts))) return 0;
+        *added = location;
+        *function = (uint32_t)f->firsts.count;
+    }
+    return 1;
+}
+
+static void pyprof__fox_stacks(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, count = f->nodes.count;
+    pyprof__emit_open(s, "\n", "stackTable", '{');
+    pyprof__emit_open(s, NULL, "frame", '[');
+    for (i = 0; i < count; i++)
+        pyprof__emit_number(s, f->frames[pyprof__frame_of(job->profile,
+                                                          PYPROF__AT(uint32_t, f->nodes, i))] - 1);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "prefix", '[');
+    for (i = 0; i < count; i++) {
+        uint32_t prefix = f->stacks[pyprof__parent_of(job->profile, PYPROF__AT(uint32_t, f->nodes, i))];
+        if (prefix) pyprof__emit_number(s, prefix - 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static const pyprof__location *pyprof__fox_location(const pyprof__job *job, const pyprof__array *list,
+                                                    size_t i)
+{
+    return &PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                       PYPROF__AT(uint32_t, *list, i));
+}
+
+enum { PYPROF__FOX_CATEGORY, PYPROF__FOX_FUNC, PYPROF__FOX_LINE, PYPROF__FOX_COLUMN };
+
+static void pyprof__fox_frames_column(const pyprof__job *job, const pyprof__fox *f, const char *key,
+                                      int column)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", key, '[');
+    for (i = 0; i < f->locations.count; i++) {
+        const pyprof__location *at = pyprof__fox_location(job, &f->locations, i);
+        uint32_t function = job->output->lines ? PYPROF__AT(uint32_t, f->locations, i) : at->function;
+        if (column == PYPROF__FOX_CATEGORY)
+            pyprof__emit_number(s, pyprof__shows(job->profile, &PYPROF__AT(const pyprof__function,
+                                                 job->profile->model.functions, at->function)));
+        else if (column == PYPROF__FOX_FUNC) pyprof__emit_number(s, f->functions[function] - 1);
+        else if (column == PYPROF__FOX_LINE && at->place.line > 0) pyprof__emit_number(s, at->place.line);
+        else if (column == PYPROF__FOX_COLUMN && at->place.column >= 0)
+            pyprof__emit_number(s, at->place.column + 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_frames(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t count = f->locations.count;
+    pyprof__emit_open(s, "\n", "frameTable", '{');
+    pyprof__fox_column(s, "address", count, "-1");
+    pyprof__fox_column(s, "inlineDepth", count, "0");
+    pyprof__fox_frames_column(job, f, "category", PYPROF__FOX_CATEGORY);
+    pyprof__fox_column(s, "subcategory", count, "0");
+    pyprof__fox_frames_column(job, f, "func", PYPROF__FOX_FUNC);
+    pyprof__fox_column(s, "nativeSymbol", count, "null");
+    pyprof__fox_column(s, "innerWindowID", count, "null");
+    pyprof__fox_frames_column(job, f, "line", PYPROF__FOX_LINE);
+    pyprof__fox_frames_column(job, f, "column", PYPROF__FOX_COLUMN);
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// The number of a text; 0 = no memory, which is noted.
+static int64_t pyprof__fox_text(pyprof__fox *f, const char *text)
+{
+    uint32_t id = pyprof__intern(&f->timeline.cursor.pool, &f->strings, text, strlen(text));
+    return id == PYPROF__NONE ? 0 : (int64_t)id;
+}
+
+// A function's name, or, by line, "name:line".
+static int64_t pyprof__fox_name(const pyprof__job *job, pyprof__fox *f, const pyprof__location *at)
+{
+    const char *label = pyprof__label(job->profile, at->function);
+    size_t capacity = strlen(label) + 16;
+    char *text;
+    int64_t id;
+    if (!job->output->lines || at->place.line <= 0) return pyprof__fox_text(f, label);
+    text = (char *)pyprof__alloc(&f->timeline.cursor.pool, capacity);
+    if (!text) return 0;
+    snprintf(text, capacity, "%s:%ld", label, (long)at->place.line);
+    id = pyprof__fox_text(f, text);
+    pyprof__free(&f->timeline.cursor.pool, text, capacity);
+    return id;
+}
+
+static void pyprof__fox_functions(const pyprof__job *job, pyprof__fox *f)
+{
+    static const char *const columns[] = { "name", "fileName", "lineNumber" };
+    pyprof__sink *s = job->sink;
+    size_t i, k, count = f->firsts.count;
+    pyprof__emit_open(s, "\n", "funcTable", '{');
+    for (k = 0; k < 3; k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < count; i++) {
+            const pyprof__location *at = pyprof__fox_location(job, &f->firsts, i);
+            const pyprof__function *function =
+                &PYPROF__AT(const pyprof__function, job->profile->model.functions, at->function);
+            const char *file = pyprof__text(job->profile, function->file);
+            if (k == 0) pyprof__emit_number(s, pyprof__fox_name(job, f, at));
+            else if (k == 1 && *file) pyprof__emit_number(s, pyprof__fox_text(f, file));
+            else if (k == 2 && function->first_line > 0) pyprof__emit_number(s, function->first_line);
+            else pyprof__emit_missing(s);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "isJS", count, "false");
+    pyprof__fox_column(s, "relevantForJS", count, "false");
+    pyprof__fox_column(s, "resource", count, "-1");
+    pyprof__fox_column(s, "columnNumber", count, "null");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// Extends the last marker of its kind, or adds one. 0 = no memory.
+static pyprof__bool pyprof__fox_mark(pyprof__fox *f, int what, int64_t start, int64_t end)
+{
+    pyprof__fox_marker *last = (pyprof__fox_marker *)f->markers.data + f->markers.count;
+    if (f->markers.count && (--last)->what == what && start <= last->end_ns + 1) {
+        if (end > last->end_ns) last->end_ns = end;
+        return 1;
+    }
+    if (!(last = (pyprof__fox_marker *)pyprof__push(&f->timeline.cursor.pool, &f->markers))) return 0;
+    last->what = what;
+    last->start_ns = start;
+    last->end_ns = end;
+    return 1;
+}
+
+static pyprof__bool pyprof__fox_find_markers(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t start, end = 0;
+    int what;
+    f->markers.count = 0;
+    pyprof__steps_begin(&steps, &f->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) {
+        what = !step.moment ? PYPROF__FOX_LATE : step.moment->state & PYPROF__WANTS_GIL ? PYPROF__FOX_GIL
+            : f->collecting[step.node] ? PYPROF__FOX_GC : -1;
+        pyprof__fox_extent(job, f, &step, end, &start, &end);
+        if (what >= 0 && !pyprof__fox_mark(f, what, start, end)) return 0;
+    }
+    return 1;
+}
+
+static void pyprof__fox_put_markers(const pyprof__job *job, pyprof__fox *f)
+{
+    static const int categories[] = { PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_OTHER };
+    static const char *const columns[] = { "data", "name", "startTime", "endTime", "category" };
+    pyprof__sink *s = job->sink;
+    size_t i, k;
+    pyprof__emit_open(s, "\n", "markers", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < f->markers.count; i++) {
+            const pyprof__fox_marker *marker = &PYPROF__AT(const pyprof__fox_marker, f->markers, i);
+            if (k == 0) {
+                pyprof__emit_open(s, NULL, NULL, '{');
+                pyprof__emit_text(s, "type", pyprof__fox_markers[marker->what]);
+                pyprof__emit_close(s, "}");
+            } else if (k == 1) pyprof__emit_number(s, pyprof__fox_text(f, pyprof__fox_markers[marker->what]));
+            else if (k == 4) pyprof__emit_number(s, categories[marker->what]);
+            else pyprof__emit_ms(s, NULL, k == 2 ? marker->start_ns : marker->end_ns);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "phase", f->markers.count, "1");
+    pyprof__emit_int(s, "length", (int64_t)f->markers.count);
+    pyprof__emit_close(s, "}");
+}
+
+// Live bytes are an allocation; what was allocated and is gone is one with its end, of an unknown place. All
+// are at the end of the recording: when they were made is not known. An address is only a number.
+static int64_t pyprof__fox_blocks(const pyprof__job *job, uint32_t node, int part)
+{
+    int64_t live = pyprof__self(job->selection, PYPROF_LIVE_BYTES, node),
+        gone = pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node) - live;
+    return part == 0 ? live : gone <= 0 ? 0 : part == 1 ? gone : -gone;
+}
+
+static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const columns[] = { "time", "weight", "stack", "memoryAddress", "threadId" };
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__sink *s = job->sink;
+    uint32_t start = pyprof__group_start(t->node_ends, group);
+    size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
+    int part;
+    pyprof__emit_open(s, "\n", "nativeAllocations", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0, count = 0; i < parts; i++) {
+            uint32_t node = t->nodes[start + i / 3];
+            int64_t bytes = pyprof__fox_blocks(job, node, part = (int)(i % 3));
+            if (bytes == 0) continue;
+            count++;
+            if (k == 0) pyprof__emit_ms(s, NULL, (int64_t)job->profile->model.recorded_ns);
+            else if (k == 1) pyprof__emit_number(s, bytes);
+            else if (k == 2 && (part == 2 || !f->stacks[node])) pyprof__emit_missing(s);
+            else if (k == 2) pyprof__emit_number(s, f->stacks[node] - 1);
+            else if (k == 3) pyprof__emit_number(s, (int64_t)node * 2 + (part > 0));
+            else pyprof__emit_number(s, f->ids[group]);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_text(s, "weightType", "bytes");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_pid(const pyprof__job *job, uint32_t group)
+{
+    pyprof__emit_next(job->sink, "pid");
+    pyprof__put_char(job->sink, '"');
+    pyprof__put_int(job->sink, pyprof__group_pid(job->profile, group));
+    pyprof__put_char(job->sink, '"');
+}
+
+static void pyprof__fox_thread_head(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int64_t first = 0;
+    if (group < profile->model.threads.count)
+        first = (int64_t)(pyprof__recorded_of(profile, group)->first_ns - profile->model.start_ns);
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", pyprof__group_name(profile, group));
+    pyprof__emit_text(s, "processName", pyprof__group_process(profile, group));
+    pyprof__emit_text(s, "processType", "default");
+    pyprof__emit_word(s, "isMainThread", f->ids[group] == pyprof__group_pid(profile, group)
+                      || strcmp(pyprof__group_name(profile, group), "MainThread") == 0 ? "true" : "false");
+    pyprof__emit_int(s, "processStartupTime", 0);
+    pyprof__emit_word(s, "processShutdownTime", "null");
+    pyprof__emit_ms(s, "registerTime", first > 0 ? first : 0);
+    pyprof__emit_word(s, "unregisterTime", "null");
+    pyprof__emit_word(s, "pausedRanges", "[]");
+    pyprof__fox_pid(job, group);
+    pyprof__emit_int(s, "tid", f->ids[group]);
+}
+
+// A table without rows. columns: one after the other.
+static void pyprof__fox_no_rows(pyprof__sink *s, const char *key, const char *columns)
+{
+    pyprof__emit_open(s, "\n", key, '{');
+    for (; *columns; columns += strlen(columns) + 1) pyprof__emit_word(s, columns, "[]");
+    pyprof__emit_int(s, "length", 0);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__fox_thread(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__sink *s = job->sink;
+    if (!pyprof__fox_number(job, f, group) || !pyprof__fox_find_markers(job, f, group)) return 0;
+    pyprof__fox_thread_head(job, f, group);
+    pyprof__fox_samples(job, f, group);
+    pyprof__fox_stacks(job, f);
+    pyprof__fox_frames(job, f);
+    pyprof__fox_functions(job, f);
+    pyprof__fox_no_rows(s, "resourceTable", "lib\0name\0host\0type\0");
+    pyprof__fox_no_rows(s, "nativeSymbols", "libIndex\0address\0name\0functionSize\0");
+    pyprof__fox_put_markers(job, f);
+    if (job->profile->model.heap.mode != PYPROF_HEAP_OFF) pyprof__fox_allocations(job, f, group);
+    pyprof__emit_close(s, "}");
+    return 1;
+}
+
+static void pyprof__fox_schema(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "categories", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_categories); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_categories[i].name);
+        pyprof__emit_text(s, "color", pyprof__fox_categories[i].color);
+        pyprof__emit_word(s, "subcategories", "[\"Other\"]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "markerSchema", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_markers); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_markers[i]);
+        pyprof__emit_word(s, "display", "[\"marker-chart\", \"marker-table\", \"timeline-overview\"]");
+        pyprof__emit_word(s, "fields", "[]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_entry(pyprof__sink *s, const char *label, const char *value)
+{
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", label);
+    pyprof__emit_text(s, "format", "string");
+    pyprof__emit_text(s, "value", value);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_meta(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_open(s, NULL, "meta", '{');
+    pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
+    pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
+    pyprof__emit_int(s, "processType", 0);
+    pyprof__emit_text(s, "product", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "stackwalk", 0);
+    pyprof__emit_int(s, "version", 31);
+    pyprof__emit_int(s, "preprocessedProfileVersion", 57);
+    pyprof__emit_word(s, "symbolicated", "true");
+    pyprof__emit_text(s, "importedFrom", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_word(s, "usesOnlyOneStackType", "true");
+    pyprof__emit_word(s, "sourceCodeIsNotOnSearchfox", "true");
+    pyprof__emit_word(s, "sampleUnits",
+                      "{\"time\": \"ms\", \"eventDelay\": \"ms\", \"threadCPUDelta\": \"ns\"}");
+    pyprof__emit_open(s, NULL, "extra", '[');
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", "pyprof");
+    pyprof__emit_open(s, NULL, "entries", '[');
+    pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
+    if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
+    pyprof__emit_close(s, "]}]");
+    pyprof__fox_schema(job);
+    pyprof__emit_close(s, "}");
+}
+
+// A gauge's value; the CPU time of the process counts from its start.
+static int64_t pyprof__fox_gauge(const pyprof_process *facts, int counter)
+{
+    return counter == 0 ? facts->resident_bytes : counter == 1 ? facts->traced_bytes
+        : facts->user_ns + facts->system_ns;
+}
+
+// Counters are lists of changes; those of memory begin with the whole, that of CPU time with nothing.
+static void pyprof__fox_counter(const pyprof__job *job, int counter)
+{
+    static const struct { const char *name, *category, *description, *color; } facts[] = {
+        { "resident", "Memory", "Resident set of the process", "orange" },
+        { "traced", "Memory", "Memory that is tracked", "magenta" },
+        { "processCPU", "CPU", "CPU time of the process", "blue" }
+    };
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    pyprof__sink *s = job->sink;
+    size_t i, first = 0, count = model->gauges.count;
+    while (first + 1 < count && gauge[first + 1].ns <= model->start_ns) first++;   // before a window
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", facts[counter].name);
+    pyprof__emit_text(s, "category", facts[counter].category);
+    pyprof__emit_text(s, "description", facts[counter].description);
+    pyprof__emit_text(s, "color", facts[counter].color);
+    pyprof__fox_pid(job, 0);
+    pyprof__emit_int(s, "mainThreadIndex", 0);
+    pyprof__emit_open(s, NULL, "samples", '{');
+    pyprof__emit_open(s, NULL, "time", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_ms(s, NULL,
+                        gauge[i].ns < model->start_ns ? 0 : (int64_t)(gauge[i].ns - model->start_ns));
+    pyprof__emit_close(s, "]");
+    pyprof__fox_column(s, "number", count - first, "0");
+    pyprof__emit_open(s, NULL, "count", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_number(s, pyprof__fox_gauge(&gauge[i].facts, counter)
+                            - (i > first ? pyprof__fox_gauge(&gauge[i - 1].facts, counter)
+                               : counter == 2 ? pyprof__fox_gauge(&gauge[i].facts, counter) : 0));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)(count - first));
+    pyprof__emit_close(s, "}}");
+}
+
+static void pyprof__fox_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t count = model->gauges.count;
+    pyprof__emit_open(job->sink, "\n", "counters", '[');
+    if (count && gauge[count - 1].facts.resident_bytes) pyprof__fox_counter(job, 0);
+    if (count && model->heap.mode != PYPROF_HEAP_OFF) pyprof__fox_counter(job, 1);
+    if (count) pyprof__fox_counter(job, 2);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// Which stacks are shown, and which are inside a collection. 0 = no memory.
+static pyprof__bool pyprof__fox_fill(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i, count = (uint32_t)job->selection->count;
+    size_t functions = model->locations.count + model->functions.count;
+    int whole = 1;
+    pyprof__array_init(&f->nodes, sizeof(uint32_t));
+    pyprof__array_init(&f->locations, sizeof(uint32_t));
+    pyprof__array_init(&f->firsts, sizeof(uint32_t));
+    pyprof__array_init(&f->markers, sizeof(pyprof__fox_marker));
+    f->stacks = (uint32_t *)pyprof__alloc(pool, count * sizeof *f->stacks);
+    f->collecting = (unsigned char *)pyprof__alloc(pool, count);
+    f->frames = (uint32_t *)pyprof__alloc(pool, model->locations.count * sizeof *f->frames);
+    f->functions = (uint32_t *)pyprof__alloc(pool, functions * sizeof *f->functions);
+    f->ids = (int64_t *)pyprof__alloc(pool, f->timeline.groups * sizeof *f->ids);
+    if (!f->stacks || !f->collecting || !f->frames || !f->functions || !f->ids
+        || !pyprof__strings_init(pool, &f->strings) || !pyprof__thread_ids(job->profile, pool, f->ids)
+        || !pyprof__timeline_rest(&f->timeline, PYPROF_CPU_NS, &whole)) return 0;
+    for (i = 1; i < count; i++) {
+        f->collecting[i] = f->collecting[pyprof__parent_of(job->profile, i)];
+        if (pyprof__shows(job->profile, pyprof__function_of(job->profile, i)) == PYPROF__SHOWS_GC)
+            f->collecting[i] = 1;
+    }
+    for (i = count; i-- > 1;) {
+        int kind = pyprof__function_of(job->profile, i)->kind;
+        if (pyprof__fox_wants(job, i)) f->stacks[i] = 1;
+        if (kind == PYPROF_KIND_THREAD) f->stacks[i] = 0;
+        else if (f->stacks[i]) f->stacks[pyprof__parent_of(job->profile, i)] = 1;
+    }
+    f->stacks[0] = 0;
+    return 1;
+}
+
+static void pyprof__fox_end(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    size_t functions = model->locations.count + model->functions.count;
+    pyprof__free(pool, f->stacks, job->selection->count * sizeof *f->stacks);
+    pyprof__free(pool, f->collecting, job->selection->count);
+    pyprof__free(pool, f->frames, model->locations.count * sizeof *f->frames);
+    pyprof__free(pool, f->functions, functions * sizeof *f->functions);
+    pyprof__free(pool, f->ids, f->timeline.groups * sizeof *f->ids);
+    pyprof__array_free(pool, &f->nodes);
+    pyprof__array_free(pool, &f->locations);
+    pyprof__array_free(pool, &f->firsts);
+    pyprof__array_free(pool, &f->markers);
+    pyprof__strings_free(pool, &f->strings);
+    pyprof__timeline_end(&f->timeline);
+}
+
+static pyprof__bool pyprof__fox_has_thread(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    uint32_t i;
+    if (t->sums[group]) return 1;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++)
+        if (pyprof__fox_wants(job, t->nodes[i])) return 1;
+    return 0;
+}
+
+static pyprof__bool pyprof__fox_threads(const pyprof__job *job, pyprof__fox *f)   // 0 = no memory
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__emit_open(s, "\n", "threads", '[');
+    for (i = 0; i < f->timeline.groups; i++) {
+        uint32_t group = f->timeline.order[i];
+        if (!pyprof__fox_has_thread(job, f, group)) continue;
+        if (!pyprof__fox_thread(job, f, group)) return 0;
+        shown++;
+    }
+    // The counters need one.
+    if (!shown && !pyprof__fox_thread(job, f, f->timeline.order[0])) return 0;
+    pyprof__emit_close(s, "]");
+    return 1;
+}
+
+static pyprof_result pyprof__write_firefox(pyprof__job *job)
+{
+    pyprof__fox f;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric) && pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".firefox.json holds time, samples and bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&f, 0, sizeof f);
+    result = pyprof__timeline_begin(&f.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__fox_fill(job, &f);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__fox_meta(job);
+        pyprof__emit_word(s, "libs", "[]");
+        pyprof__emit_word(s, "pages", "[]");
+        pyprof__fox_counters(job);
+        whole = pyprof__fox_threads(job, &f) && !f.timeline.cursor.pool.refused;
+    }
+    if (whole) {
+        pyprof__emit_open(s, "\n", "shared", '{');
+        pyprof__emit_open(s, NULL, "stringArray", '[');
+        for (i = 0; i < f.strings.starts.count; i++)
+            pyprof__emit_text(s, NULL, pyprof__string(&f.strings, i));
+        pyprof__put(s, "]}}\n");
+    }
+    pyprof__fox_end(job, &f);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the Firefox profile");
+}
 
 // ---- OpenMetrics 1.0: totals as counters and gauges, and the functions with the most of the metric --------
 // Names follow from the table of metrics. Counters end in _total, times are seconds. Labels have few values,
@@ -25496,7 +27159,7 @@ static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
     const pyprof__metric *first;
     memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
     pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
-    w->column_count = pyprof__proto_columns(w->job->profile, w->columns);
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
     for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
         first = w->columns[i];
         if (first->metric != w->job->metric) continue;
@@ -25952,12 +27615,13 @@ static pyprof_result pyprof__write_perfetto(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
-static const struct { int format; const char *suffix; pyprof__writer *write; int metric, without_idle,
+// A format that separates the states of threads itself has all of their time, unless states were asked for.
+static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
-    // format suffix writer metric leaves idle time out, takes negative values
-    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  1, 0 },
+    // format suffix writer metric separates states, takes negative values
+    { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
@@ -25966,7 +27630,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
@@ -26025,17 +27689,25 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
     if (output->python && !pyprof__trace_items(output->python))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "python is 0x%x: no version whose tracemalloc is known",
                             (unsigned)output->python);
-    return PYPROF_OK;
+    return pyprof__query_check(output->filter);
+}
+
+static int pyprof__states_written(const pyprof_output *output, size_t row)
+{
+    int states = pyprof__query_states(output->filter);
+    return states == PYPROF_STATES_DEFAULT && pyprof__formats[row].separates_states ? PYPROF_STATES_ALL
+        : states;
 }
 
 static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const pyprof_output *output,
                                           size_t row)
 {
     int metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (pyprof__has_metric(profile, metric)) return PYPROF_OK;
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s",
-                        pyprof__metric_row(metric)->name,
-                        pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    const char *name = pyprof__metric_row(metric)->name;
+    if (!pyprof__has_metric(profile, metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
+                            pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
+    return pyprof__states_check(pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -26078,17 +27750,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy's first strings are the same
-    made->python = profile->python;
-    made->free_threaded = profile->free_threaded;
-    made->interpreters = profile->interpreters;
-    made->is_diff = profile->is_diff;
-    memcpy(made->compared, profile->compared, sizeof made->compared);
-    made->scale = profile->scale;
-    made->factor = profile->factor;
-    whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
-    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
+    whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -26113,10 +27775,7 @@ static pyprof_result pyprof__write_with(const pyprof_profile *profile, const pyp
     job.earlier = profile->is_diff ? &earlier : NULL;
     job.report = &report;
     job.metric = output->metric ? output->metric : pyprof__formats[row].metric;
-    if (!pyprof__select(&selection, profile, output->filter,
-                        output->filter && pyprof__formats[row].format != PYPROF_FORMAT_TEXT
-                        // Text separates running and waiting itself.
-                        ? !output->filter->include_idle : pyprof__formats[row].without_idle))
+    if (!pyprof__select(&selection, profile, output->filter, pyprof__states_written(output, row)))
         result = pyprof__fail_memory("the output");
     if (!pyprof__select_earlier(&earlier, &before, &selection, output->filter))
         result = pyprof__fail_memory("the output");
@@ -28451,16 +30110,6 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
                         path);
 }
 
-static pyprof_result pyprof__query_check(const pyprof_query *query)
-{
-    if (!query) return PYPROF_OK;
-    if (query->sort && !pyprof__metric_row(query->sort))
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "sort is %d: no such metric", query->sort);
-    if (query->group < 0 || query->group > PYPROF_GROUP_LEAF)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
-    return PYPROF_OK;
-}
-
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                       const pyprof_diff_options *options,
                                       pyprof_profile **delta)
@@ -28484,11 +30133,19 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                        const pyprof_merge_options *options, pyprof_profile **merged)
 {
-    (void)options;
-    if (merged) *merged = NULL;
-    if (!profiles || !count || !merged)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pyprof_merge: profiles and merged are needed");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "merging is not supported yet");
+    size_t i;
+    if (!merged) return pyprof__fail(PYPROF_ERR_ARGUMENT, "merged is NULL");
+    *merged = NULL;
+    if (!profiles || !count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "there are no profiles to merge");
+    for (i = 0; i < count; i++) {
+        if (!profiles[i])
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is NULL", (unsigned long long)i);
+        if (profiles[i]->is_diff)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
+                                (unsigned long long)i);
+    }
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.
@@ -28501,8 +30158,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__table table;
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
+    int states = pyprof__query_states(query);
+    int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
     size_t i;
-    int sort = query && query->sort ? query->sort : query && !query->include_idle ? PYPROF_WALL_NS : 0;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
@@ -28511,10 +30169,11 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
+    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
-    if (!pyprof__select(&selection, profile, query, query && !query->include_idle)
+    if (!pyprof__select(&selection, profile, query, states)
         || !pyprof__select_earlier(&earlier, &before, &selection, query)
         || !pyprof__table_make(&table, &selection, query, query ? query->group : 0))
         result = pyprof__fail_memory("the table");
@@ -28557,6 +30216,9 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
+    if (profile->merged)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "a merged profile has no history: ask each recording for its leaks");
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
@@ -28621,6 +30283,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         thread->ident = recorded->ident;
         thread->interpreter = recorded->interp_id;
         thread->name = pyprof__text(visitor->profile, recorded->name);
+        thread->process = pyprof__process_name(visitor->profile, recorded);
         thread->first_seen = pyprof__unix(model, recorded->first_ns);
         thread->last_seen = pyprof__unix(model, recorded->last_ns);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -28670,8 +30333,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
-        if (!visitor->selection->chosen[moment->node]) continue;
-        pyprof__moment_values(moment, self);
+        if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
         memset(&item, 0, sizeof item);
         item.kind = PYPROF_ITEM_STATE;
         item.thread = &visitor->threads[moment->thread];
@@ -28679,7 +30341,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         item.stack = visitor->stack;
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
-        item.count = moment->count;
+        item.count = (uint64_t)self[PYPROF_SAMPLES];
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
 }
@@ -28784,7 +30446,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     visitor.selection = &selection;
     visitor.fn = fn;
     visitor.user = user;
-    if (pyprof__select(&selection, profile, query, query && !query->include_idle)) {
+    if (pyprof__select(&selection, profile, query, pyprof__query_states(query))) {
         visitor.threads = (pyprof_thread *)pyprof__alloc(pool, threads);
         visitor.stack = (pyprof_frame *)pyprof__alloc(pool, (profile->depth + 1) * sizeof(pyprof_frame));
     }
@@ -28821,6 +30483,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->duration_s = (double)model->recorded_ns / 1e9;
     info->rate_hz = model->rate_hz;
     info->threads = model->threads.count;
+    info->recordings = profile->merged ? profile->merged : 1;
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;

@@ -30,7 +30,7 @@ static pyprof__selection selected(const pyprof_profile *profile, pyprof_output o
     pyprof__selection selection;
     size_t row = 0;
     while (pyprof__formats[row].format != output.format) row++;
-    CHECK(pyprof__select(&selection, profile, output.filter, output.filter ? !output.filter->include_idle : pyprof__formats[row].without_idle));
+    CHECK(pyprof__select(&selection, profile, output.filter, pyprof__states_written(&output, row)));
     return selection;
 }
 

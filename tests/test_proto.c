@@ -182,6 +182,8 @@ static void read_pprof(pprof *p, output_text packed)
     }
 }
 
+static const pyprof_query everything = { .include_idle = 1 };
+
 TEST(pprof_sums)
 {
     static pprof p;
@@ -189,7 +191,7 @@ TEST(pprof_sums)
         pyprof_profile *profile = some_profile(number);
         pyprof_info info;
         CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
-        read_pprof(&p, written_as(profile, PYPROF_FORMAT_PPROF));
+        read_pprof(&p, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PPROF, .filter = &everything }));
         CHECK(p.count >= 13 && p.samples > 0);
         for (int i = 0; i < p.count; i++) CHECK_INT(p.sums[i], info.total[p.columns[i]]);
     }
@@ -269,7 +271,7 @@ TEST(pprof_of_a_difference)
     CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(before, &old), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(after, &new), PYPROF_OK);
-    read_pprof(&p, written_as(delta, PYPROF_FORMAT_PPROF));
+    read_pprof(&p, written(delta, (pyprof_output){ .format = PYPROF_FORMAT_PPROF, .filter = &everything }));
     for (int i = 0; i < p.count; i++)
         if (pyprof__metric_row(p.columns[i])->from == PYPROF__FROM_SAMPLES) CHECK_INT(p.sums[i], new.total[p.columns[i]] - old.total[p.columns[i]]);
 }
@@ -654,7 +656,7 @@ TEST(speedscope_sums)
         for (size_t i = 0; i < COUNT(metrics); i++) {
             long long sum = 0, parts = 0;
             if (metrics[i] == PYPROF_LIVE_BYTES && !profile->model.heap.mode) continue;
-            output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = metrics[i] });
+            output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = metrics[i], .filter = &everything });
             CHECK(is_json(out.data));
             for (const char *at = out.data; (at = strstr(at, "\"endValue\": ")) != NULL;) sum += atoll(at += 12);
             CHECK_INT(sum, info.total[metrics[i]]);

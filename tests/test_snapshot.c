@@ -22,7 +22,7 @@ static recording r;
 static uint32_t main_thread, worker;
 static pyprof_profile *profile;
 
-// main: outer > fib > fib > fib; worker: outer of another file, waiting half the time
+// main: outer > fib > fib > fib; worker: outer of another file, waiting two thirds of the time
 static void make(void)
 {
     recording_begin(&r, NULL);
@@ -81,9 +81,14 @@ TEST(recursion_counts_once)
 TEST(idle_time_is_left_out_unless_wanted)
 {
     make();
+    uint32_t other = (uint32_t)r.model.nodes.count - 1;   // of what it waits for, most is work
+    pyprof__model_add(&r.model, PYPROF_IDLE_SAMPLES, other, 30);
+    pyprof__model_add(&r.model, PYPROF_IDLE_NS, other, 300 * (int64_t)ms);
+    profile = seal(&r, 0);
     top((pyprof_query){ .by_total = 1 });
-    CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_SAMPLES], 16);
-    CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_WALL_NS], 160 * ms);
+    CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_SAMPLES], 18);
+    CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_WALL_NS], 180 * ms);
+    CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_WAIT_NS], 20 * ms);
     top((pyprof_query){ .by_total = 1, .include_idle = 1 });
     CHECK_INT(row("outer", "/b/x.py", 1)->total[PYPROF_WALL_NS], 480 * ms);
 }

@@ -196,6 +196,9 @@ TEST(leaves_are_self_of_the_frame_above)
         CHECK_INT(self_of(PYPROF_WAIT_NS), WAITED * ms);
         CHECK_INT(self_of(PYPROF_GIL_BLOCK_NS), 44 * ms);
         top(profile, (pyprof_query){ .group = group });
+        CHECK_INT(self_of(PYPROF_WALL_NS), (WALL - IDLE) * ms);
+        CHECK_INT(self_of(PYPROF_WAIT_NS), (WAITED - IDLE) * ms);
+        top(profile, (pyprof_query){ .group = group, .states = PYPROF_STATES_RUNNING });
         CHECK_INT(self_of(PYPROF_WALL_NS), RUNS * ms);
     }
     CHECK_INT(top(profile, (pyprof_query){ .include_idle = 1, .group = PYPROF_GROUP_LINE }), 5);
@@ -268,7 +271,7 @@ TEST(every_metric_sorts)
         { PYPROF_GIL_NS, 1, "main" }, { PYPROF_CPU_WAIT_NS, 0, "load" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        top(profile, (pyprof_query){ .sort = cases[i].metric, .by_total = cases[i].by_total });
+        top(profile, (pyprof_query){ .sort = cases[i].metric, .by_total = cases[i].by_total, .include_idle = 1 });
         CHECK_STR(rows[0].name, cases[i].first);
     }
     CHECK_INT(pyprof_top(profile, &(pyprof_query){ .group = PYPROF_GROUP_LEAF + 1 }, rows, sizeof *rows, 64, &row_count), PYPROF_ERR_ARGUMENT);

@@ -296,7 +296,7 @@ TEST(save_and_write_reject_invalid_options)
         { { .format = PYPROF_FORMAT_HTML }, PYPROF_ERR_UNSUPPORTED },
         { { .format = PYPROF_FORMAT_SVG, .metric = -1 }, PYPROF_ERR_ARGUMENT },
         { { .format = PYPROF_FORMAT_SVG, .metric = PYPROF_METRIC_COUNT }, PYPROF_ERR_ARGUMENT },
-        { { .format = PYPROF_FORMAT_SVG, .metric = PYPROF_UNKNOWN_NS + 1 }, PYPROF_ERR_ARGUMENT },
+        { { .format = PYPROF_FORMAT_SVG, .metric = PYPROF_METRIC_COUNT + 1 }, PYPROF_ERR_ARGUMENT },
         { { .format = PYPROF_FORMAT_SVG, .paths = PYPROF_PATHS_HASHED + 1 }, PYPROF_ERR_ARGUMENT },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -342,7 +342,7 @@ def hostile_names_in_folded():
     expected, got = collections.Counter(), collections.Counter()
     for item in profile.visit(bind.ITEM_STACK, leaves=True):
         expected[len(item.stack)] += item.self[SAMPLES]
-    for stack, count in read_folded(profile.write(FOLDED, metric=SAMPLES)).items():
+    for stack, count in read_folded(profile.write(FOLDED, metric=SAMPLES, filter=EVERYTHING)).items():
         got[len(stack)] += count
     bind.equal(+got, +expected, 'samples by depth')
 
@@ -459,6 +459,9 @@ def mixed_profile():
     return r.profile
 
 
+EVERYTHING = bind.fill(bind.Query(), include_idle=1)   # idle time, too
+
+
 @bind.test
 def totals_agree():
     profile = mixed_profile()
@@ -470,26 +473,28 @@ def totals_agree():
     bind.equal(sum(sample['wall_ns'] for sample in document['samples']), total[WALL_NS] - bind.lost(profile), 'JSON, wall time')
     bind.equal(document['stats']['samples'], total[SAMPLES], 'JSON, stats')
     # folded: exact in samples; in times as in the tree
-    bind.equal(sum(read_folded(profile.write(FOLDED, metric=SAMPLES)).values()), total[SAMPLES], 'folded, samples')
+    bind.equal(sum(read_folded(profile.write(FOLDED, metric=SAMPLES, filter=EVERYTHING)).values()), total[SAMPLES], 'folded, samples')
     for metric in (WALL_NS, CPU_NS):
-        stacks = read_folded(profile.write(FOLDED, metric=metric))
+        stacks = read_folded(profile.write(FOLDED, metric=metric, filter=EVERYTHING))
         bind.near(sum(stacks.values()) * scale(sum(stacks.values()), total[metric]), total[metric], 0.001, 1e3 * len(stacks), 'folded, metric %d' % metric)
     expected = collections.Counter()
     for item in profile.visit(bind.ITEM_STACK, leaves=True):
         if item.self[SAMPLES]:   # lost time has none
             expected[tuple(frame.label.replace(';', ':') for frame in item.stack)] += item.self[SAMPLES]
-    got = read_folded(profile.write(FOLDED, metric=SAMPLES))
+    got = read_folded(profile.write(FOLDED, metric=SAMPLES, filter=EVERYTHING))
     bind.equal(sorted(got.values()), sorted(expected.values()), 'folded, the counts of the stacks')
+    active = total[SAMPLES] - info.total[bind.IDLE_SAMPLES]   # what counts if nothing is asked for
+    bind.equal(sum(read_folded(profile.write(FOLDED, metric=SAMPLES)).values()), active, 'folded without idle time, samples')
     # speedscope
-    speedscope = read_speedscope(profile.write(SPEEDSCOPE))
+    speedscope = read_speedscope(profile.write(SPEEDSCOPE, filter=EVERYTHING))
     weights = sum(sum(one['weights']) * UNITS.get(one['unit'], 1) for one in speedscope['profiles'])
     bind.check(any(abs(weights - total[metric]) <= 1e-6 * total[metric] + 2000 for metric in total), 'speedscope: %r is none of %r', weights, total)
     for metric in (WALL_NS, CPU_NS, SAMPLES):
-        speedscope = read_speedscope(profile.write(SPEEDSCOPE, metric=metric))
+        speedscope = read_speedscope(profile.write(SPEEDSCOPE, metric=metric, filter=EVERYTHING))
         weights = sum(sum(one['weights']) * UNITS.get(one['unit'], 1) for one in speedscope['profiles'])
         bind.near(weights, total[metric], 1e-6, 2000 if metric != SAMPLES else 0, 'speedscope, metric %d' % metric)
     # pprof
-    pprof = read_pprof(profile.write(PPROF))
+    pprof = read_pprof(profile.write(PPROF, filter=EVERYTHING))
     for i, (kind, unit) in enumerate(pprof.types):
         metric = {'samples': SAMPLES, 'wall': WALL_NS, 'cpu': CPU_NS}.get(kind)
         if metric:
@@ -513,7 +518,7 @@ def totals_agree():
         got[tuple((name[1], line, name[2]) for name, line in stack)] += values[at]
     bind.equal(got, expected, 'pprof, the stacks')
     # SVG: the root's title tells the total
-    svg = profile.write(SVG, metric=SAMPLES).decode('utf-8')
+    svg = profile.write(SVG, metric=SAMPLES, filter=EVERYTHING).decode('utf-8')
     bind.check('%d' % total[SAMPLES] in svg.replace(',', '') or '{:,}'.format(total[SAMPLES]) in svg, 'SVG, samples')
     bind.check(('%d' % stats.samples) in profile.write(TEXT).decode('utf-8').replace(',', ''), 'text, samples')
 
@@ -528,10 +533,10 @@ def threads_stay_apart_when_asked():
     profile = mixed_profile()
     expected = {thread.name: thread.total[SAMPLES] for thread in profile.threads()}
     got = collections.Counter()
-    for stack, count in read_folded(profile.write(FOLDED, metric=SAMPLES, split_threads=1)).items():
+    for stack, count in read_folded(profile.write(FOLDED, metric=SAMPLES, split_threads=1, filter=EVERYTHING)).items():
         got[next((name for name in expected if name in stack[0]), stack[0])] += count
     bind.equal(dict(got), expected, 'folded')
-    document = read_speedscope(profile.write(SPEEDSCOPE, metric=SAMPLES, split_threads=1))
+    document = read_speedscope(profile.write(SPEEDSCOPE, metric=SAMPLES, split_threads=1, filter=EVERYTHING))
     got = {next((name for name in expected if name in one['name']), one['name']): sum(one['weights']) for one in document['profiles']}
     bind.equal(got, expected, 'speedscope')
 
