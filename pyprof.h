@@ -26670,7 +26670,7 @@ static void pyprof__om_metrics(const pyprof__job *job)
         int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
         int64_t value = job->selection->all[metric->metric];
         if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
-            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+            || !pyprof__selects_metric(job->selection, metric->metric)) continue;
         // "age of live blocks in ms": the value is in seconds
         snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
                  metric->name, metric->part_of ? ", part of " : "",

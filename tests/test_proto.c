@@ -373,7 +373,7 @@ TEST(otlp_sums)
         pyprof_profile *profile = some_profile(number);
         pyprof_info info;
         CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
-        read_otlp(&o, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .metric = PYPROF_GIL_NS }));
+        read_otlp(&o, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .metric = PYPROF_GIL_NS, .filter = &everything }));
         CHECK_INT(o.count, profile->model.heap.mode ? 20 : 13);
         CHECK_INT(o.columns[0], PYPROF_GIL_NS);   // viewers show the first one
         for (int i = 0; i < o.count; i++) CHECK_INT(o.sums[i], info.total[o.columns[i]]);
@@ -388,7 +388,7 @@ TEST(otlp_of_a_difference)
     CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(before, &old), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(after, &new), PYPROF_OK);
-    read_otlp(&o, written_as(delta, PYPROF_FORMAT_OTLP));
+    read_otlp(&o, written(delta, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .filter = &everything }));
     CHECK_INT(o.sums[0], new.total[o.columns[0]] - old.total[o.columns[0]]);
 }
 
@@ -504,7 +504,7 @@ TEST(perfetto_samples)
         pyprof_profile *profile = some_profile(number);
         long long samples = 0;
         for (size_t i = 0; i < profile->model.moments.count; i++) samples += AT(pyprof__moment, profile->model.moments, i).count;
-        read_perfetto(&p, written_as(profile, PYPROF_FORMAT_PERFETTO));
+        read_perfetto(&p, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO, .filter = &everything }));
         CHECK_INT(p.samples, samples);
         CHECK(p.begun > 0 || !samples);
         int gauges = (int)profile->model.gauges.count;   // resident, CPU between two of them, threads, traced memory
@@ -569,7 +569,7 @@ TEST(openmetrics_sums)
         pyprof_profile *profile = some_profile(number);
         pyprof_info info;
         CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
-        output_text out = written_as(profile, PYPROF_FORMAT_OPENMETRICS);
+        output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS, .filter = &everything });
         CHECK_INT(sample_of(out.data, "pyprof_samples_total", 0), info.total[PYPROF_SAMPLES]);
         CHECK_INT(sample_of(out.data, "pyprof_wall_seconds_total", 9), info.total[PYPROF_WALL_NS]);
         CHECK_INT(sample_of(out.data, "pyprof_cpu_seconds_total", 9), info.total[PYPROF_CPU_NS]);
