@@ -26222,6 +26222,39 @@ static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field o
     p->messages[p->depth + 1].count = 0;
 }
 
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
 // The table of strings, complete: after everything that uses them.
 static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 {
@@ -29062,7 +29095,7 @@ static void pyprof__om_metrics(const pyprof__job *job)
         int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
         int64_t value = job->selection->all[metric->metric];
         if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
-            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+            || !pyprof__selects_metric(job->selection, metric->metric)) continue;
         // "age of live blocks in ms": the value is in seconds
         snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
                  metric->name, metric->part_of ? ", part of " : "",
@@ -29374,8 +29407,6 @@ static pyprof_result pyprof__write_table(pyprof__job *job)
 // each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
 enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
 
-// Numbers from 1 on, in the order of first use
-typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
 typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
 
 typedef struct {
@@ -29395,36 +29426,6 @@ typedef struct {
 } pyprof__otlp;
 
 typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
-
-static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
-{
-    n->room = room + 1;
-    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
-    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
-    return n->numbers && n->order;
-}
-
-static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
-{
-    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
-    pyprof__free(pool, n->order, n->room * sizeof *n->order);
-}
-
-static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
-{
-    if (n->numbers[id]) return n->numbers[id];
-    n->order[n->count] = id;
-    return n->numbers[id] = ++n->count;
-}
-
-static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
-{
-    unsigned char bytes[8];
-    int i;
-    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
-    pyprof__proto_varint(p, field << 3 | 1);
-    pyprof__proto_bytes(p, bytes, sizeof bytes);
-}
 
 // Its place.
 static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
@@ -29771,7 +29772,407 @@ static pyprof_result pyprof__write_otlp(pyprof__job *job)
     return result;
 }
 
-// ---- perfetto: not yet ----
+// ---- Perfetto: a Trace of TracePackets, field numbers of perfetto 0.59.1 (PyPI) ---------------------------
+// Of each thread: its samples with their stacks, and the same as slices, from the time line. Of the process:
+// counters. Timestamps are those of CLOCK_MONOTONIC, which one packet relates to Unix time. One sequence of
+// packets; names, frames and stacks are interned before their first use.
+enum {
+    PYPROF__PERFETTO_MONOTONIC = 3, PYPROF__PERFETTO_REALTIME = 1,        // BuiltinClock
+    PYPROF__PERFETTO_BEGIN = 1, PYPROF__PERFETTO_END = 2, PYPROF__PERFETTO_COUNTER = 4,   // TrackEvent.Type
+    PYPROF__PERFETTO_COUNT = 2, PYPROF__PERFETTO_BYTES = 3                // CounterDescriptor.Unit
+};
+
+// A packet with a timestamp and one small message, which begins at `inner`. It is shorter than 128 bytes, so
+// that each size is one byte.
+typedef struct { unsigned char bytes[128]; size_t used, inner; } pyprof__packet;
+
+typedef struct {
+    pyprof__proto p;
+    pyprof__timeline t;
+    const pyprof__job *job;
+    pyprof__numbered files;            // of strings: mappings
+    pyprof__numbered frames;           // of functions, or of locations if lines are asked for
+    uint32_t *open;                    // functions of the slices that are open, root first
+    size_t open_count;
+    uint64_t slack_ns;                 // longer gaps between samples end all slices
+} pyprof__perfetto;
+
+static void pyprof__packet_varint(pyprof__packet *m, uint64_t value)
+{
+    while (value > 127) { m->bytes[m->used++] = (unsigned char)((value & 127) | 128); value >>= 7; }
+    m->bytes[m->used++] = (unsigned char)value;
+}
+
+static void pyprof__packet_int(pyprof__packet *m, uint32_t field, uint64_t value)
+{
+    pyprof__packet_varint(m, field << 3);
+    pyprof__packet_varint(m, value);
+}
+
+static void pyprof__packet_double(pyprof__packet *m, uint32_t field, double value)
+{
+    uint64_t bits;
+    int i;
+    memcpy(&bits, &value, sizeof bits);
+    pyprof__packet_varint(m, field << 3 | 1);
+    for (i = 0; i < 8; i++) m->bytes[m->used++] = (unsigned char)(bits >> (8 * i) & 255u);
+}
+
+static void pyprof__packet_begin(pyprof__packet *m, uint64_t ns, uint32_t field)
+{
+    m->bytes[0] = 1 << 3 | 2;
+    m->used = 2;
+    pyprof__packet_int(m, 8, ns);
+    pyprof__packet_int(m, 10, 1);   // the sequence, and that it needs what was interned
+    pyprof__packet_int(m, 13, 2);
+    pyprof__packet_varint(m, field << 3 | 2);
+    m->inner = ++m->used;
+}
+
+static void pyprof__packet_end(pyprof__packet *m, pyprof__proto *p)
+{
+    m->bytes[1] = (unsigned char)(m->used - 2);
+    m->bytes[m->inner - 1] = (unsigned char)(m->used - m->inner);
+    pyprof__proto_bytes(p, m->bytes, m->used);
+}
+
+// Tracks: first the processes, then the threads, then counters.
+static uint64_t pyprof__perfetto_thread_track(const pyprof__perfetto *w, size_t thread)
+{
+    return 1 + w->job->profile->model.processes.count + thread;
+}
+
+static void pyprof__perfetto_slice(pyprof__perfetto *w, uint64_t ns, uint64_t track, int type, uint64_t name)
+{
+    pyprof__packet event;
+    pyprof__packet_begin(&event, ns, 11);
+    pyprof__packet_int(&event, 9, (uint64_t)type);
+    if (name) pyprof__packet_int(&event, 10, name);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_end(&event, &w->p);
+}
+
+static void pyprof__perfetto_open(pyprof__perfetto *w) { pyprof__proto_open(&w->p); }   // a packet
+
+static void pyprof__perfetto_close(pyprof__perfetto *w, int first)
+{
+    pyprof__proto_int(&w->p, 10, 1);
+    pyprof__proto_int(&w->p, 13, first ? 1 : 2);
+    pyprof__proto_close(&w->p, 1);
+}
+
+// The first packet: what all others leave unsaid. The clocks at the start of the recording.
+static void pyprof__perfetto_head(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__proto *p = &w->p;
+    int i;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);   // TracePacketDefaults
+    pyprof__proto_int(p, 58, PYPROF__PERFETTO_MONOTONIC);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 2, (uint64_t)(model->rate_hz > 1 ? model->rate_hz : 1));
+    pyprof__proto_utf8(p, 10, "wall");
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 12);
+    pyprof__proto_close(p, 59);
+    pyprof__proto_open(p);   // ClockSnapshot
+    for (i = 0; i < 2; i++) {
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i ? PYPROF__PERFETTO_REALTIME : PYPROF__PERFETTO_MONOTONIC);
+        pyprof__proto_int(p, 2, i ? (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9) : model->start_ns);
+        pyprof__proto_close(p, 1);
+    }
+    pyprof__proto_int(p, 2, PYPROF__PERFETTO_MONOTONIC);
+    pyprof__proto_close(p, 6);
+    pyprof__perfetto_close(w, 1);
+}
+
+static void pyprof__perfetto_process(pyprof__perfetto *w, size_t i)
+{
+    const pyprof__recorded_process *process =
+        &PYPROF__AT(const pyprof__recorded_process, w->job->profile->model.processes, i);
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, i + 1);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, (uint64_t)process->pid);
+    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, w->job->profile->program));
+    pyprof__proto_close(p, 3);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+static int64_t pyprof__perfetto_pid(const pyprof__perfetto *w, size_t thread)
+{
+    const pyprof__array *processes = &w->job->profile->model.processes;
+    uint32_t process = pyprof__recorded_of(w->job->profile, (uint32_t)thread)->process;
+    if (process >= processes->count) process = 0;
+    return PYPROF__AT(const pyprof__recorded_process, *processes, process).pid;
+}
+
+static void pyprof__perfetto_thread(pyprof__perfetto *w, size_t i)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, (uint32_t)i);
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__perfetto_thread_track(w, i));
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, (uint64_t)pyprof__perfetto_pid(w, i));
+    pyprof__proto_int(p, 2, recorded->native);
+    pyprof__proto_utf8(p, 5, pyprof__text(w->job->profile, recorded->name));
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+// An InternedString or EventName: field 1 its number, field 2 the text.
+static void pyprof__perfetto_intern(pyprof__proto *p, uint32_t field, uint64_t id, const char *text)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, id);
+    pyprof__proto_utf8(p, 2, text);
+    pyprof__proto_close(p, field);
+}
+
+// The number of a file's mapping: frames need one.
+static uint32_t pyprof__perfetto_file(pyprof__perfetto *w, uint32_t file)
+{
+    uint32_t known = w->files.count, id = pyprof__numbered_get(&w->files, file);
+    if (id <= known) return id;
+    pyprof__perfetto_intern(&w->p, 17, id, pyprof__text(w->job->profile, file));
+    pyprof__perfetto_intern(&w->p, 18, id, pyprof__text(w->job->profile, file));
+    pyprof__proto_open(&w->p);
+    pyprof__proto_int(&w->p, 1, id);
+    pyprof__proto_int(&w->p, 7, id);
+    pyprof__proto_close(&w->p, 19);
+    return id;
+}
+
+// The number of the frame of a function, or of a line: interned if it is new.
+static uint32_t pyprof__perfetto_frame(pyprof__perfetto *w, uint32_t node)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    int lines = w->job->output->lines;
+    uint32_t known = w->frames.count, file,
+        id = pyprof__numbered_get(&w->frames, lines ? pyprof__frame_of(profile, node) : location->function);
+    int32_t line = lines ? location->place.line
+        : *pyprof__text(profile, function->file) ? function->first_line : 0;
+    if (id <= known) return id;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(&w->p);
+    file = pyprof__perfetto_file(w, function->file);
+    pyprof__perfetto_intern(&w->p, 5, id, pyprof__label(profile, location->function));
+    pyprof__perfetto_intern(&w->p, 2, id, pyprof__label(profile, location->function));
+    pyprof__proto_open(&w->p);
+    pyprof__proto_int(&w->p, 1, id);
+    pyprof__proto_int(&w->p, 2, id);
+    pyprof__proto_int(&w->p, 3, file);
+    pyprof__proto_int(&w->p, 4, id);   // as an address, which tells frames of one name apart
+    pyprof__proto_int(&w->p, 5, file);
+    if (line > 0) pyprof__proto_int(&w->p, 6, (uint64_t)line);
+    pyprof__proto_close(&w->p, 6);
+    pyprof__proto_close(&w->p, 12);
+    pyprof__perfetto_close(w, 0);
+    return id;
+}
+
+// Stacks, root first; the number of a stack is that of its node.
+static void pyprof__perfetto_stacks(pyprof__perfetto *w)
+{
+    pyprof__cursor *cursor = &w->p.cursor;
+    uint32_t node, i;
+    for (node = 1; node < w->job->selection->count; node++) {
+        if (!pyprof__self(w->job->selection, PYPROF_SAMPLES, node)) continue;
+        pyprof__cursor_at(cursor, node);
+        if (!cursor->depth) continue;
+        for (i = 0; i < cursor->depth; i++) pyprof__perfetto_frame(w, cursor->path[i]);
+        pyprof__perfetto_open(w);
+        pyprof__proto_open(&w->p);
+        pyprof__proto_open(&w->p);
+        pyprof__proto_int(&w->p, 1, node);
+        for (i = 0; i < cursor->depth; i++)
+            pyprof__proto_int(&w->p, 2, pyprof__perfetto_frame(w, cursor->path[i]));
+        pyprof__proto_close(&w->p, 7);
+        pyprof__proto_close(&w->p, 12);
+        pyprof__perfetto_close(w, 0);
+    }
+}
+
+// As many samples as the entry stands for, evenly spread over its time.
+static void pyprof__perfetto_samples(pyprof__perfetto *w, const pyprof__moment *moment)
+{
+    int64_t i, count = pyprof__moment_selected(w->job->selection, PYPROF_SAMPLES, moment);
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, moment->thread);
+    uint64_t step = moment->end_ns > moment->start_ns && count > 0
+        ? (moment->end_ns - moment->start_ns) / (uint64_t)count : 0;
+    uint64_t pid = (uint64_t)pyprof__perfetto_pid(w, moment->thread);
+    pyprof__packet sample;
+    for (i = 0; i < count; i++) {
+        pyprof__packet_begin(&sample, moment->start_ns + step * (uint64_t)(i + 1), 66);
+        pyprof__packet_int(&sample, 1, 0);
+        pyprof__packet_int(&sample, 2, pid);
+        pyprof__packet_int(&sample, 3, recorded->native);
+        pyprof__packet_int(&sample, 4, moment->node);
+        pyprof__packet_end(&sample, &w->p);
+    }
+}
+
+static void pyprof__perfetto_end_slices(pyprof__perfetto *w, uint64_t track, uint64_t ns, size_t keep)
+{
+    for (; w->open_count > keep; w->open_count--)
+        pyprof__perfetto_slice(w, ns, track, PYPROF__PERFETTO_END, 0);
+}
+
+// Slices of equal functions go on from sample to sample.
+static void pyprof__perfetto_slices(pyprof__perfetto *w, uint64_t track, uint64_t ns, uint32_t node)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__cursor *cursor = &w->p.cursor;
+    size_t same = 0;
+    uint32_t frame;
+    pyprof__cursor_at(cursor, node);
+    while (same < w->open_count && same < cursor->depth
+           && w->open[same] == pyprof__perfetto_frame(w, cursor->path[same])) same++;
+    pyprof__perfetto_end_slices(w, track, ns, same);
+    for (; w->open_count < cursor->depth && w->open_count < profile->depth; w->open_count++) {
+        frame = w->open[w->open_count] = pyprof__perfetto_frame(w, cursor->path[w->open_count]);
+        pyprof__perfetto_slice(w, ns, track, PYPROF__PERFETTO_BEGIN, frame);
+    }
+}
+
+static void pyprof__perfetto_timeline(pyprof__perfetto *w, uint32_t thread)
+{
+    uint64_t track = pyprof__perfetto_thread_track(w, thread), end_ns = 0;
+    uint32_t last = 0;
+    pyprof__steps steps;
+    pyprof__step step;
+    pyprof__steps_begin(&steps, &w->t, thread, 0);
+    while (pyprof__steps_next(&steps, &step) && step.moment) {
+        uint64_t start_ns = step.moment->start_ns > end_ns ? step.moment->start_ns : end_ns;
+        if (end_ns && start_ns - end_ns > w->slack_ns) {
+            pyprof__perfetto_end_slices(w, track, end_ns, 0);
+            last = 0;
+        }
+        if (step.node != last) pyprof__perfetto_slices(w, track, start_ns, step.node);
+        pyprof__perfetto_samples(w, step.moment);
+        last = step.node;
+        end_ns = step.moment->end_ns > start_ns ? step.moment->end_ns : start_ns;
+    }
+    pyprof__perfetto_end_slices(w, track, end_ns, 0);
+}
+
+static void pyprof__perfetto_counter_track(pyprof__perfetto *w, uint64_t track, const char *name, int unit,
+                                           const char *unit_name)
+{
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, track);
+    pyprof__proto_int(p, 5, 1);
+    pyprof__proto_utf8(p, 2, name);
+    pyprof__proto_open(p);
+    if (unit_name) pyprof__proto_utf8(p, 6, unit_name);
+    else pyprof__proto_int(p, 3, (uint64_t)unit);
+    pyprof__proto_close(p, 8);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+static void pyprof__perfetto_count(pyprof__perfetto *w, uint64_t ns, uint64_t track, int64_t value)
+{
+    pyprof__packet event;
+    pyprof__packet_begin(&event, ns, 11);
+    pyprof__packet_int(&event, 9, PYPROF__PERFETTO_COUNTER);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_int(&event, 30, (uint64_t)value);
+    pyprof__packet_end(&event, &w->p);
+}
+
+// CPU time between two looks at the process, in percent of one CPU
+static void pyprof__perfetto_cpu(pyprof__perfetto *w, const pyprof__gauge *from, const pyprof__gauge *to,
+                                 uint64_t track)
+{
+    int64_t used = to->facts.user_ns + to->facts.system_ns - from->facts.user_ns - from->facts.system_ns;
+    pyprof__packet event;
+    if (to->ns <= from->ns) return;
+    pyprof__packet_begin(&event, to->ns, 11);
+    pyprof__packet_int(&event, 9, PYPROF__PERFETTO_COUNTER);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_double(&event, 44, 100.0 * (double)used / (double)(to->ns - from->ns));
+    pyprof__packet_end(&event, &w->p);
+}
+
+static void pyprof__perfetto_counters(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t track = pyprof__perfetto_thread_track(w, model->threads.count);
+    int heap = model->heap.mode != PYPROF_HEAP_OFF;
+    size_t i;
+    if (!model->gauges.count || model->processes.count > 1) return;
+    pyprof__perfetto_counter_track(w, track, "resident", PYPROF__PERFETTO_BYTES, NULL);
+    pyprof__perfetto_counter_track(w, track + 1, "CPU", 0, "%");
+    pyprof__perfetto_counter_track(w, track + 2, "threads", PYPROF__PERFETTO_COUNT, NULL);
+    if (heap) pyprof__perfetto_counter_track(w, track + 3, "traced memory", PYPROF__PERFETTO_BYTES, NULL);
+    for (i = 0; i < model->gauges.count; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        if (gauge->facts.resident_bytes)
+            pyprof__perfetto_count(w, gauge->ns, track, gauge->facts.resident_bytes);
+        if (i) pyprof__perfetto_cpu(w, gauge - 1, gauge, track + 1);
+        if (gauge->facts.threads) pyprof__perfetto_count(w, gauge->ns, track + 2, gauge->facts.threads);
+        if (heap) pyprof__perfetto_count(w, gauge->ns, track + 3, gauge->facts.traced_bytes);
+    }
+}
+
+static void pyprof__perfetto_trace(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    size_t i;
+    pyprof__perfetto_head(w);
+    for (i = 0; i < model->processes.count; i++) pyprof__perfetto_process(w, i);
+    for (i = 0; i < model->threads.count; i++)
+        if (w->t.sums[i]) pyprof__perfetto_thread(w, i);
+    pyprof__perfetto_stacks(w);
+    pyprof__perfetto_counters(w);
+    for (i = 0; i < w->t.groups; i++)
+        if (w->t.order[i] + 1 < w->t.groups && w->t.sums[w->t.order[i]])
+            pyprof__perfetto_timeline(w, w->t.order[i]);
+}
+
+static pyprof_result pyprof__write_perfetto(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__perfetto w;
+    pyprof__pool *pool = &w.p.cursor.pool;
+    size_t depth = job->profile->depth + 1;
+    size_t frames = job->output->lines ? model->locations.count : model->functions.count;
+    int whole;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__timeline_begin(&w.t, job);
+    if (result != PYPROF_OK) { pyprof__proto_end(&w.p); return result; }
+    w.job = job;
+    w.open_count = 0;
+    w.slack_ns = (uint64_t)(2e9 / (model->rate_hz > 0 ? model->rate_hz : 1));
+    w.open = (uint32_t *)pyprof__alloc(pool, depth * sizeof *w.open);
+    memset(&w.files, 0, sizeof w.files);
+    memset(&w.frames, 0, sizeof w.frames);
+    whole = w.open && pyprof__numbered_begin(pool, &w.files, model->strings.starts.count)
+        && pyprof__numbered_begin(pool, &w.frames, frames);
+    if (whole) pyprof__perfetto_trace(&w);
+    pyprof__numbered_end(pool, &w.files);
+    pyprof__numbered_end(pool, &w.frames);
+    pyprof__free(pool, w.open, depth * sizeof *w.open);
+    pyprof__timeline_end(&w.t);
+    if (!whole || w.p.failed) result = pyprof__fail_memory("the Perfetto trace");
+    pyprof__proto_end(&w.p);
+    return result;
+}
 
 // ---- lcov: not yet ----
 
@@ -29800,7 +30201,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
