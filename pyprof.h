@@ -243,12 +243,12 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
-    PYPROF_FORMAT_PSTATS = 8,       // .prof
+    PYPROF_FORMAT_PSTATS = 8,       // .prof            pstats, snakeviz, tuna, gprof2dot, PyCharm
     PYPROF_FORMAT_CPUPROFILE = 9,   // .cpuprofile
     PYPROF_FORMAT_HEAPPROFILE = 10, // .heapprofile
     PYPROF_FORMAT_TRACE = 11,       // .trace.json
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
-    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind
+    PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
     PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
     PYPROF_FORMAT_MASSIF = 16,      // .massif
@@ -18669,6 +18669,176 @@ static void pyprof__cursor_at(pyprof__cursor *cursor, uint32_t node)
     cursor->top = node;
 }
 
+// ---- calls: which function calls which, on which line; recursion is counted once --------------------------
+enum {                           // what a node adds to sums of totals
+    PYPROF__IS_OUTERMOST = 1,    // its function is not on the stack above it
+    PYPROF__IS_FIRST_CALL = 2    // nor is this call: the same caller and callee
+};
+
+typedef struct {                 // of each node: the call that led to it
+    uint32_t node, function, line, caller, caller_line;
+    uint32_t adds;
+} pyprof__edge;
+
+typedef struct { uint32_t caller, callee; } pyprof__pair;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    pyprof__edge *calls;         // one a node, by node
+    pyprof__array pairs;
+    pyprof__index pair_index;
+    // per node: its pair, its first child, its next sibling; 0 = no such node
+    uint32_t *pair_of, *child, *next;
+    uint32_t *open_functions, *open_pairs;   // how often each is on the stack now
+    size_t count, functions;
+} pyprof__caller_map;
+
+static void pyprof__calls_end(pyprof__caller_map *map)   // all but the calls
+{
+    pyprof__array_free(&map->pool, &map->pairs);
+    pyprof__index_free(&map->pool, &map->pair_index);
+    pyprof__free(&map->pool, map->pair_of, map->count * sizeof *map->pair_of);
+    pyprof__free(&map->pool, map->child, map->count * sizeof *map->child);
+    pyprof__free(&map->pool, map->next, map->count * sizeof *map->next);
+    pyprof__free(&map->pool, map->open_functions, map->functions * sizeof *map->open_functions);
+    pyprof__free(&map->pool, map->open_pairs, map->count * sizeof *map->open_pairs);
+}
+
+static pyprof__bool pyprof__same_pair(const void *context, uint32_t item, const void *key)
+{
+    return memcmp(&PYPROF__AT(pyprof__pair, *(const pyprof__array *)context, item), key,
+                  sizeof(pyprof__pair)) == 0;
+}
+
+static void pyprof__edge_of(const pyprof_profile *profile, uint32_t node, int split_threads,
+                            pyprof__edge *call)
+{
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__edge *above = call - (node - pyprof__parent_of(profile, node));
+    call->node = node;
+    call->function = location->function;
+    call->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    // Merged threads are one with the root.
+    if (!split_threads && pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD)
+        call->function = pyprof__location_of(profile, 0)->function;
+    call->caller = node ? above->function : PYPROF__NONE;
+    call->caller_line = node ? above->line : 0;
+}
+
+static void pyprof__calls_open(pyprof__caller_map *map, uint32_t node)
+{
+    pyprof__edge *call = &map->calls[node];
+    if (map->open_functions[call->function]++ == 0) call->adds |= PYPROF__IS_OUTERMOST;
+    if (map->open_pairs[map->pair_of[node]]++ == 0) call->adds |= PYPROF__IS_FIRST_CALL;
+}
+
+static void pyprof__calls_close(pyprof__caller_map *map, uint32_t node)
+{
+    map->open_functions[map->calls[node].function]--;
+    map->open_pairs[map->pair_of[node]]--;
+}
+
+// Visits the tree depth first, so that the counters tell what is on the stack.
+static void pyprof__calls_walk(pyprof__caller_map *map)
+{
+    uint32_t node = 0;
+    for (;;) {
+        pyprof__calls_open(map, node);
+        if (map->child[node]) { node = map->child[node]; continue; }
+        for (;; node = pyprof__parent_of(map->profile, node)) {
+            pyprof__calls_close(map, node);
+            if (!node) return;
+            if (map->next[node]) break;
+        }
+        node = map->next[node];
+    }
+}
+
+static pyprof__bool pyprof__calls_fill(pyprof__caller_map *map, int split_threads)   // 0 = no memory
+{
+    uint32_t i;
+    for (i = 0; i < map->count; i++) {
+        uint32_t parent = pyprof__parent_of(map->profile, i);
+        pyprof__pair pair;
+        pyprof__edge_of(map->profile, i, split_threads, &map->calls[i]);
+        pair.caller = map->calls[i].caller;
+        pair.callee = map->calls[i].function;
+        map->pair_of[i] = pyprof__unique(&map->pool, &map->pairs, &map->pair_index, pyprof__same_pair, &pair);
+        if (map->pair_of[i] == PYPROF__NONE) return 0;
+        if (!i) continue;
+        map->next[i] = map->child[parent];
+        map->child[parent] = i;
+    }
+    return 1;
+}
+
+// The calls of a profile, one a node, from the pool; NULL = no memory.
+static pyprof__edge *pyprof__calls_make(pyprof__pool *pool, const pyprof_profile *profile, int split_threads)
+{
+    pyprof__caller_map map;
+    int whole;
+    memset(&map, 0, sizeof map);
+    pyprof__pool_init(&map.pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&map.pairs, sizeof(pyprof__pair));
+    map.profile = profile;
+    map.count = profile->model.nodes.count;
+    map.functions = profile->model.functions.count;
+    map.calls = (pyprof__edge *)pyprof__alloc(pool, map.count * sizeof *map.calls);
+    map.pair_of = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.pair_of);
+    map.child = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.child);
+    map.next = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.next);
+    map.open_pairs = (uint32_t *)pyprof__alloc(&map.pool, map.count * sizeof *map.open_pairs);
+    map.open_functions = (uint32_t *)pyprof__alloc(&map.pool, map.functions * sizeof *map.open_functions);
+    whole = map.calls && map.pair_of && map.child && map.next && map.open_pairs && map.open_functions
+        && pyprof__calls_fill(&map, split_threads);
+    if (whole) pyprof__calls_walk(&map);
+    pyprof__calls_end(&map);
+    if (whole) return map.calls;
+    pyprof__free(pool, map.calls, map.count * sizeof *map.calls);
+    return NULL;
+}
+
+static int pyprof__by_four(const uint32_t *x, const uint32_t *y)
+{
+    size_t i;
+    for (i = 0; i < 4; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+static int pyprof__by_callee(const void *a, const void *b)   // then caller
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->caller, x->node, 0 },
+        other[] = { y->function, y->caller, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_place(const void *a, const void *b)   // of the callee: function, then line
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->function, x->line, x->node, 0 },
+        other[] = { y->function, y->line, y->node, 0 };
+    return pyprof__by_four(one, other);
+}
+
+static int pyprof__by_caller(const void *a, const void *b)   // then its line, then callee
+{
+    const pyprof__edge *x = (const pyprof__edge *)a, *y = (const pyprof__edge *)b;
+    const uint32_t one[] = { x->caller, x->caller_line, x->function, x->node },
+        other[] = { y->caller, y->caller_line, y->function, y->node };
+    return pyprof__by_four(one, other);
+}
+
+// What is counted where a metric is measured: blocks, or samples.
+static int pyprof__count_of(int metric)
+{
+    const pyprof__metric *row = pyprof__metric_row(metric);
+    if (!pyprof__is_memory(metric)) return PYPROF_SAMPLES;
+    return row->unit == PYPROF__UNIT_COUNT ? metric : row->pair;
+}
+
 // ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
@@ -20155,11 +20325,11 @@ typedef struct {
     const pyprof__job *job;
     pyprof__cursor cursor;             // its pool has all that follows
     size_t groups;                     // one for each thread, with its number; the last: belongs to no thread
-    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, parents before children
+    uint32_t *moments, *nodes;         // by group: moments in order of time; nodes, depth first
     uint32_t *moment_ends, *node_ends; // per group: the end of its part
     int64_t *rest[PYPROF_METRIC_COUNT];   // per node: what no moment has of its value; NULL = not computed
     int64_t *sums;                     // per group, in the job's metric
-    uint32_t *order;                   // groups: the largest sum first
+    uint32_t *order;                   // groups: the one that ran most first
     uint64_t end_ns;                   // the latest end of a moment
 } pyprof__timeline;
 
@@ -20191,20 +20361,52 @@ static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
     return group ? ends[group - 1] : 0;
 }
 
-// Sorts moments or nodes by group, and counts the groups' ends.
-static void pyprof__timeline_group(const pyprof__timeline *t, int moments, size_t count, uint32_t *numbers,
-                                   uint32_t *ends)
+// From the count of each part to its start. Whoever then fills the parts has their ends.
+static void pyprof__counts_to_starts(uint32_t *counts, size_t parts)
 {
-    uint32_t i, sum = 0, many;
-    for (i = 0; i < count; i++)
-        ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++;
-    for (i = 0; i < t->groups; i++) {   // from counts to starts
-        many = ends[i];
-        ends[i] = sum;
+    uint32_t sum = 0, many;
+    size_t i;
+    for (i = 0; i < parts; i++) {
+        many = counts[i];
+        counts[i] = sum;
         sum += many;
     }
+}
+
+static void pyprof__timeline_moments(pyprof__timeline *t)   // sorted by group
+{
+    uint32_t i, count = (uint32_t)t->job->profile->model.moments.count;
+    for (i = 0; i < count; i++) t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++;
+    pyprof__counts_to_starts(t->moment_ends, t->groups);
     for (i = 0; i < count; i++)
-        numbers[ends[pyprof__group_of(t, moments ? pyprof__timeline_moment(t, i)->node : i)]++] = i;
+        t->moments[t->moment_ends[pyprof__group_of(t, pyprof__timeline_moment(t, i)->node)]++] = i;
+}
+
+// Nodes by group, depth first. 0 = no memory.
+static pyprof__bool pyprof__timeline_nodes(pyprof__timeline *t)
+{
+    const pyprof_profile *profile = t->job->profile;
+    uint32_t count = (uint32_t)t->job->selection->count, i, node = 0;
+    // first[i]: a child of node i; other[i]: the next child of its parent; 0 = none
+    uint32_t *first = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *first);
+    uint32_t *other = (uint32_t *)pyprof__alloc(&t->cursor.pool, count * sizeof *other);
+    if (first && other) {
+        for (i = count; i-- > 1;) {
+            other[i] = first[pyprof__parent_of(profile, i)];
+            first[pyprof__parent_of(profile, i)] = i;
+        }
+        for (i = 0; i < count; i++) t->node_ends[pyprof__group_of(t, i)]++;
+        pyprof__counts_to_starts(t->node_ends, t->groups);
+        for (i = 0; i < count; i++) {
+            t->nodes[t->node_ends[pyprof__group_of(t, node)]++] = node;
+            if (first[node]) { node = first[node]; continue; }
+            while (node && !other[node]) node = pyprof__parent_of(profile, node);
+            node = other[node];
+        }
+    }
+    pyprof__free(&t->cursor.pool, first, count * sizeof *first);
+    pyprof__free(&t->cursor.pool, other, count * sizeof *other);
+    return first && other;
 }
 
 typedef struct { uint64_t start_ns; uint32_t number, padding; } pyprof__dated;
@@ -20302,11 +20504,12 @@ static pyprof__bool pyprof__steps_next(pyprof__steps *steps, pyprof__step *step)
     return 0;
 }
 
-typedef struct { int64_t sum; uint32_t group, padding; } pyprof__busy;
+typedef struct { int64_t ran, sum; uint32_t group, padding; } pyprof__busy;   // ran: CPU time, or memory
 
 static int pyprof__by_busy(const void *a, const void *b)
 {
     const pyprof__busy *x = (const pyprof__busy *)a, *y = (const pyprof__busy *)b;
+    if (x->ran != y->ran) return x->ran > y->ran ? -1 : 1;
     return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->group < y->group ? -1 : x->group > y->group;
 }
 
@@ -20314,10 +20517,14 @@ static pyprof__bool pyprof__timeline_rank(pyprof__timeline *t)   // sums and ord
 {
     pyprof__busy *ranked =
         (pyprof__busy *)pyprof__alloc(&t->cursor.pool, t->groups * sizeof *ranked);
+    const pyprof__selection *selection = t->job->selection;
+    int ran = pyprof__is_memory(t->job->metric) ? t->job->metric : PYPROF_CPU_NS;
     uint32_t i;
     if (!ranked) return 0;
-    for (i = 0; i < t->job->selection->count; i++)
-        t->sums[pyprof__group_of(t, i)] += pyprof__self(t->job->selection, t->job->metric, i);
+    for (i = 0; i < selection->count; i++) {
+        t->sums[pyprof__group_of(t, i)] += pyprof__self(selection, t->job->metric, i);
+        ranked[pyprof__group_of(t, i)].ran += pyprof__self(selection, ran, i);
+    }
     for (i = 0; i < t->groups; i++) {
         ranked[i].sum = t->sums[i];
         ranked[i].group = i;
@@ -20333,9 +20540,8 @@ static pyprof__bool pyprof__timeline_fill(pyprof__timeline *t)   // 0 = no memor
     const pyprof__model *model = &t->job->profile->model;
     size_t i;
     int whole = 1;
-    pyprof__timeline_group(t, 0, t->job->selection->count, t->nodes, t->node_ends);
-    pyprof__timeline_group(t, 1, model->moments.count, t->moments, t->moment_ends);
-    if (!pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
+    pyprof__timeline_moments(t);
+    if (!pyprof__timeline_nodes(t) || !pyprof__timeline_rest(t, t->job->metric, &whole)) return 0;
     if (!whole) {   // the time line is not of these values: nothing has a place
         memset(t->moment_ends, 0, t->groups * sizeof *t->moment_ends);
         for (i = 0; i < t->job->selection->count; i++)
@@ -20372,6 +20578,96 @@ static pyprof_result pyprof__timeline_begin(pyprof__timeline *t, const pyprof__j
         return PYPROF_OK;
     pyprof__timeline_end(t);
     return pyprof__fail_memory("the time line");
+}
+
+// Numbers for a thread and its process that no other one in the file has: the kernel's, unless two recordings
+// in one profile, or two interpreters of one thread, share it, or another program could not hold it.
+enum { PYPROF__MADE_ID = 0x70000000 };
+
+static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t process)
+{
+    const pyprof__recorded_process *all = (const pyprof__recorded_process *)profile->model.processes.data;
+    uint32_t i;
+    if (process >= profile->model.processes.count) process = 0;
+    for (i = 0; i < process && all[i].pid != all[process].pid; i++) {}
+    return i == process && all[process].pid > 0 && all[process].pid < PYPROF__MADE_ID ? all[process].pid
+        : (int64_t)PYPROF__MADE_ID + process;
+}
+
+typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+
+static int pyprof__by_tag(const void *a, const void *b)
+{
+    const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
+    if (x->process != y->process) return x->process < y->process ? -1 : 1;
+    return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Of each group; that without a thread has 0. 0 = no memory.
+static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__pool *pool, int64_t *ids)
+{
+    size_t count = profile->model.threads.count, i;
+    pyprof__tagged *tags = (pyprof__tagged *)pyprof__alloc(pool, (count + 1) * sizeof *tags);
+    if (!tags) return 0;
+    for (i = 0; i < count; i++) {
+        tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
+        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
+        tags[i].id = (uint32_t)i;
+    }
+    if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
+    for (i = 0; i < count; i++) {
+        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
+            ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
+    }
+    ids[count] = 0;
+    pyprof__free(pool, tags, (count + 1) * sizeof *tags);
+    return 1;
+}
+
+static const char *pyprof__group_name(const pyprof_profile *profile, uint32_t group)
+{
+    return group < profile->model.threads.count
+        ? pyprof__text(profile, pyprof__recorded_of(profile, group)->name) : "(no thread)";
+}
+
+// A process of a merged profile has a node above its threads; a recording's only process has the root.
+static const char *pyprof__group_process(const pyprof_profile *profile, uint32_t group)
+{
+    uint32_t node = group < profile->model.threads.count
+        ? pyprof__parent_of(profile, pyprof__recorded_of(profile, group)->node) : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name)
+        : pyprof__text(profile, profile->program);
+}
+
+// What the profile is, for all formats whose readers ignore keys they do not know.
+static void pyprof__emit_about(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
+    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+}
+
+enum {   // what a frame is, for formats that give it a colour
+    PYPROF__SHOWS_PYTHON, PYPROF__SHOWS_NATIVE, PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_IMPORT,
+    PYPROF__SHOWS_OTHER
+};
+
+static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *function)
+{
+    const char *name = pyprof__text(profile, function->name);
+    if (function->kind == PYPROF_KIND_PYTHON) return PYPROF__SHOWS_PYTHON;
+    if (function->kind == PYPROF_KIND_NATIVE) return PYPROF__SHOWS_NATIVE;
+    if (function->kind == PYPROF_KIND_WAIT) return PYPROF__SHOWS_WAITING;
+    if (function->kind != PYPROF_KIND_PSEUDO) return PYPROF__SHOWS_OTHER;
+    if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
+    return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
 
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
@@ -23726,9 +24022,412 @@ static pyprof_result pyprof__write_pickle(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the snapshot");
 }
 
-// ---- pstats: not yet ----
+// ---- pstats: what cProfile writes; marshal of {function: (calls, calls, self, total, {caller: (...)})} ----
+// A sample is no call: both numbers of calls are the number of samples that have the function on their stack.
+// Each has its own total once, however often it is on the stack. All threads have one caller, the root, so
+// that each viewer finds a function without callers to begin with.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *calls;         // sorted by callee
+    unsigned char *unclear;      // per function: another one has the same file, line and title
+    size_t count;
+    int count_metric;
+    double unit;                 // values in the unit of the metric per value in the file
+} pyprof__pstats;
 
-// ---- callgrind: not yet ----
+typedef struct { int64_t count, self, total; } pyprof__call_sums;
+
+static void pyprof__pstats_text(pyprof__sink *s, const char *text)
+{
+    size_t size = strlen(text), length;
+    const char *at;
+    for (at = text; *at; at += length)   // repaired below
+        if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
+    pyprof__put_char(s, 'u');
+    pyprof__put_little(s, size, 4);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
+}
+
+static void pyprof__pstats_int(pyprof__sink *s, int64_t value)   // not negative
+{
+    uint64_t rest;
+    int digits = 0;
+    if (value <= INT32_MAX) {
+        pyprof__put_char(s, 'i');
+        pyprof__put_little(s, (uint64_t)value, 4);
+        return;
+    }
+    for (rest = (uint64_t)value; rest; rest >>= 15) digits++;
+    pyprof__put_char(s, 'l');
+    pyprof__put_little(s, (uint64_t)digits, 4);
+    for (rest = (uint64_t)value; rest; rest >>= 15) pyprof__put_little(s, rest & 0x7fff, 2);
+}
+
+static void pyprof__pstats_number(const pyprof__pstats *p, int64_t value)
+{
+    double number = (double)value / p->unit;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    pyprof__put_char(p->job->sink, 'g');
+    pyprof__put_little(p->job->sink, bits, 8);
+}
+
+static void pyprof__pstats_tuple(pyprof__sink *s, uint64_t size)
+{
+    pyprof__put_char(s, '(');
+    pyprof__put_little(s, size, 4);
+}
+
+// (file, line, name); functions of C and the like are in the file "~", as cProfile has them.
+static void pyprof__pstats_function(const pyprof__pstats *p, uint32_t id)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int python = function->kind == PYPROF_KIND_PYTHON;
+    pyprof__sink *s = p->job->sink;
+    pyprof__pstats_tuple(s, 3);
+    pyprof__pstats_text(s, python ? pyprof__text(profile, function->file) : "~");
+    pyprof__pstats_int(s, python && function->first_line > 0 ? function->first_line : 0);
+    pyprof__pstats_text(s, python && !p->unclear[id] ? pyprof__title(profile, id)
+                        : pyprof__label(profile, id));
+}
+
+static void pyprof__pstats_values(const pyprof__pstats *p, const pyprof__call_sums *sums, uint64_t size)
+{
+    int64_t count = sums->count > 0 ? sums->count : 1;   // viewers divide by it
+    pyprof__pstats_tuple(p->job->sink, size);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_int(p->job->sink, count);
+    pyprof__pstats_number(p, sums->self);
+    pyprof__pstats_number(p, sums->total);
+}
+
+// The sums of some calls; adds: which of them have a part in the total.
+static pyprof__call_sums pyprof__pstats_sums(const pyprof__pstats *p, size_t from, size_t to, uint32_t adds)
+{
+    const pyprof__selection *selection = p->job->selection;
+    pyprof__call_sums sums = { 0, 0, 0 };
+    size_t i;
+    for (i = from; i < to; i++) {
+        sums.self += pyprof__self(selection, p->job->metric, p->calls[i].node);
+        if (!(p->calls[i].adds & adds)) continue;
+        sums.total += pyprof__total(selection, p->job->metric, p->calls[i].node);
+        sums.count += pyprof__total(selection, p->count_metric, p->calls[i].node);
+    }
+    return sums;
+}
+
+static void pyprof__pstats_row(const pyprof__pstats *p, size_t from, size_t to)   // the calls of one function
+{
+    pyprof__call_sums sums = pyprof__pstats_sums(p, from, to, PYPROF__IS_OUTERMOST);
+    uint32_t function = p->calls[from].function;
+    int is_root = function == pyprof__location_of(p->job->profile, 0)->function;
+    size_t next;
+    if (!sums.self && !sums.total && !is_root) return;
+    pyprof__pstats_function(p, function);
+    pyprof__pstats_values(p, &sums, 5);
+    pyprof__put_char(p->job->sink, '{');
+    for (; from < to && !is_root; from = next) {
+        for (next = from; next < to && p->calls[next].caller == p->calls[from].caller; next++) {}
+        sums = pyprof__pstats_sums(p, from, next, PYPROF__IS_FIRST_CALL);
+        if (!sums.self && !sums.total) continue;
+        pyprof__pstats_function(p, p->calls[from].caller);
+        pyprof__pstats_values(p, &sums, 4);
+    }
+    pyprof__put_char(p->job->sink, '0');
+}
+
+typedef struct { const char *file, *title; int32_t line; uint32_t function; } pyprof__titled;
+
+static int pyprof__by_title(const void *a, const void *b)
+{
+    const pyprof__titled *x = (const pyprof__titled *)a, *y = (const pyprof__titled *)b;
+    int order = x->line != y->line ? (x->line < y->line ? -1 : 1) : strcmp(x->title, y->title);
+    return order ? order : strcmp(x->file, y->file);
+}
+
+// Functions that differ only in what the file does not hold get their labels, which are unique.
+static pyprof__bool pyprof__pstats_names(pyprof__pstats *p)   // 0 = no memory
+{
+    const pyprof_profile *profile = p->job->profile;
+    size_t i, count = profile->model.functions.count;
+    pyprof__titled *titles = (pyprof__titled *)pyprof__alloc(&p->pool, count * sizeof *titles);
+    p->unclear = (unsigned char *)pyprof__alloc(&p->pool, count);
+    for (i = 0; titles && i < count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, i);
+        titles[i].file = pyprof__text(profile, function->file);
+        titles[i].title = pyprof__title(profile, (uint32_t)i);
+        titles[i].line = function->first_line;
+        titles[i].function = (uint32_t)i;
+    }
+    if (titles) qsort(titles, count, sizeof *titles, pyprof__by_title);
+    for (i = 1; titles && p->unclear && i < count; i++)
+        if (pyprof__by_title(&titles[i - 1], &titles[i]) == 0)
+            p->unclear[titles[i - 1].function] = p->unclear[titles[i].function] = 1;
+    pyprof__free(&p->pool, titles, count * sizeof *titles);
+    return titles && p->unclear;
+}
+
+static pyprof_result pyprof__write_pstats(pyprof__job *job)
+{
+    pyprof__pstats p;
+    size_t from, to;
+    int whole;
+    memset(&p, 0, sizeof p);
+    pyprof__pool_init(&p.pool, &job->profile->pool.allocator, UINT64_MAX);
+    p.job = job;
+    p.count = job->selection->count;
+    p.count_metric = pyprof__count_of(job->metric);
+    p.unit = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1e9 : 1;
+    p.calls = pyprof__calls_make(&p.pool, job->profile, job->output->split_threads);
+    whole = p.calls && pyprof__pstats_names(&p);
+    if (whole) {
+        qsort(p.calls, p.count, sizeof *p.calls, pyprof__by_callee);
+        pyprof__put_char(job->sink, '{');
+        for (from = 0; from < p.count; from = to) {
+            for (to = from; to < p.count && p.calls[to].function == p.calls[from].function; to++) {}
+            pyprof__pstats_row(&p, from, to);
+        }
+        pyprof__put_char(job->sink, '0');
+    }
+    pyprof__free(&p.pool, p.calls, p.count * sizeof *p.calls);
+    pyprof__free(&p.pool, p.unclear, job->profile->model.functions.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the pstats file");
+}
+
+// ---- callgrind: valgrind.org/docs/manual/cl-format.html, one event for each metric ------------------------
+// A name is written where it is first used, as "(number) name", later as "(number)": so no name can be read
+// as a number. The cost of a function's call of itself is part of the call from outside, and 0 there: readers
+// add up the calls of a function.
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__edge *selves, *calls;            // sorted by place and by caller
+    unsigned char *known_files, *known;      // per string and per function: its name has been written
+    const pyprof__metric *events[PYPROF_METRIC_COUNT];
+    size_t event_count, count, at;           // at: the next of calls
+    int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
+    uint32_t root;                           // the function of the root
+    int count_metric;
+} pyprof__callgrind;
+
+// Written with ns as us.
+static int64_t pyprof__callgrind_value(const pyprof__metric *event, int64_t value)
+{
+    return event->unit == PYPROF__UNIT_NS ? value / 1000 : value;
+}
+
+static void pyprof__callgrind_event(pyprof__sink *s, const pyprof__metric *event)   // "Wall_us"
+{
+    size_t size = strlen(event->key);
+    pyprof__put_char(s, (char)(event->key[0] - 'a' + 'A'));
+    if (event->unit != PYPROF__UNIT_NS) pyprof__put(s, event->key + 1);
+    else {
+        pyprof__put_bytes(s, event->key + 1, size - 3);
+        pyprof__put(s, "us");
+    }
+}
+
+// The requested metric, then all others that other formats have and that are not 0.
+static void pyprof__callgrind_events(pyprof__callgrind *c)
+{
+    size_t i;
+    c->events[c->event_count++] = pyprof__metric_row(c->job->metric);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *row = &pyprof__metrics[i];
+        if (row->metric != c->job->metric && (row->pprof || row->row_key)
+            && c->job->selection->all[row->metric]) c->events[c->event_count++] = row;
+    }
+}
+
+static void pyprof__callgrind_head(const pyprof__callgrind *c)
+{
+    const pyprof_profile *profile = c->job->profile;
+    pyprof__sink *s = c->job->sink;
+    size_t i;
+    pyprof__put(s, "# callgrind format\nversion: 1\ncreator: pyprof.h " PYPROF_VERSION_STRING "\npid: ");
+    pyprof__put_int(s, pyprof__process_of(profile)->pid);
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\npart: 1\n");
+    if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
+    pyprof__put(s, "positions: line\n");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put(s, "event: ");
+        pyprof__callgrind_event(s, c->events[i]);
+        pyprof__put(s, " : ");
+        pyprof__put(s, c->events[i]->name);
+        pyprof__put(s, c->events[i]->unit == PYPROF__UNIT_NS ? " (us)\n" : "\n");
+    }
+    pyprof__put(s, "events:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__callgrind_event(s, c->events[i]);
+    }
+    pyprof__put(s, "\nsummary:");
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(s, ' ');
+        pyprof__put_int(s, pyprof__callgrind_value(c->events[i],
+                                                   c->job->selection->all[c->events[i]->metric]));
+    }
+    pyprof__put(s, "\n\n");
+}
+
+static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
+                                   unsigned char *known)
+{
+    pyprof__put(s, key);
+    pyprof__put_char(s, '(');
+    pyprof__put_int(s, (int64_t)number + 1);
+    pyprof__put_char(s, ')');
+    if (!*known) {
+        pyprof__put_char(s, ' ');
+        if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
+        pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
+    }
+    *known = 1;
+    pyprof__put_char(s, '\n');
+}
+
+static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_key, const char *key,
+                                       uint32_t id)
+{
+    const pyprof_profile *profile = c->job->profile;
+    uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
+    pyprof__callgrind_name(c->job->sink, file_key, file, pyprof__text(profile, file), &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id, pyprof__label(profile, id), &c->known[id]);
+}
+
+static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
+{
+    size_t i;
+    int any = 0;
+    for (i = 0; i < c->event_count; i++) any |= values[i] != 0;
+    return any;
+}
+
+static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, const int64_t *values)
+{
+    size_t i;
+    pyprof__put_int(c->job->sink, line);
+    for (i = 0; i < c->event_count; i++) {
+        pyprof__put_char(c->job->sink, ' ');
+        pyprof__put_int(c->job->sink, values[i]);
+    }
+    pyprof__put_char(c->job->sink, '\n');
+}
+
+// What is spent in the lines of a function. What rounding leaves over goes to the next line, so that the sum
+// of all lines is the rounded total.
+static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
+{
+    size_t next, i, k;
+    for (; from < to; from = next) {
+        int64_t values[PYPROF_METRIC_COUNT] = { 0 };
+        for (next = from; next < to && c->selves[next].line == c->selves[from].line; next++) {}
+        for (k = 0; k < c->event_count; k++) {
+            for (i = from; i < next; i++)
+                values[k] += pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node);
+            if (c->events[k]->unit != PYPROF__UNIT_NS) continue;
+            values[k] += c->rest[k];
+            c->rest[k] = values[k] % 1000;
+            values[k] /= 1000;
+        }
+        if (pyprof__callgrind_any(c, values)) pyprof__callgrind_costs(c, c->selves[from].line, values);
+    }
+}
+
+static void pyprof__callgrind_call(pyprof__callgrind *c, size_t from, size_t to)   // of one line
+{
+    const pyprof__edge *first = &c->calls[from];
+    const pyprof__function *callee = &PYPROF__AT(const pyprof__function, c->job->profile->model.functions,
+                                                 first->function);
+    int32_t line = callee->kind == PYPROF_KIND_PYTHON ? callee->first_line : 0;
+    int64_t values[PYPROF_METRIC_COUNT] = { 0 }, count = 0, any = 0;
+    size_t i, k;
+    for (i = from; i < to; i++) {
+        if (!(c->calls[i].adds & PYPROF__IS_FIRST_CALL)) continue;
+        count += pyprof__total(c->job->selection, c->count_metric, c->calls[i].node);
+        for (k = 0; k < c->event_count; k++) {
+            int64_t total = pyprof__total(c->job->selection, c->events[k]->metric, c->calls[i].node);
+            any |= total;
+            if (first->caller != first->function) values[k] += total;
+        }
+    }
+    if (!any) return;
+    for (k = 0; k < c->event_count; k++) values[k] = pyprof__callgrind_value(c->events[k], values[k]);
+    pyprof__callgrind_function(c, "cfi=", "cfn=", first->function);
+    pyprof__put(c->job->sink, "calls=");
+    pyprof__put_int(c->job->sink, count > 0 ? count : 1);
+    pyprof__put_char(c->job->sink, ' ');
+    pyprof__put_int(c->job->sink, line > 0 ? line : 0);
+    pyprof__put_char(c->job->sink, '\n');
+    pyprof__callgrind_costs(c, first->caller_line, values);
+}
+
+// A function: its own cost by line, then its calls. The root is no function: it has no calls.
+static void pyprof__callgrind_body(pyprof__callgrind *c, size_t from, size_t to)
+{
+    uint32_t function = c->selves[from].function;
+    int64_t any = 0;
+    size_t i, k, next;
+    for (i = from; i < to; i++)
+        for (k = 0; k < c->event_count; k++)
+            any |= function == c->root
+                ? pyprof__self(c->job->selection, c->events[k]->metric, c->selves[i].node)
+                : pyprof__total(c->job->selection, c->events[k]->metric, c->selves[i].node);
+    if (any) {
+        pyprof__callgrind_function(c, "fl=", "fn=", function);
+        pyprof__callgrind_lines(c, from, to);
+    }
+    for (; c->at < c->count && c->calls[c->at].caller == function; c->at = next) {
+        const pyprof__edge *first = &c->calls[c->at];
+        for (next = c->at; next < c->count && c->calls[next].caller == first->caller
+             && c->calls[next].caller_line == first->caller_line
+             && c->calls[next].function == first->function; next++) {}
+        if (function != c->root) pyprof__callgrind_call(c, c->at, next);
+    }
+    if (any) pyprof__put_char(c->job->sink, '\n');
+}
+
+static void pyprof__callgrind_all(pyprof__callgrind *c)
+{
+    size_t from, to;
+    c->root = pyprof__location_of(c->job->profile, 0)->function;
+    memcpy(c->calls, c->selves, c->count * sizeof *c->calls);
+    qsort(c->selves, c->count, sizeof *c->selves, pyprof__by_place);
+    qsort(c->calls, c->count, sizeof *c->calls, pyprof__by_caller);
+    pyprof__callgrind_events(c);
+    pyprof__callgrind_head(c);
+    for (from = 0; from < c->count; from = to) {
+        for (to = from; to < c->count && c->selves[to].function == c->selves[from].function; to++) {}
+        pyprof__callgrind_body(c, from, to);
+    }
+}
+
+static pyprof_result pyprof__write_callgrind(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__callgrind c;
+    int whole;
+    memset(&c, 0, sizeof c);
+    pyprof__pool_init(&c.pool, &job->profile->pool.allocator, UINT64_MAX);
+    c.job = job;
+    c.count = job->selection->count;
+    c.count_metric = pyprof__count_of(job->metric);
+    c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
+    c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
+    c.known = (unsigned char *)pyprof__alloc(&c.pool, model->functions.count);
+    c.known_files = (unsigned char *)pyprof__alloc(&c.pool, model->strings.starts.count);
+    whole = c.selves && c.calls && c.known && c.known_files;
+    if (whole) pyprof__callgrind_all(&c);
+    pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
+    pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
+    pyprof__free(&c.pool, c.known, model->functions.count);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
+}
 
 // ---- linux-perf: not yet ----
 
@@ -23917,7 +24616,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     const pyprof__selection *selection = c->timeline.job->selection;
     const pyprof__view *view = &c->maker.view;
     const uint32_t *map = (const uint32_t *)c->maker.map.data;
-    uint32_t i, sum = 0, many;
+    uint32_t i;
     int whole = 1;
     pyprof__pool *pool = &c->timeline.cursor.pool;
     c->late = (int64_t *)pyprof__alloc(pool, view->count * sizeof *c->late);
@@ -23931,11 +24630,7 @@ static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
     }
     for (i = (uint32_t)view->count; i-- > 1;)
         if (view->nodes[i].kind != PYPROF_KIND_THREAD) c->late[view->nodes[i].parent] += c->late[i];
-    for (i = 0; i < view->count; i++) {
-        many = c->ends[i];
-        c->ends[i] = sum;
-        sum += many;
-    }
+    pyprof__counts_to_starts(c->ends, view->count);
     for (i = 0; i < selection->count; i++) c->nodes[c->ends[map[i]]++] = i;
     return 1;
 }
@@ -23949,20 +24644,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__array_free(pool, &c->ticks);
     pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
-}
-
-// What the profile is, for all formats whose readers ignore keys they do not know.
-static void pyprof__emit_about(const pyprof__job *job)
-{
-    const pyprof_profile *profile = job->profile;
-    pyprof__sink *s = job->sink;
-    pyprof__emit_gap(s, "\n");
-    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
-    pyprof__emit_text(s, "title", job->output->title ? job->output->title
-                      : pyprof__text(profile, profile->program));
-    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
-    pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
 
 static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
@@ -24052,7 +24733,331 @@ static pyprof_result pyprof__write_heapprofile(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the .heapprofile");
 }
 
-// ---- trace events: not yet ----
+// ---- trace events: the Trace Event Format of Chrome, Perfetto, speedscope ---------------------------------
+// A slice is a frame that stayed in its place through consecutive steps of a thread. It is as long as it was
+// seen there; its samples, and the time that clocks measured, are arguments, which add up to the totals.
+typedef struct {
+    int64_t start_ns, end_ns;        // since the recording began
+    const pyprof__moment *moment;
+    uint32_t node, depth;
+    uint32_t kept, next;             // kept: frames that it shares with the step before; next: the first
+                                     // later step that keeps as many, or fewer
+} pyprof__traced;
+
+typedef struct { uint32_t end; int64_t self[8]; } pyprof__traced_slice;
+
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__array steps;             // pyprof__traced, of one thread, and one more that keeps nothing
+    pyprof__array slices;            // pyprof__traced_slice: room for those that begin with one step
+    uint32_t *before;                // the path of the step before
+    int64_t *ids;                    // of threads
+    int metrics[8];                  // those among the arguments; 0 = the end
+} pyprof__trace;
+
+static const int pyprof__trace_metrics[] = {
+    PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_WAIT_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS
+};
+
+// us, with a fraction if needed
+static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
+{
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    pyprof__emit_next(s, key);
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000));
+    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+}
+
+static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
+                                int64_t ns)
+{
+    pyprof__emit_open(job->sink, "\n", NULL, '{');
+    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__emit_int(job->sink, "pid", process);
+    pyprof__emit_int(job->sink, "tid", thread);
+    pyprof__emit_us(job->sink, "ts", ns);
+}
+
+// key NULL: the argument is a name, otherwise a number
+static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t thread, const char *what,
+                               const char *name, int64_t number)
+{
+    pyprof__trace_event(job, "M", process, thread, 0);
+    pyprof__emit_text(job->sink, "name", what);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    if (name) pyprof__emit_text(job->sink, "name", name);
+    else pyprof__emit_int(job->sink, "sort_index", number);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
+// Names of processes and threads; threads in their order.
+static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
+{
+    size_t i;
+    pyprof__trace_fact(job, pyprof__process_id(job->profile, 0), 0, "process_name",
+                       pyprof__text(job->profile, job->profile->program), 0);
+    for (i = 0; i < t->timeline.groups; i++) {
+        uint32_t group = t->timeline.order[i];
+        int64_t process = pyprof__group_pid(job->profile, group);
+        if (!t->timeline.sums[group]) continue;
+        if (process != pyprof__process_id(job->profile, 0))
+            pyprof__trace_fact(job, process, 0, "process_name",
+                               pyprof__group_process(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_name",
+                           pyprof__group_name(job->profile, group), 0);
+        pyprof__trace_fact(job, process, t->ids[group], "thread_sort_index", NULL, (int64_t)i);
+    }
+}
+
+static void pyprof__trace_counter(const pyprof__job *job, int64_t ns, const char *name, const char *unit,
+                                  int64_t value)
+{
+    pyprof__trace_event(job, "C", pyprof__process_id(job->profile, 0), 0, ns);
+    pyprof__emit_text(job->sink, "name", name);
+    pyprof__emit_open(job->sink, NULL, "args", '{');
+    pyprof__emit_int(job->sink, unit, value);
+    pyprof__emit_close(job->sink, "}}");
+}
+
+// Of the process. Its use of CPUs is that until the next gauge.
+static void pyprof__trace_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t i, count = model->gauges.count;
+    for (i = 0; i < count; i++) {
+        int64_t ns = (int64_t)(gauge[i].ns - model->start_ns), took, used;
+        if (i + 1 < count && gauge[i + 1].ns <= model->start_ns) continue;   // before a window
+        if (ns < 0) ns = 0;
+        if (gauge[i].facts.resident_bytes)
+            pyprof__trace_counter(job, ns, "resident memory", "bytes", gauge[i].facts.resident_bytes);
+        if (model->heap.mode != PYPROF_HEAP_OFF)
+            pyprof__trace_counter(job, ns, "traced memory", "bytes", gauge[i].facts.traced_bytes);
+        if (i + 1 == count || gauge[i + 1].ns <= gauge[i].ns) continue;
+        took = (int64_t)(gauge[i + 1].ns - gauge[i].ns);
+        used = gauge[i + 1].facts.user_ns - gauge[i].facts.user_ns + gauge[i + 1].facts.system_ns
+            - gauge[i].facts.system_ns;
+        pyprof__trace_counter(job, ns, "CPU", "percent",
+                              (int64_t)(100.0 * (double)used / (double)took + 0.5));
+    }
+}
+
+// Is it the same frame: of one function, or, by line, of one line?
+static pyprof__bool pyprof__trace_same(const pyprof__job *job, uint32_t a, uint32_t b)
+{
+    const pyprof__location *x, *y;
+    if (a == b) return 1;
+    x = pyprof__location_of(job->profile, a);
+    y = pyprof__location_of(job->profile, b);
+    return x->function == y->function && (!job->output->lines || x->place.line == y->place.line);
+}
+
+// kept: what each step shares with the one before, if that ended where this one begins.
+static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__cursor *cursor = &t->timeline.cursor;
+    pyprof__traced *steps = (pyprof__traced *)t->steps.data;
+    uint32_t i, count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        const pyprof__traced *last = i ? &steps[i - 1] : NULL;
+        pyprof__traced *step = &steps[i];
+        pyprof__cursor_at(cursor, step->node);
+        step->depth = cursor->depth;
+        if (last && step->start_ns - last->end_ns <= 1 && (!step->moment) == (!last->moment))
+            while (step->kept < step->depth && step->kept < last->depth
+                   && pyprof__trace_same(job, cursor->path[step->kept], t->before[step->kept])) step->kept++;
+        memcpy(t->before, cursor->path, step->depth * sizeof *t->before);
+    }
+    for (i = count; i-- > 0;) {
+        uint32_t next = i + 1;
+        while (next < count && steps[next].kept > steps[i].kept) next = steps[next].next;
+        steps[i].next = next;
+    }
+}
+
+// What a step without a place on the time line looks like: as long as its weight.
+static int64_t pyprof__trace_length(const pyprof__job *job, int64_t weight)
+{
+    double rate = job->profile->model.rate_hz;
+    if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) return weight;
+    return (int64_t)((double)weight * 1e9 / (rate > 0 ? rate : 1));
+}
+
+// The steps of a thread, with their places in time. 0 = no memory.
+static pyprof__bool pyprof__trace_steps(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    uint64_t start = job->profile->model.start_ns;
+    int64_t at = 0, late = (int64_t)(t->timeline.end_ns - start);
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t count = 1;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) count++;
+    t->steps.count = 0;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->steps, count)) return 0;
+    memset(t->steps.data, 0, count * sizeof(pyprof__traced));
+    t->steps.count = count;
+    pyprof__steps_begin(&steps, &t->timeline, group, 0);
+    for (count = 0; pyprof__steps_next(&steps, &step); count++) {
+        pyprof__traced *traced = &PYPROF__AT(pyprof__traced, t->steps, count);
+        traced->node = step.node;
+        traced->moment = step.moment;
+        if (!step.moment && at < late) at = late;
+        traced->start_ns = step.moment ? (int64_t)(step.moment->start_ns - start) : at;
+        traced->end_ns = step.moment ? (int64_t)(step.moment->end_ns - start)
+            : at + pyprof__trace_length(job, step.weight);
+        if (traced->start_ns < at) traced->start_ns = at;
+        if (traced->end_ns < traced->start_ns) traced->end_ns = traced->start_ns;
+        at = traced->end_ns;
+    }
+    return 1;
+}
+
+static void pyprof__slice_add(const pyprof__job *job, const pyprof__trace *t, const pyprof__traced *step,
+                              int64_t *self)
+{
+    size_t i;
+    for (i = 0; t->metrics[i]; i++)
+        self[i] += step->moment ? pyprof__moment_selected(job->selection, t->metrics[i], step->moment)
+            : t->timeline.rest[t->metrics[i]][step->node];
+}
+
+// The slices that begin with a step: their ends, and what they have besides the slices inside them.
+static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint32_t first)
+{
+    const pyprof__traced *steps = (const pyprof__traced *)t->steps.data;
+    uint32_t count = (uint32_t)t->steps.count - 1, end = first + 1, k;
+    for (k = steps[first].depth; k-- > steps[first].kept;) {
+        pyprof__traced_slice *slice = &PYPROF__AT(pyprof__traced_slice, t->slices, k);
+        memset(slice, 0, sizeof *slice);
+        if (steps[first].depth == k + 1) pyprof__slice_add(job, t, &steps[first], slice->self);
+        // Steps from here on that keep the frame, and nothing of what was inside it.
+        for (; end < count && steps[end].kept > k; end = steps[end].next)
+            if (steps[end].depth == k + 1) pyprof__slice_add(job, t, &steps[end], slice->self);
+        slice->end = end;
+    }
+}
+
+static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
+                                int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
+    const pyprof__location *location = pyprof__location_of(job->profile, node);
+    const pyprof__function *function = pyprof__function_of(job->profile, node);
+    pyprof__sink *s = job->sink;
+    int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
+    int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
+    size_t i;
+    pyprof__trace_event(job, "X", process, thread, step->start_ns);
+    pyprof__emit_us(s, "dur", end - step->start_ns);
+    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+    pyprof__emit_open(s, NULL, "args", '{');
+    if (*pyprof__text(job->profile, function->file)) {
+        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+        pyprof__emit_int(s, "line", line);
+    }
+    for (i = 0; t->metrics[i]; i++)
+        if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
+    pyprof__emit_close(s, "}}");
+}
+
+// Parents before children: readers take the first of two slices that begin together for the outer one.
+static pyprof__bool pyprof__trace_thread(const pyprof__job *job, pyprof__trace *t, uint32_t group)
+{
+    int64_t process = pyprof__group_pid(job->profile, group), thread = t->ids[group];
+    const pyprof__traced *steps;
+    uint32_t i, k, count;
+    int late = 0;
+    if (!pyprof__trace_steps(job, t, group)) return 0;
+    pyprof__trace_link(job, t);
+    steps = (const pyprof__traced *)t->steps.data;
+    count = (uint32_t)t->steps.count - 1;
+    for (i = 0; i < count; i++) {
+        if (!steps[i].moment && !late++) {
+            pyprof__trace_event(job, "X", process, thread, steps[i].start_ns);
+            pyprof__emit_us(job->sink, "dur", steps[count - 1].end_ns - steps[i].start_ns);
+            pyprof__emit_text(job->sink, "name", "not on the time line");
+            pyprof__emit_text(job->sink, "cat", "other");
+            pyprof__emit_close(job->sink, "}");
+        }
+        pyprof__trace_slices(job, t, i);
+        pyprof__cursor_at(&t->timeline.cursor, steps[i].node);
+        for (k = steps[i].kept; k < steps[i].depth; k++)
+            pyprof__trace_slice(job, t, process, thread, &steps[i], t->timeline.cursor.path[k], k);
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)   // 0 = no memory
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    size_t i, count = 0, depth = job->profile->depth + 1;
+    int whole = 1;
+    pyprof__array_init(&t->steps, sizeof(pyprof__traced));
+    pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
+    t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
+    if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
+        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
+        t->metrics[count++] = pyprof__trace_metrics[i];
+    for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
+    t->metrics[i] = job->metric;
+    for (i = 0; t->metrics[i]; i++)
+        if (!pyprof__timeline_rest(&t->timeline, t->metrics[i], &whole)) return 0;
+    return 1;
+}
+
+static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
+{
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__array_free(pool, &t->steps);
+    pyprof__array_free(pool, &t->slices);
+    pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
+    pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
+    pyprof__timeline_end(&t->timeline);
+}
+
+static pyprof_result pyprof__write_trace(pyprof__job *job)
+{
+    pyprof__trace t;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".trace.json holds time, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&t, 0, sizeof t);
+    result = pyprof__timeline_begin(&t.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__trace_fill(job, &t);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_open(s, NULL, "traceEvents", '[');
+        pyprof__trace_names(job, &t);
+        pyprof__trace_counters(job);
+        for (i = 0; i < t.timeline.groups && whole; i++)
+            whole = pyprof__trace_thread(job, &t, t.timeline.order[i]);
+        pyprof__emit_close(s, "]");
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_text(s, "displayTimeUnit", "ms");
+        pyprof__emit_open(s, NULL, "otherData", '{');
+        pyprof__emit_about(job);
+        pyprof__put(s, "}}\n");
+    }
+    pyprof__trace_end(job, &t);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
+}
 
 // ---- firefox: not yet ----
 
@@ -24080,12 +25085,12 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
@@ -26615,8 +27620,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     pyprof__ranked *ranked = NULL;
     pyprof_result result = pyprof__query_check(query);
     int states = pyprof__query_states(query);
-    size_t i;
     int sort = query && query->sort ? query->sort : pyprof__default_sort(states);
+    size_t i;
     if (count) *count = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");

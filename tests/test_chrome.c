@@ -94,6 +94,7 @@ static int64_t selected(const pyprof_profile *profile, pyprof_output output, int
 // ---- golden files ----------------------------------------------------------------------------------------------------
 TEST(golden_cpuprofile) { golden("example.cpuprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CPUPROFILE, .filter = &everything }); }
 TEST(golden_heapprofile) { golden("memory.heapprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_HEAPPROFILE }); }
+TEST(golden_trace) { golden("example.trace.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_TRACE, .filter = &everything }); }
 
 // ---- cpuprofile --------------------------------------------------------------------------------------------------
 // Sums and structure; -> microseconds.
@@ -196,6 +197,99 @@ TEST(heapprofile_has_all_bytes)
     }
 }
 
+// ---- trace events ------------------------------------------------------------------------------------------------
+static const int trace_metrics[] = { PYPROF_SAMPLES, PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_WAIT_NS, PYPROF_GIL_NS, PYPROF_GIL_WAIT_NS };
+typedef struct { double start, end, inside; long long tid; } slice;
+
+// Slices of a thread nest, and come with the outer one first.
+static void check_nesting(const parsed *events)
+{
+    slice open[400];
+    size_t depth = 0;
+    for (const parsed *event = events->first; event; event = event->next) {
+        if (get(event, "ph")->text[0] != 'X') continue;
+        slice at = { get(event, "ts")->number, get(event, "ts")->number + get(event, "dur")->number, 0, get(event, "tid")->integer };
+        CHECK(at.end >= at.start);
+        if (depth && open[0].tid != at.tid) depth = 0;
+        while (depth && open[depth - 1].end <= at.start + 1e-6 && !(open[depth - 1].end >= at.end - 1e-6 && at.end - at.start < 1e-6)) depth--;
+        if (depth && open[depth - 1].end < at.end - 1e-6) printf("%f %f in %f %f\n", at.start, at.end, open[depth - 1].start, open[depth - 1].end);
+        CHECK(!depth || (open[depth - 1].start <= at.start + 1e-6 && open[depth - 1].end >= at.end - 1e-6));
+        CHECK(depth < COUNT(open));
+        open[depth++] = at;
+    }
+}
+
+static void check_trace(const pyprof_profile *profile, pyprof_output output)
+{
+    output.format = PYPROF_FORMAT_TRACE;
+    const parsed *all = parsed_as(profile, output), *events = get(all, "traceEvents");
+    int64_t sums[COUNT(trace_metrics)] = { 0 };
+    for (const parsed *event = events->first; event; event = event->next) {
+        CHECK(strchr("MCX", get(event, "ph")->text[0]) != NULL);
+        CHECK(get(event, "ts")->number >= 0);
+        CHECK(get(event, "pid")->type == '0' && get(event, "tid")->type == '0');
+        for (size_t i = 0; has(event, "args") && i < COUNT(trace_metrics); i++) {
+            const char *key = pyprof__metric_row(trace_metrics[i])->key;
+            if (has(get(event, "args"), key)) sums[i] += get(get(event, "args"), key)->integer;
+        }
+    }
+    check_nesting(events);
+    for (size_t i = 0; i < COUNT(trace_metrics); i++)
+        if (!output.metric || output.metric == trace_metrics[i]) CHECK_INT(sums[i], selected(profile, output, trace_metrics[i]));
+}
+
+TEST(trace_has_all_time)
+{
+    for (uint64_t number = 0; number < 24; number++) {
+        pyprof_profile *profile = number ? some_profile(number) : example(HOSTILE);
+        check_trace(profile, (pyprof_output){ .filter = &everything, .lines = number % 2 });
+        for (size_t i = 0; i < COUNT(trace_metrics); i++) check_trace(profile, (pyprof_output){ .filter = &everything, .metric = trace_metrics[i] });
+    }
+}
+
+// What a slice is called, when it was, and whose it is
+static void check_slice(const parsed *events, const char *name, long long tid, double ts, double dur)
+{
+    int found = 0;
+    for (const parsed *event = events->first; event; event = event->next)
+        found += get(event, "ph")->text[0] == 'X' && !strcmp(get(event, "name")->text, name) && get(event, "tid")->integer == tid
+            && get(event, "ts")->number == ts && get(event, "dur")->number == dur;
+    if (found != 1) printf("%s: %d\n", name, found);
+    CHECK_INT(found, 1);
+}
+
+TEST(trace_slices_are_where_the_samples_were)
+{
+    const parsed *events = get(parsed_as(example("w"), (pyprof_output){ .format = PYPROF_FORMAT_TRACE, .filter = &everything }), "traceEvents");
+    check_slice(events, "main.<module>", 100, 0, 90000);        // then nobody saw it for 10 ms
+    check_slice(events, "main.<module>", 100, 100000, 50000);
+    check_slice(events, "<import json>", 100, 0, 30000);
+    check_slice(events, "main.App.run", 100, 30000, 60000);     // two lines of it, one slice
+    check_slice(events, "[GIL]", 100, 30000, 10000);
+    check_slice(events, "<native> zlib.compress", 100, 60000, 20000);
+    check_slice(events, "w.w", 101, 0, 150000);
+    check_slice(events, "<GC>", 101, 50000, 10000);
+    check_slice(events, "not on the time line", 100, 150000, 20000.999);
+    check_slice(events, "<lost>", 101, 150000, 7000);
+    check_slice(events, "[sleep]", 102, 0, 150000);
+}
+
+TEST(trace_counters_of_the_process)
+{
+    const parsed *events = get(parsed_as(example("w"), (pyprof_output){ .format = PYPROF_FORMAT_TRACE }), "traceEvents");
+    int resident = 0, traced = 0, cpu = 0;
+    for (const parsed *event = events->first; event; event = event->next) {
+        if (get(event, "ph")->text[0] != 'C') continue;
+        const parsed *args = get(event, "args");
+        if (has(args, "percent")) { CHECK_INT(get(args, "percent")->integer, 160); CHECK_INT(get(event, "ts")->integer, 50000 * cpu++); continue; }
+        if (!strcmp(get(event, "name")->text, "resident memory")) { CHECK_INT(get(args, "bytes")->integer, (40 + resident * resident) * MIB); resident++; }
+        else { CHECK_STR(get(event, "name")->text, "traced memory"); CHECK_INT(get(args, "bytes")->integer, (8 - traced) * MIB); traced++; }
+    }
+    CHECK_INT(resident, 4);
+    CHECK_INT(traced, 4);
+    CHECK_INT(cpu, 3);
+}
+
 // ---- what each of them refuses ---------------------------------------------------------------------------------------
 TEST(metrics_that_a_format_cannot_hold_are_refused)
 {
@@ -204,6 +298,7 @@ TEST(metrics_that_a_format_cannot_hold_are_refused)
         { PYPROF_FORMAT_CPUPROFILE, PYPROF_SAMPLES, ".cpuprofile holds time, not samples" },
         { PYPROF_FORMAT_HEAPPROFILE, PYPROF_WALL_NS, ".heapprofile holds bytes, not wall time" },
         { PYPROF_FORMAT_HEAPPROFILE, PYPROF_LIVE_BLOCKS, ".heapprofile holds bytes, not live blocks" },
+        { PYPROF_FORMAT_TRACE, PYPROF_LIVE_BYTES, ".trace.json holds time, not live bytes" },
     };
     pyprof_profile *profile = example("w");
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -215,7 +310,7 @@ TEST(metrics_that_a_format_cannot_hold_are_refused)
     }
 }
 
-static const int formats[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_HEAPPROFILE };
+static const int formats[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_HEAPPROFILE, PYPROF_FORMAT_TRACE };
 
 TEST(a_difference_is_refused)
 {

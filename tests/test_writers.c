@@ -54,6 +54,8 @@ TEST(golden_text) { golden("example.txt", example(HOSTILE), (pyprof_output){ .fo
 TEST(golden_svg) { golden("example.svg", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
 TEST(golden_folded) { golden("example.folded", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_FOLDED }); }
 TEST(golden_speedscope) { golden("example.speedscope.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
+TEST(golden_pstats) { golden("example.prof", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
+TEST(golden_callgrind) { golden("example.callgrind", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
 TEST(golden_pprof) { golden("example.pb.gz", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 TEST(golden_folded_by_line_and_thread)
 {
@@ -242,6 +244,8 @@ TEST(text_without_memory) { each_allocation_fails_once(record, (pyprof_output){ 
 TEST(svg_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
 TEST(folded_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_FOLDED }); }
 TEST(speedscope_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
+TEST(pstats_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
+TEST(callgrind_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
 TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
