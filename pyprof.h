@@ -433,7 +433,7 @@ typedef struct pyprof_output {
 } pyprof_output;
 
 typedef struct pyprof_diff_options {
-    const pyprof_query *filter;     // chooses stacks by thread, file and function (default: all)
+    const pyprof_query *filter;     // chooses stacks, and a part of the time (default: all)
     int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
                                     // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
                                     // each thread, or the threads, by their own values (self)
@@ -16816,7 +16816,7 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
         && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
 
-// ---- the part of a profile that a query shows, where it is more than a choice of nodes ----------------------
+// ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
 // Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
 // that read profiles take like any other. It borrows what stays the same: names, functions and locations.
 typedef struct {
@@ -28116,7 +28116,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
-    if (result == PYPROF_OK && query && query->sort) result = pyprof__query_metric(query, states, query->sort);
+    if (result == PYPROF_OK && query && query->sort)
+        result = pyprof__query_metric(query, states, query->sort);
     if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
