@@ -8,7 +8,7 @@
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
-#   PART        bench: cpu or memory only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
+#   PART        bench: cpu, memory or write only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
 #   N           soak, campaign: the length; 1 = full, 0.01 = short
@@ -235,7 +235,7 @@ $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memo
 $(BUILD)/inside.o: pyprof.h tests/inside.py
 	@$(PYTHON) tests/inside.py $< $(BUILD)
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
-$(BUILD)/libpyprof_test.so: tests/dll.c
+$(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@

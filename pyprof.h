@@ -288,10 +288,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -479,6 +480,7 @@ typedef struct pyprof_thread {
     const char *name;
     double first_seen, last_seen;   // Unix seconds
     int64_t total[PYPROF_METRIC_COUNT];
+    const char *process;            // of a merged profile: "app (4242)"; otherwise NULL
 } pyprof_thread;
 
 typedef enum pyprof_item_kind {
@@ -538,6 +540,7 @@ typedef struct pyprof_info {
     double peak_time;               // Unix seconds of the high-water mark; 0 = none
     pyprof_domain_total domains[PYPROF_DOMAIN_COUNT];
     int64_t sizes[PYPROF_SIZES];    // allocated blocks by size: [i] counts blocks of 2^(i-1)+1 to 2^i bytes
+    size_t recordings;              // merged into one; 1 = it is one recording
 } pyprof_info;
 
 typedef struct pyprof_stats {
@@ -645,16 +648,18 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
                                      const pyprof_diff_options *options, pyprof_profile **delta);
-// Joins recordings: of workers, hosts or runs. Neither is changed; options may be NULL. Differences cannot be
-// joined.
+// Makes one profile of several recordings: of workers, hosts or runs. They are not changed; options may be
+// NULL; one recording gives a copy. Values add up; duration_s is the time in which at least one of them was
+// made. Facts of the process over time and leaks are not merged (see stats.degraded). Differences cannot be
+// merged.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED; *merged = NULL on failure
+//   returns  OK, ARGUMENT, MEMORY; *merged = NULL on failure
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
@@ -8651,7 +8656,8 @@ typedef struct { uint32_t function; pyprof__source_range place; uint32_t opcode;
 typedef struct { uint32_t parent, location; } pyprof__node;
 
 // started: as in pyprof__recorded_thread
-typedef struct { int64_t pid; uint64_t started; } pyprof__recorded_process;
+// and its node, if it has one: then it is one of several that were merged.
+typedef struct { int64_t pid; uint64_t started; uint32_t node, padding; } pyprof__recorded_process;
 
 typedef struct {               // one OS thread in one interpreter
     // started: start time from the kernel, distinguishes threads with the same reused id.
@@ -8769,16 +8775,6 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such 
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
     return NULL;
-}
-
-// The part of a metric that comes from samples of waiting threads; 0 = none.
-static int pyprof__waiting_part(int metric)
-{
-    size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
-            return pyprof__metrics[i].metric;
-    return 0;
 }
 
 static pyprof__bool pyprof__is_memory(int metric)
@@ -16105,6 +16101,7 @@ struct pyprof_profile {
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
     int is_diff;                   // values are differences: they can be negative
+    uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
@@ -16162,17 +16159,32 @@ static pyprof__bool pyprof__is_leaf(int kind)
     return kind == PYPROF_KIND_NATIVE || kind == PYPROF_KIND_WAIT;
 }
 
+static pyprof__bool pyprof__is_frame(int kind)
+{
+    return kind != PYPROF_KIND_THREAD && kind != PYPROF_KIND_PROCESS;
+}
+
 // The node whose table row gets this node's own values: for a leaf, the frame above it.
 static uint32_t pyprof__row_node(const pyprof_profile *profile, uint32_t node)
 {
     uint32_t up = node;
     while (up && pyprof__is_leaf(pyprof__function_of(profile, up)->kind)) up = pyprof__parent_of(profile, up);
-    return pyprof__parent_of(profile, up) ? up : node;   // a thread without frames
+    return pyprof__is_frame(pyprof__function_of(profile, up)->kind) ? up : node;   // a thread without frames
 }
 
 static const pyprof__recorded_thread *pyprof__recorded_of(const pyprof_profile *profile, uint32_t id)
 {
     return &PYPROF__AT(const pyprof__recorded_thread, profile->model.threads, id);
+}
+
+// The process of a thread, if there are several: "app (4242)"; NULL = there is one.
+static const char *pyprof__process_name(const pyprof_profile *profile,
+                                        const pyprof__recorded_thread *recorded)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    uint32_t node = recorded->process < processes->count
+        ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -16350,7 +16362,6 @@ static void pyprof__give_back(pyprof_profile *part)   // so that they are not fr
     memset(&model->strings, 0, sizeof model->strings);
     memset(&model->functions, 0, sizeof model->functions);
     memset(&model->locations, 0, sizeof model->locations);
-    memset(&model->processes, 0, sizeof model->processes);
     memset(&model->gauges, 0, sizeof model->gauges);
     memset(&part->labels, 0, sizeof part->labels);
     memset(&part->titles, 0, sizeof part->titles);
@@ -16531,11 +16542,6 @@ static void pyprof__selection_free(pyprof__selection *selection)
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
 
-static pyprof__bool pyprof__is_frame(int kind)
-{
-    return kind != PYPROF_KIND_THREAD && kind != PYPROF_KIND_PROCESS;
-}
-
 static pyprof__bool pyprof__name_matches(const pyprof_profile *profile, uint32_t id, const char *globs)
 {
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
@@ -16562,21 +16568,20 @@ static pyprof__bool pyprof__frame_matches(const pyprof_profile *profile, uint32_
             || pyprof__name_matches(profile, id, globs));
 }
 
-// By pid or name: that of the process node above the thread's, or of the program
+// By pid or name. In a profile of several processes a name is "app (4242)"; "app" matches, too.
 static pyprof__bool pyprof__process_matches(const pyprof_profile *profile,
                                             const pyprof__recorded_thread *recorded, const char *globs)
 {
     const pyprof__array *processes = &profile->model.processes;
-    uint32_t up = recorded->node;
-    char pid[32] = "";
-    while (up && pyprof__function_of(profile, up)->kind != PYPROF_KIND_PROCESS)
-        up = pyprof__parent_of(profile, up);
+    const char *name = pyprof__process_name(profile, recorded), *end;
+    char pid[32] = "", cut[256];
+    if (!name) name = pyprof__text(profile, profile->program);
+    end = strrchr(name, '(');
+    snprintf(cut, sizeof cut, "%.*s", end && end > name + 1 && end - name < 256 ? (int)(end - name - 1) : 0, name);
     if (recorded->process < processes->count)
         snprintf(pid, sizeof pid, "%lld",
                  (long long)PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).pid);
-    return pyprof__globs(globs, pid)
-        || pyprof__globs(globs, pyprof__text(profile, up ? pyprof__function_of(profile, up)->name
-                                             : profile->program));
+    return pyprof__globs(globs, pid) || pyprof__globs(globs, name) || (*cut && pyprof__globs(globs, cut));
 }
 
 // What a query says of functions, and of stacks: bits
@@ -16980,9 +16985,14 @@ static pyprof__bool pyprof__part_tasks(pyprof__part *part)
 
 static pyprof__bool pyprof__part_threads(pyprof__part *part)
 {
-    pyprof__array *threads = &part->to->model.threads;
+    pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
     size_t i;
-    if (!pyprof__array_copy(&part->to->pool, threads, &part->from->model.threads)) return 0;
+    if (!pyprof__array_copy(&part->to->pool, threads, &part->from->model.threads)
+        || !pyprof__array_copy(&part->to->pool, processes, &part->from->model.processes)) return 0;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t *node = &PYPROF__AT(pyprof__recorded_process, *processes, i).node;
+        *node = part->map[*node];
+    }
     for (i = 0; i < threads->count; i++) {
         pyprof__recorded_thread *recorded = &PYPROF__AT(pyprof__recorded_thread, *threads, i);
         recorded->node = part->map[recorded->node];
@@ -17056,6 +17066,7 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     to->model.pool = &to->pool;
     to->model.nodes = none.nodes;
     to->model.threads = none.threads;
+    to->model.processes = none.processes;
     to->model.moments = none.moments;
     to->model.rivals = none.rivals;
     to->model.waited = none.waited;
@@ -17158,6 +17169,7 @@ static pyprof__bool pyprof__is_outermost(const pyprof_profile *profile, uint32_t
     while ((up = pyprof__parent_of(profile, up)) != 0) {
         pyprof__group_key above = pyprof__key_of(profile, up, group);
         int is_thread = pyprof__function_of(profile, up)->kind == PYPROF_KIND_THREAD;
+        if (pyprof__function_of(profile, up)->kind == PYPROF_KIND_PROCESS) continue;
         if (above.what == key->what && above.line == key->line && is_thread == (group == PYPROF_GROUP_THREAD))
             return 0;
     }
@@ -17271,6 +17283,7 @@ static pyprof__bool pyprof__row_wanted(const pyprof__selection *selection, const
     int kind = pyprof__function_of(profile, node)->kind,
         by_stack = group == PYPROF_GROUP_THREAD || group == PYPROF_GROUP_LEAF;
     if ((kind == PYPROF_KIND_THREAD) != (group == PYPROF_GROUP_THREAD)) return 0;
+    if (kind == PYPROF_KIND_PROCESS) return 0;
     if (group == PYPROF_GROUP_LEAF && !pyprof__is_leaf(kind)) return 0;
     if (query && !by_stack && (query->file || query->function)
         && !pyprof__function_matches(profile, pyprof__location_of(profile, node)->function, query)) return 0;
@@ -17377,7 +17390,7 @@ typedef struct {
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
-    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    // Of before's values, see pyprof__scaled_apart.
     pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
@@ -17903,6 +17916,8 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     if (differ->group) threads[0] = 0;
     for (i = 1; i < side->nodes.count; i++) {
         int wanted = !side->needed || side->needed[i];
+        // Threads of several processes are compared as those of one.
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;
         if (wanted && nodes[i] == PYPROF__NONE
             && (nodes[i] = pyprof__diff_node(differ, side, i)) == PYPROF__NONE) return 0;
         if (!differ->group) continue;
@@ -17936,17 +17951,36 @@ static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
     return sum - before;
 }
 
-// The sum of a metric over the nodes that are compared, without its waiting part.
+// The part of a metric that has a ratio of its own, so that no time becomes negative: of all time that spent
+// waiting, and of this the idle time.
+static int pyprof__scaled_apart(int metric)
+{
+    switch (metric) {
+    case PYPROF_WALL_NS: return PYPROF_WAIT_NS;
+    case PYPROF_WAIT_NS: return PYPROF_IDLE_NS;
+    case PYPROF_SAMPLES: return PYPROF_WAIT_SAMPLES;
+    case PYPROF_WAIT_SAMPLES: return PYPROF_IDLE_SAMPLES;
+    }
+    return 0;
+}
+
+// A node's own value without that part.
+static uint64_t pyprof__scaled_value(const pyprof__diff_side *side, int metric, uint32_t node)
+{
+    const pyprof__model *model = &side->from->model;
+    int part = pyprof__scaled_apart(metric);
+    return (uint64_t)pyprof__model_value(model, (pyprof_metric)metric, node)
+        - (part ? (uint64_t)pyprof__model_value(model, (pyprof_metric)part, node) : 0);
+}
+
+// Its sum over the nodes that are compared.
 static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
 {
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
-    int part = pyprof__waiting_part(metric);
     uint64_t sum = 0;
     uint32_t i;
     for (i = 0; i < side->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE)
-            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
-                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+        if (nodes[i] != PYPROF__NONE) sum += pyprof__scaled_value(side, metric, i);
     return sum;
 }
 
@@ -17967,7 +18001,8 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
-            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_IDLE_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
@@ -17995,24 +18030,22 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
     pyprof__array *column = &differ->to->earlier[metric];
-    pyprof__scaler rest, waiting;
-    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
     uint32_t i;
+    int part;
     size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    memset(&rest, 0, sizeof rest);
-    memset(&waiting, 0, sizeof waiting);
-    rest.by = differ->ratios[metric];
-    waiting.by = differ->ratios[part];
-    for (i = 0; i < before->nodes.count; i++) {
-        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
-            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
-        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
-        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    for (part = metric; part; part = pyprof__scaled_apart(part)) {
+        pyprof__scaler scaler;
+        memset(&scaler, 0, sizeof scaler);
+        scaler.by = differ->ratios[part];
+        for (i = 0; i < before->nodes.count; i++) {
+            uint64_t value = pyprof__scaled_value(before, part, i);
+            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+        }
     }
     return 1;
 }
@@ -18225,6 +18258,518 @@ static pyprof_result pyprof__profile_diff(const pyprof_profile *before, const py
     if (result == PYPROF_OK) *made = to;
     else pyprof__profile_free(to);
     return result == PYPROF_ERR_MEMORY ? pyprof__fail_memory("the difference") : result;
+}
+
+// ---- merging: the union of the trees of several recordings ------------------------------------------------
+typedef struct {
+    pyprof__differ differ;                      // finds and makes nodes: sides[0] is the recording at hand
+    pyprof_profile *to;
+    const pyprof_profile *const *from;
+    size_t count;
+    int as_one;
+    const pyprof__model *first;                 // the earliest: the clock of the result
+    pyprof__array by_name;                      // per string: its thread, if threads of one name are one
+    pyprof__array threads;                      // per thread of the recording at hand: that of the result
+    uint32_t process;                           // of the recording at hand: its first one in the result
+} pyprof__merger;
+
+static uint64_t pyprof__merge_time(const pyprof__merger *merger, uint64_t ns)   // to the result's clock
+{
+    const pyprof__model *from = &merger->differ.sides[0].from->model;
+    double moved = (from->unix_offset - merger->first->unix_offset) * 1e9;
+    if (from == merger->first || ns == 0) return ns;
+    if (moved < 0) return ns > (uint64_t)-moved ? ns - (uint64_t)-moved : 1;
+    return moved < 9e18 ? ns + (uint64_t)moved : ns;
+}
+
+// The number of a pseudo node in the result: its name, below parent. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, const char *name,
+                                     pyprof_kind kind, size_t number)
+{
+    pyprof__model *model = &merger->to->model;
+    return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
+}
+
+// The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
+static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof_profile *from = side->from;
+    pyprof__array *to = &merger->to->model.processes;
+    size_t i;
+    char name[300];
+    merger->process = (uint32_t)to->count;
+    for (i = 0; i < from->model.processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        pyprof__recorded_process *added;
+        if (merger->as_one && to->count) return 1;
+        if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
+        added->pid = process->pid;
+        added->started = process->started;
+        if (process->node && process->node < side->nodes.count)
+            snprintf(name, sizeof name, "%s",
+                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
+        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
+                      (long long)process->pid);
+        if (merger->as_one) return 1;
+        added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
+        if (added->node == PYPROF__NONE) return 0;
+        if (process->node && process->node < side->nodes.count)
+            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+    }
+    return 1;
+}
+
+// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
+{
+    pyprof__array *by_name = &merger->by_name;
+    size_t before = by_name->count;
+    if (name >= before) {
+        if (!pyprof__array_reserve(&merger->differ.pool, by_name, name + 1 - before)) return NULL;
+        memset((uint32_t *)by_name->data + before, 0xff, (name + 1 - before) * sizeof(uint32_t));
+        by_name->count = name + 1;
+    }
+    return &PYPROF__AT(uint32_t, *by_name, name);
+}
+
+// A thread of the recording at hand becomes part of one of the result. 0 = no memory.
+static pyprof__bool pyprof__merge_thread(pyprof__merger *merger, const pyprof__recorded_thread *from)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *model = &merger->to->model;
+    uint32_t name = pyprof__diff_string(&merger->differ, side, from->name);
+    uint32_t process = merger->process, parent = 0;
+    uint32_t *known = name == PYPROF__NONE ? NULL : pyprof__merge_named(merger, name),
+        *number = (uint32_t *)pyprof__push(&merger->differ.pool, &merger->threads);
+    pyprof__recorded_thread *to;
+    if (!known || !number) return 0;
+    if (from->process < side->from->model.processes.count) process += from->process;
+    if (!merger->as_one) parent = PYPROF__AT(pyprof__recorded_process, model->processes, process).node;
+    if (!merger->as_one || *known == PYPROF__NONE) {
+        if (!(to = (pyprof__recorded_thread *)pyprof__push(model->pool, &model->threads))) return 0;
+        *to = *from;
+        to->name = name;
+        to->process = merger->as_one ? 0 : process;
+        to->newer = 0;
+        to->hold_ns = to->hold_end_ns = to->hold_node = 0;
+        to->first_ns = pyprof__merge_time(merger, from->first_ns);
+        to->last_ns = pyprof__merge_time(merger, from->last_ns);
+        to->node = pyprof__merge_pseudo(merger, parent, pyprof__text(side->from, from->name),
+                                        PYPROF_KIND_THREAD, model->threads.count);
+        if (to->node == PYPROF__NONE) return 0;
+        *known = (uint32_t)model->threads.count - 1;
+    } else {
+        uint64_t first = pyprof__merge_time(merger, from->first_ns),
+            last = pyprof__merge_time(merger, from->last_ns);
+        to = &PYPROF__AT(pyprof__recorded_thread, model->threads, *known);
+        to->wanted |= from->wanted;
+        if (first < to->first_ns) to->first_ns = first;
+        if (last > to->last_ns) to->last_ns = last;
+    }
+    *number = *known;
+    if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = to->node;
+    return 1;
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_nodes(pyprof__merger *merger)
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    uint32_t i, *nodes = (uint32_t *)side->nodes.data;
+    if (!pyprof__diff_room(to->pool, &to->nodes, &to->node_index, side->nodes.count)
+        || !pyprof__diff_room(to->pool, &to->locations, &to->location_index, side->locations.count)) return 0;
+    nodes[0] = 0;
+    for (i = 1; i < side->nodes.count; i++) {
+        if (nodes[i] != PYPROF__NONE) continue;
+        if (pyprof__function_of(side->from, i)->kind == PYPROF_KIND_PROCESS) nodes[i] = 0;   // all are one
+        else nodes[i] = pyprof__diff_node(&merger->differ, side, i);
+        if (nodes[i] == PYPROF__NONE) return 0;
+    }
+    return 1;
+}
+
+// Adds the values of the recording at hand. Uncertainty is converted to the largest interval. 0 = no memory.
+static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    pyprof__model *to = &merger->to->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    double interval = (double)side->from->model.heap.interval;
+    size_t k, i;
+    if (to->heap.interval) interval /= (double)to->heap.interval;
+    for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
+        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
+        size_t before = column->count;
+        int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
+        if (!from->count) continue;
+        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
+        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
+        column->count = to->nodes.count;
+        for (i = 0; i < from->count && i < side->nodes.count; i++) {
+            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
+            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+        }
+    }
+    return 1;
+}
+
+// ---- merging: the time line, the GIL, waiting tasks -------------------------------------------------------
+static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+        pyprof__moment *added;
+        if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
+        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        *added = *moment;
+        added->start_ns = pyprof__merge_time(merger, moment->start_ns);
+        added->end_ns = pyprof__merge_time(merger, moment->end_ns);
+        added->thread = PYPROF__AT(const uint32_t, merger->threads, moment->thread);
+        added->node = nodes[moment->node];
+    }
+    return 1;
+}
+
+// The longest hold of each thread, and how long threads waited for each other. 0 = no memory.
+static pyprof__bool pyprof__merge_gil(pyprof__merger *merger)
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    const uint32_t *threads = (const uint32_t *)merger->threads.data;
+    const uint32_t *nodes = (const uint32_t *)side->nodes.data;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->threads.count; i++) {
+        const pyprof__recorded_thread *one = &PYPROF__AT(const pyprof__recorded_thread, from->threads, i);
+        pyprof__recorded_thread *all = &PYPROF__AT(pyprof__recorded_thread, to->threads, threads[i]);
+        if (one->hold_ns <= all->hold_ns || one->hold_node >= side->nodes.count) continue;
+        all->hold_ns = one->hold_ns;
+        all->hold_end_ns = pyprof__merge_time(merger, one->hold_end_ns);
+        all->hold_node = nodes[one->hold_node];
+    }
+    for (i = 0; i < from->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, from->rivals, i);
+        pyprof__rivals *added;
+        if (pair->waiter >= from->threads.count || pair->holder >= from->threads.count) continue;
+        if (!(added = (pyprof__rivals *)pyprof__push(to->pool, &to->rivals))) return 0;
+        added->waiter = threads[pair->waiter];
+        added->holder = threads[pair->holder];
+        added->ns = pair->ns;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__merge_waited(pyprof__merger *merger)   // 0 = no memory
+{
+    const pyprof__diff_side *side = &merger->differ.sides[0];
+    const pyprof__model *from = &side->from->model;
+    pyprof__model *to = &merger->to->model;
+    size_t i;
+    for (i = 0; i < from->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, from->waited, i);
+        uint32_t node, id;
+        if (waited->node >= side->nodes.count) continue;
+        node = PYPROF__AT(const uint32_t, side->nodes, waited->node);
+        if (!pyprof__model_waited(to, node, waited->ns)) return 0;
+        id = pyprof__index_find(&to->waited_index, pyprof__mix(7, node), pyprof__same_waited, &to->waited,
+                                &node);
+        PYPROF__AT(pyprof__waited, to->waited, id).count += waited->count - 1;
+    }
+    return 1;
+}
+
+static int pyprof__by_start(const void *a, const void *b)
+{
+    const pyprof__moment *x = (const pyprof__moment *)a, *y = (const pyprof__moment *)b;
+    if (x->start_ns != y->start_ns) return x->start_ns < y->start_ns ? -1 : 1;
+    if (x->end_ns != y->end_ns) return x->end_ns < y->end_ns ? -1 : 1;
+    if (x->thread != y->thread) return x->thread < y->thread ? -1 : 1;
+    return x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_pair(const void *a, const void *b)
+{
+    const pyprof__rivals *x = (const pyprof__rivals *)a, *y = (const pyprof__rivals *)b;
+    return x->waiter != y->waiter ? (x->waiter < y->waiter ? -1 : 1) : x->holder < y->holder ? -1
+        : x->holder > y->holder;
+}
+
+// Sorts the time line, and makes one pair of equal pairs.
+static void pyprof__merge_sort(pyprof__model *to)
+{
+    pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
+    size_t i, kept = 0;
+    if (to->moments.count)
+        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
+    if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
+    for (i = 0; i < to->rivals.count; i++) {
+        if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
+        else pairs[kept++] = pairs[i];
+    }
+    to->rivals.count = kept;
+}
+
+// ---- merging: facts ---------------------------------------------------------------------------------------
+static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
+{
+    double late = (double)to->late_mean_ns * (double)to->asked
+        + (double)from->late_mean_ns * (double)from->asked;
+    size_t i;
+    to->asked += from->asked;
+    to->samples += from->samples;
+    to->missed += from->missed;
+    to->rejected += from->rejected;
+    for (i = 0; i < PYPROF_CAUSE_COUNT; i++) to->rejected_by_cause[i] += from->rejected_by_cause[i];
+    to->retried += from->retried;
+    to->unfrozen += from->unfrozen;
+    to->truncated += from->truncated;
+    to->recovered += from->recovered;
+    to->thinned += from->thinned;
+    to->timeline_dropped += from->timeline_dropped;
+    to->threads += from->threads;
+    to->interpreters += from->interpreters;
+    to->own_cpu_ns += from->own_cpu_ns;
+    to->own_bytes += from->own_bytes;
+    if (from->late_max_ns > to->late_max_ns) to->late_max_ns = from->late_max_ns;
+    to->late_mean_ns = to->asked ? (uint64_t)(late / (double)to->asked) : 0;
+    to->gap_ns += from->gap_ns;
+    if (from->heap_state > to->heap_state) to->heap_state = from->heap_state;
+    to->heap_samples += from->heap_samples;
+    to->heap_dropped += from->heap_dropped;
+    to->heap_live_bytes += from->heap_live_bytes;
+    to->heap_live_blocks += from->heap_live_blocks;
+    to->heap_peak_bytes += from->heap_peak_bytes;
+    to->heap_reserved_bytes += from->heap_reserved_bytes;
+}
+
+static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
+{
+    size_t used = strlen(to->degraded);
+    if (*why && !strstr(to->degraded, why))
+        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+}
+
+static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
+{
+    size_t i;
+    if (!to->mode || from->mode == PYPROF_HEAP_SAMPLED) to->mode = from->mode ? from->mode : to->mode;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        to->domains[i].alloc_bytes += from->domains[i].alloc_bytes;
+        to->domains[i].alloc_blocks += from->domains[i].alloc_blocks;
+        to->domains[i].live_bytes += from->domains[i].live_bytes;
+        to->domains[i].live_blocks += from->domains[i].live_blocks;
+    }
+    for (i = 0; i < PYPROF_SIZES; i++) to->sizes[i] += from->sizes[i];
+}
+
+// Names of the recordings' programs or Pythons, each once. PYPROF__NONE = no memory.
+static uint32_t pyprof__merge_names(pyprof__merger *merger, int pythons)
+{
+    char text[200];
+    size_t i, k, used = 0;
+    for (i = 0; i < merger->count && used < sizeof text; i++) {
+        const pyprof_profile *from = merger->from[i];
+        const char *name = pyprof__text(from, pythons ? from->python : from->program);
+        for (k = 0; k < i; k++) {
+            const pyprof_profile *other = merger->from[k];
+            if (strcmp(pyprof__text(other, pythons ? other->python : other->program), name) == 0) break;
+        }
+        if (k < i) continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", name);
+    }
+    return pyprof__model_string(&merger->to->model, text);
+}
+
+typedef struct { uint64_t start, end; } pyprof__period;
+
+static int pyprof__by_period(const void *a, const void *b)
+{
+    const pyprof__period *x = (const pyprof__period *)a, *y = (const pyprof__period *)b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// The time in which at least one of the recordings was made. 0 = no memory.
+static pyprof__bool pyprof__merge_period(pyprof__merger *merger)
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i, bytes = merger->count * sizeof(pyprof__period);
+    pyprof__period *periods = (pyprof__period *)pyprof__alloc(&merger->differ.pool, bytes);
+    uint64_t end = 0;
+    if (!periods) return 0;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        merger->differ.sides[0].from = merger->from[i];
+        periods[i].start = pyprof__merge_time(merger, from->start_ns);
+        periods[i].end = periods[i].start + from->recorded_ns;
+        if (pyprof__merge_time(merger, from->last_ns) > model->last_ns)
+            model->last_ns = pyprof__merge_time(merger, from->last_ns);
+    }
+    qsort(periods, merger->count, sizeof *periods, pyprof__by_period);
+    for (i = 0; i < merger->count; i++) {
+        uint64_t start = periods[i].start > end ? periods[i].start : end;
+        if (periods[i].end > start) model->recorded_ns += periods[i].end - start;
+        if (periods[i].end > end) end = periods[i].end;
+    }
+    pyprof__free(&merger->differ.pool, periods, bytes);
+    return 1;
+}
+
+// What a merged profile cannot know.
+static void pyprof__merge_losses(pyprof__merger *merger)
+{
+    size_t i, tracked = 0, gauges = 0, interval = 0;
+    pyprof_stats *stats = &merger->to->model.stats;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        tracked += from->heap.mode != PYPROF_HEAP_OFF;
+        gauges += from->gauges.count;
+        interval |= from->heap.mode != merger->to->model.heap.mode && from->heap.mode != PYPROF_HEAP_OFF;
+    }
+    if (tracked && tracked < merger->count)
+        pyprof__merge_degraded(stats, "memory was tracked only in some of the recordings");
+    if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
+    if (tracked)
+        pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
+    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__merge_facts(pyprof__merger *merger)
+{
+    pyprof_profile *to = merger->to;
+    pyprof__model *model = &to->model;
+    size_t i;
+    model->start_ns = merger->first->start_ns;
+    model->unix_offset = merger->first->unix_offset;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof_profile *from = merger->from[i];
+        if (from->model.rate_hz > model->rate_hz) model->rate_hz = from->model.rate_hz;
+        if (from->model.timeline_s > model->timeline_s) model->timeline_s = from->model.timeline_s;
+        if (from->model.paths > model->paths) model->paths = from->model.paths;
+        pyprof__merge_stats(&model->stats, &from->model.stats);
+        pyprof__merge_degraded(&model->stats, from->model.stats.degraded);
+        pyprof__merge_heap(&model->heap, &from->model.heap);
+        to->free_threaded |= from->free_threaded;
+        to->interpreters += from->interpreters;
+        to->merged += from->merged ? from->merged : 1;
+        if (from->checkpoint > to->checkpoint) to->checkpoint = from->checkpoint;
+        if (!pyprof__array_reserve(&to->pool, &to->children, from->children.count)) return 0;
+        if (from->children.count)
+            memcpy((pyprof__child *)to->children.data + to->children.count, from->children.data,
+                   from->children.count * sizeof(pyprof__child));
+        to->children.count += from->children.count;
+    }
+    pyprof__merge_losses(merger);
+    to->program = pyprof__merge_names(merger, 0);
+    to->python = pyprof__merge_names(merger, 1);
+    return to->program != PYPROF__NONE && to->python != PYPROF__NONE && pyprof__merge_period(merger);
+}
+
+static pyprof__bool pyprof__merge_one(pyprof__merger *merger, const pyprof_profile *from)   // 0 = no memory
+{
+    pyprof__diff_side *side = &merger->differ.sides[0];
+    size_t i;
+    int whole;
+    memset(side, 0, sizeof *side);
+    side->from = from;
+    merger->threads.count = 0;
+    whole = pyprof__diff_open(&merger->differ, side, NULL) && pyprof__merge_processes(merger);
+    for (i = 0; whole && i < from->model.threads.count; i++)
+        whole = pyprof__merge_thread(merger, pyprof__recorded_of(from, (uint32_t)i));
+    whole = whole && pyprof__merge_nodes(merger) && pyprof__merge_columns(merger)
+        && pyprof__merge_moments(merger) && pyprof__merge_gil(merger) && pyprof__merge_waited(merger);
+    pyprof__diff_close(&merger->differ, side);
+    return whole;
+}
+
+static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memory
+{
+    pyprof__model *model = &merger->to->model;
+    size_t i;
+    for (i = 0; i < merger->count; i++) {
+        const pyprof__model *from = &merger->from[i]->model;
+        if (pyprof__unix(from, from->start_ns) < pyprof__unix(merger->first, merger->first->start_ns))
+            merger->first = from;
+        if (from->heap.interval > model->heap.interval) model->heap.interval = from->heap.interval;
+    }
+    if (!pyprof__model_begin(model, 0, 0)) return 0;
+    model->processes.count = 0;   // those of the recordings follow
+    for (i = 0; i < merger->count; i++)
+        if (!pyprof__merge_one(merger, merger->from[i])) return 0;
+    pyprof__merge_sort(model);
+    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+        && pyprof__measure_depth(merger->to);
+}
+
+// Facts that are not in the model; both profiles have the same strings.
+static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile *from)   // 0 = no memory
+{
+    size_t i;
+    int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
+        && pyprof__array_copy(&to->pool, &to->children, &from->children);
+    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
+        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+    to->program = from->program;
+    to->python = from->python;
+    to->free_threaded = from->free_threaded;
+    to->interpreters = from->interpreters;
+    to->is_diff = from->is_diff;
+    to->merged = from->merged;
+    to->checkpoint = from->checkpoint;
+    memcpy(to->compared, from->compared, sizeof to->compared);
+    to->scale = from->scale;
+    to->factor = from->factor;
+    return whole;
+}
+
+static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_profile *to = pyprof__profile_new(&from->model, 0, &from->pool.allocator);
+    if (!to || pyprof__copy_facts(to, from)) return to;
+    pyprof__profile_free(to);
+    return NULL;
+}
+
+// Belongs to the allocator of the first one. NULL = no memory.
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+{
+    const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
+    pyprof_profile *to;
+    pyprof__merger merger;
+    int whole;
+    if (count == 1 && !as_one) return pyprof__profile_copy(profiles[0]);
+    to = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *to);
+    if (!to) return NULL;
+    memset(to, 0, sizeof *to);
+    memset(&merger, 0, sizeof merger);
+    pyprof__pool_init(&to->pool, allocator, UINT64_MAX);
+    pyprof__pool_init(&merger.differ.pool, allocator, UINT64_MAX);
+    pyprof__model_init(&to->model, &to->pool);
+    pyprof__array_init(&to->children, sizeof(pyprof__child));
+    pyprof__array_init(&merger.by_name, sizeof(uint32_t));
+    pyprof__array_init(&merger.threads, sizeof(uint32_t));
+    merger.differ.to = merger.to = to;
+    merger.from = profiles;
+    merger.count = count;
+    merger.as_one = as_one;
+    merger.first = &profiles[0]->model;
+    whole = pyprof__merge_fill(&merger);
+    pyprof__array_free(&merger.differ.pool, &merger.by_name);
+    pyprof__array_free(&merger.differ.pool, &merger.threads);
+    if (whole) return to;
+    pyprof__profile_free(to);
+    return NULL;
 }
 
 // ---- are its recordings comparable? -----------------------------------------------------------------------
@@ -18768,16 +19313,24 @@ static pyprof__bool pyprof__is_importlib(const char *file)
 }
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
+enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
+enum {                                       // of a difference, whose self and total are changes
+    PYPROF__PART_EARLIER, PYPROF__PART_EARLIER_SAMPLES, PYPROF__PART_EARLIER_BASE,   // earlier values
+    PYPROF__PART_SAMPLES, PYPROF__PART_BASE, // changes; base: the wall time or the bytes behind the metric
+    PYPROF__PART_DOUBT,                      // of both recordings
+    PYPROF__PARTS
+};
+
 typedef struct {
     uint32_t parent, first_child, next_sibling, depth;   // 0 = none: node 0 is the root
     const char *label, *file;
     int32_t line;
     int kind;                                            // pyprof_kind
     int64_t self, total;
-    int64_t own_parts[4], parts[4];                      // of self and of the total: PYPROF__PART_...
+    // Of self and of the total: PYPROF__PART_...
+    int64_t own_parts[PYPROF__PARTS], parts[PYPROF__PARTS];
 } pyprof__view_node;
 
-enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL, PYPROF__PARTS };
 enum {                                                   // how a view is made: bits
     PYPROF__VIEW_THREADS = 1,                            // threads are apart
     PYPROF__VIEW_LINES = 2,                              // a node for each line
@@ -18800,6 +19353,7 @@ typedef struct {
     pyprof__index index;
     pyprof__strings strings;
     pyprof__view view;
+    const pyprof__selection *earlier;                    // of a difference; NULL = it has no earlier parts
 } pyprof__view_maker;
 
 typedef struct { uint32_t parent, function, line; } pyprof__view_key;
@@ -18833,25 +19387,56 @@ static uint32_t pyprof__view_find(pyprof__view_maker *maker, const pyprof_profil
     added->depth = id ? PYPROF__AT(pyprof__view_node, maker->nodes, key->parent).depth + 1 : 0;
     added->kind = function->kind;
     added->file = pyprof__text(profile, function->file);
-    added->line = key->line ? (int32_t)key->line : function->kind == PYPROF_KIND_THREAD ? 0
-        : function->first_line;
+    added->line = key->line ? (int32_t)key->line : pyprof__is_frame(function->kind) ? function->first_line
+        : 0;
     added->label = pyprof__label(profile, key->function);
     if (added->depth > maker->view.max_depth) maker->view.max_depth = added->depth;
     return id;
 }
 
+// The part of a metric that comes from samples in a state; 0 = none.
+static int pyprof__part_in(int metric, uint32_t state)
+{
+    size_t i;
+    for (i = 0; metric && i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == state)
+            return pyprof__metrics[i].metric;
+    return 0;
+}
+
 // Parts by state of a metric, and for wall time how it was spent
 static void pyprof__view_parts(pyprof__view *view, int metric)
 {
-    int waiting = pyprof__waiting_part(metric);
-    size_t i;
-    view->parts[PYPROF__PART_WAITING] = waiting;
-    for (i = 0; waiting && i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == waiting && pyprof__metrics[i].state == PYPROF__IS_IDLE)
-            view->parts[PYPROF__PART_IDLE] = pyprof__metrics[i].metric;
+    view->parts[PYPROF__PART_WAITING] = pyprof__part_in(metric, PYPROF__IS_WAITING);
+    view->parts[PYPROF__PART_IDLE] = pyprof__part_in(view->parts[PYPROF__PART_WAITING], PYPROF__IS_IDLE);
     if (metric != PYPROF_WALL_NS) return;
     view->parts[PYPROF__PART_NATIVE] = PYPROF_NATIVE_NS;
     view->parts[PYPROF__PART_GIL] = PYPROF_GIL_WAIT_NS;
+}
+
+static void pyprof__view_parts_of_change(pyprof__view *view, const pyprof_profile *delta, int metric)
+{
+    int bytes = PYPROF_WALL_NS;
+    const pyprof__metric *doubt = pyprof__is_memory(metric) ? pyprof__doubt_of(delta, metric, &bytes) : NULL;
+    view->parts[PYPROF__PART_EARLIER] = metric;
+    view->parts[PYPROF__PART_EARLIER_SAMPLES] = view->parts[PYPROF__PART_SAMPLES] = PYPROF_SAMPLES;
+    view->parts[PYPROF__PART_EARLIER_BASE] = view->parts[PYPROF__PART_BASE] = bytes;
+    if (doubt) view->parts[PYPROF__PART_DOUBT] = doubt->metric;
+}
+
+// The selection that has the values of a part
+static const pyprof__selection *pyprof__view_side(const pyprof__view_maker *maker,
+                                                  const pyprof__selection *selection, uint32_t part)
+{
+    return maker->earlier && part <= PYPROF__PART_EARLIER_BASE ? maker->earlier : selection;
+}
+
+// Has a node, or one below it, a value?
+static pyprof__bool pyprof__view_has(const pyprof__view_maker *maker, const pyprof__selection *selection,
+                                     int metric, uint32_t node)
+{
+    return pyprof__total(selection, metric, node) != 0
+        || (maker->earlier && pyprof__total(maker->earlier, metric, node) != 0);
 }
 
 static pyprof__bool pyprof__is_import(const char *name) { return strncmp(name, "<import", 7) == 0; }
@@ -18880,22 +19465,21 @@ static pyprof__bool pyprof__view_fill(pyprof__view_maker *maker, const pyprof__s
         key.parent = i ? PYPROF__AT(uint32_t, maker->map, pyprof__parent_of(profile, i)) : 0;
         key.function = location->function;
         key.line = how & PYPROF__VIEW_LINES && location->place.line > 0 ? (uint32_t)location->place.line : 0;
-        // nothing selected in or below it
-        if (pyprof__total(selection, metric, i) == 0 && i) *mapped = PYPROF__NONE;
+        if (i && !pyprof__view_has(maker, selection, metric, i)) *mapped = PYPROF__NONE;
         else if (!(how & PYPROF__VIEW_THREADS)
                  && pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) *mapped = key.parent;
         else if (i && how & PYPROF__VIEW_FOLDS_IMPORTS
                  && pyprof__view_folds(maker, profile, i, key.parent)) *mapped = key.parent;
         else *mapped = pyprof__view_find(maker, profile, i, &key);
         if (*mapped == PYPROF__NONE) {
-            if (pyprof__total(selection, metric, i) != 0) return 0;
+            if (pyprof__view_has(maker, selection, metric, i)) return 0;
             *mapped = key.parent;
             continue;
         }
         PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).self += pyprof__self(selection, metric, i);
         for (k = 0; k < PYPROF__PARTS; k++)
             PYPROF__AT(pyprof__view_node, maker->nodes, *mapped).own_parts[k] +=
-                pyprof__self(selection, maker->view.parts[k], i);
+                pyprof__self(pyprof__view_side(maker, selection, k), maker->view.parts[k], i);
     }
     for (i = 0; i < maker->nodes.count; i++) {
         pyprof__view_node *node = &PYPROF__AT(pyprof__view_node, maker->nodes, i);
@@ -18983,16 +19567,19 @@ static uint32_t pyprof__view_next(const pyprof__view *view, uint32_t node)
     return view->nodes[node].next_sibling;
 }
 
-// how: bits PYPROF__VIEW_... 0 = no memory.
+// how: bits PYPROF__VIEW_... earlier: of a difference, for a view of both recordings; otherwise NULL.
+// 0 = no memory.
 static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof__selection *selection,
-                                         int metric, unsigned how)
+                                         const pyprof__selection *earlier, int metric, unsigned how)
 {
     memset(maker, 0, sizeof *maker);
+    maker->earlier = earlier;
     pyprof__pool_init(&maker->pool, &selection->profile->pool.allocator, UINT64_MAX);
     pyprof__array_init(&maker->nodes, sizeof(pyprof__view_node));
     pyprof__array_init(&maker->keys, sizeof(pyprof__view_key));
     pyprof__array_init(&maker->map, sizeof(uint32_t));
-    pyprof__view_parts(&maker->view, metric);
+    if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
+    else pyprof__view_parts(&maker->view, metric);
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -19014,7 +19601,7 @@ static unsigned pyprof__view_how(int split_threads, int lines)
 static pyprof__bool pyprof__view_make(pyprof__view_maker *maker, const pyprof__selection *selection,
                                       int metric, int split_threads, int lines)
 {
-    return pyprof__view_make_as(maker, selection, metric, pyprof__view_how(split_threads, lines));
+    return pyprof__view_make_as(maker, selection, NULL, metric, pyprof__view_how(split_threads, lines));
 }
 
 // ---- view of both recordings of a difference: every stack that one of them has ----------------------------
@@ -19126,7 +19713,8 @@ static pyprof_result pyprof__cursor_begin(pyprof__cursor *cursor, const pyprof_p
         if (node < count) cursor->owners[node] = i;
     }
     for (i = 1; i < count; i++)   // parents come before children
-        if (pyprof__parent_of(profile, i)) cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
+        if (cursor->owners[i] == PYPROF__NONE)
+            cursor->owners[i] = cursor->owners[pyprof__parent_of(profile, i)];
     return PYPROF_OK;
 }
 
@@ -21068,6 +21656,12 @@ static int64_t pyprof__process_id(const pyprof_profile *profile, uint32_t proces
         : (int64_t)PYPROF__MADE_ID + process;
 }
 
+static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
+{
+    return pyprof__process_id(profile, group < profile->model.threads.count
+                              ? pyprof__recorded_of(profile, group)->process : 0);
+}
+
 typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
@@ -21285,6 +21879,7 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
     if (profile->is_diff) pyprof__json_compared(job);
+    if (profile->merged) pyprof__emit_int(s, "merged", profile->merged);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
@@ -21294,6 +21889,24 @@ static void pyprof__json_head(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
     pyprof__emit_close(s, "}");
+}
+
+// Of a merged profile: its processes; node 0 = all are one.
+static void pyprof__json_processes(const pyprof__job *job)
+{
+    const pyprof__array *processes = &job->profile->model.processes;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!job->profile->merged) return;
+    pyprof__emit_open(s, "\n", "processes", '[');
+    for (i = 0; i < processes->count; i++) {
+        const pyprof__recorded_process *process = &PYPROF__AT(const pyprof__recorded_process, *processes, i);
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "node", process->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
 }
 
 // Each thread with its totals in every metric that was used.
@@ -21316,6 +21929,7 @@ static void pyprof__json_threads(const pyprof__job *job)
         pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
         pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
         pyprof__emit_int(s, "node", recorded->node);
+        if (job->profile->merged) pyprof__emit_int(s, "process", recorded->process);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
             int64_t total = pyprof__total(job->selection, metric, recorded->node);
             if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
@@ -21518,7 +22132,8 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
     if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !pyprof__json_leaks(job))
+    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
+        && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -21863,6 +22478,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
+    pyprof__json_processes(job);
     pyprof__json_threads(job);
     pyprof__json_frames(job);
     result = pyprof__json_functions(job);
@@ -21929,6 +22545,14 @@ static const pyprof__svg_choice pyprof__svg_states[] = {
     { "all", "All + idle", "All time, with waits for work (idle)", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
+// Of a difference. Columns: after, before
+static const pyprof__svg_choice pyprof__svg_sides[] = {
+    { "after", "After", "The later recording", 1 },
+    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+};
+
+// Colours of a difference: paler for a smaller part of the larger value
+enum { PYPROF__SVG_RED = 6, PYPROF__SVG_BLUE = 214 };
 
 // Used twice: for systems in dark mode, with or without scripts, and for the key `d`.
 #define PYPROF__SVG_DARK \
@@ -21995,7 +22619,7 @@ static const char *const pyprof__svg_tools[] = {
     "<output aria-live='polite'></output>",
     "<button name='reset' title='Esc' hidden='hidden'>Reset zoom</button>",
     "<input name='search' type='search' spellcheck='false' aria-label='Search'",
-    "  placeholder='Search (regular expression)'/>",
+    "  placeholder='Search (regex)'/>",
     "<button name='case' title='Match case (Ctrl-I)' aria-pressed='true'>Aa</button>",
     "<button name='flip' title='Root on top or at the bottom (i)'>Icicle</button>",
     "<button name='theme' title='Dark or light (d)'>Dark</button>",
@@ -22016,6 +22640,7 @@ static const char *const pyprof__svg_script[] = {
     "    (buttons.length ? ', w to switch what is shown' : '');",
     "const ROW = Number(area.dataset.row), COLUMNS = Number(area.dataset.columns), PAD = 4, LINE = 16;",
     "const UNIT = area.dataset.unit, METRIC = area.dataset.metric;",
+    "const whole = find('.name').textContent;",
     "const first = Number(area.dataset.shown), height = Number(root.getAttribute('height'));",
     "const SCALES = {",
     "    ns: [[1e3, 1, 'ns', 0], [1e6, 1e3, '\\u00b5s', 2], [1e9, 1e6, 'ms', 2], [6e11, 1e9, 's', 2],",
@@ -22033,10 +22658,10 @@ static const char *const pyprof__svg_script[] = {
     "    const bottom = Number(elements[0].children[1].getAttribute('y'));",
     "    elements.forEach((g, number) => {",
     "        const [title, rect, text] = g.children, read = name => parseFloat(rect.getAttribute(name));",
-    "        const [name, , source] = title.textContent.split('\\n');",
+    "        const [name, values, source] = title.textContent.split('\\n');",
     "        const left = read('x'), y = read('y'), span = read('width'), depth = (bottom - y) / ROW;",
     "        frames.push({",
-    "            g, title, rect, text, name, source, depth, parent: depth ? path[depth - 1] : -1,",
+    "            g, title, rect, text, name, values, source, depth, parent: depth ? path[depth - 1] : -1,",
     "            end: number + 1, left, span, y, label: text ? text.textContent : '', told: shows,",
     "            style: g.getAttribute('class') || '', shown: true, hit: false, covered: false,",
     "            v: (g.dataset.v + ',,,,,,,').split(',').map(Number), x: 0, width: 100,",
@@ -22091,8 +22716,9 @@ static const char *const pyprof__svg_script[] = {
     "    return texts.length ? '; ' + texts.join(', ') : '';",
     "}",
 
-    // The second line of a frame's title
+    // The second line of a frame's title. A difference says the same in all choices.
     "function tell(f) {",
+    "    if (COLUMNS === 2 || shows === first) return f.values;",
     "    const total = sum(f, 0), self = sum(f, COLUMNS), all = Math.max(sum(frames[0], 0), 0) || 1;",
     "    const share = value => (100 * value / all).toFixed(2);",
     "    return `${amount(total)}, ${share(total)}% of all; self ${amount(self)}, ${share(self)}%` +",
@@ -22101,7 +22727,7 @@ static const char *const pyprof__svg_script[] = {
 
     "function tellAll() {",
     "    const all = sum(frames[0], 0);",
-    "    if (all <= 0) return 'Nothing was recorded';",
+    "    if (COLUMNS === 2 || shows === first) return whole;",
     "    return amount(all) + (UNIT === 'count' ? '' : ` ${METRIC}`) + ' in all';",
     "}",
 
@@ -22147,21 +22773,26 @@ static const char *const pyprof__svg_script[] = {
     "    Object.assign(f, { left, span, y, label });",
     "}",
 
-    // Breaks a text into lines that fit; all further words go into the last line.
+    "function shorten(element, text, letters) {",
+    "    const some = text.slice(0, Math.max(Math.floor(letters) - 1, 0)) + '\\u2026';",
+    "    element.textContent = text.length > letters ? some : text;",
+    "}",
+
+    // Breaks a text into lines that fit; the last one is shortened.
     "function wrap(element, text, width, most) {",
-    "    const lines = [''], room = width / 6.4;",
+    "    const lines = [''], room = width / 7.2;",
     "    for (const word of text.split(' ')) {",
     "        const longer = lines[lines.length - 1] + (lines[lines.length - 1] && ' ') + word;",
     "        if (longer.length <= room || lines.length === most || !lines[lines.length - 1])",
     "            lines[lines.length - 1] = longer;",
     "        else lines.push(word);",
     "    }",
-    "    element.textContent = lines[0];",
+    "    shorten(element, lines[0], room);",
     "    for (const line of lines.slice(1)) {",
     "        const part = element.appendChild(document.createElementNS(root.namespaceURI, 'tspan'));",
     "        part.setAttribute('x', '1%');",
     "        part.setAttribute('dy', LINE);",
-    "        part.textContent = line;",
+    "        shorten(part, line, room);",
     "    }",
     "    return lines.length;",
     "}",
@@ -22211,9 +22842,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    const letters = Math.max(Math.floor(room / 9.5), 1);",
-    "    find('.heading').textContent =",
-    "        heading.length > letters ? heading.slice(0, letters - 1) + '\\u2026' : heading;",
+    "    shorten(find('.heading'), heading, room / 9.5);",
     "    describe();",
     "}",
 
@@ -22224,7 +22853,7 @@ static const char *const pyprof__svg_script[] = {
     "    const { width } = frames[0].rect.getBoundingClientRect();",
     "    const share = inside ? `; ${f.span.toFixed(2)}% of the zoomed frame` : '';",
     "    const source = f && f.source ? `  \\u00b7  ${f.source}` : '';",
-    "    find('.name').textContent = f ? f.name : tellAll();",
+    "    shorten(find('.name'), f ? f.name : tellAll(), width / 7.3);",
     "    wrap(find('.values'), f ? tell(f) + share + source : hint, width, 3);",
     "    if (!f || f.told === shows) return;",
     "    f.title.textContent = [f.name, tell(f)].concat(f.source || []).join('\\n');",
@@ -22439,7 +23068,7 @@ static void pyprof__svg_put_amount(pyprof__sink *s, const pyprof__view *v, int64
         pyprof__svg_put_between(s, " ", v->metric_name, "");
         return;
     }
-    while (scale->limit > 0.0 && number >= scale->limit) scale++;
+    while (scale->limit > 0.0 && (number >= scale->limit || -number >= scale->limit)) scale++;
     pyprof__put_fixed(s, number / scale->unit, scale->digits);
     pyprof__put(s, scale->suffix);
 }
@@ -22484,6 +23113,7 @@ typedef struct {
     unsigned columns;                            // values of a frame
     int64_t all[4];                              // by choice: the root's value
     pyprof__bool hidden;                         // paths are hidden, so origins are unknown
+    const pyprof__selection *change;             // of a difference, otherwise NULL
 } pyprof__svg_graph;
 
 static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total, const int64_t *parts,
@@ -22491,6 +23121,11 @@ static void pyprof__svg_columns_of(const pyprof__svg_graph *graph, int64_t total
 {
     out[0] = total;
     if (graph->columns == 1) return;
+    if (graph->change) {
+        out[1] = parts[PYPROF__PART_EARLIER];
+        out[0] = (int64_t)((uint64_t)total + (uint64_t)out[1]);
+        return;
+    }
     out[0] = total - parts[PYPROF__PART_WAITING];
     out[1] = parts[PYPROF__PART_WAITING] - parts[PYPROF__PART_IDLE];
     out[2] = parts[PYPROF__PART_IDLE];
@@ -22541,6 +23176,36 @@ static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const p
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
+}
+
+// Half of the 95 % interval of the change of a frame's value
+static double pyprof__svg_error(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    int64_t change[PYPROF_METRIC_COUNT], earlier[PYPROF_METRIC_COUNT];
+    const int *metrics = graph->view->parts;
+    memset(change, 0, sizeof change);
+    memset(earlier, 0, sizeof earlier);
+    for (int part = 0; part < PYPROF__PARTS; part++)
+        (part <= PYPROF__PART_EARLIER_BASE ? earlier : change)[metrics[part]] = n->parts[part];
+    change[metrics[PYPROF__PART_EARLIER]] = n->total;
+    return pyprof__row_error(graph->change, change, earlier, metrics[PYPROF__PART_EARLIER]);
+}
+
+static pyprof__bool pyprof__svg_same(const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    double change = (double)n->total, error = pyprof__svg_error(graph, n);
+    return n->total == 0 || (change <= error && -change <= error);
+}
+
+// Red grew, blue shrank, grey is the same as far as samples can tell.
+static void pyprof__svg_put_change_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                          const pyprof__view_node *n)
+{
+    double before = (double)n->parts[PYPROF__PART_EARLIER], after = before + (double)n->total,
+        larger = after > before ? after : before, change = (double)(n->total < 0 ? -n->total : n->total);
+    int depth = larger > 0.0 ? (int)(26.0 * (change < larger ? change / larger : 1.0)) : 0;
+    if (pyprof__svg_same(graph, n)) pyprof__svg_put_fill(s, 40, 8, 87);
+    else pyprof__svg_put_fill(s, n->total > 0 ? PYPROF__SVG_RED : PYPROF__SVG_BLUE, 88, 88 - depth);
 }
 
 static void pyprof__svg_put_colour(pyprof__sink *s, const pyprof__svg_graph *graph,
@@ -22645,7 +23310,10 @@ static pyprof__svg_plan pyprof__svg_measure(const pyprof__svg_graph *graph)
         plan.kinds |= 1u << pyprof__svg_kind(graph, n);
         plan.drawn++;
     } while (pyprof__svg_next(&walk));
-    for (size_t i = 1; i < v->count; i++) plan.narrow += v->nodes[i].total > 0;
+    for (size_t i = 1, k = 0; i < v->count; i++) {
+        for (k = 0; k < graph->count && pyprof__svg_total(graph, &v->nodes[i], &graph->choices[k]) <= 0;) k++;
+        plan.narrow += k < graph->count;
+    }
     plan.narrow -= plan.drawn - 1;
     plan.height += plan.rows * PYPROF__SVG_ROW;
     return plan;
@@ -22662,7 +23330,7 @@ static void pyprof__svg_put_split(pyprof__sink *s, const pyprof__svg_graph *grap
         { "% for the GIL", columns & 2u ? n->parts[PYPROF__PART_GIL] : 0 }, { "% idle", 0 },
     };
     size_t i, written = 0;
-    if (!graph->view->parts[PYPROF__PART_NATIVE] || graph->columns < PYPROF__SVG_COLUMNS) return;
+    if (graph->columns < PYPROF__SVG_COLUMNS || !graph->view->parts[PYPROF__PART_NATIVE]) return;
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     if (columns & 1u) rows[0].value = values[0] - native;
     if (columns & 2u) rows[2].value = values[1];
@@ -22685,8 +23353,10 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     memset(values, 0, sizeof values);
     pyprof__svg_columns_of(graph, n->total, n->parts, values);
     pyprof__svg_columns_of(graph, n->self, n->own_parts, values + columns);
-    values[count++] = n->parts[PYPROF__PART_NATIVE];
-    values[count++] = n->parts[PYPROF__PART_GIL];
+    if (columns == PYPROF__SVG_COLUMNS) {
+        values[count++] = n->parts[PYPROF__PART_NATIVE];
+        values[count++] = n->parts[PYPROF__PART_GIL];
+    }
     while (count > 1 && values[count - 1] == 0) count--;
     pyprof__put(s, " data-v=\"");
     for (i = 0; i < count; i++) {
@@ -22696,13 +23366,41 @@ static void pyprof__svg_put_values(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "\"");
 }
 
-// The text that appears over a frame: label, total and own value, how its time divides, its place.
-static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+// "1.50 s, before 1.20 s: +300.00 ms (+25.0%)"
+static void pyprof__svg_put_change(pyprof__sink *s, const pyprof__view *v, int64_t before, int64_t change)
 {
-    const pyprof__view_node *n = &graph->view->nodes[at];
+    pyprof__svg_put_amount(s, v, before + change);
+    pyprof__put(s, ", before ");
+    pyprof__svg_put_amount(s, v, before);
+    pyprof__put(s, change > 0 ? ": +" : ": ");
+    pyprof__svg_put_amount(s, v, change);
+    if (change == 0) return;
+    if (before <= 0) { pyprof__put(s, " (new)"); return; }
+    if (before + change <= 0) { pyprof__put(s, " (gone)"); return; }
+    pyprof__put(s, change > 0 ? " (+" : " (");
+    pyprof__put_fixed(s, 100.0 * (double)change / (double)before, 1);
+    pyprof__put(s, "%)");
+}
+
+static void pyprof__svg_put_both(pyprof__sink *s, const pyprof__svg_graph *graph, const pyprof__view_node *n)
+{
+    const pyprof__view *v = graph->view;
+    double error = pyprof__svg_error(graph, n);
+    pyprof__svg_put_change(s, v, n->parts[PYPROF__PART_EARLIER], n->total);
+    if (n->self || n->own_parts[PYPROF__PART_EARLIER]) {
+        pyprof__put(s, "; self ");
+        pyprof__svg_put_change(s, v, n->own_parts[PYPROF__PART_EARLIER], n->self);
+    }
+    if (error < 1.0 || n->total == 0) return;
+    pyprof__put(s, pyprof__svg_same(graph, n) ? "; within the sampling error of " : "; sampling error ");
+    pyprof__svg_put_amount(s, v, (int64_t)error);
+}
+
+// How much it is, and how that divides
+static void pyprof__svg_put_amounts(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                    const pyprof__view_node *n, double all)
+{
     int64_t total = pyprof__svg_total(graph, n, graph->first), self = pyprof__svg_self(graph, n);
-    const char *kind = pyprof__svg_kind_text(graph, n);
-    pyprof__svg_put_between(s, "<title>", n->label, "\n");
     pyprof__svg_put_amount(s, graph->view, total);
     pyprof__put(s, ", ");
     pyprof__put_fixed(s, 100.0 * (double)total / all, 2);
@@ -22712,6 +23410,16 @@ static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *grap
     pyprof__put_fixed(s, 100.0 * (double)self / all, 2);
     pyprof__put(s, "%");
     pyprof__svg_put_split(s, graph, n);
+}
+
+// The text that appears over a frame: label, total and own value, how its time divides, its place.
+static void pyprof__svg_put_title(pyprof__sink *s, const pyprof__svg_graph *graph, uint32_t at, double all)
+{
+    const pyprof__view_node *n = &graph->view->nodes[at];
+    const char *kind = pyprof__svg_kind_text(graph, n);
+    pyprof__svg_put_between(s, "<title>", n->label, "\n");
+    if (graph->change) pyprof__svg_put_both(s, graph, n);
+    else pyprof__svg_put_amounts(s, graph, n, all);
     if (n->file[0] == '\0' && *kind) {
         pyprof__put(s, "\n");
         pyprof__put(s, kind);
@@ -22753,7 +23461,8 @@ static void pyprof__svg_put_frame(pyprof__sink *s, int64_t rows, const pyprof__s
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__svg_put_percent(s, "width", width);
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_ROW);
-    pyprof__svg_put_colour(s, graph, n);
+    if (graph->change) pyprof__svg_put_change_colour(s, graph, n);
+    else pyprof__svg_put_colour(s, graph, n);
     pyprof__put(s, "/>");
     pyprof__svg_put_label(s, n->label, left, width, y);
     pyprof__put(s, "</g>\n");
@@ -22807,12 +23516,21 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     pyprof__put(s, "</div></foreignObject>\n");
 }
 
+static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)   // as the script's tellAll
+{
+    const pyprof__view *v = graph->view;
+    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
+    if (all <= 0 && !graph->change) { pyprof__put(s, "Nothing was recorded"); return; }
+    if (graph->change) pyprof__svg_put_change(s, v, v->nodes->parts[PYPROF__PART_EARLIER], v->nodes->total);
+    else pyprof__svg_put_amount(s, v, all);
+    if (v->unit != PYPROF__UNIT_COUNT && !graph->change) pyprof__svg_put_between(s, " ", v->metric_name, "");
+    pyprof__put(s, " in all");
+}
+
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
 static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
                                 const char *note)
 {
-    const pyprof__view *v = graph->view;
-    int64_t all = v->count ? pyprof__svg_width(graph, 0) : 0;
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
@@ -22821,41 +23539,51 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
-    if (all <= 0) pyprof__put(s, "Nothing was recorded");   // as the script's tellAll
-    else pyprof__svg_put_amount(s, v, all);
-    if (all > 0 && v->unit != PYPROF__UNIT_COUNT) pyprof__svg_put_between(s, " ", v->metric_name, "");
-    pyprof__put(s, all > 0 ? " in all</text>\n" : "</text>\n");
+    pyprof__svg_put_all(s, graph);
+    pyprof__put(s, "</text>\n");
     pyprof__svg_put_text(s, "values", 118, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
 }
 
-// Only the colours that occur.
-static void pyprof__svg_put_legend(pyprof__sink *s, unsigned kinds, int64_t y)
+// An entry of the legend; returns where the next one begins.
+static int64_t pyprof__svg_put_entry(pyprof__sink *s, int64_t x, const pyprof__svg_family *family)
 {
-    int64_t x = 0, width;
+    int64_t width = 46 + 6 * (int64_t)strlen(family->name);
+    pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
+    pyprof__svg_put_attribute(s, "data-width", width);
+    pyprof__put(s, "><rect width=\"12\" height=\"12\"");
+    pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
+    pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
+    return x + width;
+}
+
+// Only the colours that occur; of a difference what they mean.
+static void pyprof__svg_put_legend(pyprof__sink *s, const pyprof__svg_graph *graph, unsigned kinds, int64_t y)
+{
+    static const pyprof__svg_family changes[] = {
+        { "new, or grew much", PYPROF__SVG_RED, 1, 88, 58 }, { "grew a little", PYPROF__SVG_RED, 1, 88, 80 },
+        { "the same, within the sampling error", 40, 1, 8, 83 },
+        { "shrank a little", PYPROF__SVG_BLUE, 1, 88, 80 },
+        { "gone, or shrank much", PYPROF__SVG_BLUE, 1, 88, 58 }
+    };
+    int64_t x = 0;
     pyprof__put(s, "<svg class=\"legend\" x=\"1%\" width=\"98%\"");
     pyprof__svg_put_attribute(s, "y", y);
     pyprof__put(s, ">\n");
-    for (int kind = 0; kind < (int)PYPROF__COUNT(pyprof__svg_families); kind++) {
-        const pyprof__svg_family *family = &pyprof__svg_families[kind];
-        if ((kinds >> kind & 1u) == 0) continue;
-        width = 46 + 6 * (int64_t)strlen(family->name);
-        pyprof__put_format(s, "<g transform=\"translate(%lld 0)\"", (long long)x);
-        pyprof__svg_put_attribute(s, "data-width", width);
-        pyprof__put(s, "><rect width=\"12\" height=\"12\"");
-        pyprof__svg_put_fill(s, family->hue + family->hues / 2, family->saturation, family->lightness + 4);
-        pyprof__svg_put_between(s, "/><text x=\"18\" y=\"10\">", family->name, "</text></g>\n");
-        x += width;
-    }
+    for (size_t i = 0; graph->change && i < PYPROF__COUNT(changes); i++)
+        x = pyprof__svg_put_entry(s, x, &changes[i]);
+    for (size_t kind = 0; !graph->change && kind < PYPROF__COUNT(pyprof__svg_families); kind++)
+        if (kinds >> kind & 1u) x = pyprof__svg_put_entry(s, x, &pyprof__svg_families[kind]);
     pyprof__put(s, "</svg>\n");
 }
 
-static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_plan *plan)
+static void pyprof__svg_put_foot(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                 const pyprof__svg_plan *plan)
 {
     pyprof__put(s, "<g class=\"foot\">\n");
-    pyprof__svg_put_legend(s, plan->kinds, plan->height - 41);
+    pyprof__svg_put_legend(s, graph, plan->kinds, plan->height - 41);
     pyprof__put(s, "<text class=\"note\" x=\"1%\"");
     pyprof__svg_put_attribute(s, "y", plan->height - 12);
     pyprof__put(s, ">");
@@ -22887,7 +23615,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
     pyprof__svg_put_head(s, title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
-    pyprof__svg_put_foot(s, &plan);
+    pyprof__svg_put_foot(s, graph, &plan);
     pyprof__svg_put_bar(s, graph, title, note);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
@@ -22925,6 +23653,27 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
+// What is compared
+static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
+{
+    static const char *const scales[] =
+        { "", "; before is scaled to the same time", "; before is scaled to the same total" };
+    const pyprof_profile *delta = job->profile;
+    size_t used = 0;
+    for (int side = 0; side < 2 && used < capacity; side++) {
+        const pyprof__compared *one = &delta->compared[side];
+        char seconds[32], rate[32];
+        pyprof__format_fixed(seconds, sizeof seconds, (double)one->recorded_ns / 1e9, 1);
+        pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+        used += (size_t)snprintf(note + used, capacity - used,
+                                 "%s: %.60s, CPython %.30s, %s s at %s Hz, %llu samples",
+                                 side ? "; after" : "Before", pyprof__text(delta, one->program),
+                                 pyprof__text(delta, one->python), seconds, rate,
+                                 (unsigned long long)one->samples);
+    }
+    if (used < capacity) snprintf(note + used, capacity - used, "%s", scales[delta->scale]);
+}
+
 static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capacity)
 {
     const char *program = pyprof__text(job->profile, job->profile->program),
@@ -22932,6 +23681,8 @@ static void pyprof__svg_title(const pyprof__job *job, char *title, size_t capaci
     // Users expect time, so it is not named.
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
     if (job->output->title) snprintf(title, capacity, "%.250s", job->output->title);
+    else if (job->profile->is_diff)
+        snprintf(title, capacity, "%.100s: change of %s", program, pyprof__metric_row(job->metric)->name);
     else snprintf(title, capacity, "%.100s%s%s (CPython %.40s)%s", program, *metric ? ": " : "", metric,
                   python,
                   job->profile->checkpoint > 0 ? ", checkpoint: the program was still running" : "");
@@ -22960,7 +23711,11 @@ static void pyprof__svg_choose(const pyprof__job *job, pyprof__svg_graph *graph,
     graph->hidden = job->profile->model.paths != PYPROF_PATHS_FULL;
     graph->choices = graph->first = pyprof__svg_single;
     graph->count = graph->columns = 1;
-    if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
+    if (job->earlier) {
+        graph->change = job->selection;
+        graph->choices = graph->first = pyprof__svg_sides;
+        graph->count = graph->columns = PYPROF__COUNT(pyprof__svg_sides);
+    } else if (view->parts[PYPROF__PART_WAITING] && first >= 0) {
         graph->choices = pyprof__svg_states;
         graph->count = PYPROF__COUNT(pyprof__svg_states);
         graph->columns = PYPROF__SVG_COLUMNS;
@@ -22977,13 +23732,17 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[256];
-    pyprof__bool selected = pyprof__svg_select(job, &all),
-        whole = selected && pyprof__view_make_as(&maker, &all, job->metric, how);
+    char title[256], note[512];
+    pyprof__bool selected, whole;
+    memset(&all, 0, sizeof all);
+    selected = job->earlier || pyprof__svg_select(job, &all);
+    if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
+    else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
         pyprof__svg_title(job, title, sizeof title);
-        if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
+        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
         else pyprof__svg_note_time(job, note, sizeof note);
         pyprof__svg_write(job->sink, &graph, title, note);
     }
@@ -23041,7 +23800,9 @@ static void pyprof__text_head(const pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
+    if (job->profile->merged)
+        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
+    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
     pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
     pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
     pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
@@ -23156,6 +23917,10 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     if (recorded->interp_id && form != PYPROF__FORM_ALLOCATOR)
         pyprof__put_format(job->sink, ", interpreter %lld", (long long)recorded->interp_id);
     pyprof__put(job->sink, ")");
+    if (pyprof__process_name(job->profile, recorded)) {
+        pyprof__put(job->sink, " of ");
+        pyprof__put_visible(job->sink, pyprof__process_name(job->profile, recorded));
+    }
 }
 
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
@@ -23652,7 +24417,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     if (job->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!sort) pyprof__put(job->sink, "\n");
     pyprof__text_memory_head(job, sort);
-    pyprof__text_table(job, &pyprof__leaks_table);
+    if (!job->profile->merged) pyprof__text_table(job, &pyprof__leaks_table);
     pyprof__text_since(job);
     pyprof__text_rankings(job, sort);
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
@@ -23802,6 +24567,10 @@ static void pyprof__speedscope_name(pyprof__sink *s, const pyprof_profile *profi
     const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, named->group);
     pyprof__emit_next(s, "name");
     pyprof__put_char(s, '"');
+    if (pyprof__process_name(profile, recorded)) {
+        pyprof__put_escaped(s, pyprof__process_name(profile, recorded), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, ": ");
+    }
     pyprof__put_escaped(s, pyprof__text(profile, recorded->name), SIZE_MAX, &pyprof__as_json);
     if (named->shared && named->again)
         pyprof__put_format(s, " (%llu, %d)", (unsigned long long)named->native, named->again + 1);
@@ -24211,6 +24980,9 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         pyprof__pprof_label(p, "process", 3,
                             (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
                                                  recorded->process).pid);
+    if (recorded && pyprof__process_name(profile, recorded))
+        pyprof__pprof_label(p, "process_name", 2,
+                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -25265,12 +26037,6 @@ static void pyprof__trace_fact(const pyprof__job *job, int64_t process, int64_t 
     pyprof__emit_close(job->sink, "}}");
 }
 
-static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
-{
-    return pyprof__process_id(profile, group < profile->model.threads.count
-                              ? pyprof__recorded_of(profile, group)->process : 0);
-}
-
 // Names of processes and threads; threads in their order.
 static void pyprof__trace_names(const pyprof__job *job, const pyprof__trace *t)
 {
@@ -25533,13 +26299,1386 @@ static pyprof_result pyprof__write_trace(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the trace");
 }
 
-// ---- firefox: not yet ----
+// ---- firefox: the processed profile of the Firefox Profiler, version 57 -----------------------------------
+// Tables are columns: lists of equal length. Each thread has its own; texts are shared, and come last.
+typedef struct {
+    pyprof__timeline timeline;       // its pool has all that follows
+    pyprof__strings strings;         // the shared texts; 0 is ""
+    uint32_t *stacks;                // per node: its row + 1 in its thread's table of stacks; 0 = not shown
+    unsigned char *collecting;       // per node: inside a collection of garbage
+    uint32_t *frames, *functions;    // per location, and per function or, by line, location: the row + 1
+    pyprof__array nodes, locations, firsts, markers;   // of one thread: nodes with a stack; locations with a
+                                                       // frame; the first location of each function
+    int64_t *ids;                    // of threads
+} pyprof__fox;
 
-// ---- openmetrics: not yet ----
+enum { PYPROF__FOX_GIL, PYPROF__FOX_GC, PYPROF__FOX_LATE };
+static const char *const pyprof__fox_markers[] = { "GIL wait", "GC", "not on the time line" };
+// The number of a colour is that of what a frame shows.
+static const struct { const char *name, *color; } pyprof__fox_categories[] = {
+    { "Python", "yellow" }, { "Native", "blue" }, { "Waiting", "lightblue" }, { "GC", "orange" },
+    { "Import", "purple" }, { "Other", "grey" }
+};
+
+typedef struct { int64_t start_ns, end_ns; int what; } pyprof__fox_marker;
+
+// A row of the table of samples; node 0 = none: there the thread was not seen, or its samples end.
+typedef struct { int64_t at_ns, weight, cpu_ns; uint32_t node; } pyprof__fox_row;
+
+typedef struct {
+    pyprof__steps steps;
+    pyprof__step step;               // the next one, if there is one
+    int more, open, blank;           // more: step is valid; open: the last row has a stack; blank: rows of a
+                                     // thread without steps, still to come
+    int64_t at_ns, cpu_ns;           // the end of the last row, and its CPU time, which the next one shows
+} pyprof__fox_rows;
+
+static void pyprof__emit_ms(pyprof__sink *s, const char *key, int64_t ns)   // with a fraction if needed
+{
+    char text[16];
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    size_t end;
+    if (key) pyprof__emit_next(s, key);
+    else if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size / 1000000));
+    if (size % 1000000 == 0) return;
+    end = (size_t)snprintf(text, sizeof text, ".%06u", (unsigned)(size % 1000000));
+    while (text[end - 1] == '0') end--;
+    pyprof__put_bytes(s, text, end);
+}
+
+static void pyprof__emit_missing(pyprof__sink *s)   // null in a list of numbers
+{
+    if (s->comma) pyprof__put_char(s, ',');
+    s->comma = 1;
+    pyprof__put(s, "null");
+}
+
+// A column in which all rows are equal.
+static void pyprof__fox_column(pyprof__sink *s, const char *key, size_t rows, const char *word)
+{
+    size_t i;
+    pyprof__emit_open(s, NULL, key, '[');
+    for (i = 0; i < rows; i++) {
+        if (i) pyprof__put_char(s, ',');
+        pyprof__put(s, word);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_rows_begin(const pyprof__fox *f, uint32_t group, pyprof__fox_rows *rows)
+{
+    memset(rows, 0, sizeof *rows);
+    pyprof__steps_begin(&rows->steps, &f->timeline, group, 0);
+    rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+    rows->blank = rows->more ? 0 : 2;
+}
+
+// What a step covers, in ns since the recording began.
+static void pyprof__fox_extent(const pyprof__job *job, const pyprof__fox *f, const pyprof__step *step,
+                               int64_t at_ns, int64_t *start, int64_t *end)
+{
+    uint64_t begin = job->profile->model.start_ns;
+    double rate = job->profile->model.rate_hz;
+    int64_t late = (int64_t)(f->timeline.end_ns - begin);
+    *start = step->moment ? (int64_t)(step->moment->start_ns - begin) : late;
+    if (*start < at_ns) *start = at_ns;
+    if (step->moment) *end = (int64_t)(step->moment->end_ns - begin);
+    else if (pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS) *end = *start + step->weight;
+    else *end = *start + (int64_t)(1e9 / (rate > 0 ? rate : 1));
+    if (*end < *start) *end = *start;
+}
+
+// A row lasts until the next one: one without a stack comes after a gap, and at the end. The CPU time of a
+// row is that since the row before. A thread without samples has two rows, at both ends of the recording.
+static pyprof__bool pyprof__fox_next(const pyprof__job *job, const pyprof__fox *f, pyprof__fox_rows *rows,
+                                     pyprof__fox_row *row)
+{
+    const pyprof__step *step = &rows->step;
+    int64_t start = 0, end = 0;
+    row->node = 0;
+    row->weight = 0;
+    row->at_ns = rows->at_ns;
+    row->cpu_ns = rows->cpu_ns;
+    rows->cpu_ns = 0;
+    if (rows->more) pyprof__fox_extent(job, f, step, rows->at_ns, &start, &end);
+    if (rows->more && !(rows->open && start > rows->at_ns + 1)) {
+        row->node = step->node;
+        row->weight = step->weight;
+        row->at_ns = start;
+        rows->at_ns = end;
+        rows->cpu_ns = step->moment ? pyprof__moment_selected(job->selection, PYPROF_CPU_NS, step->moment)
+            : f->timeline.rest[PYPROF_CPU_NS][step->node];
+        rows->open = 1;
+        rows->more = pyprof__steps_next(&rows->steps, &rows->step);
+        return 1;
+    }
+    if (rows->open) { rows->open = 0; return 1; }
+    if (!rows->blank) return 0;
+    if (--rows->blank == 0) row->at_ns = (int64_t)job->profile->model.recorded_ns;
+    return 1;
+}
+
+enum { PYPROF__FOX_STACK, PYPROF__FOX_TIME, PYPROF__FOX_WEIGHT, PYPROF__FOX_CPU };
+
+// One column of the samples. Returns the number of rows.
+static size_t pyprof__fox_samples_column(const pyprof__job *job, const pyprof__fox *f, uint32_t group,
+                                         const char *key, int column)
+{
+    pyprof__sink *s = job->sink;
+    int unit = pyprof__metric_row(job->metric)->unit;
+    pyprof__fox_rows rows;
+    pyprof__fox_row row;
+    size_t count = 0;
+    pyprof__emit_open(s, "\n", key, '[');
+    pyprof__fox_rows_begin(f, group, &rows);
+    for (; pyprof__fox_next(job, f, &rows, &row); count++) {
+        if (column == PYPROF__FOX_TIME) pyprof__emit_ms(s, NULL, row.at_ns);
+        else if (column == PYPROF__FOX_CPU) pyprof__emit_number(s, row.cpu_ns);
+        else if (column == PYPROF__FOX_STACK && !row.node) pyprof__emit_missing(s);
+        // A thread's own node is a sample without frames.
+        else if (column == PYPROF__FOX_STACK && !f->stacks[row.node]) pyprof__emit_missing(s);
+        else if (column == PYPROF__FOX_STACK) pyprof__emit_number(s, f->stacks[row.node] - 1);
+        else if (unit == PYPROF__UNIT_NS) pyprof__emit_ms(s, NULL, row.weight);
+        else pyprof__emit_number(s, row.weight);
+    }
+    pyprof__emit_close(s, "]");
+    return count;
+}
+
+static void pyprof__fox_samples(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const types[] = { "samples", "tracing-ms", "bytes" };
+    size_t count;
+    pyprof__emit_open(job->sink, "\n", "samples", '{');
+    pyprof__fox_samples_column(job, f, group, "stack", PYPROF__FOX_STACK);
+    pyprof__fox_samples_column(job, f, group, "time", PYPROF__FOX_TIME);
+    pyprof__fox_samples_column(job, f, group, "weight", PYPROF__FOX_WEIGHT);
+    pyprof__emit_text(job->sink, "weightType", types[pyprof__metric_row(job->metric)->unit]);
+    count = pyprof__fox_samples_column(job, f, group, "threadCPUDelta", PYPROF__FOX_CPU);
+    pyprof__emit_int(job->sink, "length", (int64_t)count);
+    pyprof__emit_close(job->sink, "}");
+}
+
+// Is anything of this node shown? Memory is in the tables of allocations, whatever the metric.
+static pyprof__bool pyprof__fox_wants(const pyprof__job *job, uint32_t node)
+{
+    return pyprof__self(job->selection, job->metric, node)
+        || pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node)
+        || pyprof__self(job->selection, PYPROF_LIVE_BYTES, node);
+}
+
+// Numbers the stacks, frames and functions of a thread. 0 = no memory.
+static pyprof__bool pyprof__fox_number(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i;
+    f->nodes.count = f->locations.count = f->firsts.count = 0;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++) {
+        uint32_t node = t->nodes[i], location = pyprof__frame_of(job->profile, node), *added;
+        uint32_t *frame = &f->frames[location], *function = &f->functions[job->output->lines ? location
+            : pyprof__location_of(job->profile, node)->function];
+        if (!f->stacks[node]) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->nodes))) return 0;
+        *added = node;
+        f->stacks[node] = (uint32_t)f->nodes.count;
+        // Numbers of another thread are larger, or of another frame.
+        if (*frame && *frame <= f->locations.count
+            && PYPROF__AT(uint32_t, f->locations, *frame - 1) == location) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->locations))) return 0;
+        *added = location;
+        *frame = (uint32_t)f->locations.count;
+        if (*function && *function <= f->firsts.count
+            && &f->functions[job->output->lines ? PYPROF__AT(uint32_t, f->firsts, *function - 1)
+                : PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                             PYPROF__AT(uint32_t, f->firsts, *function - 1)).function] == function) continue;
+        if (!(added = (uint32_t *)pyprof__push(pool, &f->firsts))) return 0;
+        *added = location;
+        *function = (uint32_t)f->firsts.count;
+    }
+    return 1;
+}
+
+static void pyprof__fox_stacks(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, count = f->nodes.count;
+    pyprof__emit_open(s, "\n", "stackTable", '{');
+    pyprof__emit_open(s, NULL, "frame", '[');
+    for (i = 0; i < count; i++)
+        pyprof__emit_number(s, f->frames[pyprof__frame_of(job->profile,
+                                                          PYPROF__AT(uint32_t, f->nodes, i))] - 1);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "prefix", '[');
+    for (i = 0; i < count; i++) {
+        uint32_t prefix = f->stacks[pyprof__parent_of(job->profile, PYPROF__AT(uint32_t, f->nodes, i))];
+        if (prefix) pyprof__emit_number(s, prefix - 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static const pyprof__location *pyprof__fox_location(const pyprof__job *job, const pyprof__array *list,
+                                                    size_t i)
+{
+    return &PYPROF__AT(const pyprof__location, job->profile->model.locations,
+                       PYPROF__AT(uint32_t, *list, i));
+}
+
+enum { PYPROF__FOX_CATEGORY, PYPROF__FOX_FUNC, PYPROF__FOX_LINE, PYPROF__FOX_COLUMN };
+
+static void pyprof__fox_frames_column(const pyprof__job *job, const pyprof__fox *f, const char *key,
+                                      int column)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", key, '[');
+    for (i = 0; i < f->locations.count; i++) {
+        const pyprof__location *at = pyprof__fox_location(job, &f->locations, i);
+        uint32_t function = job->output->lines ? PYPROF__AT(uint32_t, f->locations, i) : at->function;
+        if (column == PYPROF__FOX_CATEGORY)
+            pyprof__emit_number(s, pyprof__shows(job->profile, &PYPROF__AT(const pyprof__function,
+                                                 job->profile->model.functions, at->function)));
+        else if (column == PYPROF__FOX_FUNC) pyprof__emit_number(s, f->functions[function] - 1);
+        else if (column == PYPROF__FOX_LINE && at->place.line > 0) pyprof__emit_number(s, at->place.line);
+        else if (column == PYPROF__FOX_COLUMN && at->place.column >= 0)
+            pyprof__emit_number(s, at->place.column + 1);
+        else pyprof__emit_missing(s);
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_frames(const pyprof__job *job, const pyprof__fox *f)
+{
+    pyprof__sink *s = job->sink;
+    size_t count = f->locations.count;
+    pyprof__emit_open(s, "\n", "frameTable", '{');
+    pyprof__fox_column(s, "address", count, "-1");
+    pyprof__fox_column(s, "inlineDepth", count, "0");
+    pyprof__fox_frames_column(job, f, "category", PYPROF__FOX_CATEGORY);
+    pyprof__fox_column(s, "subcategory", count, "0");
+    pyprof__fox_frames_column(job, f, "func", PYPROF__FOX_FUNC);
+    pyprof__fox_column(s, "nativeSymbol", count, "null");
+    pyprof__fox_column(s, "innerWindowID", count, "null");
+    pyprof__fox_frames_column(job, f, "line", PYPROF__FOX_LINE);
+    pyprof__fox_frames_column(job, f, "column", PYPROF__FOX_COLUMN);
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// The number of a text; 0 = no memory, which is noted.
+static int64_t pyprof__fox_text(pyprof__fox *f, const char *text)
+{
+    uint32_t id = pyprof__intern(&f->timeline.cursor.pool, &f->strings, text, strlen(text));
+    return id == PYPROF__NONE ? 0 : (int64_t)id;
+}
+
+// A function's name, or, by line, "name:line".
+static int64_t pyprof__fox_name(const pyprof__job *job, pyprof__fox *f, const pyprof__location *at)
+{
+    const char *label = pyprof__label(job->profile, at->function);
+    size_t capacity = strlen(label) + 16;
+    char *text;
+    int64_t id;
+    if (!job->output->lines || at->place.line <= 0) return pyprof__fox_text(f, label);
+    text = (char *)pyprof__alloc(&f->timeline.cursor.pool, capacity);
+    if (!text) return 0;
+    snprintf(text, capacity, "%s:%ld", label, (long)at->place.line);
+    id = pyprof__fox_text(f, text);
+    pyprof__free(&f->timeline.cursor.pool, text, capacity);
+    return id;
+}
+
+static void pyprof__fox_functions(const pyprof__job *job, pyprof__fox *f)
+{
+    static const char *const columns[] = { "name", "fileName", "lineNumber" };
+    pyprof__sink *s = job->sink;
+    size_t i, k, count = f->firsts.count;
+    pyprof__emit_open(s, "\n", "funcTable", '{');
+    for (k = 0; k < 3; k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < count; i++) {
+            const pyprof__location *at = pyprof__fox_location(job, &f->firsts, i);
+            const pyprof__function *function =
+                &PYPROF__AT(const pyprof__function, job->profile->model.functions, at->function);
+            const char *file = pyprof__text(job->profile, function->file);
+            if (k == 0) pyprof__emit_number(s, pyprof__fox_name(job, f, at));
+            else if (k == 1 && *file) pyprof__emit_number(s, pyprof__fox_text(f, file));
+            else if (k == 2 && function->first_line > 0) pyprof__emit_number(s, function->first_line);
+            else pyprof__emit_missing(s);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "isJS", count, "false");
+    pyprof__fox_column(s, "relevantForJS", count, "false");
+    pyprof__fox_column(s, "resource", count, "-1");
+    pyprof__fox_column(s, "columnNumber", count, "null");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+// Extends the last marker of its kind, or adds one. 0 = no memory.
+static pyprof__bool pyprof__fox_mark(pyprof__fox *f, int what, int64_t start, int64_t end)
+{
+    pyprof__fox_marker *last = (pyprof__fox_marker *)f->markers.data + f->markers.count;
+    if (f->markers.count && (--last)->what == what && start <= last->end_ns + 1) {
+        if (end > last->end_ns) last->end_ns = end;
+        return 1;
+    }
+    if (!(last = (pyprof__fox_marker *)pyprof__push(&f->timeline.cursor.pool, &f->markers))) return 0;
+    last->what = what;
+    last->start_ns = start;
+    last->end_ns = end;
+    return 1;
+}
+
+static pyprof__bool pyprof__fox_find_markers(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    int64_t start, end = 0;
+    int what;
+    f->markers.count = 0;
+    pyprof__steps_begin(&steps, &f->timeline, group, 0);
+    while (pyprof__steps_next(&steps, &step)) {
+        what = !step.moment ? PYPROF__FOX_LATE : step.moment->state & PYPROF__WANTS_GIL ? PYPROF__FOX_GIL
+            : f->collecting[step.node] ? PYPROF__FOX_GC : -1;
+        pyprof__fox_extent(job, f, &step, end, &start, &end);
+        if (what >= 0 && !pyprof__fox_mark(f, what, start, end)) return 0;
+    }
+    return 1;
+}
+
+static void pyprof__fox_put_markers(const pyprof__job *job, pyprof__fox *f)
+{
+    static const int categories[] = { PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_OTHER };
+    static const char *const columns[] = { "data", "name", "startTime", "endTime", "category" };
+    pyprof__sink *s = job->sink;
+    size_t i, k;
+    pyprof__emit_open(s, "\n", "markers", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0; i < f->markers.count; i++) {
+            const pyprof__fox_marker *marker = &PYPROF__AT(const pyprof__fox_marker, f->markers, i);
+            if (k == 0) {
+                pyprof__emit_open(s, NULL, NULL, '{');
+                pyprof__emit_text(s, "type", pyprof__fox_markers[marker->what]);
+                pyprof__emit_close(s, "}");
+            } else if (k == 1) pyprof__emit_number(s, pyprof__fox_text(f, pyprof__fox_markers[marker->what]));
+            else if (k == 4) pyprof__emit_number(s, categories[marker->what]);
+            else pyprof__emit_ms(s, NULL, k == 2 ? marker->start_ns : marker->end_ns);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__fox_column(s, "phase", f->markers.count, "1");
+    pyprof__emit_int(s, "length", (int64_t)f->markers.count);
+    pyprof__emit_close(s, "}");
+}
+
+// Live bytes are an allocation; what was allocated and is gone is one with its end, of an unknown place. All
+// are at the end of the recording: when they were made is not known. An address is only a number.
+static int64_t pyprof__fox_blocks(const pyprof__job *job, uint32_t node, int part)
+{
+    int64_t live = pyprof__self(job->selection, PYPROF_LIVE_BYTES, node),
+        gone = pyprof__self(job->selection, PYPROF_ALLOC_BYTES, node) - live;
+    return part == 0 ? live : gone <= 0 ? 0 : part == 1 ? gone : -gone;
+}
+
+static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    static const char *const columns[] = { "time", "weight", "stack", "memoryAddress", "threadId" };
+    const pyprof__timeline *t = &f->timeline;
+    pyprof__sink *s = job->sink;
+    uint32_t start = pyprof__group_start(t->node_ends, group);
+    size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
+    int part;
+    pyprof__emit_open(s, "\n", "nativeAllocations", '{');
+    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+        pyprof__emit_open(s, "\n", columns[k], '[');
+        for (i = 0, count = 0; i < parts; i++) {
+            uint32_t node = t->nodes[start + i / 3];
+            int64_t bytes = pyprof__fox_blocks(job, node, part = (int)(i % 3));
+            if (bytes == 0) continue;
+            count++;
+            if (k == 0) pyprof__emit_ms(s, NULL, (int64_t)job->profile->model.recorded_ns);
+            else if (k == 1) pyprof__emit_number(s, bytes);
+            else if (k == 2 && (part == 2 || !f->stacks[node])) pyprof__emit_missing(s);
+            else if (k == 2) pyprof__emit_number(s, f->stacks[node] - 1);
+            else if (k == 3) pyprof__emit_number(s, (int64_t)node * 2 + (part > 0));
+            else pyprof__emit_number(s, f->ids[group]);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_text(s, "weightType", "bytes");
+    pyprof__emit_int(s, "length", (int64_t)count);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_pid(const pyprof__job *job, uint32_t group)
+{
+    pyprof__emit_next(job->sink, "pid");
+    pyprof__put_char(job->sink, '"');
+    pyprof__put_int(job->sink, pyprof__group_pid(job->profile, group));
+    pyprof__put_char(job->sink, '"');
+}
+
+static void pyprof__fox_thread_head(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int64_t first = 0;
+    if (group < profile->model.threads.count)
+        first = (int64_t)(pyprof__recorded_of(profile, group)->first_ns - profile->model.start_ns);
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", pyprof__group_name(profile, group));
+    pyprof__emit_text(s, "processName", pyprof__group_process(profile, group));
+    pyprof__emit_text(s, "processType", "default");
+    pyprof__emit_word(s, "isMainThread", f->ids[group] == pyprof__group_pid(profile, group)
+                      || strcmp(pyprof__group_name(profile, group), "MainThread") == 0 ? "true" : "false");
+    pyprof__emit_int(s, "processStartupTime", 0);
+    pyprof__emit_word(s, "processShutdownTime", "null");
+    pyprof__emit_ms(s, "registerTime", first > 0 ? first : 0);
+    pyprof__emit_word(s, "unregisterTime", "null");
+    pyprof__emit_word(s, "pausedRanges", "[]");
+    pyprof__fox_pid(job, group);
+    pyprof__emit_int(s, "tid", f->ids[group]);
+}
+
+// A table without rows. columns: one after the other.
+static void pyprof__fox_no_rows(pyprof__sink *s, const char *key, const char *columns)
+{
+    pyprof__emit_open(s, "\n", key, '{');
+    for (; *columns; columns += strlen(columns) + 1) pyprof__emit_word(s, columns, "[]");
+    pyprof__emit_int(s, "length", 0);
+    pyprof__emit_close(s, "}");
+}
+
+static pyprof__bool pyprof__fox_thread(const pyprof__job *job, pyprof__fox *f, uint32_t group)
+{
+    pyprof__sink *s = job->sink;
+    if (!pyprof__fox_number(job, f, group) || !pyprof__fox_find_markers(job, f, group)) return 0;
+    pyprof__fox_thread_head(job, f, group);
+    pyprof__fox_samples(job, f, group);
+    pyprof__fox_stacks(job, f);
+    pyprof__fox_frames(job, f);
+    pyprof__fox_functions(job, f);
+    pyprof__fox_no_rows(s, "resourceTable", "lib\0name\0host\0type\0");
+    pyprof__fox_no_rows(s, "nativeSymbols", "libIndex\0address\0name\0functionSize\0");
+    pyprof__fox_put_markers(job, f);
+    if (job->profile->model.heap.mode != PYPROF_HEAP_OFF) pyprof__fox_allocations(job, f, group);
+    pyprof__emit_close(s, "}");
+    return 1;
+}
+
+static void pyprof__fox_schema(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "categories", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_categories); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_categories[i].name);
+        pyprof__emit_text(s, "color", pyprof__fox_categories[i].color);
+        pyprof__emit_word(s, "subcategories", "[\"Other\"]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "markerSchema", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__fox_markers); i++) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__fox_markers[i]);
+        pyprof__emit_word(s, "display", "[\"marker-chart\", \"marker-table\", \"timeline-overview\"]");
+        pyprof__emit_word(s, "fields", "[]");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__fox_entry(pyprof__sink *s, const char *label, const char *value)
+{
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", label);
+    pyprof__emit_text(s, "format", "string");
+    pyprof__emit_text(s, "value", value);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__fox_meta(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_open(s, NULL, "meta", '{');
+    pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
+    pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
+    pyprof__emit_int(s, "processType", 0);
+    pyprof__emit_text(s, "product", job->output->title ? job->output->title
+                      : pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "stackwalk", 0);
+    pyprof__emit_int(s, "version", 31);
+    pyprof__emit_int(s, "preprocessedProfileVersion", 57);
+    pyprof__emit_word(s, "symbolicated", "true");
+    pyprof__emit_text(s, "importedFrom", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_word(s, "usesOnlyOneStackType", "true");
+    pyprof__emit_word(s, "sourceCodeIsNotOnSearchfox", "true");
+    pyprof__emit_word(s, "sampleUnits",
+                      "{\"time\": \"ms\", \"eventDelay\": \"ms\", \"threadCPUDelta\": \"ns\"}");
+    pyprof__emit_open(s, NULL, "extra", '[');
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_text(s, "label", "pyprof");
+    pyprof__emit_open(s, NULL, "entries", '[');
+    pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
+    if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
+    pyprof__emit_close(s, "]}]");
+    pyprof__fox_schema(job);
+    pyprof__emit_close(s, "}");
+}
+
+// A gauge's value; the CPU time of the process counts from its start.
+static int64_t pyprof__fox_gauge(const pyprof_process *facts, int counter)
+{
+    return counter == 0 ? facts->resident_bytes : counter == 1 ? facts->traced_bytes
+        : facts->user_ns + facts->system_ns;
+}
+
+// Counters are lists of changes; those of memory begin with the whole, that of CPU time with nothing.
+static void pyprof__fox_counter(const pyprof__job *job, int counter)
+{
+    static const struct { const char *name, *category, *description, *color; } facts[] = {
+        { "resident", "Memory", "Resident set of the process", "orange" },
+        { "traced", "Memory", "Memory that is tracked", "magenta" },
+        { "processCPU", "CPU", "CPU time of the process", "blue" }
+    };
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    pyprof__sink *s = job->sink;
+    size_t i, first = 0, count = model->gauges.count;
+    while (first + 1 < count && gauge[first + 1].ns <= model->start_ns) first++;   // before a window
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__emit_text(s, "name", facts[counter].name);
+    pyprof__emit_text(s, "category", facts[counter].category);
+    pyprof__emit_text(s, "description", facts[counter].description);
+    pyprof__emit_text(s, "color", facts[counter].color);
+    pyprof__fox_pid(job, 0);
+    pyprof__emit_int(s, "mainThreadIndex", 0);
+    pyprof__emit_open(s, NULL, "samples", '{');
+    pyprof__emit_open(s, NULL, "time", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_ms(s, NULL,
+                        gauge[i].ns < model->start_ns ? 0 : (int64_t)(gauge[i].ns - model->start_ns));
+    pyprof__emit_close(s, "]");
+    pyprof__fox_column(s, "number", count - first, "0");
+    pyprof__emit_open(s, NULL, "count", '[');
+    for (i = first; i < count; i++)
+        pyprof__emit_number(s, pyprof__fox_gauge(&gauge[i].facts, counter)
+                            - (i > first ? pyprof__fox_gauge(&gauge[i - 1].facts, counter)
+                               : counter == 2 ? pyprof__fox_gauge(&gauge[i].facts, counter) : 0));
+    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "length", (int64_t)(count - first));
+    pyprof__emit_close(s, "}}");
+}
+
+static void pyprof__fox_counters(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    const pyprof__gauge *gauge = (const pyprof__gauge *)model->gauges.data;
+    size_t count = model->gauges.count;
+    pyprof__emit_open(job->sink, "\n", "counters", '[');
+    if (count && gauge[count - 1].facts.resident_bytes) pyprof__fox_counter(job, 0);
+    if (count && model->heap.mode != PYPROF_HEAP_OFF) pyprof__fox_counter(job, 1);
+    if (count) pyprof__fox_counter(job, 2);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// Which stacks are shown, and which are inside a collection. 0 = no memory.
+static pyprof__bool pyprof__fox_fill(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    uint32_t i, count = (uint32_t)job->selection->count;
+    size_t functions = model->locations.count + model->functions.count;
+    int whole = 1;
+    pyprof__array_init(&f->nodes, sizeof(uint32_t));
+    pyprof__array_init(&f->locations, sizeof(uint32_t));
+    pyprof__array_init(&f->firsts, sizeof(uint32_t));
+    pyprof__array_init(&f->markers, sizeof(pyprof__fox_marker));
+    f->stacks = (uint32_t *)pyprof__alloc(pool, count * sizeof *f->stacks);
+    f->collecting = (unsigned char *)pyprof__alloc(pool, count);
+    f->frames = (uint32_t *)pyprof__alloc(pool, model->locations.count * sizeof *f->frames);
+    f->functions = (uint32_t *)pyprof__alloc(pool, functions * sizeof *f->functions);
+    f->ids = (int64_t *)pyprof__alloc(pool, f->timeline.groups * sizeof *f->ids);
+    if (!f->stacks || !f->collecting || !f->frames || !f->functions || !f->ids
+        || !pyprof__strings_init(pool, &f->strings) || !pyprof__thread_ids(job->profile, pool, f->ids)
+        || !pyprof__timeline_rest(&f->timeline, PYPROF_CPU_NS, &whole)) return 0;
+    for (i = 1; i < count; i++) {
+        f->collecting[i] = f->collecting[pyprof__parent_of(job->profile, i)];
+        if (pyprof__shows(job->profile, pyprof__function_of(job->profile, i)) == PYPROF__SHOWS_GC)
+            f->collecting[i] = 1;
+    }
+    for (i = count; i-- > 1;) {
+        int kind = pyprof__function_of(job->profile, i)->kind;
+        if (pyprof__fox_wants(job, i)) f->stacks[i] = 1;
+        if (kind == PYPROF_KIND_THREAD) f->stacks[i] = 0;
+        else if (f->stacks[i]) f->stacks[pyprof__parent_of(job->profile, i)] = 1;
+    }
+    f->stacks[0] = 0;
+    return 1;
+}
+
+static void pyprof__fox_end(const pyprof__job *job, pyprof__fox *f)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &f->timeline.cursor.pool;
+    size_t functions = model->locations.count + model->functions.count;
+    pyprof__free(pool, f->stacks, job->selection->count * sizeof *f->stacks);
+    pyprof__free(pool, f->collecting, job->selection->count);
+    pyprof__free(pool, f->frames, model->locations.count * sizeof *f->frames);
+    pyprof__free(pool, f->functions, functions * sizeof *f->functions);
+    pyprof__free(pool, f->ids, f->timeline.groups * sizeof *f->ids);
+    pyprof__array_free(pool, &f->nodes);
+    pyprof__array_free(pool, &f->locations);
+    pyprof__array_free(pool, &f->firsts);
+    pyprof__array_free(pool, &f->markers);
+    pyprof__strings_free(pool, &f->strings);
+    pyprof__timeline_end(&f->timeline);
+}
+
+static pyprof__bool pyprof__fox_has_thread(const pyprof__job *job, const pyprof__fox *f, uint32_t group)
+{
+    const pyprof__timeline *t = &f->timeline;
+    uint32_t i;
+    if (t->sums[group]) return 1;
+    for (i = pyprof__group_start(t->node_ends, group); i < t->node_ends[group]; i++)
+        if (pyprof__fox_wants(job, t->nodes[i])) return 1;
+    return 0;
+}
+
+static pyprof__bool pyprof__fox_threads(const pyprof__job *job, pyprof__fox *f)   // 0 = no memory
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__emit_open(s, "\n", "threads", '[');
+    for (i = 0; i < f->timeline.groups; i++) {
+        uint32_t group = f->timeline.order[i];
+        if (!pyprof__fox_has_thread(job, f, group)) continue;
+        if (!pyprof__fox_thread(job, f, group)) return 0;
+        shown++;
+    }
+    // The counters need one.
+    if (!shown && !pyprof__fox_thread(job, f, f->timeline.order[0])) return 0;
+    pyprof__emit_close(s, "]");
+    return 1;
+}
+
+static pyprof_result pyprof__write_firefox(pyprof__job *job)
+{
+    pyprof__fox f;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    int whole;
+    pyprof_result result;
+    if (pyprof__is_memory(job->metric) && pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".firefox.json holds time, samples and bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&f, 0, sizeof f);
+    result = pyprof__timeline_begin(&f.timeline, job);
+    if (result != PYPROF_OK) return result;
+    whole = pyprof__fox_fill(job, &f);
+    if (whole) {
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__fox_meta(job);
+        pyprof__emit_word(s, "libs", "[]");
+        pyprof__emit_word(s, "pages", "[]");
+        pyprof__fox_counters(job);
+        whole = pyprof__fox_threads(job, &f) && !f.timeline.cursor.pool.refused;
+    }
+    if (whole) {
+        pyprof__emit_open(s, "\n", "shared", '{');
+        pyprof__emit_open(s, NULL, "stringArray", '[');
+        for (i = 0; i < f.strings.starts.count; i++)
+            pyprof__emit_text(s, NULL, pyprof__string(&f.strings, i));
+        pyprof__put(s, "]}}\n");
+    }
+    pyprof__fox_end(job, &f);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the Firefox profile");
+}
+
+// ---- OpenMetrics 1.0: totals as counters and gauges, and the functions with the most of the metric --------
+// Names follow from the table of metrics. Counters end in _total, times are seconds. Labels have few values,
+// and no name of a thread or a stack; names of functions only in one family, of which PYPROF__OM_FUNCTIONS
+// and the rest are shown.
+enum { PYPROF__OM_FUNCTIONS = 20 };
+
+static pyprof__bool pyprof__unsafe_openmetrics(uint32_t c, const char *next)
+{
+    (void)next;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+static const pyprof__rule pyprof__as_openmetrics = { "\\\"\n", { "\\\\", "\\\"", "\\n" },
+                                                     pyprof__unsafe_openmetrics, "\\\\x%02x" };
+
+typedef enum { PYPROF__OM_COUNTER, PYPROF__OM_GAUGE, PYPROF__OM_HISTOGRAM } pyprof__om_type;
+
+// What precedes the samples of a family. unit: NULL, or how the name ends.
+static void pyprof__om_family(pyprof__sink *s, const char *name, pyprof__om_type type, const char *unit,
+                              const char *help)
+{
+    static const char *const types[] = { "counter", "gauge", "histogram" };
+    pyprof__put_format(s, "# TYPE %s %s\n", name, types[type]);
+    if (unit) pyprof__put_format(s, "# UNIT %s %s\n", name, unit);
+    pyprof__put_format(s, "# HELP %s %s\n", name, help);
+}
+
+// digits: of the number behind the point; value is in units of the last digit.
+static void pyprof__om_number(pyprof__sink *s, int64_t value, int digits)
+{
+    int64_t scale = 1;
+    int i;
+    for (i = 0; i < digits; i++) scale *= 10;
+    pyprof__put_char(s, ' ');
+    if (value < 0) pyprof__put_char(s, '-');
+    if (value < 0) value = -value;
+    pyprof__put_int(s, value / scale);
+    if (digits) pyprof__put_format(s, ".%0*lld", digits, (long long)(value % scale));
+    pyprof__put_char(s, '\n');
+}
+
+// One sample of a family; key NULL: without a label.
+static void pyprof__om_sample(pyprof__sink *s, const char *name, const char *suffix, const char *key,
+                              const char *label, int64_t value, int digits)
+{
+    pyprof__put(s, name);
+    pyprof__put(s, suffix);
+    if (key) {
+        pyprof__put_format(s, "{%s=\"", key);
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_openmetrics);
+        pyprof__put(s, "\"}");
+    }
+    pyprof__om_number(s, value, digits);
+}
+
+static void pyprof__om_counter(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                               const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_COUNTER, unit, help);
+    pyprof__om_sample(s, name, "_total", NULL, NULL, value, digits);
+}
+
+static void pyprof__om_gauge(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                             const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_GAUGE, unit, help);
+    pyprof__om_sample(s, name, "", NULL, NULL, value, digits);
+}
+
+static pyprof__bool pyprof__om_is_gauge(int metric)   // it can fall
+{
+    return metric == PYPROF_LIVE_BYTES || metric == PYPROF_LIVE_BLOCKS || metric == PYPROF_PEAK_BYTES
+        || metric == PYPROF_PEAK_BLOCKS || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__metric_row(metric)->from == PYPROF__FROM_ESTIMATES;
+}
+
+// The family of a metric, "pyprof_gil_wait_seconds". Returns the digits of its values; *unit: NULL = none.
+static int pyprof__om_name(char *name, size_t capacity, const char *prefix, const pyprof__metric *metric,
+                           const char **unit)
+{
+    size_t size = strlen(metric->key);
+    int ns = metric->unit == PYPROF__UNIT_NS, ms = size > 3 && strcmp(metric->key + size - 3, "_ms") == 0;
+    int bytes = metric->unit == PYPROF__UNIT_BYTES,
+        named = size > 6 && strcmp(metric->key + size - 6, "_bytes") == 0;
+    if (ns || ms) size -= 3;   // "_ns", "_ms"
+    snprintf(name, capacity, "%s%.*s%s", prefix, (int)size, metric->key,
+             ns || ms ? "_seconds" : bytes && !named ? "_bytes" : "");
+    *unit = ns || ms ? "seconds" : bytes ? "bytes" : NULL;
+    return ns ? 9 : ms ? 3 : 0;
+}
+
+static void pyprof__om_metrics(const pyprof__job *job)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        char name[80], help[120];
+        const char *unit, *prefix = pyprof__is_memory(metric->metric) ? "pyprof_heap_" : "pyprof_";
+        int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
+        int64_t value = job->selection->all[metric->metric];
+        if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
+            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+        // "age of live blocks in ms": the value is in seconds
+        snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
+                 metric->name, metric->part_of ? ", part of " : "",
+                 metric->part_of ? pyprof__metric_row(metric->part_of)->name : "");
+        if (pyprof__om_is_gauge(metric->metric)) pyprof__om_gauge(job->sink, name, unit, value, digits, help);
+        else pyprof__om_counter(job->sink, name, unit, value, digits, help);
+    }
+}
+
+// Values of functions themselves in the job's metric: the largest ones, and the sum of the others.
+static pyprof_result pyprof__om_functions(const pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    char name[80];
+    const char *unit, *suffix = pyprof__om_is_gauge(job->metric) ? "" : "_total";
+    int digits = pyprof__om_name(name, sizeof name, "pyprof_function_", metric, &unit);
+    int64_t rest = job->selection->all[job->metric];
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    if (!ranked && table.rows.count) whole = 0;
+    pyprof__om_family(job->sink, name, *suffix ? PYPROF__OM_COUNTER : PYPROF__OM_GAUGE, unit,
+                      "of functions themselves, the 20 with the most");
+    for (i = 0; ranked && i < table.rows.count && i < PYPROF__OM_FUNCTIONS; i++) {
+        const pyprof_row *row = ranked[i].row;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys,
+                                       (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        if (row->self[job->metric] <= 0) break;
+        rest -= row->self[job->metric];
+        pyprof__om_sample(job->sink, name, suffix, "function", pyprof__label(job->profile, function),
+                          row->self[job->metric], digits);
+    }
+    pyprof__om_sample(job->sink, name, suffix, "function", "(all others)", rest, digits);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
+}
+
+static void pyprof__om_quality(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    const pyprof_stats *stats = &job->profile->model.stats;
+    const char *lost = "pyprof_lost_samples";
+    size_t i;
+    pyprof__om_counter(s, "pyprof_asked_samples", NULL, (int64_t)stats->asked, 0,
+                       "samples asked for: ticks times threads");
+    pyprof__om_family(s, lost, PYPROF__OM_COUNTER, NULL,
+                      "samples that were asked for and not taken: the sampler was too late (missed), or the "
+                      "stack could not be read");
+    pyprof__om_sample(s, lost, "_total", "reason", "missed", (int64_t)stats->missed, 0);
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__om_sample(s, lost, "_total", "reason", pyprof__cause_names[i],
+                          (int64_t)stats->rejected_by_cause[i], 0);
+    pyprof__om_counter(s, "pyprof_thinned_samples", NULL, (int64_t)stats->thinned, 0,
+                       "samples left out on purpose, not part of those asked for");
+    pyprof__om_counter(s, "pyprof_truncated_samples", NULL, (int64_t)stats->truncated, 0,
+                       "samples whose outermost frames were cut");
+    pyprof__om_counter(s, "pyprof_sampler_cpu_seconds", "seconds", (int64_t)stats->own_cpu_ns, 9,
+                       "CPU time of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_memory_bytes", "bytes", (int64_t)stats->own_bytes, 0,
+                     "memory of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_late_max_seconds", "seconds", (int64_t)stats->late_max_ns, 9,
+                     "longest delay of a tick");
+    pyprof__om_gauge(s, "pyprof_sampler_late_mean_seconds", "seconds", (int64_t)stats->late_mean_ns, 9,
+                     "mean delay of a tick");
+    pyprof__om_counter(s, "pyprof_gap_seconds", "seconds", (int64_t)stats->gap_ns, 9,
+                       "time in which nothing could be recorded");
+    pyprof__om_gauge(s, "pyprof_degraded", NULL, stats->degraded[0] != 0, 0,
+                     "1: the recording is worse than it should be");
+}
+
+// Of the whole process, whatever the filter: blocks by size, memory by allocator.
+static void pyprof__om_heap(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const char *sizes = "pyprof_heap_block_size_bytes", *alloc = "pyprof_heap_domain_alloc_bytes",
+        *live = "pyprof_heap_domain_live_bytes";
+    pyprof__sink *s = job->sink;
+    int64_t count = 0, bytes = 0;
+    char bound[32];
+    size_t i, k;
+    if (heap->mode == PYPROF_HEAP_OFF) return;
+    pyprof__om_counter(s, "pyprof_heap_dropped_blocks", NULL, (int64_t)job->profile->model.stats.heap_dropped,
+                       0, "blocks not noted for lack of room");
+    pyprof__om_family(s, alloc, PYPROF__OM_COUNTER, "bytes", "allocated by each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        bytes += heap->domains[i].alloc_bytes;
+        pyprof__om_sample(s, alloc, "_total", "domain", pyprof__domain_names[i], heap->domains[i].alloc_bytes,
+                          0);
+    }
+    pyprof__om_family(s, live, PYPROF__OM_GAUGE, "bytes", "not freed yet, of each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++)
+        pyprof__om_sample(s, live, "", "domain", pyprof__domain_names[i], heap->domains[i].live_bytes, 0);
+    pyprof__om_family(s, sizes, PYPROF__OM_HISTOGRAM, "bytes", "allocated blocks of the process by size");
+    for (i = 0, k = PYPROF_SIZES; k > 0 && !heap->sizes[k - 1]; k--) {}
+    for (; i < k; i++) {
+        count += heap->sizes[i];
+        snprintf(bound, sizeof bound, "%llu.0", 1ull << i);
+        pyprof__om_sample(s, sizes, "_bucket", "le", bound, count, 0);
+    }
+    pyprof__om_sample(s, sizes, "_bucket", "le", "+Inf", count, 0);
+    pyprof__om_sample(s, sizes, "_count", NULL, NULL, count, 0);
+    pyprof__om_sample(s, sizes, "_sum", NULL, NULL, bytes, 0);
+}
+
+// The process when it was looked at last; only what is known, and nothing of several processes.
+static void pyprof__om_process(const pyprof__job *job)
+{
+    const pyprof__array *gauges = &job->profile->model.gauges;
+    const pyprof_process *facts =
+        gauges->count ? &PYPROF__AT(const pyprof__gauge, *gauges, gauges->count - 1).facts : NULL;
+    const char *cpu = "pyprof_process_cpu_seconds", *faults = "pyprof_process_page_faults",
+        *switches = "pyprof_process_context_switches";
+    pyprof__sink *s = job->sink;
+    if (!facts || job->profile->model.processes.count > 1) return;
+    if (facts->resident_bytes)
+        pyprof__om_gauge(s, "pyprof_process_resident_bytes", "bytes", facts->resident_bytes, 0,
+                         "resident set");
+    pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
+    pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
+    pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
+    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
+    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
+    pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
+    pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
+    if (facts->threads)
+        pyprof__om_gauge(s, "pyprof_process_threads", NULL, facts->threads, 0, "threads of the process");
+    if (facts->gc_runs >= 0)
+        pyprof__om_counter(s, "pyprof_process_gc_runs", NULL, facts->gc_runs, 0,
+                           "garbage collections of the main interpreter");
+}
+
+static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof_result result;
+    pyprof__om_family(s, "pyprof_recording_info", PYPROF__OM_GAUGE, NULL, "what was recorded, and how");
+    pyprof__put(s, "pyprof_recording_info{program=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put(s, "\",python=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->python), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put_format(s, "\",heap=\"%s\",state=\"%s\",version=\"" PYPROF_VERSION_STRING "\"} 1\n",
+                       pyprof__heap_modes[model->heap.mode],
+                       profile->checkpoint > 0 ? "checkpoint" : "complete");
+    pyprof__om_gauge(s, "pyprof_start_time_seconds", "seconds",
+                     (int64_t)(pyprof__unix(model, model->start_ns) * 1e3), 3,
+                     "when the recording began, Unix time");
+    pyprof__om_counter(s, "pyprof_recorded_seconds", "seconds", (int64_t)model->recorded_ns, 9,
+                       "time recorded, without pauses and gaps");
+    pyprof__om_gauge(s, "pyprof_threads", NULL, (int64_t)model->stats.threads, 0, "threads seen so far");
+    pyprof__om_metrics(job);
+    result = pyprof__om_functions(job);
+    pyprof__om_quality(job);
+    pyprof__om_heap(job);
+    pyprof__om_process(job);
+    pyprof__put(s, "# EOF\n");
+    return result;
+}
 
 // ---- table: not yet ----
 
-// ---- otlp: not yet ----
+// ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
+// One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
+// each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
+enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
+
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
+
+typedef struct {
+    pyprof__proto p;                   // the pool of its cursor has all that follows
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+    uint64_t sizes[PYPROF_METRIC_COUNT], scope_size;   // of each Profile; of all, with their scope
+    uint32_t *paths;                   // per node: the number of its path, the same for equal stacks
+    uint32_t *nodes;                   // per path: a node with it
+    pyprof__array attributes;          // pyprof__otlp_attribute
+    pyprof__numbered stacks, locations, functions, used;   // of paths, locations, functions, attributes
+    uint32_t *names;                   // per string that is a thread's name: the place of its attribute + 1
+    uint32_t *threads;                 // per thread: the place of its id's attribute
+    uint32_t first_process;            // place of the first process's attribute, if there are several
+    uint32_t facts_end;                // behind the facts about the recording
+} pyprof__otlp;
+
+typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
+// Its place.
+static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
+{
+    pyprof__otlp_attribute *added =
+        (pyprof__otlp_attribute *)pyprof__push(&w->p.cursor.pool, &w->attributes);
+    if (!added) { w->p.failed = 1; return 0; }
+    added->key = key;
+    added->text = text;
+    added->number = number;
+    return (uint32_t)w->attributes.count - 1;
+}
+
+// Facts about the whole recording are attributes of each Profile.
+static void pyprof__otlp_facts(pyprof__otlp *w)
+{
+    const pyprof_stats *stats = &w->job->profile->model.stats;
+    pyprof__otlp_attribute_add(w, "pyprof.asked", NULL, (int64_t)stats->asked);
+    pyprof__otlp_attribute_add(w, "pyprof.missed", NULL, (int64_t)stats->missed);
+    pyprof__otlp_attribute_add(w, "pyprof.rejected", NULL, (int64_t)stats->rejected);
+    pyprof__otlp_attribute_add(w, "pyprof.truncated", NULL, (int64_t)stats->truncated);
+    if (stats->degraded[0]) pyprof__otlp_attribute_add(w, "pyprof.degraded", stats->degraded, 0);
+    if (w->job->profile->checkpoint > 0)
+        pyprof__otlp_attribute_add(w, "pyprof.checkpoint", "the program was still running", 0);
+    w->facts_end = (uint32_t)w->attributes.count;
+}
+
+static void pyprof__otlp_attributes_make(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__model *model = &profile->model;
+    uint32_t i;
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "cpython", 0);
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "native", 0);
+    pyprof__otlp_facts(w);
+    w->first_process = (uint32_t)w->attributes.count;
+    for (i = 0; i < model->processes.count && model->processes.count > 1; i++)
+        pyprof__otlp_attribute_add(w, "process.pid", NULL,
+                                   PYPROF__AT(const pyprof__recorded_process, model->processes, i).pid);
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (recorded->name < model->strings.starts.count && !w->names[recorded->name])
+            w->names[recorded->name] =
+                1 + pyprof__otlp_attribute_add(w, "thread.name", pyprof__text(profile, recorded->name), 0);
+        w->threads[i] = pyprof__otlp_attribute_add(w, "thread.id", NULL, (int64_t)recorded->native);
+    }
+    if (!pyprof__numbered_begin(&w->p.cursor.pool, &w->used, w->attributes.count)) w->p.failed = 1;
+}
+
+static void pyprof__otlp_use(pyprof__otlp *w, uint32_t place)   // an element of a list of attributes
+{
+    pyprof__proto_varint(&w->p, pyprof__numbered_get(&w->used, place));
+}
+
+// Numbers the paths: those of equal locations are equal. 0 = no memory.
+static pyprof__bool pyprof__otlp_paths(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    pyprof__array known;     // of pyprof__node: the path above, and the location
+    pyprof__index index;
+    uint32_t i, id = 0;
+    memset(&index, 0, sizeof index);
+    pyprof__array_init(&known, sizeof(pyprof__node));
+    for (i = 1; i < w->job->selection->count && id != PYPROF__NONE; i++) {
+        pyprof__node path;
+        if (pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) continue;   // no path: 0
+        path.parent = w->paths[pyprof__parent_of(profile, i)];
+        path.location = pyprof__frame_of(profile, i);
+        id = pyprof__unique(pool, &known, &index, pyprof__same_node, &path);
+        w->paths[i] = id + 1;
+        if (id != PYPROF__NONE) w->nodes[id + 1] = i;
+    }
+    pyprof__index_free(pool, &index);
+    pyprof__array_free(pool, &known);
+    return id != PYPROF__NONE;
+}
+
+static void pyprof__otlp_value_type(pyprof__proto *p, uint32_t field, const char *type, const char *unit)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, type);
+    pyprof__proto_text(p, 2, unit);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_sample(pyprof__otlp *w, uint32_t node, int64_t value)
+{
+    pyprof__proto *p = &w->p;
+    const pyprof__model *model = &w->job->profile->model;
+    uint32_t owner = p->cursor.owners[node];
+    pyprof__proto_open(p);
+    if (w->paths[node]) pyprof__proto_int(p, 1, pyprof__numbered_get(&w->stacks, w->paths[node]));
+    pyprof__proto_open(p);
+    if (owner != PYPROF__NONE) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, owner);
+        if (recorded->name < model->strings.starts.count)
+            pyprof__otlp_use(w, w->names[recorded->name] - 1);
+        pyprof__otlp_use(w, w->threads[owner]);
+        if (model->processes.count > 1) pyprof__otlp_use(w, w->first_process + recorded->process);
+    }
+    pyprof__proto_close(p, 2);
+    pyprof__proto_open(p);
+    pyprof__proto_varint(p, (uint64_t)value);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 2);
+}
+
+// The same for equal profiles, and different for each of its metrics: from where and when it was recorded.
+static void pyprof__otlp_id(pyprof__otlp *w, const pyprof__metric *metric)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t id[2];
+    size_t i;
+    id[0] = pyprof__mix((uint64_t)(pyprof__unix(model, model->start_ns) * 1e9), model->recorded_ns);
+    id[1] = pyprof__mix(id[0], (uint64_t)pyprof__process_of(w->job->profile)->pid);
+    for (i = 0; i < 2; i++) id[i] = pyprof__mix(id[i], (uint64_t)metric->metric) | 1;
+    pyprof__proto_block(&w->p, 7, id, sizeof id);
+}
+
+static void pyprof__otlp_profile(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__metric *metric = w->columns[which];
+    pyprof__proto *p = &w->p;
+    int memory = pyprof__is_memory(metric->metric);
+    uint64_t interval = model->heap.interval ? model->heap.interval : 1;
+    uint32_t i;
+    pyprof__otlp_value_type(p, 1, metric->pprof, pyprof__proto_units[metric->unit]);
+    for (i = 1; i < w->job->selection->count; i++) {
+        int64_t value = pyprof__self(w->job->selection, metric->metric, i);
+        if (value) pyprof__otlp_sample(w, i, value);
+    }
+    pyprof__proto_fixed64(p, 3, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 4, model->recorded_ns);
+    pyprof__otlp_value_type(p, 5, memory ? "space" : "wall", memory ? "bytes" : "nanoseconds");
+    pyprof__proto_int(p, 6, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__otlp_id(w, metric);
+    pyprof__proto_open(p);
+    for (i = PYPROF__OTLP_FACTS; i < w->facts_end; i++) pyprof__otlp_use(w, i);
+    pyprof__proto_close(p, 11);
+}
+
+// A field with a part of that size, which is counted already.
+static void pyprof__otlp_large(pyprof__otlp *w, uint32_t field, pyprof__otlp_part *part, size_t which,
+                               uint64_t size)
+{
+    pyprof__proto_varint(&w->p, field << 3 | 2);
+    pyprof__proto_varint(&w->p, size);
+    if (w->p.sink) part(w, which);
+    else w->p.size += size;
+}
+
+static uint64_t pyprof__otlp_measure(pyprof__otlp *w, pyprof__otlp_part *part, size_t which)
+{
+    pyprof__sink *sink = w->p.sink;
+    w->p.sink = NULL;
+    w->p.size = 0;
+    part(w, which);
+    w->p.sink = sink;
+    return w->p.size;
+}
+
+static void pyprof__otlp_any(pyprof__proto *p, uint32_t field, const char *text, int64_t number)
+{
+    pyprof__proto_open(p);
+    if (text) pyprof__proto_utf8(p, 1, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, field);
+}
+
+// A KeyValue; text NULL: number
+static void pyprof__otlp_pair(pyprof__proto *p, uint32_t field, const char *key, const char *text,
+                              int64_t number)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_utf8(p, 1, key);
+    pyprof__otlp_any(p, 2, text, number);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_scope(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    size_t i;
+    (void)which;
+    pyprof__proto_open(&w->p);
+    pyprof__proto_utf8(&w->p, 1, "pyprof.h");
+    pyprof__proto_utf8(&w->p, 2, PYPROF_VERSION_STRING);
+    pyprof__otlp_pair(&w->p, 3, "otlp.profiles.version", "v1development, opentelemetry-proto 1.10.0", 0);
+    pyprof__proto_close(&w->p, 1);
+    for (i = 0; i < w->column_count; i++) pyprof__otlp_large(w, 2, pyprof__otlp_profile, i, w->sizes[i]);
+}
+
+static void pyprof__otlp_resource(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__proto *p = &w->p;
+    (void)which;
+    pyprof__proto_open(p);
+    pyprof__otlp_pair(p, 1, "service.name", pyprof__text(profile, profile->program), 0);
+    if (profile->model.processes.count == 1)
+        pyprof__otlp_pair(p, 1, "process.pid", NULL, pyprof__process_of(profile)->pid);
+    pyprof__otlp_pair(p, 1, "process.runtime.name", "cpython", 0);
+    pyprof__otlp_pair(p, 1, "process.runtime.version", pyprof__text(profile, profile->python), 0);
+    pyprof__proto_close(p, 1);
+    pyprof__otlp_large(w, 2, pyprof__otlp_scope, 0, w->scope_size);
+}
+
+static void pyprof__otlp_location(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, id);
+    int kind = PYPROF__AT(const pyprof__function, model->functions, location->function).kind;
+    pyprof__proto *p = &w->p;
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__numbered_get(&w->functions, location->function));
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 3);
+    if (kind == PYPROF_KIND_PYTHON || kind == PYPROF_KIND_NATIVE) {
+        pyprof__proto_open(p);
+        pyprof__otlp_use(w, kind == PYPROF_KIND_PYTHON ? PYPROF__OTLP_PYTHON : PYPROF__OTLP_NATIVE);
+        pyprof__proto_close(p, 4);
+    }
+    pyprof__proto_close(p, 2);
+}
+
+static void pyprof__otlp_function(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    pyprof__proto_open(&w->p);
+    pyprof__proto_string(&w->p, 1, PYPROF__AT(const uint32_t, profile->labels, id));
+    pyprof__proto_string(&w->p, 3, function->file);
+    if (function->first_line > 0) pyprof__proto_int(&w->p, 4, (uint64_t)function->first_line);
+    pyprof__proto_close(&w->p, 3);
+}
+
+static void pyprof__otlp_stack(pyprof__otlp *w, uint32_t node)   // from the leaf to the root
+{
+    pyprof__proto *p = &w->p;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;) {
+        uint32_t location = pyprof__frame_of(p->cursor.profile, p->cursor.path[i]);
+        pyprof__proto_varint(p, pyprof__numbered_get(&w->locations, location));
+    }
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 7);
+}
+
+// Stacks tell which locations there are, locations which functions; strings come last.
+static void pyprof__otlp_dictionary(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    pyprof__proto *p = &w->p;
+    static const uint32_t tables[] = { 1, 2, 3, 4, 6, 7 };   // all but that of strings begin with a zero
+    uint32_t i;
+    (void)which;
+    for (i = 0; i < PYPROF__COUNT(tables); i++) pyprof__proto_block(p, tables[i], NULL, 0);
+    for (i = 0; i < w->stacks.count; i++) pyprof__otlp_stack(w, w->nodes[w->stacks.order[i]]);
+    for (i = 0; i < w->locations.count; i++) pyprof__otlp_location(w, w->locations.order[i]);
+    for (i = 0; i < w->functions.count; i++) pyprof__otlp_function(w, w->functions.order[i]);
+    for (i = 0; i < w->used.count; i++) {
+        const pyprof__otlp_attribute *one =
+            &PYPROF__AT(const pyprof__otlp_attribute, w->attributes, w->used.order[i]);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, one->key);
+        pyprof__otlp_any(p, 2, one->text, one->number);
+        pyprof__proto_close(p, 6);
+    }
+    pyprof__proto_strings(p, 5);
+}
+
+static void pyprof__otlp_request(pyprof__otlp *w)
+{
+    uint64_t resource, dictionary;
+    size_t i;
+    for (i = 0; i < w->column_count; i++)
+        w->sizes[i] = pyprof__otlp_measure(w, pyprof__otlp_profile, i);
+    w->scope_size = pyprof__otlp_measure(w, pyprof__otlp_scope, 0);
+    resource = pyprof__otlp_measure(w, pyprof__otlp_resource, 0);
+    pyprof__otlp_large(w, 1, pyprof__otlp_resource, 0, resource);
+    dictionary = pyprof__otlp_measure(w, pyprof__otlp_dictionary, 0);
+    pyprof__otlp_large(w, 2, pyprof__otlp_dictionary, 0, dictionary);
+}
+
+static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count, i;
+    const pyprof__metric *first;
+    memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
+    pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
+    for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
+        first = w->columns[i];
+        if (first->metric != w->job->metric) continue;
+        memmove(w->columns + 1, w->columns, i * sizeof *w->columns);
+        w->columns[0] = first;
+        break;
+    }
+    w->paths = (uint32_t *)pyprof__alloc(pool, nodes * sizeof *w->paths);
+    w->nodes = (uint32_t *)pyprof__alloc(pool, (nodes + 1) * sizeof *w->nodes);
+    w->names = (uint32_t *)pyprof__alloc(pool, model->strings.starts.count * sizeof *w->names);
+    w->threads = (uint32_t *)pyprof__alloc(pool, (model->threads.count + 1) * sizeof *w->threads);
+    if (!pyprof__numbered_begin(pool, &w->stacks, nodes)
+        || !pyprof__numbered_begin(pool, &w->locations, model->locations.count)
+        || !pyprof__numbered_begin(pool, &w->functions, model->functions.count)) return 0;
+    return w->paths && w->nodes && w->names && w->threads && pyprof__otlp_paths(w);
+}
+
+static void pyprof__otlp_end(pyprof__otlp *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count;
+    pyprof__free(pool, w->paths, nodes * sizeof *w->paths);
+    pyprof__free(pool, w->nodes, (nodes + 1) * sizeof *w->nodes);
+    pyprof__free(pool, w->names, model->strings.starts.count * sizeof *w->names);
+    pyprof__free(pool, w->threads, (model->threads.count + 1) * sizeof *w->threads);
+    pyprof__numbered_end(pool, &w->stacks);
+    pyprof__numbered_end(pool, &w->locations);
+    pyprof__numbered_end(pool, &w->functions);
+    pyprof__numbered_end(pool, &w->used);
+    pyprof__array_free(pool, &w->attributes);
+    pyprof__proto_end(&w->p);
+}
+
+static pyprof_result pyprof__write_otlp(pyprof__job *job)
+{
+    pyprof__otlp w;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    w.job = job;
+    if (!pyprof__otlp_begin(&w)) w.p.failed = 1;
+    if (!w.p.failed) pyprof__otlp_attributes_make(&w);
+    if (!w.p.failed) pyprof__otlp_request(&w);
+    if (w.p.failed) result = pyprof__fail_memory("the OTLP file");
+    pyprof__otlp_end(&w);
+    return result;
+}
 
 // ---- perfetto: not yet ----
 
@@ -25554,7 +27693,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
@@ -25563,15 +27702,15 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };
@@ -25683,18 +27822,8 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
-    made->program = profile->program;   // the copy's first strings are the same
-    made->python = profile->python;
-    made->free_threaded = profile->free_threaded;
-    made->interpreters = profile->interpreters;
-    made->is_diff = profile->is_diff;
     made->chosen = profile->chosen;
-    memcpy(made->compared, profile->compared, sizeof made->compared);
-    made->scale = profile->scale;
-    made->factor = profile->factor;
-    whole = whole && pyprof__array_copy(&made->pool, &made->seen, &profile->seen);
-    for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&made->pool, &made->earlier[i], &profile->earlier[i]);
+    whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
     return NULL;
@@ -28088,11 +30217,19 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                        const pyprof_merge_options *options, pyprof_profile **merged)
 {
-    (void)options;
-    if (merged) *merged = NULL;
-    if (!profiles || !count || !merged)
-        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pyprof_merge: profiles and merged are needed");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "merging is not supported yet");
+    size_t i;
+    if (!merged) return pyprof__fail(PYPROF_ERR_ARGUMENT, "merged is NULL");
+    *merged = NULL;
+    if (!profiles || !count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "there are no profiles to merge");
+    for (i = 0; i < count; i++) {
+        if (!profiles[i])
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is NULL", (unsigned long long)i);
+        if (profiles[i]->is_diff)
+            return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
+                                (unsigned long long)i);
+    }
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 
 // Makes the whole table, ranks its rows, and copies the first ones.
@@ -28166,6 +30303,9 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
+    if (profile->merged)
+        return pyprof__fail(PYPROF_ERR_STATE,
+                            "a merged profile has no history: ask each recording for its leaks");
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
@@ -28234,6 +30374,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         thread->ident = recorded->ident;
         thread->interpreter = recorded->interp_id;
         thread->name = pyprof__text(visitor->profile, recorded->name);
+        thread->process = pyprof__process_name(visitor->profile, recorded);
         thread->first_seen = pyprof__unix(model, recorded->first_ns);
         thread->last_seen = pyprof__unix(model, recorded->last_ns);
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
@@ -28438,6 +30579,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     info->duration_s = (double)model->recorded_ns / 1e9;
     info->rate_hz = model->rate_hz;
     info->threads = model->threads.count;
+    info->recordings = profile->merged ? profile->merged : 1;
     info->interpreters = profile->interpreters;
     info->functions = model->functions.count;
     info->nodes = model->nodes.count;

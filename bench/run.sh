@@ -1,7 +1,7 @@
 #!/bin/bash
 # make bench: what profiling costs, as ratios against no profiler in the same run, and what the outputs cost.
 # Machines are shared: runs alternate and medians are shown.
-#   PART=cpu or memory   only that part
+#   PART=cpu, memory or write   only that part; write: a large recording in every format, loaded and compared
 #   ROUNDS, WORKLOADS, MODES, LIVE, CLOCK   of the memory part: see bench/memory.py
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,3 +15,4 @@ if [ "${PART:-cpu}" = cpu ]; then
     if command -v austin >/dev/null; then "$PYTHON" bench/peer.py austin; else echo 'austin: not installed'; fi
 fi
 if [ "${PART:-memory}" = memory ]; then "$PYTHON" bench/memory.py "$BUILD"; fi
+if [ "${PART:-write}" = write ]; then "$PYTHON" bench/write.py "$BUILD"; fi

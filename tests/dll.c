@@ -96,6 +96,7 @@ void pyprof_test_coarse(unsigned on) { test_fault.coarse = on; }
 #define PYPROF__TEST_DECIDE(threads) test_decide(threads)
 #define PYPROF__TEST_FINE(fine) ((fine) && !test_fault.coarse)
 #include "../pyprof.h"
+#include "big.h"
 
 static int decoder_of(int minor_version) { return minor_version < 10 ? 0 : minor_version == 10 ? 1 : 2; }
 
@@ -280,7 +281,7 @@ int pyprof_test_calls(int64_t native, int rounds, const char *want, int *found, 
 }
 
 // ---- profiles made by hand: a tree, frame by frame, and values for its nodes ------------------------------------------
-typedef struct { pyprof__pool pool; pyprof__model model; } test_recording;
+typedef struct { pyprof__pool pool; pyprof__model model; uint64_t last[64]; } test_recording;   // last: moment of each thread
 
 static uint32_t test_frame(test_recording *made, uint32_t parent, int kind, const char *file, const char *name, int number, int line)
 {
@@ -327,6 +328,44 @@ void pyprof_test_model_add(void *model, uint32_t node, int metric, int64_t value
     pyprof__model_add(&((test_recording *)model)->model, (pyprof_metric)metric, node, value);
 }
 
+// One more thread, 63 at most; returns its number. Its frames stand below its node.
+EXPORT uint32_t pyprof_test_model_thread(void *model, const char *name, uint32_t *node);
+uint32_t pyprof_test_model_thread(void *model, const char *name, uint32_t *node)
+{
+    test_recording *made = (test_recording *)model;
+    uint32_t id = (uint32_t)made->model.threads.count;
+    pyprof__recorded_thread *member = (pyprof__recorded_thread *)pyprof__push(&made->pool, &made->model.threads);
+    if (!member || id >= 64) abort();
+    member->wanted = 1;
+    member->native = 77 + id;
+    member->first_ns = member->last_ns = made->model.start_ns;
+    member->name = pyprof__model_string(&made->model, name);
+    member->node = *node = test_frame(made, 0, PYPROF_KIND_THREAD, "", name, (int)id + 1, 0);
+    return id;
+}
+
+// A sample of 1 ms of that thread at that node, with an entry of the time line, 1 ms after the one before.
+EXPORT void pyprof_test_model_sample(void *model, uint32_t thread, uint32_t node, int waiting);
+void pyprof_test_model_sample(void *model, uint32_t thread, uint32_t node, int waiting)
+{
+    test_recording *made = (test_recording *)model;
+    pyprof__moment moment;
+    memset(&moment, 0, sizeof moment);
+    made->model.timeline_s = 1e9;
+    moment.start_ns = made->model.last_ns > made->model.start_ns ? made->model.last_ns : made->model.start_ns;
+    moment.end_ns = made->model.last_ns = moment.start_ns + 1000000;
+    moment.wall_ns = 1000000;
+    moment.cpu_ns = waiting ? 0 : 1000000;
+    moment.state = waiting ? PYPROF__IS_WAITING : 0;
+    moment.thread = thread;
+    moment.node = node;
+    moment.count = 1;
+    pyprof__model_columns(&made->model, &moment);
+    pyprof__model_moment(&made->model, &moment, &made->last[thread]);
+    ((pyprof__recorded_thread *)made->model.threads.data)[thread].last_ns = moment.end_ns;
+    made->model.recorded_ns = moment.end_ns - made->model.start_ns;
+}
+
 // The profile; the model is gone then. python: "3.12.1"
 EXPORT pyprof_profile *pyprof_test_model_seal(void *model, const char *python);
 pyprof_profile *pyprof_test_model_seal(void *model, const char *python)
@@ -339,6 +378,18 @@ pyprof_profile *pyprof_test_model_seal(void *model, const char *python)
     pyprof__model_free(&made->model);
     free(made);
     return profile;
+}
+
+// A recording of so many stacks and entries of the time line, with memory: see big.h.
+EXPORT pyprof_profile *pyprof_test_big(uint32_t stacks, uint32_t moments, int heap);
+pyprof_profile *pyprof_test_big(uint32_t stacks, uint32_t moments, int heap)
+{
+    test_recording *made = (test_recording *)pyprof_test_model(0, 0);
+    made->model.threads.count = 0;
+    made->model.start_ns = made->model.last_ns = 5000000000u;
+    made->model.unix_offset = 1700000000.25 - 5;
+    if (!big_fill(&made->model, stacks, moments, heap)) abort();
+    return pyprof_test_model_seal(made, "3.12.1");
 }
 
 // ---- what it costs to wake up at all: a sampler that samples nothing, for the benchmarks ------------------------------

@@ -95,6 +95,7 @@ static int64_t selected(const pyprof_profile *profile, pyprof_output output, int
 TEST(golden_cpuprofile) { golden("example.cpuprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CPUPROFILE, .filter = &everything }); }
 TEST(golden_heapprofile) { golden("memory.heapprofile", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_HEAPPROFILE }); }
 TEST(golden_trace) { golden("example.trace.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_TRACE, .filter = &everything }); }
+TEST(golden_firefox) { golden("example.firefox.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_FIREFOX, .filter = &everything }); }
 
 // ---- cpuprofile --------------------------------------------------------------------------------------------------
 // Sums and structure; -> microseconds.
@@ -290,6 +291,136 @@ TEST(trace_counters_of_the_process)
     CHECK_INT(cpu, 3);
 }
 
+// ---- firefox -----------------------------------------------------------------------------------------------------
+// Value i of a column; it must be there.
+static const parsed *cell(const parsed *table, const char *column, long long i)
+{
+    const parsed *value = get(table, column)->first;
+    CHECK(i >= 0 && i < get(table, "length")->integer);
+    while (i-- > 0) value = value->next;
+    return value;
+}
+
+// All columns of a table are equally long.
+static void check_table(const parsed *table)
+{
+    for (const parsed *column = table->first; column; column = column->next)
+        if (column->type == '[') CHECK_INT(column->count, get(table, "length")->integer);
+}
+
+// Every number refers to a row, every stack to one before it.
+static void check_indexes(const parsed *all, const parsed *thread)
+{
+    static const struct { const char *table, *column, *to; } links[] = {
+        { "samples", "stack", "stackTable" }, { "stackTable", "prefix", "stackTable" }, { "stackTable", "frame", "frameTable" },
+        { "frameTable", "func", "funcTable" }, { "frameTable", "category", "categories" }, { "funcTable", "name", "stringArray" },
+        { "funcTable", "fileName", "stringArray" }, { "markers", "name", "stringArray" }, { "markers", "category", "categories" },
+        { "nativeAllocations", "stack", "stackTable" },
+    };
+    for (size_t i = 0; i < COUNT(links); i++) {
+        long long rows = !strcmp(links[i].to, "categories") ? (long long)get(get(all, "meta"), "categories")->count
+            : !strcmp(links[i].to, "stringArray") ? (long long)get(get(all, "shared"), "stringArray")->count : get(get(thread, links[i].to), "length")->integer, row = 0;
+        if (!has(thread, links[i].table)) continue;
+        check_table(get(thread, links[i].table));
+        for (const parsed *value = get(get(thread, links[i].table), links[i].column)->first; value; value = value->next, row++)
+            CHECK(value->type == 'n' || (value->integer >= 0 && value->integer < (links[i].to == links[i].table ? row : rows)));
+    }
+}
+
+static void check_firefox(const pyprof_profile *profile, pyprof_output output, int metric)
+{
+    output.format = PYPROF_FORMAT_FIREFOX;
+    const parsed *all = parsed_as(profile, output);
+    int unit = pyprof__metric_row(metric)->unit;
+    int64_t cpu = 0, live = 0, allocated = 0;
+    double sum = 0, last;
+    CHECK_INT(get(get(all, "meta"), "preprocessedProfileVersion")->integer, 57);
+    for (const parsed *thread = get(all, "threads")->first; thread; thread = thread->next) {
+        const parsed *samples = get(thread, "samples");
+        check_indexes(all, thread);
+        CHECK_STR(get(samples, "weightType")->text, unit == PYPROF__UNIT_NS ? "tracing-ms" : unit == PYPROF__UNIT_BYTES ? "bytes" : "samples");
+        last = 0;
+        for (const parsed *time = get(samples, "time")->first; time; time = time->next) { CHECK(time->number >= last); last = time->number; }
+        for (const parsed *weight = get(samples, "weight")->first; weight; weight = weight->next) sum += weight->number;
+        for (const parsed *used = get(samples, "threadCPUDelta")->first; used; used = used->next) cpu += used->integer;
+        CHECK(cell(samples, "stack", get(samples, "length")->integer - 1)->type == 'n');
+        if (!has(thread, "nativeAllocations")) continue;
+        for (const parsed *bytes = get(get(thread, "nativeAllocations"), "weight")->first; bytes; bytes = bytes->next) {
+            live += bytes->integer;
+            if (bytes->integer > 0) allocated += bytes->integer;
+        }
+    }
+    CHECK_INT((int64_t)(sum * (unit == PYPROF__UNIT_NS ? 1e6 : 1) + 0.5), selected(profile, output, metric));
+    if (metric == PYPROF_WALL_NS || metric == PYPROF_CPU_NS) CHECK_INT(cpu, selected(profile, output, PYPROF_CPU_NS));
+    if (profile->model.heap.mode != PYPROF_HEAP_OFF) {
+        CHECK_INT(live, selected(profile, output, PYPROF_LIVE_BYTES));
+        CHECK(allocated >= selected(profile, output, PYPROF_ALLOC_BYTES));
+    }
+}
+
+TEST(firefox_has_all_of_it)
+{
+    static const int metrics[] = { PYPROF_WALL_NS, PYPROF_CPU_NS, PYPROF_SAMPLES, PYPROF_GIL_WAIT_NS, PYPROF_LIVE_BYTES, PYPROF_ALLOC_BYTES };
+    for (uint64_t number = 0; number < 24; number++) {
+        pyprof_profile *profile = number ? some_profile(number) : example(HOSTILE);
+        for (size_t i = 0; i < COUNT(metrics); i++)
+            if (pyprof__has_metric(profile, metrics[i]))
+                check_firefox(profile, (pyprof_output){ .filter = &everything, .metric = metrics[i], .lines = number % 2 }, metrics[i]);
+    }
+}
+
+TEST(firefox_samples_are_where_they_were)
+{
+    const parsed *all = parsed_as(example("w"), (pyprof_output){ .format = PYPROF_FORMAT_FIREFOX, .filter = &everything });
+    const parsed *thread = get(all, "threads")->first->next, *samples = get(thread, "samples"), *markers = get(thread, "markers");
+    static const double times[] = { 0, 30, 40, 60, 80, 90, 100, 150, 170.000999 };   // load, [GIL], run, zlib, again, nobody, again, the rest, the end
+    CHECK_STR(get(thread, "name")->text, "MainThread");
+    CHECK_INT(get(samples, "length")->integer, COUNT(times));
+    for (size_t i = 0; i < COUNT(times); i++) CHECK(cell(samples, "time", (long long)i)->number == times[i]);
+    CHECK(cell(samples, "stack", 5)->type == 'n' && cell(samples, "weight", 5)->integer == 0);
+    CHECK_INT(cell(samples, "threadCPUDelta", 0)->integer, 0);
+    CHECK_INT(cell(samples, "threadCPUDelta", 1)->integer, 3 * (9 * ms + 567));
+    CHECK_INT(get(markers, "length")->integer, 2);
+    CHECK(cell(markers, "startTime", 0)->number == 30 && cell(markers, "endTime", 0)->number == 40);
+    CHECK_STR(get(cell(markers, "data", 0), "type")->text, "GIL wait");
+    CHECK_STR(get(cell(markers, "data", 1), "type")->text, "not on the time line");
+    const parsed *counters = get(all, "counters");
+    CHECK_INT(counters->count, 3);
+    CHECK_INT(get(get(counters->first, "samples"), "count")->first->integer, 40 * MIB);
+    CHECK_INT(get(get(counters->first, "samples"), "count")->first->next->integer, MIB);
+}
+
+TEST(a_recording_of_memory_alone_has_its_time_line)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 100);
+    add_blocks(&r, add_frame(&r, thread_node(&r, thread), "a.py", "f", 1, 2), 100, 10, 5, 7);
+    add_gauge(&r, 0, MIB, 10);
+    add_gauge(&r, 500, 2 * MIB, 30);
+    r.model.heap.mode = PYPROF_HEAP_EXACT;
+    r.model.recorded_ns = 600 * ms;
+    pyprof_profile *profile = seal(&r, 0);
+    const parsed *fox = parsed_as(profile, (pyprof_output){ .format = PYPROF_FORMAT_FIREFOX }), *table = get(get(fox, "threads")->first, "samples");
+    check_firefox(profile, (pyprof_output){ .title = "t" }, PYPROF_WALL_NS);
+    CHECK_INT(get(table, "length")->integer, 2);
+    CHECK(cell(table, "time", 1)->number == 600 && cell(table, "stack", 0)->type == 'n');
+    CHECK_INT(get(fox, "counters")->count, 3);
+    CHECK_INT(occurrences(written_as(profile, PYPROF_FORMAT_TRACE).data, "\"ph\": \"C\""), 2 + 2 + 1);
+    check_cpuprofile(profile, (pyprof_output){ .title = "t" });
+    CHECK_INT(check_heapprofile(profile, (pyprof_output){ .title = "t" }), 500);
+}
+
+TEST(a_recording_of_nothing)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    pyprof_profile *profile = seal(&r, 0);
+    check_firefox(profile, (pyprof_output){ .title = "t" }, PYPROF_WALL_NS);
+    check_cpuprofile(profile, (pyprof_output){ .title = "t" });
+    check_trace(profile, (pyprof_output){ .title = "t" });
+}
+
 // ---- what each of them refuses ---------------------------------------------------------------------------------------
 TEST(metrics_that_a_format_cannot_hold_are_refused)
 {
@@ -299,6 +430,7 @@ TEST(metrics_that_a_format_cannot_hold_are_refused)
         { PYPROF_FORMAT_HEAPPROFILE, PYPROF_WALL_NS, ".heapprofile holds bytes, not wall time" },
         { PYPROF_FORMAT_HEAPPROFILE, PYPROF_LIVE_BLOCKS, ".heapprofile holds bytes, not live blocks" },
         { PYPROF_FORMAT_TRACE, PYPROF_LIVE_BYTES, ".trace.json holds time, not live bytes" },
+        { PYPROF_FORMAT_FIREFOX, PYPROF_LIVE_BLOCKS, ".firefox.json holds time, samples and bytes, not live blocks" },
     };
     pyprof_profile *profile = example("w");
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -310,7 +442,7 @@ TEST(metrics_that_a_format_cannot_hold_are_refused)
     }
 }
 
-static const int formats[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_HEAPPROFILE, PYPROF_FORMAT_TRACE };
+static const int formats[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_HEAPPROFILE, PYPROF_FORMAT_TRACE, PYPROF_FORMAT_FIREFOX };
 
 TEST(a_difference_is_refused)
 {

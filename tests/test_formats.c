@@ -226,10 +226,10 @@ static void *peak_alloc(void *user, size_t size)
 
 static int count_bytes(void *user, const void *data, size_t size) { return (void)data, *(size_t *)user += size, 0; }
 
-// JSON keeps the text of each stack that the time line has, the text report its rows: to be made smaller.
+// JSON keeps the text of each stack that the time line has, the text report its rows, SVG its rectangles: to be made smaller.
 static long long most_of(int format)
 {
-    return (format == PYPROF_FORMAT_JSON ? 160ll : format == PYPROF_FORMAT_TEXT ? 96 : 64) << 20;
+    return (format == PYPROF_FORMAT_JSON ? 160ll : format == PYPROF_FORMAT_TEXT || format == PYPROF_FORMAT_SVG ? 96 : 64) << 20;
 }
 
 // Bytes and time beyond the profile's own, for so many stacks and entries of the time line

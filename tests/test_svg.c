@@ -241,6 +241,87 @@ TEST(a_colour_for_each_origin)
     CHECK(strstr(hidden.out.data, ">Python<") && !strstr(hidden.out.data, ">my code<") && !strstr(hidden.out.data, ">packages<"));
 }
 
+// ---- differences --------------------------------------------------------------------------------------------------------
+// Before: steady 400, faster 300, gone 100, a little 100 samples; after: steady 400, faster 100, fresh 200, a little 105.
+static pyprof_profile *one_side(int after)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t top = add_frame(&r, thread_node(&r, add_thread(&r, "MainThread", 100)), "/srv/app.py", "main", 1, 2);
+    const struct { const char *name; int samples[2]; } functions[] = {
+        { "steady", { 400, 400 } }, { "faster", { 300, 100 } }, { "gone", { 100, 0 } }, { "fresh", { 0, 200 } }, { "little", { 100, 105 } },
+    };
+    for (int i = 0; i < 5; i++) {
+        int samples = functions[i].samples[after];
+        uint32_t node = samples ? add_frame(&r, top, "/srv/app.py", functions[i].name, 10 * i + 10, 10 * i + 11) : 0;
+        if (samples) add_values(&r, node, samples, samples * 10 * (int64_t)ms, 0, 0);
+        if (samples) add_blocks(&r, node, 1 << 20, samples, samples / 10, samples / 5);
+    }
+    r.model.recorded_ns = 9000 * ms;
+    r.model.stats.samples = after ? 805 : 900;
+    r.model.heap.mode = PYPROF_HEAP_EXACT;
+    pyprof_profile *profile = seal(&r, 0);
+    recording_end(&r);
+    return profile;
+}
+
+static pyprof_profile *difference(void)
+{
+    pyprof_profile *before = one_side(0), *after = one_side(1), *delta;
+    CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
+    pyprof_profile_free(before);
+    pyprof_profile_free(after);
+    return delta;
+}
+
+TEST(golden_diff) { golden("diff.svg", difference(), (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
+
+TEST(differences_are_red_and_blue)
+{
+    pyprof_profile *delta = difference();
+    picture p = read_picture(delta, (pyprof_output){ 0 });
+    check_picture(&p, 2, 1);
+    const long long unit = 10 * (long long)ms;
+    const struct { const char *name; long long after, before; int colour; const char *text; } cases[] = {
+        { "app.main", 805, 900, 2, "8.05 s, before 9.00 s: -950.00 ms (-10.6%)" },
+        { "app.steady", 400, 400, -1, "4.00 s, before 4.00 s: 0 ns; self 4.00 s, before 4.00 s: 0 ns\n" },
+        { "app.faster", 100, 300, 2, "1.00 s, before 3.00 s: -2.00 s (-66.7%); self 1.00 s, before 3.00 s: -2.00 s (-66.7%); sampling error 333.53 ms" },
+        { "app.gone", 0, 100, 2, "0 ns, before 1.00 s: -1.00 s (gone)" }, { "app.fresh", 200, 0, 0, "2.00 s, before 0 ns: +2.00 s (new)" },
+        { "app.little", 105, 100, -1, "1.05 s, before 1.00 s: +50.00 ms (+5.0%); self 1.05 s, before 1.00 s: +50.00 ms (+5.0%); within the sampling error of 26" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const frame *f = named(&p, cases[i].name);
+        char title[300];
+        CHECK_INT(f->v[0], cases[i].after * unit);
+        CHECK_INT(f->v[1], cases[i].before * unit);
+        if (cases[i].colour >= 0) CHECK_INT(brightest(f->fill), cases[i].colour);
+        CHECK_INT(strcmp(f->fill, named(&p, "app.steady")->fill) == 0, cases[i].colour < 0);
+        snprintf(title, sizeof title, "<title>%s\n%s", cases[i].name, cases[i].text);
+        if (!strstr(p.out.data, title)) printf("%.300s\nis not\n%s\n", strstr(p.out.data, cases[i].name), title);
+        CHECK(strstr(p.out.data, title) != NULL);
+    }
+    CHECK(named(&p, "app.gone")->off && !named(&p, "app.fresh")->off);
+    CHECK_INT(occurrences(p.out.data, "name=\"show\""), 2);
+    CHECK(strstr(p.out.data, "<title>host: change of wall time</title>") != NULL);
+    CHECK(strstr(p.out.data, ">Before: host, CPython 3.12.1, 9.0 s at 100 Hz, 900 samples; after: host, CPython 3.12.1, 9.0 s at 100 Hz, 805 samples<") != NULL);
+    CHECK(strstr(p.out.data, ">8.05 s, before 9.00 s: -950.00 ms (-10.6%) in all<") != NULL);
+    CHECK(strstr(p.out.data, ">new, or grew much<") && strstr(p.out.data, ">gone, or shrank much<") && !strstr(p.out.data, ">my code<"));
+    picture live = read_picture(delta, (pyprof_output){ .metric = PYPROF_LIVE_BYTES });   // exact: every change is one
+    check_picture(&live, 2, 1);
+    CHECK(strstr(live.out.data, "app.fresh\n20.0 MiB, before 0 B: +20.0 MiB (new)") && !strstr(live.out.data, "; sampling error "));
+    pyprof_profile_free(delta);
+}
+
+TEST(no_difference_is_grey)
+{
+    pyprof_profile *one = one_side(1), *delta;
+    CHECK_INT(pyprof_diff(one, one, NULL, &delta), PYPROF_OK);
+    picture p = read_picture(delta, (pyprof_output){ 0 });
+    check_picture(&p, 2, 1);
+    CHECK_INT(p.count, 6);
+    for (int i = 1; i < p.count; i++) CHECK(!strcmp(p.frames[i].fill, p.frames[0].fill));
+}
+
 // ---- what is too narrow ---------------------------------------------------------------------------------------------------
 TEST(narrow_frames_are_counted)
 {
