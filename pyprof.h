@@ -16574,10 +16574,11 @@ static pyprof__bool pyprof__process_matches(const pyprof_profile *profile,
 {
     const pyprof__array *processes = &profile->model.processes;
     const char *name = pyprof__process_name(profile, recorded), *end;
-    char pid[32] = "", cut[256];
+    char pid[32] = "", cut[256] = "";
     if (!name) name = pyprof__text(profile, profile->program);
     end = strrchr(name, '(');
-    snprintf(cut, sizeof cut, "%.*s", end && end > name + 1 && end - name < 256 ? (int)(end - name - 1) : 0, name);
+    if (end && end > name + 1 && end - name < (ptrdiff_t)sizeof cut)
+        snprintf(cut, sizeof cut, "%.*s", (int)(end - name - 1), name);
     if (recorded->process < processes->count)
         snprintf(pid, sizeof pid, "%lld",
                  (long long)PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).pid);
