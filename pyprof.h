@@ -288,10 +288,11 @@ typedef enum pyprof_states {
     PYPROF_STATES_NATIVE = 5,       // only in C functions
     PYPROF_STATES_COUNT = 6
 } pyprof_states;
-// How a difference makes two recordings comparable: the earlier one's values are multiplied
+// How a difference makes two recordings comparable: the earlier one's values are multiplied. Without time or
+// samples to compare it is ARGUMENT
 typedef enum pyprof_scale {
     PYPROF_SCALE_NONE = 0,
-    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time
+    PYPROF_SCALE_TIME = 1,          // as if both had recorded for the same time; live memory stays
     PYPROF_SCALE_COUNT = 2          // as if both had the same total of each metric
 } pyprof_scale;
 // Which function allocated memory: CPython's domains (PyMem_RawMalloc, PyMem_Malloc, PyObject_Malloc), or
@@ -644,8 +645,8 @@ PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pypro
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
-// some formats can take it (JSON, text, pprof). Threads are matched by name; functions by name and file, even
-// if they have moved within the file.
+// some formats can take it (JSON, text, SVG, folded, pprof). Threads are matched by name; functions by name
+// and file, even if they have moved within the file, or the file with its folder.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY; *delta = NULL on failure
 PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,
@@ -8746,16 +8747,6 @@ static const pyprof__metric *pyprof__metric_row(int metric)   // NULL = no such 
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
         if (pyprof__metrics[i].metric == metric) return &pyprof__metrics[i];
     return NULL;
-}
-
-// The part of a metric that comes from samples of waiting threads; 0 = none.
-static int pyprof__waiting_part(int metric)
-{
-    size_t i;
-    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
-        if (pyprof__metrics[i].part_of == metric && pyprof__metrics[i].state == PYPROF__IS_WAITING)
-            return pyprof__metrics[i].metric;
-    return 0;
 }
 
 static pyprof__bool pyprof__is_memory(int metric)
@@ -16926,7 +16917,7 @@ typedef struct {
     pyprof_profile *to;
     pyprof__diff_side sides[2];                 // before, after
     int group;                                  // 0 = by stack
-    // Of before's values: of a metric without its waiting part, which has a ratio of its own.
+    // Of before's values, see pyprof__scaled_apart.
     pyprof__ratio ratios[PYPROF_METRIC_COUNT];
 } pyprof__differ;
 
@@ -17487,17 +17478,36 @@ static uint64_t pyprof__scale_next(pyprof__scaler *scaler, uint64_t value)
     return sum - before;
 }
 
-// The sum of a metric over the nodes that are compared, without its waiting part.
+// The part of a metric that has a ratio of its own, so that no time becomes negative: of all time that spent
+// waiting, and of this the idle time.
+static int pyprof__scaled_apart(int metric)
+{
+    switch (metric) {
+    case PYPROF_WALL_NS: return PYPROF_WAIT_NS;
+    case PYPROF_WAIT_NS: return PYPROF_IDLE_NS;
+    case PYPROF_SAMPLES: return PYPROF_WAIT_SAMPLES;
+    case PYPROF_WAIT_SAMPLES: return PYPROF_IDLE_SAMPLES;
+    }
+    return 0;
+}
+
+// A node's own value without that part.
+static uint64_t pyprof__scaled_value(const pyprof__diff_side *side, int metric, uint32_t node)
+{
+    const pyprof__model *model = &side->from->model;
+    int part = pyprof__scaled_apart(metric);
+    return (uint64_t)pyprof__model_value(model, (pyprof_metric)metric, node)
+        - (part ? (uint64_t)pyprof__model_value(model, (pyprof_metric)part, node) : 0);
+}
+
+// Its sum over the nodes that are compared.
 static uint64_t pyprof__diff_total(const pyprof__diff_side *side, int metric)
 {
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
-    int part = pyprof__waiting_part(metric);
     uint64_t sum = 0;
     uint32_t i;
     for (i = 0; i < side->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE)
-            sum += (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)metric, i)
-                - (part ? (uint64_t)pyprof__model_value(&side->from->model, (pyprof_metric)part, i) : 0);
+        if (nodes[i] != PYPROF__NONE) sum += pyprof__scaled_value(side, metric, i);
     return sum;
 }
 
@@ -17518,7 +17528,8 @@ static pyprof_result pyprof__diff_ratios(pyprof__differ *differ, int scale)
     differ->to->factor = 1;
     for (side = 0; side < 2 && scale != PYPROF_SCALE_NONE; side++) {
         uint64_t samples = pyprof__diff_total(&sides[side], PYPROF_SAMPLES)
-            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES);
+            + pyprof__diff_total(&sides[side], PYPROF_WAIT_SAMPLES)
+            + pyprof__diff_total(&sides[side], PYPROF_IDLE_SAMPLES);
         if (scale == PYPROF_SCALE_TIME ? !times[side] : !samples)
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "cannot scale: the %s recording has no %s",
                                 side ? "later" : "earlier", scale == PYPROF_SCALE_TIME ? "time" : "samples");
@@ -17546,24 +17557,22 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
     pyprof__array *column = &differ->to->earlier[metric];
-    pyprof__scaler rest, waiting;
-    int part = pyprof__waiting_part(metric);
     uint64_t *to;   // unsigned: values of hostile files wrap around
     uint32_t i;
+    int part;
     size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
     if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
     column->count = count;
     to = (uint64_t *)column->data;
-    memset(&rest, 0, sizeof rest);
-    memset(&waiting, 0, sizeof waiting);
-    rest.by = differ->ratios[metric];
-    waiting.by = differ->ratios[part];
-    for (i = 0; i < before->nodes.count; i++) {
-        uint64_t value = (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)metric, i),
-            waited = part ? (uint64_t)pyprof__model_value(&before->from->model, (pyprof_metric)part, i) : 0;
-        if (nodes[i] == PYPROF__NONE || !(value | waited)) continue;
-        to[nodes[i]] += pyprof__scale_next(&rest, value - waited) + pyprof__scale_next(&waiting, waited);
+    for (part = metric; part; part = pyprof__scaled_apart(part)) {
+        pyprof__scaler scaler;
+        memset(&scaler, 0, sizeof scaler);
+        scaler.by = differ->ratios[part];
+        for (i = 0; i < before->nodes.count; i++) {
+            uint64_t value = pyprof__scaled_value(before, part, i);
+            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+        }
     }
     return 1;
 }
@@ -26529,11 +26538,676 @@ static pyprof_result pyprof__write_firefox(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the Firefox profile");
 }
 
-// ---- openmetrics: not yet ----
+// ---- OpenMetrics 1.0: totals as counters and gauges, and the functions with the most of the metric --------
+// Names follow from the table of metrics. Counters end in _total, times are seconds. Labels have few values,
+// and no name of a thread or a stack; names of functions only in one family, of which PYPROF__OM_FUNCTIONS
+// and the rest are shown.
+enum { PYPROF__OM_FUNCTIONS = 20 };
+
+static pyprof__bool pyprof__unsafe_openmetrics(uint32_t c, const char *next)
+{
+    (void)next;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+static const pyprof__rule pyprof__as_openmetrics = { "\\\"\n", { "\\\\", "\\\"", "\\n" },
+                                                     pyprof__unsafe_openmetrics, "\\\\x%02x" };
+
+typedef enum { PYPROF__OM_COUNTER, PYPROF__OM_GAUGE, PYPROF__OM_HISTOGRAM } pyprof__om_type;
+
+// What precedes the samples of a family. unit: NULL, or how the name ends.
+static void pyprof__om_family(pyprof__sink *s, const char *name, pyprof__om_type type, const char *unit,
+                              const char *help)
+{
+    static const char *const types[] = { "counter", "gauge", "histogram" };
+    pyprof__put_format(s, "# TYPE %s %s\n", name, types[type]);
+    if (unit) pyprof__put_format(s, "# UNIT %s %s\n", name, unit);
+    pyprof__put_format(s, "# HELP %s %s\n", name, help);
+}
+
+// digits: of the number behind the point; value is in units of the last digit.
+static void pyprof__om_number(pyprof__sink *s, int64_t value, int digits)
+{
+    int64_t scale = 1;
+    int i;
+    for (i = 0; i < digits; i++) scale *= 10;
+    pyprof__put_char(s, ' ');
+    if (value < 0) pyprof__put_char(s, '-');
+    if (value < 0) value = -value;
+    pyprof__put_int(s, value / scale);
+    if (digits) pyprof__put_format(s, ".%0*lld", digits, (long long)(value % scale));
+    pyprof__put_char(s, '\n');
+}
+
+// One sample of a family; key NULL: without a label.
+static void pyprof__om_sample(pyprof__sink *s, const char *name, const char *suffix, const char *key,
+                              const char *label, int64_t value, int digits)
+{
+    pyprof__put(s, name);
+    pyprof__put(s, suffix);
+    if (key) {
+        pyprof__put_format(s, "{%s=\"", key);
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_openmetrics);
+        pyprof__put(s, "\"}");
+    }
+    pyprof__om_number(s, value, digits);
+}
+
+static void pyprof__om_counter(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                               const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_COUNTER, unit, help);
+    pyprof__om_sample(s, name, "_total", NULL, NULL, value, digits);
+}
+
+static void pyprof__om_gauge(pyprof__sink *s, const char *name, const char *unit, int64_t value, int digits,
+                             const char *help)
+{
+    pyprof__om_family(s, name, PYPROF__OM_GAUGE, unit, help);
+    pyprof__om_sample(s, name, "", NULL, NULL, value, digits);
+}
+
+static pyprof__bool pyprof__om_is_gauge(int metric)   // it can fall
+{
+    return metric == PYPROF_LIVE_BYTES || metric == PYPROF_LIVE_BLOCKS || metric == PYPROF_PEAK_BYTES
+        || metric == PYPROF_PEAK_BLOCKS || metric == PYPROF_LIVE_AGE_MS
+        || pyprof__metric_row(metric)->from == PYPROF__FROM_ESTIMATES;
+}
+
+// The family of a metric, "pyprof_gil_wait_seconds". Returns the digits of its values; *unit: NULL = none.
+static int pyprof__om_name(char *name, size_t capacity, const char *prefix, const pyprof__metric *metric,
+                           const char **unit)
+{
+    size_t size = strlen(metric->key);
+    int ns = metric->unit == PYPROF__UNIT_NS, ms = size > 3 && strcmp(metric->key + size - 3, "_ms") == 0;
+    int bytes = metric->unit == PYPROF__UNIT_BYTES,
+        named = size > 6 && strcmp(metric->key + size - 6, "_bytes") == 0;
+    if (ns || ms) size -= 3;   // "_ns", "_ms"
+    snprintf(name, capacity, "%s%.*s%s", prefix, (int)size, metric->key,
+             ns || ms ? "_seconds" : bytes && !named ? "_bytes" : "");
+    *unit = ns || ms ? "seconds" : bytes ? "bytes" : NULL;
+    return ns ? 9 : ms ? 3 : 0;
+}
+
+static void pyprof__om_metrics(const pyprof__job *job)
+{
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        char name[80], help[120];
+        const char *unit, *prefix = pyprof__is_memory(metric->metric) ? "pyprof_heap_" : "pyprof_";
+        int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
+        int64_t value = job->selection->all[metric->metric];
+        if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
+            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+        // "age of live blocks in ms": the value is in seconds
+        snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
+                 metric->name, metric->part_of ? ", part of " : "",
+                 metric->part_of ? pyprof__metric_row(metric->part_of)->name : "");
+        if (pyprof__om_is_gauge(metric->metric)) pyprof__om_gauge(job->sink, name, unit, value, digits, help);
+        else pyprof__om_counter(job->sink, name, unit, value, digits, help);
+    }
+}
+
+// Values of functions themselves in the job's metric: the largest ones, and the sum of the others.
+static pyprof_result pyprof__om_functions(const pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    char name[80];
+    const char *unit, *suffix = pyprof__om_is_gauge(job->metric) ? "" : "_total";
+    int digits = pyprof__om_name(name, sizeof name, "pyprof_function_", metric, &unit);
+    int64_t rest = job->selection->all[job->metric];
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF__GROUP_LABEL);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    if (!ranked && table.rows.count) whole = 0;
+    pyprof__om_family(job->sink, name, *suffix ? PYPROF__OM_COUNTER : PYPROF__OM_GAUGE, unit,
+                      "of functions themselves, the 20 with the most");
+    for (i = 0; ranked && i < table.rows.count && i < PYPROF__OM_FUNCTIONS; i++) {
+        const pyprof_row *row = ranked[i].row;
+        uint32_t function = PYPROF__AT(pyprof__group_key, table.keys,
+                                       (size_t)(row - (const pyprof_row *)table.rows.data)).what;
+        if (row->self[job->metric] <= 0) break;
+        rest -= row->self[job->metric];
+        pyprof__om_sample(job->sink, name, suffix, "function", pyprof__label(job->profile, function),
+                          row->self[job->metric], digits);
+    }
+    pyprof__om_sample(job->sink, name, suffix, "function", "(all others)", rest, digits);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the functions");
+}
+
+static void pyprof__om_quality(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    const pyprof_stats *stats = &job->profile->model.stats;
+    const char *lost = "pyprof_lost_samples";
+    size_t i;
+    pyprof__om_counter(s, "pyprof_asked_samples", NULL, (int64_t)stats->asked, 0,
+                       "samples asked for: ticks times threads");
+    pyprof__om_family(s, lost, PYPROF__OM_COUNTER, NULL,
+                      "samples that were asked for and not taken: the sampler was too late (missed), or the "
+                      "stack could not be read");
+    pyprof__om_sample(s, lost, "_total", "reason", "missed", (int64_t)stats->missed, 0);
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        pyprof__om_sample(s, lost, "_total", "reason", pyprof__cause_names[i],
+                          (int64_t)stats->rejected_by_cause[i], 0);
+    pyprof__om_counter(s, "pyprof_thinned_samples", NULL, (int64_t)stats->thinned, 0,
+                       "samples left out on purpose, not part of those asked for");
+    pyprof__om_counter(s, "pyprof_truncated_samples", NULL, (int64_t)stats->truncated, 0,
+                       "samples whose outermost frames were cut");
+    pyprof__om_counter(s, "pyprof_sampler_cpu_seconds", "seconds", (int64_t)stats->own_cpu_ns, 9,
+                       "CPU time of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_memory_bytes", "bytes", (int64_t)stats->own_bytes, 0,
+                     "memory of the profiler itself");
+    pyprof__om_gauge(s, "pyprof_sampler_late_max_seconds", "seconds", (int64_t)stats->late_max_ns, 9,
+                     "longest delay of a tick");
+    pyprof__om_gauge(s, "pyprof_sampler_late_mean_seconds", "seconds", (int64_t)stats->late_mean_ns, 9,
+                     "mean delay of a tick");
+    pyprof__om_counter(s, "pyprof_gap_seconds", "seconds", (int64_t)stats->gap_ns, 9,
+                       "time in which nothing could be recorded");
+    pyprof__om_gauge(s, "pyprof_degraded", NULL, stats->degraded[0] != 0, 0,
+                     "1: the recording is worse than it should be");
+}
+
+// Of the whole process, whatever the filter: blocks by size, memory by allocator.
+static void pyprof__om_heap(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const char *sizes = "pyprof_heap_block_size_bytes", *alloc = "pyprof_heap_domain_alloc_bytes",
+        *live = "pyprof_heap_domain_live_bytes";
+    pyprof__sink *s = job->sink;
+    int64_t count = 0, bytes = 0;
+    char bound[32];
+    size_t i, k;
+    if (heap->mode == PYPROF_HEAP_OFF) return;
+    pyprof__om_counter(s, "pyprof_heap_dropped_blocks", NULL, (int64_t)job->profile->model.stats.heap_dropped,
+                       0, "blocks not noted for lack of room");
+    pyprof__om_family(s, alloc, PYPROF__OM_COUNTER, "bytes", "allocated by each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        bytes += heap->domains[i].alloc_bytes;
+        pyprof__om_sample(s, alloc, "_total", "domain", pyprof__domain_names[i], heap->domains[i].alloc_bytes,
+                          0);
+    }
+    pyprof__om_family(s, live, PYPROF__OM_GAUGE, "bytes", "not freed yet, of each allocator of the process");
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++)
+        pyprof__om_sample(s, live, "", "domain", pyprof__domain_names[i], heap->domains[i].live_bytes, 0);
+    pyprof__om_family(s, sizes, PYPROF__OM_HISTOGRAM, "bytes", "allocated blocks of the process by size");
+    for (i = 0, k = PYPROF_SIZES; k > 0 && !heap->sizes[k - 1]; k--) {}
+    for (; i < k; i++) {
+        count += heap->sizes[i];
+        snprintf(bound, sizeof bound, "%llu.0", 1ull << i);
+        pyprof__om_sample(s, sizes, "_bucket", "le", bound, count, 0);
+    }
+    pyprof__om_sample(s, sizes, "_bucket", "le", "+Inf", count, 0);
+    pyprof__om_sample(s, sizes, "_count", NULL, NULL, count, 0);
+    pyprof__om_sample(s, sizes, "_sum", NULL, NULL, bytes, 0);
+}
+
+// The process when it was looked at last; only what is known, and nothing of several processes.
+static void pyprof__om_process(const pyprof__job *job)
+{
+    const pyprof__array *gauges = &job->profile->model.gauges;
+    const pyprof_process *facts =
+        gauges->count ? &PYPROF__AT(const pyprof__gauge, *gauges, gauges->count - 1).facts : NULL;
+    const char *cpu = "pyprof_process_cpu_seconds", *faults = "pyprof_process_page_faults",
+        *switches = "pyprof_process_context_switches";
+    pyprof__sink *s = job->sink;
+    if (!facts || job->profile->model.processes.count > 1) return;
+    if (facts->resident_bytes)
+        pyprof__om_gauge(s, "pyprof_process_resident_bytes", "bytes", facts->resident_bytes, 0,
+                         "resident set");
+    pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
+    pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
+    pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
+    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
+    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
+    pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
+    pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
+    if (facts->threads)
+        pyprof__om_gauge(s, "pyprof_process_threads", NULL, facts->threads, 0, "threads of the process");
+    if (facts->gc_runs >= 0)
+        pyprof__om_counter(s, "pyprof_process_gc_runs", NULL, facts->gc_runs, 0,
+                           "garbage collections of the main interpreter");
+}
+
+static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof_result result;
+    pyprof__om_family(s, "pyprof_recording_info", PYPROF__OM_GAUGE, NULL, "what was recorded, and how");
+    pyprof__put(s, "pyprof_recording_info{program=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put(s, "\",python=\"");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->python), SIZE_MAX, &pyprof__as_openmetrics);
+    pyprof__put_format(s, "\",heap=\"%s\",state=\"%s\",version=\"" PYPROF_VERSION_STRING "\"} 1\n",
+                       pyprof__heap_modes[model->heap.mode],
+                       profile->checkpoint > 0 ? "checkpoint" : "complete");
+    pyprof__om_gauge(s, "pyprof_start_time_seconds", "seconds",
+                     (int64_t)(pyprof__unix(model, model->start_ns) * 1e3), 3,
+                     "when the recording began, Unix time");
+    pyprof__om_counter(s, "pyprof_recorded_seconds", "seconds", (int64_t)model->recorded_ns, 9,
+                       "time recorded, without pauses and gaps");
+    pyprof__om_gauge(s, "pyprof_threads", NULL, (int64_t)model->stats.threads, 0, "threads seen so far");
+    pyprof__om_metrics(job);
+    result = pyprof__om_functions(job);
+    pyprof__om_quality(job);
+    pyprof__om_heap(job);
+    pyprof__om_process(job);
+    pyprof__put(s, "# EOF\n");
+    return result;
+}
 
 // ---- table: not yet ----
 
-// ---- otlp: not yet ----
+// ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
+// One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
+// each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
+enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
+
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
+
+typedef struct {
+    pyprof__proto p;                   // the pool of its cursor has all that follows
+    const pyprof__job *job;
+    const pyprof__metric *columns[PYPROF_METRIC_COUNT];
+    size_t column_count;
+    uint64_t sizes[PYPROF_METRIC_COUNT], scope_size;   // of each Profile; of all, with their scope
+    uint32_t *paths;                   // per node: the number of its path, the same for equal stacks
+    uint32_t *nodes;                   // per path: a node with it
+    pyprof__array attributes;          // pyprof__otlp_attribute
+    pyprof__numbered stacks, locations, functions, used;   // of paths, locations, functions, attributes
+    uint32_t *names;                   // per string that is a thread's name: the place of its attribute + 1
+    uint32_t *threads;                 // per thread: the place of its id's attribute
+    uint32_t first_process;            // place of the first process's attribute, if there are several
+    uint32_t facts_end;                // behind the facts about the recording
+} pyprof__otlp;
+
+typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
+// Its place.
+static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
+{
+    pyprof__otlp_attribute *added =
+        (pyprof__otlp_attribute *)pyprof__push(&w->p.cursor.pool, &w->attributes);
+    if (!added) { w->p.failed = 1; return 0; }
+    added->key = key;
+    added->text = text;
+    added->number = number;
+    return (uint32_t)w->attributes.count - 1;
+}
+
+// Facts about the whole recording are attributes of each Profile.
+static void pyprof__otlp_facts(pyprof__otlp *w)
+{
+    const pyprof_stats *stats = &w->job->profile->model.stats;
+    pyprof__otlp_attribute_add(w, "pyprof.asked", NULL, (int64_t)stats->asked);
+    pyprof__otlp_attribute_add(w, "pyprof.missed", NULL, (int64_t)stats->missed);
+    pyprof__otlp_attribute_add(w, "pyprof.rejected", NULL, (int64_t)stats->rejected);
+    pyprof__otlp_attribute_add(w, "pyprof.truncated", NULL, (int64_t)stats->truncated);
+    if (stats->degraded[0]) pyprof__otlp_attribute_add(w, "pyprof.degraded", stats->degraded, 0);
+    if (w->job->profile->checkpoint > 0)
+        pyprof__otlp_attribute_add(w, "pyprof.checkpoint", "the program was still running", 0);
+    w->facts_end = (uint32_t)w->attributes.count;
+}
+
+static void pyprof__otlp_attributes_make(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__model *model = &profile->model;
+    uint32_t i;
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "cpython", 0);
+    pyprof__otlp_attribute_add(w, "profile.frame.type", "native", 0);
+    pyprof__otlp_facts(w);
+    w->first_process = (uint32_t)w->attributes.count;
+    for (i = 0; i < model->processes.count && model->processes.count > 1; i++)
+        pyprof__otlp_attribute_add(w, "process.pid", NULL,
+                                   PYPROF__AT(const pyprof__recorded_process, model->processes, i).pid);
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (recorded->name < model->strings.starts.count && !w->names[recorded->name])
+            w->names[recorded->name] =
+                1 + pyprof__otlp_attribute_add(w, "thread.name", pyprof__text(profile, recorded->name), 0);
+        w->threads[i] = pyprof__otlp_attribute_add(w, "thread.id", NULL, (int64_t)recorded->native);
+    }
+    if (!pyprof__numbered_begin(&w->p.cursor.pool, &w->used, w->attributes.count)) w->p.failed = 1;
+}
+
+static void pyprof__otlp_use(pyprof__otlp *w, uint32_t place)   // an element of a list of attributes
+{
+    pyprof__proto_varint(&w->p, pyprof__numbered_get(&w->used, place));
+}
+
+// Numbers the paths: those of equal locations are equal. 0 = no memory.
+static pyprof__bool pyprof__otlp_paths(pyprof__otlp *w)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    pyprof__array known;     // of pyprof__node: the path above, and the location
+    pyprof__index index;
+    uint32_t i, id = 0;
+    memset(&index, 0, sizeof index);
+    pyprof__array_init(&known, sizeof(pyprof__node));
+    for (i = 1; i < w->job->selection->count && id != PYPROF__NONE; i++) {
+        pyprof__node path;
+        if (pyprof__function_of(profile, i)->kind == PYPROF_KIND_THREAD) continue;   // no path: 0
+        path.parent = w->paths[pyprof__parent_of(profile, i)];
+        path.location = pyprof__frame_of(profile, i);
+        id = pyprof__unique(pool, &known, &index, pyprof__same_node, &path);
+        w->paths[i] = id + 1;
+        if (id != PYPROF__NONE) w->nodes[id + 1] = i;
+    }
+    pyprof__index_free(pool, &index);
+    pyprof__array_free(pool, &known);
+    return id != PYPROF__NONE;
+}
+
+static void pyprof__otlp_value_type(pyprof__proto *p, uint32_t field, const char *type, const char *unit)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_text(p, 1, type);
+    pyprof__proto_text(p, 2, unit);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_sample(pyprof__otlp *w, uint32_t node, int64_t value)
+{
+    pyprof__proto *p = &w->p;
+    const pyprof__model *model = &w->job->profile->model;
+    uint32_t owner = p->cursor.owners[node];
+    pyprof__proto_open(p);
+    if (w->paths[node]) pyprof__proto_int(p, 1, pyprof__numbered_get(&w->stacks, w->paths[node]));
+    pyprof__proto_open(p);
+    if (owner != PYPROF__NONE) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, owner);
+        if (recorded->name < model->strings.starts.count)
+            pyprof__otlp_use(w, w->names[recorded->name] - 1);
+        pyprof__otlp_use(w, w->threads[owner]);
+        if (model->processes.count > 1) pyprof__otlp_use(w, w->first_process + recorded->process);
+    }
+    pyprof__proto_close(p, 2);
+    pyprof__proto_open(p);
+    pyprof__proto_varint(p, (uint64_t)value);
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 2);
+}
+
+// The same for equal profiles, and different for each of its metrics: from where and when it was recorded.
+static void pyprof__otlp_id(pyprof__otlp *w, const pyprof__metric *metric)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t id[2];
+    size_t i;
+    id[0] = pyprof__mix((uint64_t)(pyprof__unix(model, model->start_ns) * 1e9), model->recorded_ns);
+    id[1] = pyprof__mix(id[0], (uint64_t)pyprof__process_of(w->job->profile)->pid);
+    for (i = 0; i < 2; i++) id[i] = pyprof__mix(id[i], (uint64_t)metric->metric) | 1;
+    pyprof__proto_block(&w->p, 7, id, sizeof id);
+}
+
+static void pyprof__otlp_profile(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__metric *metric = w->columns[which];
+    pyprof__proto *p = &w->p;
+    int memory = pyprof__is_memory(metric->metric);
+    uint64_t interval = model->heap.interval ? model->heap.interval : 1;
+    uint32_t i;
+    pyprof__otlp_value_type(p, 1, metric->pprof, pyprof__proto_units[metric->unit]);
+    for (i = 1; i < w->job->selection->count; i++) {
+        int64_t value = pyprof__self(w->job->selection, metric->metric, i);
+        if (value) pyprof__otlp_sample(w, i, value);
+    }
+    pyprof__proto_fixed64(p, 3, (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9));
+    pyprof__proto_int(p, 4, model->recorded_ns);
+    pyprof__otlp_value_type(p, 5, memory ? "space" : "wall", memory ? "bytes" : "nanoseconds");
+    pyprof__proto_int(p, 6, memory ? interval : (uint64_t)(1e9 / (model->rate_hz > 0 ? model->rate_hz : 1)));
+    pyprof__otlp_id(w, metric);
+    pyprof__proto_open(p);
+    for (i = PYPROF__OTLP_FACTS; i < w->facts_end; i++) pyprof__otlp_use(w, i);
+    pyprof__proto_close(p, 11);
+}
+
+// A field with a part of that size, which is counted already.
+static void pyprof__otlp_large(pyprof__otlp *w, uint32_t field, pyprof__otlp_part *part, size_t which,
+                               uint64_t size)
+{
+    pyprof__proto_varint(&w->p, field << 3 | 2);
+    pyprof__proto_varint(&w->p, size);
+    if (w->p.sink) part(w, which);
+    else w->p.size += size;
+}
+
+static uint64_t pyprof__otlp_measure(pyprof__otlp *w, pyprof__otlp_part *part, size_t which)
+{
+    pyprof__sink *sink = w->p.sink;
+    w->p.sink = NULL;
+    w->p.size = 0;
+    part(w, which);
+    w->p.sink = sink;
+    return w->p.size;
+}
+
+static void pyprof__otlp_any(pyprof__proto *p, uint32_t field, const char *text, int64_t number)
+{
+    pyprof__proto_open(p);
+    if (text) pyprof__proto_utf8(p, 1, text);
+    else pyprof__proto_int(p, 3, (uint64_t)number);
+    pyprof__proto_close(p, field);
+}
+
+// A KeyValue; text NULL: number
+static void pyprof__otlp_pair(pyprof__proto *p, uint32_t field, const char *key, const char *text,
+                              int64_t number)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_utf8(p, 1, key);
+    pyprof__otlp_any(p, 2, text, number);
+    pyprof__proto_close(p, field);
+}
+
+static void pyprof__otlp_scope(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    size_t i;
+    (void)which;
+    pyprof__proto_open(&w->p);
+    pyprof__proto_utf8(&w->p, 1, "pyprof.h");
+    pyprof__proto_utf8(&w->p, 2, PYPROF_VERSION_STRING);
+    pyprof__otlp_pair(&w->p, 3, "otlp.profiles.version", "v1development, opentelemetry-proto 1.10.0", 0);
+    pyprof__proto_close(&w->p, 1);
+    for (i = 0; i < w->column_count; i++) pyprof__otlp_large(w, 2, pyprof__otlp_profile, i, w->sizes[i]);
+}
+
+static void pyprof__otlp_resource(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__proto *p = &w->p;
+    (void)which;
+    pyprof__proto_open(p);
+    pyprof__otlp_pair(p, 1, "service.name", pyprof__text(profile, profile->program), 0);
+    if (profile->model.processes.count == 1)
+        pyprof__otlp_pair(p, 1, "process.pid", NULL, pyprof__process_of(profile)->pid);
+    pyprof__otlp_pair(p, 1, "process.runtime.name", "cpython", 0);
+    pyprof__otlp_pair(p, 1, "process.runtime.version", pyprof__text(profile, profile->python), 0);
+    pyprof__proto_close(p, 1);
+    pyprof__otlp_large(w, 2, pyprof__otlp_scope, 0, w->scope_size);
+}
+
+static void pyprof__otlp_location(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, id);
+    int kind = PYPROF__AT(const pyprof__function, model->functions, location->function).kind;
+    pyprof__proto *p = &w->p;
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__numbered_get(&w->functions, location->function));
+    if (location->place.line > 0) pyprof__proto_int(p, 2, (uint64_t)location->place.line);
+    if (location->place.column >= 0) pyprof__proto_int(p, 3, (uint64_t)location->place.column + 1);
+    pyprof__proto_close(p, 3);
+    if (kind == PYPROF_KIND_PYTHON || kind == PYPROF_KIND_NATIVE) {
+        pyprof__proto_open(p);
+        pyprof__otlp_use(w, kind == PYPROF_KIND_PYTHON ? PYPROF__OTLP_PYTHON : PYPROF__OTLP_NATIVE);
+        pyprof__proto_close(p, 4);
+    }
+    pyprof__proto_close(p, 2);
+}
+
+static void pyprof__otlp_function(pyprof__otlp *w, uint32_t id)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    pyprof__proto_open(&w->p);
+    pyprof__proto_string(&w->p, 1, PYPROF__AT(const uint32_t, profile->labels, id));
+    pyprof__proto_string(&w->p, 3, function->file);
+    if (function->first_line > 0) pyprof__proto_int(&w->p, 4, (uint64_t)function->first_line);
+    pyprof__proto_close(&w->p, 3);
+}
+
+static void pyprof__otlp_stack(pyprof__otlp *w, uint32_t node)   // from the leaf to the root
+{
+    pyprof__proto *p = &w->p;
+    uint32_t i;
+    pyprof__cursor_at(&p->cursor, node);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    for (i = p->cursor.depth; i-- > 0;) {
+        uint32_t location = pyprof__frame_of(p->cursor.profile, p->cursor.path[i]);
+        pyprof__proto_varint(p, pyprof__numbered_get(&w->locations, location));
+    }
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 7);
+}
+
+// Stacks tell which locations there are, locations which functions; strings come last.
+static void pyprof__otlp_dictionary(pyprof__otlp *w, size_t which)   // a pyprof__otlp_part
+{
+    pyprof__proto *p = &w->p;
+    static const uint32_t tables[] = { 1, 2, 3, 4, 6, 7 };   // all but that of strings begin with a zero
+    uint32_t i;
+    (void)which;
+    for (i = 0; i < PYPROF__COUNT(tables); i++) pyprof__proto_block(p, tables[i], NULL, 0);
+    for (i = 0; i < w->stacks.count; i++) pyprof__otlp_stack(w, w->nodes[w->stacks.order[i]]);
+    for (i = 0; i < w->locations.count; i++) pyprof__otlp_location(w, w->locations.order[i]);
+    for (i = 0; i < w->functions.count; i++) pyprof__otlp_function(w, w->functions.order[i]);
+    for (i = 0; i < w->used.count; i++) {
+        const pyprof__otlp_attribute *one =
+            &PYPROF__AT(const pyprof__otlp_attribute, w->attributes, w->used.order[i]);
+        pyprof__proto_open(p);
+        pyprof__proto_text(p, 1, one->key);
+        pyprof__otlp_any(p, 2, one->text, one->number);
+        pyprof__proto_close(p, 6);
+    }
+    pyprof__proto_strings(p, 5);
+}
+
+static void pyprof__otlp_request(pyprof__otlp *w)
+{
+    uint64_t resource, dictionary;
+    size_t i;
+    for (i = 0; i < w->column_count; i++)
+        w->sizes[i] = pyprof__otlp_measure(w, pyprof__otlp_profile, i);
+    w->scope_size = pyprof__otlp_measure(w, pyprof__otlp_scope, 0);
+    resource = pyprof__otlp_measure(w, pyprof__otlp_resource, 0);
+    pyprof__otlp_large(w, 1, pyprof__otlp_resource, 0, resource);
+    dictionary = pyprof__otlp_measure(w, pyprof__otlp_dictionary, 0);
+    pyprof__otlp_large(w, 2, pyprof__otlp_dictionary, 0, dictionary);
+}
+
+static pyprof__bool pyprof__otlp_begin(pyprof__otlp *w)   // 0 = no memory
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count, i;
+    const pyprof__metric *first;
+    memset(&w->column_count, 0, sizeof *w - offsetof(pyprof__otlp, column_count));
+    pyprof__array_init(&w->attributes, sizeof(pyprof__otlp_attribute));
+    w->column_count = pyprof__proto_columns(w->job->selection, w->columns);
+    for (i = w->column_count; i-- > 1;) {   // the asked metric comes first, the others keep their order
+        first = w->columns[i];
+        if (first->metric != w->job->metric) continue;
+        memmove(w->columns + 1, w->columns, i * sizeof *w->columns);
+        w->columns[0] = first;
+        break;
+    }
+    w->paths = (uint32_t *)pyprof__alloc(pool, nodes * sizeof *w->paths);
+    w->nodes = (uint32_t *)pyprof__alloc(pool, (nodes + 1) * sizeof *w->nodes);
+    w->names = (uint32_t *)pyprof__alloc(pool, model->strings.starts.count * sizeof *w->names);
+    w->threads = (uint32_t *)pyprof__alloc(pool, (model->threads.count + 1) * sizeof *w->threads);
+    if (!pyprof__numbered_begin(pool, &w->stacks, nodes)
+        || !pyprof__numbered_begin(pool, &w->locations, model->locations.count)
+        || !pyprof__numbered_begin(pool, &w->functions, model->functions.count)) return 0;
+    return w->paths && w->nodes && w->names && w->threads && pyprof__otlp_paths(w);
+}
+
+static void pyprof__otlp_end(pyprof__otlp *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__pool *pool = &w->p.cursor.pool;
+    size_t nodes = w->job->selection->count;
+    pyprof__free(pool, w->paths, nodes * sizeof *w->paths);
+    pyprof__free(pool, w->nodes, (nodes + 1) * sizeof *w->nodes);
+    pyprof__free(pool, w->names, model->strings.starts.count * sizeof *w->names);
+    pyprof__free(pool, w->threads, (model->threads.count + 1) * sizeof *w->threads);
+    pyprof__numbered_end(pool, &w->stacks);
+    pyprof__numbered_end(pool, &w->locations);
+    pyprof__numbered_end(pool, &w->functions);
+    pyprof__numbered_end(pool, &w->used);
+    pyprof__array_free(pool, &w->attributes);
+    pyprof__proto_end(&w->p);
+}
+
+static pyprof_result pyprof__write_otlp(pyprof__job *job)
+{
+    pyprof__otlp w;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    w.job = job;
+    if (!pyprof__otlp_begin(&w)) w.p.failed = 1;
+    if (!w.p.failed) pyprof__otlp_attributes_make(&w);
+    if (!w.p.failed) pyprof__otlp_request(&w);
+    if (w.p.failed) result = pyprof__fail_memory("the OTLP file");
+    pyprof__otlp_end(&w);
+    return result;
+}
 
 // ---- perfetto: not yet ----
 
@@ -26563,9 +27237,9 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        NULL,                      PYPROF_SAMPLES,  0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };

@@ -118,6 +118,7 @@ TEST(golden_speedscope)
     golden("memory.speedscope.json", exact(), (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = PYPROF_ALLOC_BYTES });
 }
 TEST(golden_pprof) { golden("memory.pb.gz", sampled(), (pyprof_output){ .format = PYPROF_FORMAT_PPROF, .metric = PYPROF_LIVE_BYTES }); }
+TEST(golden_openmetrics) { golden("memory.om.txt", sampled(), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS, .metric = PYPROF_LIVE_BYTES }); }
 TEST(golden_pickle)
 {
     pyprof_query workers = { .thread = "w*" };

@@ -306,6 +306,184 @@ TEST(pprof_memory)
     CHECK(out.size > 1000000);
 }
 
+// ---- OTLP -----------------------------------------------------------------------------------------------------------
+typedef struct { table strings; reader dictionary; int sizes[8]; int columns[PYPROF_METRIC_COUNT], count; int64_t sums[PYPROF_METRIC_COUNT]; } otlp;
+
+static void check_indices(reader packed, int size, int zero_too)
+{
+    while (packed.at < packed.end) {
+        uint64_t index = varint(&packed);
+        CHECK(index < (uint64_t)size && (index || zero_too));
+    }
+}
+
+// Tables: 1 mappings, 2 locations, 3 functions, 4 links, 5 strings, 6 attributes, 7 stacks
+static void check_dictionary(otlp *o)
+{
+    reader r = o->dictionary;
+    int seen[8] = { 0 };
+    for (int i = 1; i <= 7; i++) o->sizes[i] = count_in(r, (uint32_t)i);
+    strings_in(&o->strings, r, 5);
+    while (next(&r)) {
+        reader one = inside(&r);
+        CHECK(r.field >= 1 && r.field <= 7);
+        if (!seen[r.field]++) { CHECK_INT(r.size, 0); continue; }   // element 0 is zero
+        if (r.field == 2) {
+            reader line = block_in(one, 3);
+            CHECK(number_in(line, 1) && number_in(line, 1) < (uint64_t)o->sizes[3]);
+            check_indices(block_in(one, 4), o->sizes[6], 0);
+        }
+        if (r.field == 3) CHECK(*string_at(&o->strings, number_in(one, 1)) && string_at(&o->strings, number_in(one, 3)));
+        if (r.field == 6) CHECK(*string_at(&o->strings, number_in(one, 1)) && count_in(one, 2) == 1);
+        if (r.field == 7) check_indices(block_in(one, 1), o->sizes[2], 0);
+    }
+    for (int i = 1; i <= 7; i++) CHECK(seen[i]);
+    CHECK(seen[1] == 1 && seen[4] == 1);
+}
+
+static void read_otlp(otlp *o, output_text out)
+{
+    reader top = message(out.data, out.size), scope = block_in(block_in(top, 1), 2);
+    CHECK(count_in(top, 1) == 1 && count_in(top, 2) == 1 && count_in(block_in(top, 1), 2) == 1);
+    o->dictionary = block_in(top, 2);
+    check_dictionary(o);
+    memset(o->sums, 0, sizeof o->sums);
+    for (o->count = 0; next(&scope);) {
+        if (scope.field != 2) continue;
+        reader profile = inside(&scope);
+        o->columns[o->count] = metric_of(string_at(&o->strings, number_in(block_in(profile, 1), 1)));
+        CHECK_INT(block_in(profile, 7).end - block_in(profile, 7).at, 16);
+        check_indices(block_in(profile, 11), o->sizes[6], 0);
+        while (next(&profile)) {
+            if (profile.field != 2) continue;
+            reader sample = inside(&profile), values = block_in(sample, 4);
+            CHECK(number_in(sample, 1) < (uint64_t)o->sizes[7]);
+            check_indices(block_in(sample, 2), o->sizes[6], 0);
+            o->sums[o->count] += (int64_t)varint(&values);
+            CHECK(values.at == values.end);
+        }
+        o->count++;
+    }
+}
+
+TEST(otlp_sums)
+{
+    static otlp o;
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        pyprof_info info;
+        CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+        read_otlp(&o, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .metric = PYPROF_GIL_NS }));
+        CHECK_INT(o.count, profile->model.heap.mode ? 20 : 13);
+        CHECK_INT(o.columns[0], PYPROF_GIL_NS);   // viewers show the first one
+        for (int i = 0; i < o.count; i++) CHECK_INT(o.sums[i], info.total[o.columns[i]]);
+    }
+}
+
+TEST(otlp_of_a_difference)
+{
+    static otlp o;
+    pyprof_profile *before = some_profile(4), *after = some_profile(5), *delta;
+    pyprof_info old, new;
+    CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
+    CHECK_INT(pyprof_profile_info(before, &old), PYPROF_OK);
+    CHECK_INT(pyprof_profile_info(after, &new), PYPROF_OK);
+    read_otlp(&o, written_as(delta, PYPROF_FORMAT_OTLP));
+    CHECK_INT(o.sums[0], new.total[o.columns[0]] - old.total[o.columns[0]]);
+}
+
+// One stack for equal paths of several threads; nothing that no sample has: no other thread's name.
+TEST(otlp_has_only_what_is_used)
+{
+    static otlp o;
+    recording r;
+    pyprof_query one = { .thread = "one", .include_idle = 1 };
+    recording_begin(&r, NULL);
+    for (int i = 0; i < 2; i++) {
+        uint32_t top = add_frame(&r, thread_node(&r, add_thread(&r, i ? "two" : "one", 10 + (uint64_t)i)), "a.py", "f", 1, 2);
+        add_values(&r, add_frame(&r, top, "a.py", i ? "other" : "g", 3, 4), 1, 10, 5, 0);
+        add_values(&r, add_frame(&r, top, "b.py", "h", 3, 4), 1, 10, 5, 0);
+    }
+    pyprof_profile *profile = seal(&r, 0);
+    read_otlp(&o, written_as(profile, PYPROF_FORMAT_OTLP));
+    CHECK_INT(o.sizes[7], 1 + 3);
+    CHECK_INT(o.sizes[2], 1 + 4);
+    output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .filter = &one });
+    read_otlp(&o, out);
+    CHECK_INT(o.sizes[7], 1 + 2);
+    CHECK(memmem(out.data, out.size, "other", 5) == NULL && memmem(out.data, out.size, "two", 3) == NULL);
+}
+
+TEST(otlp_with_broken_names)
+{
+    static otlp o;
+    recording r;
+    recording_begin(&r, NULL);
+    add_values(&r, add_frame(&r, thread_node(&r, add_thread(&r, BROKEN, 1)), BROKEN ".py", BROKEN, 1, 2), 1, 10, 5, 0);
+    output_text out = written_as(seal(&r, 0), PYPROF_FORMAT_OTLP);
+    read_otlp(&o, out);
+    CHECK_INT(o.sums[0], 10);
+    CHECK(memmem(out.data, out.size, BROKEN, strlen(BROKEN)) == NULL);   // the thread's name is an attribute
+}
+
+// ---- OpenMetrics ----------------------------------------------------------------------------------------------------
+// The number behind the name (with its labels) at the beginning of a line, as an integer of so many digits behind the point.
+static long long sample_of(const char *in, const char *name, int digits)
+{
+    char line[160];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(in, line);
+    if (!at) printf("no %s\n", name);
+    CHECK(at != NULL && strstr(at + 1, line) == NULL);
+    at += strlen(line);
+    long long value = 0;
+    for (const char *point = strchr(at, '.'); *at != '\n'; at++) if (at != point && *at != '-') value = value * 10 + *at - '0';
+    const char *point = memrchr(in, '.', (size_t)(at - in));
+    CHECK_INT(digits, digits ? at - point - 1 : 0);
+    return value;
+}
+
+TEST(openmetrics_sums)
+{
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        pyprof_info info;
+        CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
+        output_text out = written_as(profile, PYPROF_FORMAT_OPENMETRICS);
+        CHECK_INT(sample_of(out.data, "pyprof_samples_total", 0), info.total[PYPROF_SAMPLES]);
+        CHECK_INT(sample_of(out.data, "pyprof_wall_seconds_total", 9), info.total[PYPROF_WALL_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_cpu_seconds_total", 9), info.total[PYPROF_CPU_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_gil_wait_seconds_total", 9), info.total[PYPROF_GIL_WAIT_NS]);
+        CHECK_INT(sample_of(out.data, "pyprof_exceptions_total", 0), info.total[PYPROF_EXCEPTIONS]);
+        CHECK_INT(sample_of(out.data, "pyprof_lost_samples_total{reason=\"missed\"}", 0), (long long)profile->model.stats.missed);
+        CHECK_INT(occurrences(out.data, "\npyprof_heap_live_bytes "), profile->model.heap.mode != 0);
+        if (profile->model.heap.mode) {
+            CHECK_INT(sample_of(out.data, "pyprof_heap_alloc_bytes_total", 0), info.total[PYPROF_ALLOC_BYTES]);
+            CHECK_INT(sample_of(out.data, "pyprof_heap_live_bytes", 0), info.total[PYPROF_LIVE_BYTES]);
+            CHECK_INT(sample_of(out.data, "pyprof_heap_live_age_seconds", 3), info.total[PYPROF_LIVE_AGE_MS]);
+        }
+        CHECK_STR(out.data + out.size - 7, "\n# EOF\n");
+    }
+}
+
+// The 20 functions with the most, and the rest: together all.
+TEST(openmetrics_functions)
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t top = thread_node(&r, add_thread(&r, "w", 1));
+    for (int i = 1; i <= 30; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "f%d\"\\\n\r", i);
+        add_values(&r, add_frame(&r, top, "a.py", name, i, i), 1, i * (int64_t)ms, 0, 0);
+    }
+    output_text out = written_as(seal(&r, 0), PYPROF_FORMAT_OPENMETRICS);
+    CHECK_INT(occurrences(out.data, "\npyprof_function_wall_seconds_total{function=\""), 21);
+    CHECK_INT(sample_of(out.data, "pyprof_function_wall_seconds_total{function=\"a.f30\\\"\\\\\\n\\\\x0d\"}", 9), 30 * (long long)ms);
+    CHECK_INT(sample_of(out.data, "pyprof_function_wall_seconds_total{function=\"(all others)\"}", 9), 55 * (long long)ms);
+    check_harmless(out.data, 1);
+}
+
 // ---- speedscope -----------------------------------------------------------------------------------------------------
 // The text between the quotes that follow the key for the nth time, without escapes.
 static const char *nth(const char *in, const char *key, int n)

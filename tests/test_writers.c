@@ -57,6 +57,8 @@ TEST(golden_speedscope) { golden("example.speedscope.json", example(HOSTILE), (p
 TEST(golden_pstats) { golden("example.prof", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
 TEST(golden_callgrind) { golden("example.callgrind", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
 TEST(golden_pprof) { golden("example.pb.gz", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
+TEST(golden_otlp) { golden("example.otlp.pb", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
+TEST(golden_openmetrics) { golden("example.om.txt", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
 TEST(golden_folded_by_line_and_thread)
 {
     pyprof_query main_only = { .thread = "Main*", .include_idle = 1 };
@@ -247,7 +249,8 @@ TEST(speedscope_without_memory) { each_allocation_fails_once(record, (pyprof_out
 TEST(pstats_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
 TEST(callgrind_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
 TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
-
+TEST(openmetrics_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
+TEST(otlp_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
 
 TEST(a_callback_that_refuses)

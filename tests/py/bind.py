@@ -42,10 +42,9 @@ FORMATS = [name[len('PYPROF_FORMAT_'):].lower() for name in header.constants if 
 STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
           'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS, 'unknown': UNKNOWN_NS}   # columns that take the wall time of the samples they are about
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
-            PPROF: '.pb.gz'}   # the formats that every recording can be written in
+            PPROF: '.pb.gz', OPENMETRICS: '.om.txt', OTLP: '.otlp.pb'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html', PERF: '.linux-perf.txt',
-         MASSIF: '.massif', DHAT: '.dhat.json', OPENMETRICS: '.om.txt'}
+LATER = {HTML: '.html', PERF: '.linux-perf.txt', MASSIF: '.massif', DHAT: '.dhat.json'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +197,13 @@ class Profile:
              lib=self.lib)
         return Profile(pointer.value, self.lib)
 
+    def merged(self, *others, as_one=0):
+        """A profile of this one and the others."""
+        pointer = c_void_p()
+        pointers = (c_void_p * (len(others) + 1))(self.pointer, *[other.pointer for other in others])
+        call('merge', pointers, len(pointers), byref(fill(MergeOptions(), as_one=as_one)), byref(pointer), lib=self.lib)
+        return Profile(pointer, self.lib)
+
     def leaks(self, capacity=100000, **query):
         count = c_size_t()
         query = byref(fill(Query(), **query)) if query else None
@@ -218,7 +224,7 @@ class Profile:
 
         def thread_of(thread):
             return thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
-                                          thread.first_seen, thread.last_seen, tuple(thread.total))
+                                          thread.first_seen, thread.last_seen, tuple(thread.total), text(thread.process))
 
         def process_of(process):
             return process and ProcessTuple(*(getattr(process, name) for name in ProcessTuple._fields))
@@ -264,7 +270,8 @@ class Profile:
         capacity = min(capacity, count.value)
         rows = (Row * max(capacity, 1))()
         call('top', self.pointer, byref(query), rows, ctypes.sizeof(Row), capacity, byref(count), lib=self.lib)
-        return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total))
+        return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total),
+                         r.self_before, r.total_before, r.self_error, r.total_error)
                 for r in rows[:min(capacity, count.value)]]
 
 

@@ -177,7 +177,7 @@ def differences_and_leaks():
     bind.equal(delta.info().total[bind.SAMPLES], after.info().total[bind.SAMPLES] - before.info().total[bind.SAMPLES])
     bind.fails(ARGUMENT, ['difference'], after.diff, delta)
     bind.fails(ARGUMENT, ['group'], after.diff, before, group=4)
-    for format in (bind.SVG, bind.FOLDED, bind.SPEEDSCOPE):
+    for format in (bind.SPEEDSCOPE, bind.OPENMETRICS):
         bind.fails(UNSUPPORTED, [bind.SUFFIXES[format]], delta.write, format)
     bind.check(delta.json()['diff'] and delta.write(bind.TEXT) and delta.write(bind.PPROF), 'not written')
     bind.fails(STATE, ['memory'], after.leaks)
@@ -318,7 +318,7 @@ def unknown_formats():
         for name in ('x.xyz', 'noextension', 'x.json.bak', '.hidden', 'x.', 'x.JSO', 'x.gz', 'x.pb', 'json'):
             detail = bind.fails(FORMAT, [name], profile.save, os.path.join(folder, name))
         untouched(folder, [])
-        for format in (19, 1000, -1):
+        for format in (bind.FORMAT_COUNT, 1000, -1):
             try:
                 profile.save(os.path.join(folder, 'x.json'), format=format)
             except bind.Error as error:
