@@ -55,6 +55,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     HEAP       allocation hooks, sampled and exact
     RECORD     the way into the model: a sample's thread, the time it stands for, its node
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
+    LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
     SESSION    sessions, the sampler thread, fork
@@ -641,7 +642,11 @@ PYPROF_API pyprof_result pyprof_save(const pyprof_profile *profile, const char *
 //   returns  OK, ARGUMENT, FORMAT, IO (fn returned nonzero), MEMORY, UNSUPPORTED
 PYPROF_API pyprof_result pyprof_write(const pyprof_profile *profile, const pyprof_output *output,
                                       pyprof_write_fn *fn, void *user);
-// Not yet: returns UNSUPPORTED.   threads  any     GIL  not needed     returns  UNSUPPORTED, ARGUMENT
+// Reads a recording or a difference that pyprof_save wrote as JSON, compact or not. Saved again it gives the
+// same bytes, in JSON and in every other format. Any other file gives FORMAT, and pyprof_last_error tells the
+// place and what was expected there: "app.json:7:12: expected an integer from 0 to 41, found 99".
+//   threads  any     GIL  not needed
+//   returns  OK, ARGUMENT, FORMAT, IO, MEMORY; *profile = NULL on failure
 PYPROF_API pyprof_result pyprof_load(const char *path, pyprof_profile **profile);
 // Makes a profile whose values are those of after minus those of before, negative where something shrank.
 // Neither is changed; options may be NULL. A difference has no time line, cannot be compared again, and only
@@ -3047,24 +3052,40 @@ static pyprof__bool pyprof__is_unsafe(uint32_t c)
         || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
+// Writes the number with at least so many digits and returns the size. The text has no NUL.
+static size_t pyprof__digits(char *out, uint64_t value, int least)
+{
+    char text[24];
+    size_t at = sizeof text;
+    do { text[--at] = (char)('0' + value % 10); value /= 10; } while (value);
+    while (sizeof text - at < (size_t)least) text[--at] = '0';
+    memcpy(out, text + at, sizeof text - at);
+    return sizeof text - at;
+}
+
 // Writes value with this number of digits after the point. The point is never a comma. Returns the size.
 static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int digits)
 {
     uint64_t scale = 1, whole, part;
+    char text[48];
     double size;
-    int i, n;
+    size_t used = 0;
+    int i;
     for (i = 0; i < digits; i++) scale *= 10;
     if (!(value > -9e15 && value < 9e15)) value = 0;   // also catches NaN and the infinities
     size = value < 0 ? -value : value;
     whole = (uint64_t)size;
     part = (uint64_t)((size - (double)whole) * (double)scale + 0.5);
     if (part >= scale) { whole++; part -= scale; }
-    if (digits == 0)
-        n = snprintf(out, capacity, "%s%llu", value < 0 && whole ? "-" : "", (unsigned long long)whole);
-    else n = snprintf(out, capacity, "%s%llu.%0*llu", value < 0 && (whole || part) ? "-" : "",
-                      (unsigned long long)whole, digits,
-                      (unsigned long long)part);
-    return n < 0 ? 0 : (size_t)n;
+    if (value < 0 && (whole || (digits && part))) text[used++] = '-';
+    used += pyprof__digits(text + used, whole, 1);
+    if (digits) {
+        text[used++] = '.';
+        used += pyprof__digits(text + used, part, digits);
+    }
+    text[used] = 0;
+    pyprof__copy_text(out, capacity, text);
+    return used;
 }
 
 static pyprof__bool pyprof__glob(const char *pattern, const char *text)
@@ -16082,9 +16103,27 @@ struct pyprof_profile {
     double factor;                 // the samples of its earlier recording were multiplied by it
 };
 
-static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
 static const char *const pyprof__kind_names[] =
     { "python", "native", "zone", "pseudo", "thread", "process", "wait", "task" };
+static const char *const pyprof__heap_modes[] = { "off", "sampled", "exact" };
+static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
+static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
+    { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
+static const char *const pyprof__path_names[] = { "full", "base", "hashed" };
+static const char *const pyprof__scale_names[] = { "none", "time", "count" };
+// The rows of numbers in the JSON. A row of the time line of the process:
+static const char *const pyprof__gauge_columns[] = {
+    "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
+    "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
+};
+// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
+// entry (at first: the start of the recording) and the start of this one; span: from there to its end;
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
+// than 0.
+static const char *const pyprof__moment_columns[] = {
+    "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
+    "taken_ns"
+};
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id)
 {
@@ -19432,6 +19471,1691 @@ static int pyprof__count_of(int metric)
 }
 
 // ============================================================================
+// [SECTION] LOAD -- a recording from its JSON: a strict reader, and what our keys mean
+//   Runs on    the caller's thread
+//   Uses       SNAPSHOT
+//   Promise    a file is read block by block and never held as a whole; nothing is allocated because the file
+//              announces it; every refusal names the line, the column and what was expected there
+// ============================================================================
+// Reads at most `room` bytes; 0 = the end, -1 = failed, errno has the reason.
+typedef ssize_t pyprof__source_fn(void *user, char *to, size_t room);
+
+enum {
+    PYPROF__INPUT_BLOCK = 65536, PYPROF__INPUT_AFTER = 16,   // the block is followed by zeroes
+    PYPROF__LONGEST_NUMBER = 64,
+    PYPROF__LONGEST_TEXT = 16 << 20,
+    PYPROF__DEEPEST = 64                             // brackets within brackets
+};
+
+typedef struct {
+    pyprof__source_fn *source;
+    void *user;
+    const char *name;            // of the file, for messages
+    pyprof__pool *pool;
+    pyprof_result result;        // the first failure; from then on there is nothing left to read
+    char *block;
+    const char *at, *end;        // the part of the block that is not read yet
+    int over;                    // nothing follows the block
+    int depth;
+    uint64_t before, line_start; // bytes before the block, and before the present line
+    uint64_t line, token;        // the present line from 1; the offset of the value that is read
+    pyprof__array text;          // a string that has escapes, or does not fit into the block
+} pyprof__input;
+
+typedef struct { uint64_t line, column; } pyprof__place;
+
+static uint64_t pyprof__input_offset(const pyprof__input *r)
+{
+    return r->before + (uint64_t)(r->at - r->block);
+}
+
+static pyprof__place pyprof__input_place(const pyprof__input *r)   // of the value that is read
+{
+    pyprof__place place;
+    place.line = r->line;
+    place.column = r->token - r->line_start + 1;
+    return place;
+}
+
+static void pyprof__input_stop(pyprof__input *r, pyprof_result result)
+{
+    r->result = result;
+    r->at = r->end;
+    r->over = 1;
+}
+
+// Makes room for a read: moves what is not read yet to the front, and the beginning of the present value, if
+// that is near. 0 = nothing more, or failed.
+static pyprof__bool pyprof__input_fill(pyprof__input *r)
+{
+    uint64_t back = pyprof__input_offset(r) - r->token;
+    size_t kept = back <= 256 && r->token >= r->before ? (size_t)back : 0;
+    const char *from = r->at - kept;
+    size_t rest = (size_t)(r->end - from);
+    ssize_t got;
+    if (r->over || rest == PYPROF__INPUT_BLOCK) return 0;
+    memmove(r->block, from, rest);
+    r->before += (uint64_t)(from - r->block);
+    r->at = r->block + kept;
+    got = r->source(r->user, r->block + rest, PYPROF__INPUT_BLOCK - rest);
+    if (got < 0)
+        pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", r->name,
+                                           strerror(errno)));
+    if (got <= 0) r->over = 1;
+    if (r->result != PYPROF_OK) return 0;
+    r->end = r->block + rest + (got > 0 ? got : 0);
+    memset(r->block + (r->end - r->block), 0, PYPROF__INPUT_AFTER);
+    return got > 0;
+}
+
+// Tries to have this many bytes in the block.
+static void pyprof__input_ahead(pyprof__input *r, size_t size)
+{
+    while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
+}
+
+// What stands there, up to the end of a word.
+static void pyprof__input_excerpt(pyprof__input *r, char *text, size_t capacity)
+{
+    const char *from;
+    size_t used = 0, i, size;
+    pyprof__input_ahead(r, 32);
+    from = r->token >= r->before ? r->block + (r->token - r->before) : r->end;
+    size = from < r->end ? (size_t)(r->end - from) : 0;
+    if (!size) {
+        pyprof__copy_text(text, capacity, r->token < r->before ? "a long text" : "the end of the file");
+        return;
+    }
+    for (i = 0; i < size && i < 24 && used + 5 < capacity; i++) {
+        unsigned char c = (unsigned char)from[i];
+        if (i && (c <= ' ' || c == ',' || c == '}' || c == ']' || (from[0] != '"' && c == '"'))) break;
+        if (c < 0x20 || c >= 0x7f) used += (size_t)snprintf(text + used, 5, "\\x%02x", c);
+        else text[used++] = (char)c;
+        if (i && c == '"') break;
+    }
+    text[used] = 0;
+}
+
+static void pyprof__input_refuse(pyprof__input *r, pyprof__place place, const char *what)
+{
+    if (r->result != PYPROF_OK) return;
+    pyprof__input_stop(r, pyprof__fail(PYPROF_ERR_FORMAT, "%.220s:%llu:%llu: %.240s", r->name,
+                                        (unsigned long long)place.line, (unsigned long long)place.column,
+                                        what));
+}
+
+static void pyprof__input_expected(pyprof__input *r, const char *what)
+{
+    char found[112], text[256];
+    if (r->result != PYPROF_OK) return;
+    pyprof__input_excerpt(r, found, sizeof found);
+    snprintf(text, sizeof text, "expected %.120s, found %s", what, found);
+    pyprof__input_refuse(r, pyprof__input_place(r), text);
+}
+
+static void pyprof__input_memory(pyprof__input *r)
+{
+    if (r->result == PYPROF_OK) pyprof__input_stop(r, pyprof__fail_memory("the profile"));
+}
+
+static pyprof__bool pyprof__input_begin(pyprof__input *r, pyprof__pool *pool)
+{
+    r->pool = pool;
+    r->line = 1;
+    pyprof__array_init(&r->text, 1);
+    r->block = (char *)pyprof__alloc(pool, PYPROF__INPUT_BLOCK + PYPROF__INPUT_AFTER);
+    r->at = r->end = r->block;
+    if (!r->block) r->result = pyprof__fail_memory("the profile");
+    return r->block != NULL;
+}
+
+static void pyprof__input_end(pyprof__input *r)
+{
+    pyprof__free(r->pool, r->block, PYPROF__INPUT_BLOCK + PYPROF__INPUT_AFTER);
+    pyprof__array_free(r->pool, &r->text);
+}
+
+// ---- values of JSON, one after the other ------------------------------------------------------------------
+// Skips blanks. The next value's first character; -1 = the end, or failed.
+static int pyprof__read_peek(pyprof__input *r)
+{
+    for (;; r->at++) {
+        if (r->at == r->end && !pyprof__input_fill(r)) break;
+        if (*r->at == '\n') {
+            r->line++;
+            r->line_start = pyprof__input_offset(r) + 1;
+        } else if (*r->at != ' ' && *r->at != '\r' && *r->at != '\t') break;
+    }
+    r->token = pyprof__input_offset(r);
+    return r->at == r->end ? -1 : (unsigned char)*r->at;
+}
+
+static pyprof__bool pyprof__read_open(pyprof__input *r, char bracket)
+{
+    if (pyprof__read_peek(r) != bracket) pyprof__input_expected(r, bracket == '{' ? "\"{\"" : "\"[\"");
+    else if (r->depth == PYPROF__DEEPEST) pyprof__input_expected(r, "at most 64 levels of brackets");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    r->depth++;
+    return 1;
+}
+
+// Does another value follow? *any: one has been there. Reads the comma, or the closing bracket.
+static pyprof__bool pyprof__read_more(pyprof__input *r, char bracket, int *any)
+{
+    int c = pyprof__read_peek(r);
+    if (r->result != PYPROF_OK) return 0;
+    if (c == bracket) {
+        r->at++;
+        r->depth--;
+        return 0;
+    }
+    if (*any && c != ',') {
+        pyprof__input_expected(r, bracket == '}' ? "\",\" or \"}\"" : "\",\" or \"]\"");
+        return 0;
+    }
+    if (*any) r->at++;
+    *any = 1;
+    return 1;
+}
+
+// The number of bytes, up to `size`, that are ASCII and neither a quote, a backslash nor a control character.
+static size_t pyprof__plain_bytes(const char *text, size_t size)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t word, quote, slash;
+        memcpy(&word, text + i, 8);
+        quote = word ^ ones * '"';
+        slash = word ^ ones * '\\';
+        if ((word | (word - ones * 0x20) | (quote - ones) | (slash - ones)) & high) break;
+    }
+    for (; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    return i;
+}
+
+static pyprof__bool pyprof__text_add(pyprof__input *r, const char *bytes, size_t size)
+{
+    if (r->text.count + size > PYPROF__LONGEST_TEXT) {
+        pyprof__input_expected(r, "a string of at most 16 MiB");
+        return 0;
+    }
+    if (!pyprof__array_reserve(r->pool, &r->text, size + 1)) {
+        pyprof__input_memory(r);
+        return 0;
+    }
+    memcpy((char *)r->text.data + r->text.count, bytes, size);
+    r->text.count += size;
+    return 1;
+}
+
+static void pyprof__text_refuse(pyprof__input *r, const char *what)   // at this character
+{
+    r->token = pyprof__input_offset(r);
+    pyprof__input_expected(r, what);
+}
+
+static int32_t pyprof__read_hex(const char *text)   // four digits; -1 = others
+{
+    int32_t value = 0;
+    int i;
+    for (i = 0; i < 4; i++) {
+        char c = text[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+// The characters after a backslash. Both halves of a pair are read at once.
+static void pyprof__read_escape(pyprof__input *r)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *found;
+    char out[4];
+    int32_t c, low;
+    pyprof__input_ahead(r, 12);
+    found = r->at[1] ? strchr(from, r->at[1]) : NULL;
+    if (found) {
+        pyprof__text_add(r, to + (found - from), 1);
+        r->at += 2;
+        return;
+    }
+    c = r->at[1] == 'u' ? pyprof__read_hex(r->at + 2) : -1;
+    if (c < 0) pyprof__text_refuse(r, "an escape sequence of JSON");
+    else if (c == 0) pyprof__text_refuse(r, "a character other than U+0000");
+    if (r->result != PYPROF_OK) return;
+    if (c >= 0xd800 && c < 0xe000) {
+        low = c < 0xdc00 && r->at[6] == '\\' && r->at[7] == 'u' ? pyprof__read_hex(r->at + 8) : -1;
+        if (low < 0xdc00 || low >= 0xe000) {
+            pyprof__text_refuse(r, "both halves of a surrogate pair");
+            return;
+        }
+        c = 0x10000 + (c - 0xd800) * 0x400 + (low - 0xdc00);
+        r->at += 6;
+    }
+    r->at += 6;
+    pyprof__text_add(r, out, pyprof__utf8(out, (uint32_t)c));
+}
+
+static void pyprof__read_beyond_ascii(pyprof__input *r)
+{
+    size_t length;
+    pyprof__input_ahead(r, 4);
+    if (pyprof__utf8_next(r->at, &length) == 0xfffd && length == 1) {
+        pyprof__text_refuse(r, "valid UTF-8");
+        return;
+    }
+    pyprof__text_add(r, r->at, length);
+    r->at += length;
+}
+
+// The rest of a string that is not plain: put together in r->text.
+static void pyprof__read_text_slowly(pyprof__input *r)
+{
+    r->text.count = 0;
+    while (r->result == PYPROF_OK) {
+        size_t plain = pyprof__plain_bytes(r->at, (size_t)(r->end - r->at));
+        if (!pyprof__text_add(r, r->at, plain)) return;
+        r->at += plain;
+        if (r->at == r->end && !pyprof__input_fill(r)) pyprof__text_refuse(r, "the end of the string");
+        if (r->result != PYPROF_OK || r->at == r->end) continue;
+        if (*r->at == '"') break;
+        if (*r->at == '\\') pyprof__read_escape(r);
+        else if ((unsigned char)*r->at >= 0x80) pyprof__read_beyond_ascii(r);
+        else if ((unsigned char)*r->at < 0x20) pyprof__text_refuse(r, "no control character in a string");
+    }
+    r->at++;
+}
+
+// The string stays where it is until the next value is read. 0 = failed.
+static pyprof__bool pyprof__read_text(pyprof__input *r, pyprof__slice *text)
+{
+    if (pyprof__read_peek(r) != '"') pyprof__input_expected(r, "a string");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    text->size = pyprof__plain_bytes(r->at, (size_t)(r->end - r->at));
+    text->text = r->at;
+    if (r->at[text->size] == '"') {
+        r->at += text->size + 1;
+        return 1;
+    }
+    pyprof__read_text_slowly(r);
+    if (r->result != PYPROF_OK) return 0;
+    text->text = (const char *)r->text.data;
+    text->size = r->text.count;
+    return 1;
+}
+
+// A number is mantissa * 10 ^ exponent; exact: these are all its digits.
+typedef struct { uint64_t mantissa; int exponent, negative, whole, exact; } pyprof__number;
+
+// The digits that begin at `at`; returns their end.
+static const char *pyprof__read_digits(const char *at, pyprof__number *number, int point)
+{
+    for (; *at >= '0' && *at <= '9'; at++) {
+        unsigned digit = (unsigned)(*at - '0');
+        if (number->exact && number->mantissa <= (UINT64_MAX - digit) / 10) {
+            number->mantissa = number->mantissa * 10 + digit;
+            number->exponent -= point;
+        } else {
+            number->exact = 0;
+            number->exponent += !point;
+        }
+    }
+    return at;
+}
+
+static const char *pyprof__read_exponent(const char *at, pyprof__number *number)   // NULL = no digits
+{
+    int negative, value = 0;
+    number->whole = 0;
+    at++;
+    negative = *at == '-';
+    if (*at == '-' || *at == '+') at++;
+    if (*at < '0' || *at > '9') return NULL;
+    for (; *at >= '0' && *at <= '9'; at++) if (value < 10000) value = value * 10 + (*at - '0');
+    number->exponent += negative ? -value : value;
+    return at;
+}
+
+// Any number of JSON's grammar; 0 = failed.
+static pyprof__bool pyprof__read_number(pyprof__input *r, pyprof__number *number)
+{
+    const char *at, *digits;
+    int c = pyprof__read_peek(r);
+    memset(number, 0, sizeof *number);
+    number->whole = number->exact = 1;
+    if (c != '-' && (c < '0' || c > '9')) pyprof__input_expected(r, "a number");
+    if ((size_t)(r->end - r->at) < PYPROF__LONGEST_NUMBER) pyprof__input_ahead(r, PYPROF__LONGEST_NUMBER);
+    if (r->result != PYPROF_OK) return 0;
+    at = r->at;
+    if (c == '-') { number->negative = 1; at++; }
+    digits = at;
+    at = pyprof__read_digits(at, number, 0);
+    if (at == digits || (*digits == '0' && at > digits + 1)) at = NULL;
+    if (at && *at == '.') {
+        number->whole = 0;
+        digits = at + 1;
+        at = pyprof__read_digits(digits, number, 1);
+        if (at == digits) at = NULL;
+    }
+    if (at && (*at == 'e' || *at == 'E')) at = pyprof__read_exponent(at, number);
+    if (!at) pyprof__input_expected(r, "a number as JSON has it");
+    else if (at - r->at >= PYPROF__LONGEST_NUMBER) pyprof__input_expected(r, "a number of fewer digits");
+    else r->at = at;
+    return r->result == PYPROF_OK;
+}
+
+static int64_t pyprof__read_int(pyprof__input *r, int64_t least, int64_t most)
+{
+    pyprof__number number;
+    uint64_t limit;
+    int64_t value = 0;
+    char text[80];
+    if (!pyprof__read_number(r, &number)) return 0;
+    limit = (uint64_t)INT64_MAX + (uint64_t)number.negative;
+    if (number.whole && number.exact && number.mantissa <= limit) {
+        value = (int64_t)(number.negative ? 0 - number.mantissa : number.mantissa);
+        if (value >= least && value <= most) return value;
+    }
+    snprintf(text, sizeof text, "an integer from %lld to %lld", (long long)least, (long long)most);
+    pyprof__input_expected(r, text);
+    return 0;
+}
+
+static double pyprof__power_of_ten(int exponent)
+{
+    double power = 1;
+    for (; exponent > 0; exponent--) power *= 10;
+    return power;
+}
+
+// The nearest double if there are at most 15 digits; pyprof__emit_exact relies on the same sums.
+static double pyprof__number_value(const pyprof__number *number)
+{
+    double value = (double)number->mantissa, scale = pyprof__power_of_ten(-number->exponent);
+    uint64_t whole = 1;
+    int i;
+    if (number->exponent >= 0) value *= pyprof__power_of_ten(number->exponent);
+    else if (number->exponent >= -18) {
+        for (i = number->exponent; i < 0; i++) whole *= 10;
+        value = (double)(number->mantissa / whole) + (double)(number->mantissa % whole) / scale;
+    } else value /= scale;
+    return number->negative ? -value : value;
+}
+
+static double pyprof__read_double(pyprof__input *r, double most)   // from -most to most
+{
+    pyprof__number number;
+    double value = 0;
+    if (!pyprof__read_number(r, &number)) return 0;
+    if (number.exponent > -300 && number.exponent < 300) value = pyprof__number_value(&number);
+    else if (number.mantissa) value = most * 2;
+    if (value >= -most && value <= most) return value;
+    pyprof__input_expected(r, "a smaller number");
+    return 0;
+}
+
+static pyprof__bool pyprof__read_word(pyprof__input *r, const char *word)   // 1 = it was there
+{
+    size_t size = strlen(word);
+    pyprof__input_ahead(r, size);
+    if ((size_t)(r->end - r->at) < size || memcmp(r->at, word, size) != 0) return 0;
+    r->at += size;
+    return 1;
+}
+
+static int pyprof__read_bool(pyprof__input *r)
+{
+    pyprof__read_peek(r);
+    if (pyprof__read_word(r, "true")) return 1;
+    if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
+    return 0;
+}
+
+// ---- the keys of an object: none may occur twice ----------------------------------------------------------
+// Hashes of keys that are not ours: the first ones in a list, more in a hash table.
+typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
+
+static pyprof__bool pyprof__keys_grow(pyprof__pool *pool, pyprof__keys *keys)
+{
+    size_t i, before = keys->slots ? keys->mask + 1 : PYPROF__COUNT(keys->few), capacity = before * 4;
+    uint64_t *slots = (uint64_t *)pyprof__alloc(pool, capacity * sizeof *slots), *from = keys->slots;
+    if (!slots) return 0;
+    if (!from) from = keys->few;
+    for (i = 0; i < before; i++) {
+        size_t at = (size_t)from[i] & (capacity - 1);
+        if (!from[i]) continue;
+        while (slots[at]) at = (at + 1) & (capacity - 1);
+        slots[at] = from[i];
+    }
+    if (keys->slots) pyprof__free(pool, keys->slots, before * sizeof *slots);
+    keys->slots = slots;
+    keys->mask = capacity - 1;
+    return 1;
+}
+
+static void pyprof__keys_free(pyprof__pool *pool, pyprof__keys *keys)
+{
+    if (keys->slots) pyprof__free(pool, keys->slots, (keys->mask + 1) * sizeof *keys->slots);
+}
+
+static pyprof__bool pyprof__keys_has(const pyprof__keys *keys, uint64_t hash, size_t *free)
+{
+    size_t at;
+    if (!keys->slots) {
+        for (at = 0; at < keys->count; at++) if (keys->few[at] == hash) return 1;
+        *free = at;
+        return 0;
+    }
+    for (at = (size_t)hash & keys->mask; keys->slots[at]; at = (at + 1) & keys->mask)
+        if (keys->slots[at] == hash) return 1;
+    *free = at;
+    return 0;
+}
+
+// 0 = failed
+static pyprof__bool pyprof__keys_add(pyprof__input *r, pyprof__keys *keys, pyprof__slice key)
+{
+    uint64_t hash = pyprof__hash_text(key.text, key.size);
+    size_t place = 0;
+    hash += !hash;
+    if (keys->slots ? keys->count * 3 >= keys->mask * 2 : keys->count == PYPROF__COUNT(keys->few))
+        if (!pyprof__keys_grow(r->pool, keys)) {
+            pyprof__input_memory(r);
+            return 0;
+        }
+    if (pyprof__keys_has(keys, hash, &place)) {
+        pyprof__input_expected(r, "a key that this object does not have yet");
+        return 0;
+    }
+    *(keys->slots ? &keys->slots[place] : &keys->few[place]) = hash;
+    keys->count++;
+    return 1;
+}
+
+// Reads a key and the colon after it; 0 = failed. The key stays until the next read.
+static pyprof__bool pyprof__read_key(pyprof__input *r, pyprof__slice *key)
+{
+    if (pyprof__read_peek(r) != '"') pyprof__input_expected(r, "a key in quotes");
+    return r->result == PYPROF_OK && pyprof__read_text(r, key);
+}
+
+static pyprof__bool pyprof__read_colon(pyprof__input *r)
+{
+    if (pyprof__read_peek(r) != ':') pyprof__input_expected(r, "\":\"");
+    if (r->result != PYPROF_OK) return 0;
+    r->at++;
+    return 1;
+}
+
+// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
+// What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_numbers(pyprof__input *r)
+{
+    for (;;) {
+        const char *at = r->at, *digits;
+        while (*at == ' ') at++;
+        if (*at == '-') at++;
+        digits = at;
+        while (*at >= '0' && *at <= '9') at++;
+        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
+        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        r->at = at + 1;
+    }
+}
+
+static void pyprof__skip_value(pyprof__input *r)
+{
+    int c = pyprof__read_peek(r), any = 0;
+    char close = c == '{' ? '}' : ']';
+    pyprof__keys keys;
+    pyprof__slice text;
+    if (c == '"') pyprof__read_text(r, &text);
+    else if (c == '{' || c == '[') {
+        keys.slots = NULL;
+        keys.count = 0;
+        if (!pyprof__read_open(r, (char)c)) return;
+        while (pyprof__read_more(r, close, &any)) {
+            if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
+                             || !pyprof__read_colon(r))) break;
+            if (c == '[') pyprof__skip_numbers(r);
+            pyprof__skip_value(r);
+        }
+        pyprof__keys_free(r->pool, &keys);
+    } else if (c == '-' || (c >= '0' && c <= '9')) {
+        pyprof__number number;
+        pyprof__read_number(r, &number);
+    } else if (!pyprof__read_word(r, "true") && !pyprof__read_word(r, "false")
+               && !pyprof__read_word(r, "null")) pyprof__input_expected(r, "a value");
+}
+
+// ---- our keys: a table for each kind of object ------------------------------------------------------------
+// Some tables are referred to before they are read. Of each the largest reference is kept, and checked at the
+// end.
+enum { PYPROF__NODES, PYPROF__FRAMES, PYPROF__THREADS, PYPROF__PROCESSES, PYPROF__TABLES };
+
+static const char *const pyprof__table_names[] = { "node", "frame", "thread", "process" };
+
+enum { PYPROF__MOST_ITEMS = 0x7fffffff, PYPROF__READS_VERSION = 1 };
+// Sums of values stay below it: then no total overflows, nor does the sum or the difference of two.
+static const int64_t pyprof__most = (int64_t)1 << 61;
+
+typedef struct {
+    pyprof__input reader;
+    pyprof_profile *profile;
+    pyprof__model *model;
+    int64_t largest[PYPROF__TABLES];           // reference so far, -1 = none
+    pyprof__place places[PYPROF__TABLES];      // where it is
+    int tree_read, settled;                    // settled: the threads are at their numbers
+    size_t parents, frames;                    // nodes that have them
+    double sum_of_floats;
+    uint64_t sum_of_moments;
+    uint64_t *ends;                            // of each thread's latest entry in a compact time line
+} pyprof__loader;
+
+typedef void pyprof__load_fn(pyprof__loader *l, void *to);   // reads one value
+
+typedef struct { const char *key; pyprof__load_fn *load; size_t at; int needed; } pyprof__field;
+
+// The rest of an object: each key that `fields` has is read to its place, all others are skipped by name.
+// done: bits of the fields that have been read.
+static void pyprof__load_rest(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to,
+                              uint64_t done, int any)
+{
+    pyprof__input *r = &l->reader;
+    pyprof__keys keys;
+    pyprof__slice key;
+    size_t next = 0, i;
+    char text[80];
+    keys.slots = NULL;
+    keys.count = 0;
+    while (pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &key)) {
+        for (i = 0; i < count; i++, next++) {   // the keys of our files are in the order of the table
+            if (next == count) next = 0;
+            if (strncmp(fields[next].key, key.text, key.size) == 0 && !fields[next].key[key.size]) break;
+        }
+        if (i < count && done >> next & 1)
+            pyprof__input_expected(r, "a key that this object does not have yet");
+        if (i == count && !pyprof__keys_add(r, &keys, key)) break;
+        if (!pyprof__read_colon(r)) break;
+        if (i == count) pyprof__skip_value(r);
+        else {
+            done |= (uint64_t)1 << next;
+            fields[next].load(l, (char *)to + fields[next].at);
+            next++;
+        }
+    }
+    pyprof__keys_free(r->pool, &keys);
+    for (i = 0; i < count && r->result == PYPROF_OK; i++) {
+        if (!fields[i].needed || (done >> i & 1)) continue;
+        snprintf(text, sizeof text, "the key \"%s\" in this object", fields[i].key);
+        pyprof__input_expected(r, text);
+    }
+}
+
+static void pyprof__load_fields(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to)
+{
+    if (pyprof__read_open(&l->reader, '{')) pyprof__load_rest(l, fields, count, to, 0, 0);
+}
+
+static void pyprof__load_skip(pyprof__loader *l, void *to) { (void)to; pyprof__skip_value(&l->reader); }
+
+static void pyprof__load_int(pyprof__loader *l, void *to)   // -2^61 to 2^61
+{
+    *(int64_t *)to = pyprof__read_int(&l->reader, -pyprof__most, pyprof__most);
+}
+static void pyprof__load_natural(pyprof__loader *l, void *to)   // 0 to 2^61
+{
+    *(uint64_t *)to = (uint64_t)pyprof__read_int(&l->reader, 0, pyprof__most);
+}
+static void pyprof__load_bits(pyprof__loader *l, void *to)   // all 64
+{
+    *(int64_t *)to = pyprof__read_int(&l->reader, INT64_MIN, INT64_MAX);
+}
+static void pyprof__load_small(pyprof__loader *l, void *to)
+{
+    *(int32_t *)to = (int32_t)pyprof__read_int(&l->reader, INT32_MIN, INT32_MAX);
+}
+static void pyprof__load_unsigned(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = (uint32_t)pyprof__read_int(&l->reader, 0, UINT32_MAX);
+}
+static void pyprof__load_bool(pyprof__loader *l, void *to) { *(int *)to = pyprof__read_bool(&l->reader); }
+static void pyprof__load_seconds(pyprof__loader *l, void *to)
+{
+    *(double *)to = pyprof__read_double(&l->reader, 9e15);
+}
+
+static void pyprof__load_rate(pyprof__loader *l, void *to)
+{
+    double rate = pyprof__read_double(&l->reader, 1e9);
+    if (rate < 0 || (rate > 0 && rate < 1e-9)) pyprof__input_expected(&l->reader, "a rate in Hz");
+    *(double *)to = rate;
+}
+// Whole seconds and the rest, as pyprof__json_clock writes them.
+static void pyprof__load_offset(pyprof__loader *l, void *to)
+{
+    int64_t ns = pyprof__read_int(&l->reader, -pyprof__most * 2, pyprof__most * 2);
+    *(double *)to = (double)(ns / (int64_t)pyprof__second) + (double)(ns % (int64_t)pyprof__second) / 1e9;
+}
+static void pyprof__load_date(pyprof__loader *l, void *to)   // Unix seconds
+{
+    *(double *)to = pyprof__read_double(&l->reader, 1e12);
+}
+
+static void pyprof__load_string(pyprof__loader *l, void *to)   // its number among the model's strings
+{
+    pyprof__model *model = l->model;
+    pyprof__slice text;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (model->strings.bytes.count + text.size > PYPROF__MOST_ITEMS)
+        pyprof__input_expected(&l->reader, "at most 2 GiB of names");
+    *(uint32_t *)to = pyprof__intern(model->pool, &model->strings, text.text, text.size);
+    if (*(uint32_t *)to == PYPROF__NONE) pyprof__input_memory(&l->reader);
+}
+
+// The number of the word in the list.
+static int pyprof__load_choice(pyprof__loader *l, const char *const *words, size_t count, const char *what)
+{
+    pyprof__slice text;
+    size_t i;
+    char expected[160];
+    if (!pyprof__read_text(&l->reader, &text)) return 0;
+    for (i = 0; i < count; i++)
+        if (strlen(words[i]) == text.size && memcmp(words[i], text.text, text.size) == 0) return (int)i;
+    snprintf(expected, sizeof expected, "%s that version %d has", what, PYPROF__READS_VERSION);
+    pyprof__input_expected(&l->reader, expected);
+    return 0;
+}
+
+static size_t pyprof__table_count(const pyprof__loader *l, int table)
+{
+    const pyprof__model *model = l->model;
+    return table == PYPROF__NODES ? model->nodes.count : table == PYPROF__FRAMES ? model->locations.count
+        : table == PYPROF__THREADS ? model->threads.count : model->processes.count;
+}
+
+static uint32_t pyprof__load_index(pyprof__loader *l, int table)
+{
+    int64_t value = pyprof__read_int(&l->reader, 0, PYPROF__MOST_ITEMS);
+    if (value > l->largest[table] && l->reader.result == PYPROF_OK) {
+        l->largest[table] = value;
+        l->places[table] = pyprof__input_place(&l->reader);
+    }
+    return (uint32_t)value;
+}
+
+static void pyprof__load_node(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__NODES);
+}
+static void pyprof__load_thread_number(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__THREADS);
+}
+static void pyprof__load_process_number(pyprof__loader *l, void *to)
+{
+    *(uint32_t *)to = pyprof__load_index(l, PYPROF__PROCESSES);
+}
+
+// Every reference that was read.
+static void pyprof__load_check_indexes(pyprof__loader *l)
+{
+    int table;
+    char text[120];
+    for (table = 0; table < PYPROF__TABLES; table++) {
+        size_t count = pyprof__table_count(l, table);
+        if (l->largest[table] < (int64_t)count) continue;
+        snprintf(text, sizeof text, "expected a %s from 0 to %lld, found %lld", pyprof__table_names[table],
+                 (long long)count - 1, (long long)l->largest[table]);
+        pyprof__input_refuse(&l->reader, l->places[table], text);
+    }
+}
+
+// A zeroed item behind the array; NULL = failed.
+static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
+{
+    void *item = NULL;
+    if (array->count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
+    if (l->reader.result == PYPROF_OK && !(item = pyprof__push(l->model->pool, array)))
+        pyprof__input_memory(&l->reader);
+    return item;
+}
+
+// A list of objects, each of which becomes an item of the array.
+static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields,
+                              size_t count)
+{
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        void *item = pyprof__load_push(l, array);
+        if (item) pyprof__load_fields(l, fields, count, item);
+    }
+}
+
+// ---- facts of the recording -------------------------------------------------------------------------------
+static void pyprof__load_causes(pyprof__loader *l, void *to)
+{
+    pyprof__field fields[PYPROF_CAUSE_COUNT];
+    size_t i;
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++) {
+        fields[i].key = pyprof__cause_names[i];
+        fields[i].load = pyprof__load_bits;
+        fields[i].at = i * sizeof(uint64_t);
+        fields[i].needed = 0;
+    }
+    pyprof__load_fields(l, fields, i, to);
+}
+
+static void pyprof__load_degraded(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    size_t most = sizeof ((pyprof_stats *)NULL)->degraded - 1;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (text.size > most) pyprof__input_expected(&l->reader, "at most 255 bytes");
+    else memcpy(to, text.text, text.size);
+}
+
+#define PYPROF__STAT(name) { #name, pyprof__load_bits, offsetof(pyprof_stats, name), 0 }
+static void pyprof__load_stats(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        PYPROF__STAT(asked), PYPROF__STAT(samples), PYPROF__STAT(missed), PYPROF__STAT(rejected),
+        PYPROF__STAT(retried), PYPROF__STAT(unfrozen), PYPROF__STAT(truncated), PYPROF__STAT(recovered),
+        PYPROF__STAT(thinned), PYPROF__STAT(timeline_dropped), PYPROF__STAT(threads),
+        PYPROF__STAT(interpreters), PYPROF__STAT(own_cpu_ns), PYPROF__STAT(own_bytes),
+        PYPROF__STAT(late_max_ns), PYPROF__STAT(late_mean_ns), PYPROF__STAT(gap_ns),
+        { "heap_state", pyprof__load_small, offsetof(pyprof_stats, heap_state), 0 },
+        PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
+        PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
+        { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
+        { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+#undef PYPROF__STAT
+
+static void pyprof__load_paths(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__path_names, PYPROF__COUNT(pyprof__path_names),
+                                     "a word for paths");
+}
+
+static void pyprof__load_processes(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pid", pyprof__load_bits, offsetof(pyprof__recorded_process, pid), 1 },
+        { "started", pyprof__load_bits, offsetof(pyprof__recorded_process, started), 0 },
+        { "node", pyprof__load_node, offsetof(pyprof__recorded_process, node), 0 },
+    };
+    pyprof__load_list(l, (pyprof__array *)to, fields, PYPROF__COUNT(fields));
+}
+
+static void pyprof__load_child_name(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    if (text.size < sizeof ((pyprof__child *)NULL)->name) memcpy(to, text.text, text.size);
+    else pyprof__input_expected(&l->reader, "at most 31 bytes");
+}
+
+static void pyprof__load_exit_status(pyprof__loader *l, void *to)   // null, a status, or a signal below 0
+{
+    pyprof__child *child = (pyprof__child *)to;
+    int32_t status;
+    pyprof__read_peek(&l->reader);
+    if (pyprof__read_word(&l->reader, "null")) return;
+    status = (int32_t)pyprof__read_int(&l->reader, -126, 255);
+    child->ended = 1;
+    child->status = status < 0 ? -status : status << 8;
+}
+
+static void pyprof__load_children(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pid", pyprof__load_bits, offsetof(pyprof__child, pid), 1 },
+        { "name", pyprof__load_child_name, offsetof(pyprof__child, name), 1 },
+        { "profiled", pyprof__load_bool, offsetof(pyprof__child, profiled), 1 },
+        { "exit_status", pyprof__load_exit_status, 0, 1 },
+    };
+    pyprof__load_list(l, (pyprof__array *)to, fields, PYPROF__COUNT(fields));
+}
+
+static void pyprof__load_mode(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__heap_modes, PYPROF__COUNT(pyprof__heap_modes), "a mode");
+}
+
+// Of a difference: what was compared, and how.
+#define PYPROF__OF_COMPARED(name) offsetof(pyprof__compared, name)
+static void pyprof__load_one_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "process_name", pyprof__load_string, PYPROF__OF_COMPARED(program), 1 },
+        { "pid", pyprof__load_bits, PYPROF__OF_COMPARED(pid), 1 },
+        { "python", pyprof__load_string, PYPROF__OF_COMPARED(python), 1 },
+        { "free_threaded", pyprof__load_bool, PYPROF__OF_COMPARED(free_threaded), 1 },
+        { "start", pyprof__load_date, PYPROF__OF_COMPARED(start), 1 },
+        { "rate_hz", pyprof__load_rate, PYPROF__OF_COMPARED(rate_hz), 1 },
+        { "recorded_ns", pyprof__load_natural, PYPROF__OF_COMPARED(recorded_ns), 1 },
+        { "samples", pyprof__load_natural, PYPROF__OF_COMPARED(samples), 1 },
+        { "heap", pyprof__load_mode, PYPROF__OF_COMPARED(heap), 1 },
+        { "interval_bytes", pyprof__load_natural, PYPROF__OF_COMPARED(interval), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+#undef PYPROF__OF_COMPARED
+
+static void pyprof__load_scale(pyprof__loader *l, void *to)
+{
+    *(int *)to = pyprof__load_choice(l, pyprof__scale_names, PYPROF__COUNT(pyprof__scale_names), "a scale");
+}
+
+static void pyprof__load_compared(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "scale", pyprof__load_scale, offsetof(pyprof_profile, scale), 1 },
+        { "factor", pyprof__load_seconds, offsetof(pyprof_profile, factor), 1 },
+        { "before", pyprof__load_one_compared, offsetof(pyprof_profile, compared), 1 },
+        { "after", pyprof__load_one_compared,
+          offsetof(pyprof_profile, compared) + sizeof(pyprof__compared), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+// ---- threads ----------------------------------------------------------------------------------------------
+#define PYPROF__OF_THREAD(name) offsetof(pyprof__recorded_thread, name)
+static void pyprof__load_threads(pyprof__loader *l, uint32_t wanted)
+{
+    static const pyprof__field fields[] = {   // until all are there, newer has a thread's number
+        { "thread_id", pyprof__load_bits, PYPROF__OF_THREAD(native), 1 },
+        { "ident", pyprof__load_bits, PYPROF__OF_THREAD(ident), 1 },
+        { "interpreter", pyprof__load_bits, PYPROF__OF_THREAD(interp_id), 1 },
+        { "name", pyprof__load_string, PYPROF__OF_THREAD(name), 1 },
+        { "node", pyprof__load_node, PYPROF__OF_THREAD(node), 1 },
+        { "index", pyprof__load_thread_number, PYPROF__OF_THREAD(newer), 1 },
+        { "first_ns", pyprof__load_natural, PYPROF__OF_THREAD(first_ns), 1 },
+        { "last_ns", pyprof__load_natural, PYPROF__OF_THREAD(last_ns), 1 },
+        { "started", pyprof__load_bits, PYPROF__OF_THREAD(started), 0 },
+        { "serial", pyprof__load_bits, PYPROF__OF_THREAD(serial), 0 },
+        { "process", pyprof__load_process_number, PYPROF__OF_THREAD(process), 0 },
+    };
+    size_t i = l->model->threads.count;
+    if (l->settled) pyprof__input_expected(&l->reader, "threads before what refers to them");
+    pyprof__load_list(l, &l->model->threads, fields, PYPROF__COUNT(fields));
+    for (; i < l->model->threads.count; i++)
+        PYPROF__AT(pyprof__recorded_thread, l->model->threads, i).wanted = wanted;
+}
+#undef PYPROF__OF_THREAD
+
+static void pyprof__load_wanted(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 1); }
+static void pyprof__load_others(pyprof__loader *l, void *to) { (void)to; pyprof__load_threads(l, 0); }
+
+// Puts each thread at its number, once, before the first reference to one is followed: by then all must be
+// there.
+static void pyprof__load_settle(pyprof__loader *l)
+{
+    pyprof__recorded_thread *threads = (pyprof__recorded_thread *)l->model->threads.data, other;
+    size_t i, count = l->model->threads.count;
+    if (l->settled) return;
+    l->settled = 1;
+    for (i = 0; i < count && l->reader.result == PYPROF_OK; i++)
+        while (threads[i].newer != i) {
+            uint32_t to = threads[i].newer;
+            if (to >= count || threads[to].newer == to) {
+                pyprof__input_expected(&l->reader, "threads before it whose \"index\" counts from 0");
+                return;
+            }
+            other = threads[to];
+            threads[to] = threads[i];
+            threads[i] = other;
+        }
+}
+
+// ---- frames and the tree ----------------------------------------------------------------------------------
+typedef struct {
+    pyprof__function function;
+    pyprof__source_range place;
+    uint32_t opcode, number;
+    int32_t thread;
+} pyprof__loaded_frame;
+
+static void pyprof__load_kind(pyprof__loader *l, void *to)
+{
+    *(int32_t *)to = pyprof__load_choice(l, pyprof__kind_names, PYPROF__COUNT(pyprof__kind_names), "a kind");
+}
+
+static void pyprof__load_content(pyprof__loader *l, void *to)
+{
+    pyprof__slice text;
+    int32_t high, low;
+    if (!pyprof__read_text(&l->reader, &text)) return;
+    high = text.size == 8 ? pyprof__read_hex(text.text) : -1;
+    low = text.size == 8 ? pyprof__read_hex(text.text + 4) : -1;
+    if (high < 0 || low < 0) pyprof__input_expected(&l->reader, "8 hexadecimal digits");
+    *(uint32_t *)to = (uint32_t)high << 16 | (uint32_t)low;
+}
+
+// A function that has a number already is the same one.
+static void pyprof__load_frame(pyprof__loader *l, pyprof__loaded_frame *frame)
+{
+    pyprof__array *functions = &l->model->functions;
+    pyprof__location *location;
+    void *added;
+    if (frame->function.kind == PYPROF_KIND_THREAD) frame->function.first_line = frame->thread;
+    if (frame->number > functions->count
+        || (frame->number < functions->count
+            && !pyprof__same_function(functions, frame->number, &frame->function)))
+        pyprof__input_expected(&l->reader, "\"function\" to be the same one, or the next one");
+    if (l->reader.result != PYPROF_OK) return;
+    if (frame->number == functions->count && (added = pyprof__load_push(l, functions)) != NULL)
+        memcpy(added, &frame->function, sizeof frame->function);
+    location = (pyprof__location *)pyprof__load_push(l, &l->model->locations);
+    if (!location) return;
+    location->function = frame->number;
+    location->place = frame->place;
+    location->opcode = frame->opcode;
+}
+
+#define PYPROF__OF_FRAME(name) offsetof(pyprof__loaded_frame, name)
+static void pyprof__load_frames(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "name", pyprof__load_string, PYPROF__OF_FRAME(function.name), 1 },
+        { "qualname", pyprof__load_string, PYPROF__OF_FRAME(function.qualname), 1 },
+        { "label", pyprof__load_skip, 0, 0 },   // is made anew
+        { "file", pyprof__load_string, PYPROF__OF_FRAME(function.file), 1 },
+        { "line", pyprof__load_small, PYPROF__OF_FRAME(place.line), 1 },
+        { "end_line", pyprof__load_small, PYPROF__OF_FRAME(place.end_line), 1 },
+        { "column", pyprof__load_small, PYPROF__OF_FRAME(place.column), 1 },
+        { "end_column", pyprof__load_small, PYPROF__OF_FRAME(place.end_column), 1 },
+        { "first_line", pyprof__load_small, PYPROF__OF_FRAME(function.first_line), 1 },
+        { "kind", pyprof__load_kind, PYPROF__OF_FRAME(function.kind), 1 },
+        { "first_column", pyprof__load_small, PYPROF__OF_FRAME(function.column), 0 },
+        { "content", pyprof__load_content, PYPROF__OF_FRAME(function.content), 0 },
+        { "opcode", pyprof__load_string, PYPROF__OF_FRAME(opcode), 0 },
+        { "number", pyprof__load_small, PYPROF__OF_FRAME(thread), 0 },
+        { "function", pyprof__load_unsigned, PYPROF__OF_FRAME(number), 1 },
+    };
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__loaded_frame frame;
+        memset(&frame, 0, sizeof frame);
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &frame);
+        if (l->reader.result == PYPROF_OK) pyprof__load_frame(l, &frame);
+    }
+}
+#undef PYPROF__OF_FRAME
+
+static pyprof__node *pyprof__load_node_at(pyprof__loader *l, size_t i)   // made if it is the next one
+{
+    if (i == l->model->nodes.count && !pyprof__load_push(l, &l->model->nodes)) return NULL;
+    return &PYPROF__AT(pyprof__node, l->model->nodes, i);
+}
+
+static void pyprof__load_parents(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        size_t i = l->parents++;
+        int64_t parent = pyprof__read_int(&l->reader, i ? 0 : -1, i ? (int64_t)i - 1 : -1);
+        pyprof__node *node = pyprof__load_node_at(l, i);
+        if (node) node->parent = i ? (uint32_t)parent : 0;
+    }
+}
+
+static void pyprof__load_frame_numbers(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        uint32_t location = pyprof__load_index(l, PYPROF__FRAMES);
+        pyprof__node *node = pyprof__load_node_at(l, l->frames++);
+        if (node) node->location = location;
+    }
+}
+
+static void pyprof__load_seen(pyprof__loader *l, void *to)
+{
+    pyprof__array *seen = &l->profile->seen;
+    int any = 0;
+    (void)to;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        unsigned char value = (unsigned char)pyprof__read_int(&l->reader, 0, 3);
+        unsigned char *item = (unsigned char *)pyprof__load_push(l, seen);
+        if (item) *item = value;
+    }
+}
+
+static void pyprof__load_column(pyprof__loader *l, void *to)
+{
+    pyprof__array *column = (pyprof__array *)to;
+    int64_t left = pyprof__most;
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    if (!column->count && l->parents && !pyprof__array_reserve(l->model->pool, column, l->parents))
+        pyprof__input_memory(&l->reader);
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int64_t value = pyprof__read_int(&l->reader, -left, left), *item;
+        left -= value < 0 ? -value : value;
+        item = (int64_t *)pyprof__load_push(l, column);
+        if (item) *item = value;
+    }
+}
+
+static void pyprof__load_values(pyprof__loader *l, void *to)   // a column for each metric
+{
+    pyprof__field fields[PYPROF_METRIC_COUNT];
+    size_t i, count = 0;
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++, count++) {
+        fields[count].key = pyprof__metrics[i].key;
+        fields[count].load = pyprof__load_column;
+        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__array);
+        fields[count].needed = 0;
+    }
+    pyprof__load_fields(l, fields, count, to);
+}
+
+static void pyprof__load_tree(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "parent", pyprof__load_parents, 0, 1 },
+        { "frame", pyprof__load_frame_numbers, 0, 1 },
+        { "self", pyprof__load_values, offsetof(pyprof_profile, model.columns), 1 },
+        { "before", pyprof__load_values, offsetof(pyprof_profile, earlier), 0 },
+        { "seen", pyprof__load_seen, 0, 0 },
+    };
+    const pyprof__array *columns = l->model->columns, *earlier = l->profile->earlier;
+    size_t i, count;
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+    count = l->model->nodes.count;
+    if (!count || l->parents != count || l->frames != count)
+        pyprof__input_expected(&l->reader, "as many frames as parents in the tree, one at least");
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++)
+        if ((columns[i].count && columns[i].count != count)
+            || (earlier[i].count && earlier[i].count != count))
+            pyprof__input_expected(&l->reader, "a value for each node in every column of the tree");
+    l->tree_read = 1;
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------
+static void pyprof__load_domain(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "alloc_bytes", pyprof__load_int, offsetof(pyprof_domain_total, alloc_bytes), 1 },
+        { "alloc_blocks", pyprof__load_int, offsetof(pyprof_domain_total, alloc_blocks), 1 },
+        { "live_bytes", pyprof__load_int, offsetof(pyprof_domain_total, live_bytes), 1 },
+        { "live_blocks", pyprof__load_int, offsetof(pyprof_domain_total, live_blocks), 1 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+static void pyprof__load_domains(pyprof__loader *l, void *to)
+{
+    pyprof__field fields[PYPROF_DOMAIN_COUNT];
+    size_t i;
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        fields[i].key = pyprof__domain_names[i];
+        fields[i].load = pyprof__load_domain;
+        fields[i].at = i * sizeof(pyprof_domain_total);
+        fields[i].needed = 1;
+    }
+    pyprof__load_fields(l, fields, PYPROF_DOMAIN_COUNT, to);
+}
+
+// At most `most` numbers; returns how many there are.
+static uint32_t pyprof__load_few(pyprof__loader *l, int64_t *to, uint32_t most, int64_t least)
+{
+    uint32_t count = 0;
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return 0;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int64_t value = pyprof__read_int(&l->reader, least, pyprof__most);
+        if (count == most) pyprof__input_expected(&l->reader, "the end of a list that is long enough");
+        else to[count++] = value;
+    }
+    return count;
+}
+
+static void pyprof__load_sizes(pyprof__loader *l, void *to)
+{
+    pyprof__load_few(l, (int64_t *)to, PYPROF_SIZES, -pyprof__most);
+}
+
+static void pyprof__load_marks(pyprof__loader *l, void *to)
+{
+    pyprof__heap_facts *heap = &l->model->heap;
+    uint32_t i;
+    heap->marks = pyprof__load_few(l, (int64_t *)to, PYPROF__MARKS, 0);
+    for (i = 1; i < heap->marks; i++)
+        if (heap->mark_ns[i] < heap->mark_ns[i - 1])
+            pyprof__input_expected(&l->reader, "marks in the order of time");
+}
+
+static void pyprof__load_floats(pyprof__loader *l, float *to, uint32_t count)
+{
+    uint32_t i;
+    int any = 1;
+    for (i = 0; i < count && l->reader.result == PYPROF_OK; i++) {
+        double value;
+        if (!pyprof__read_more(&l->reader, ']', &any)) {
+            pyprof__input_expected(&l->reader, "as many numbers as there are marks");
+            return;
+        }
+        value = pyprof__read_double(&l->reader, (double)pyprof__most);
+        l->sum_of_floats += value < 0 ? -value : value;
+        if (l->sum_of_floats > (double)pyprof__most) pyprof__input_expected(&l->reader, "a smaller number");
+        to[i] = (float)value;
+    }
+}
+
+static void pyprof__load_history_row(pyprof__loader *l)
+{
+    uint32_t marks = l->model->heap.marks, node;
+    pyprof__model *model = l->model;
+    pyprof__marks *row;
+    pyprof__births *births;
+    int any = 1;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    node = (uint32_t)pyprof__read_int(&l->reader, 0, (int64_t)model->nodes.count - 1);
+    if (l->reader.result != PYPROF_OK) return;
+    if (pyprof__model_history(model, node)) pyprof__input_expected(&l->reader, "one row for each node");
+    else if (!(row = pyprof__model_history_row(model, node))) pyprof__input_memory(&l->reader);
+    else pyprof__load_floats(l, row->bytes, marks);
+    if (pyprof__read_peek(&l->reader) == ',') {
+        if (!pyprof__births_make(model)) pyprof__input_memory(&l->reader);
+        else if ((births = pyprof__model_births(model, node)) != NULL) {
+            pyprof__load_floats(l, births->doubt, marks);
+            pyprof__load_floats(l, births->born, marks + 1);
+            pyprof__load_floats(l, births->born_doubt, marks + 1);
+        }
+    }
+    if (pyprof__read_more(&l->reader, ']', &any))
+        pyprof__input_expected(&l->reader, "no more numbers in this row");
+}
+
+static void pyprof__load_history(pyprof__loader *l, void *to)
+{
+    int any = 0;
+    (void)to;
+    if (!l->tree_read || !l->model->heap.marks)
+        pyprof__input_expected(&l->reader, "\"tree\" and \"mark_ns\" before \"history\"");
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) pyprof__load_history_row(l);
+}
+
+static void pyprof__load_memory(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "mode", pyprof__load_mode, offsetof(pyprof__heap_facts, mode), 1 },
+        { "interval_bytes", pyprof__load_natural, offsetof(pyprof__heap_facts, interval), 0 },
+        { "domains", pyprof__load_domains, offsetof(pyprof__heap_facts, domains), 0 },
+        { "sizes", pyprof__load_sizes, offsetof(pyprof__heap_facts, sizes), 0 },
+        { "peak_ns", pyprof__load_natural, offsetof(pyprof__heap_facts, peak_ns), 0 },
+        { "mark_ns", pyprof__load_marks, offsetof(pyprof__heap_facts, mark_ns), 0 },
+        { "history", pyprof__load_history, 0, 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+// ---- rows of numbers --------------------------------------------------------------------------------------
+// Which of our columns each column of the file is; -1 = none of ours, which is skipped.
+typedef struct { int count, ours[32]; } pyprof__columns;
+
+static void pyprof__load_columns(pyprof__loader *l, pyprof__columns *columns, const char *const *names,
+                                 int count)
+{
+    pyprof__slice text;
+    int any = 0, i;
+    uint32_t done = 0;
+    columns->count = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any) && pyprof__read_text(&l->reader, &text)) {
+        for (i = count; i-- > 0;)
+            if (strlen(names[i]) == text.size && memcmp(names[i], text.text, text.size) == 0) break;
+        if (columns->count == 32 || (i >= 0 && done >> i & 1))
+            pyprof__input_expected(&l->reader, "at most 32 columns, each once");
+        if (l->reader.result != PYPROF_OK) return;
+        if (i >= 0) done |= (uint32_t)1 << i;
+        columns->ours[columns->count++] = i;
+    }
+}
+
+// A row; missing numbers are 0. Not among our integers is the column `skipped`.
+static void pyprof__load_row(pyprof__loader *l, const pyprof__columns *columns, int skipped, int64_t *row)
+{
+    int any = 0, i = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        int our = i < columns->count ? columns->ours[i] : -1;
+        pyprof__read_peek(&l->reader);
+        if (i++ == columns->count) pyprof__input_expected(&l->reader, "as many numbers as columns");
+        if (our < 0 || our == skipped) pyprof__skip_value(&l->reader);
+        else row[our] = pyprof__read_int(&l->reader, -pyprof__most, pyprof__most);
+    }
+}
+
+static void pyprof__load_gauges(pyprof__loader *l, const pyprof__columns *columns)
+{
+    int64_t row[PYPROF__COUNT(pyprof__gauge_columns)];
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__gauge *gauge;
+        memset(row, 0, sizeof row);
+        pyprof__load_row(l, columns, 0, row);
+        if (row[11] < 0) pyprof__input_expected(&l->reader, "times from 0 on");
+        gauge = (pyprof__gauge *)pyprof__load_push(l, &l->model->gauges);
+        if (!gauge) return;
+        gauge->ns = (uint64_t)row[11];
+        gauge->facts.resident_bytes = row[1];
+        gauge->facts.traced_bytes = row[2];
+        gauge->facts.user_ns = row[3];
+        gauge->facts.system_ns = row[4];
+        gauge->facts.voluntary_switches = row[5];
+        gauge->facts.involuntary_switches = row[6];
+        gauge->facts.minor_faults = row[7];
+        gauge->facts.major_faults = row[8];
+        gauge->facts.threads = row[9];
+        gauge->facts.gc_runs = row[10];
+    }
+}
+
+// ---- the time line ----------------------------------------------------------------------------------------
+static void pyprof__load_check_moment(pyprof__loader *l, const pyprof__moment *moment)
+{
+    const uint64_t most = (uint64_t)pyprof__most,
+        parts[] = { moment->wall_ns, moment->cpu_ns, moment->block_ns, moment->taken_ns, moment->count };
+    size_t i;
+    if (moment->start_ns > most || moment->end_ns > most || moment->end_ns < moment->start_ns)
+        pyprof__input_expected(&l->reader, "an entry that begins before it ends");
+    for (i = 0; i < PYPROF__COUNT(parts) && l->reader.result == PYPROF_OK; i++) {
+        if (parts[i] > most - l->sum_of_moments) pyprof__input_expected(&l->reader, "less time in all");
+        else l->sum_of_moments += parts[i];
+    }
+}
+
+static void pyprof__load_moments(pyprof__loader *l)
+{
+    static const pyprof__field fields[] = {
+        { "thread_id", pyprof__load_skip, 0, 0 }, { "stack", pyprof__load_skip, 0, 0 },
+        { "lines", pyprof__load_skip, 0, 0 }, { "frames", pyprof__load_skip, 0, 0 },
+        { "timestamp", pyprof__load_skip, 0, 0 },
+        { "count", pyprof__load_unsigned, offsetof(pyprof__moment, count), 1 },
+        { "wall_ns", pyprof__load_natural, offsetof(pyprof__moment, wall_ns), 1 },
+        { "cpu_ns", pyprof__load_natural, offsetof(pyprof__moment, cpu_ns), 1 },
+        { "waiting", pyprof__load_skip, 0, 0 }, { "state", pyprof__load_skip, 0, 0 },
+        { "thread", pyprof__load_thread_number, offsetof(pyprof__moment, thread), 1 },
+        { "node", pyprof__load_node, offsetof(pyprof__moment, node), 1 },
+        { "start_ns", pyprof__load_natural, offsetof(pyprof__moment, start_ns), 1 },
+        { "end_ns", pyprof__load_natural, offsetof(pyprof__moment, end_ns), 1 },
+        { "bits", pyprof__load_unsigned, offsetof(pyprof__moment, state), 1 },
+        { "block_ns", pyprof__load_natural, offsetof(pyprof__moment, block_ns), 0 },
+        { "taken_ns", pyprof__load_natural, offsetof(pyprof__moment, taken_ns), 0 },
+    };
+    int any = 0;
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__moment *moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+        if (!moment) return;
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), moment);
+        pyprof__load_check_moment(l, moment);
+    }
+}
+
+// A row of pyprof__moment_columns. Its numbers are at most 2^61 in size, so that no sum here overflows.
+static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
+{
+    pyprof__moment *moment;
+    int64_t start, wall = row[3] + row[5], cpu;
+    if (row[0] < 0 || row[0] >= (int64_t)l->model->threads.count || row[1] < 0
+        || row[1] >= (int64_t)l->model->nodes.count)
+        pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
+    if (l->reader.result != PYPROF_OK) return;
+    start = (int64_t)l->ends[row[0]] + row[2];
+    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
+        || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
+        pyprof__input_expected(&l->reader, "a row with no negative time");
+    moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+    if (!moment) return;
+    moment->start_ns = (uint64_t)start;
+    moment->end_ns = (uint64_t)start + (uint64_t)row[3];
+    moment->wall_ns = (uint64_t)wall;
+    moment->cpu_ns = (uint64_t)cpu;
+    moment->block_ns = (uint64_t)row[8];
+    moment->taken_ns = (uint64_t)row[9];
+    moment->thread = (uint32_t)row[0];
+    moment->node = (uint32_t)row[1];
+    moment->count = (uint32_t)(row[7] + 1);
+    moment->state = (uint32_t)row[4];
+    pyprof__load_check_moment(l, moment);
+    l->ends[row[0]] = moment->end_ns;
+}
+
+static void pyprof__load_compact_rows(pyprof__loader *l, const pyprof__columns *columns)
+{
+    size_t i, threads = l->model->threads.count, size = (threads + 1) * sizeof(uint64_t);
+    int64_t row[PYPROF__COUNT(pyprof__moment_columns)];
+    int any = 0;
+    pyprof__load_settle(l);
+    l->ends = (uint64_t *)pyprof__alloc(l->model->pool, size);
+    if (!l->ends) pyprof__input_memory(&l->reader);
+    for (i = 0; i < threads && l->ends; i++) l->ends[i] = l->model->start_ns;
+    if (pyprof__read_open(&l->reader, '['))
+        while (pyprof__read_more(&l->reader, ']', &any)) {
+            memset(row, 0, sizeof row);
+            pyprof__load_row(l, columns, -1, row);
+            pyprof__load_compact_row(l, row);
+        }
+    pyprof__free(l->model->pool, l->ends, size);
+    l->ends = NULL;
+}
+
+// "columns", then the rows under the given key.
+static void pyprof__load_samples_rows(pyprof__loader *l, void *to)
+{
+    pyprof__load_compact_rows(l, (const pyprof__columns *)to);
+}
+static void pyprof__load_samples_columns(pyprof__loader *l, void *to)
+{
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__moment_columns,
+                         PYPROF__COUNT(pyprof__moment_columns));
+}
+static void pyprof__load_gauge_rows(pyprof__loader *l, void *to)
+{
+    pyprof__load_gauges(l, (const pyprof__columns *)to);
+}
+static void pyprof__load_gauge_columns(pyprof__loader *l, void *to)
+{
+    pyprof__load_columns(l, (pyprof__columns *)to, pyprof__gauge_columns,
+                         PYPROF__COUNT(pyprof__gauge_columns));
+}
+
+static void pyprof__load_process_facts(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "columns", pyprof__load_gauge_columns, 0, 1 },
+        { "timeline", pyprof__load_gauge_rows, 0, 1 },
+    };
+    pyprof__columns columns;
+    (void)to;
+    columns.count = 0;
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &columns);
+}
+
+static void pyprof__load_samples(pyprof__loader *l, void *to)   // in one shape or the other
+{
+    static const pyprof__field fields[] = {
+        { "columns", pyprof__load_samples_columns, 0, 1 },
+        { "rows", pyprof__load_samples_rows, 0, 1 },
+    };
+    pyprof__columns columns;
+    (void)to;
+    columns.count = 0;
+    if (pyprof__read_peek(&l->reader) == '{')
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &columns);
+    else pyprof__load_moments(l);
+}
+
+// ---- the GIL and tasks ------------------------------------------------------------------------------------
+static void pyprof__load_pairs(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "wait_ns", pyprof__load_natural, offsetof(pyprof__rivals, ns), 1 },
+        { "waiter_thread", pyprof__load_thread_number, offsetof(pyprof__rivals, waiter), 1 },
+        { "holder_thread", pyprof__load_thread_number, offsetof(pyprof__rivals, holder), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->rivals, fields, PYPROF__COUNT(fields));
+}
+
+typedef struct { uint64_t ns, end_ns; uint32_t thread, node; } pyprof__hold;
+
+static void pyprof__load_holds(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "hold_ns", pyprof__load_natural, offsetof(pyprof__hold, ns), 1 },
+        { "thread", pyprof__load_unsigned, offsetof(pyprof__hold, thread), 1 },
+        { "node", pyprof__load_node, offsetof(pyprof__hold, node), 1 },
+        { "end_ns", pyprof__load_natural, offsetof(pyprof__hold, end_ns), 1 },
+    };
+    int any = 0;
+    (void)to;
+    pyprof__load_settle(l);
+    if (!pyprof__read_open(&l->reader, '[')) return;
+    while (pyprof__read_more(&l->reader, ']', &any)) {
+        pyprof__hold hold;
+        pyprof__recorded_thread *recorded;
+        memset(&hold, 0, sizeof hold);
+        pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &hold);
+        if (hold.thread >= l->model->threads.count)
+            pyprof__input_expected(&l->reader, "the hold of a thread that was read before");
+        if (l->reader.result != PYPROF_OK) return;
+        recorded = &PYPROF__AT(pyprof__recorded_thread, l->model->threads, hold.thread);
+        recorded->hold_ns = hold.ns;
+        recorded->hold_end_ns = hold.end_ns;
+        recorded->hold_node = hold.node;
+    }
+}
+
+static void pyprof__load_gil(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "pairs", pyprof__load_pairs, 0, 0 },
+        { "holds", pyprof__load_holds, 0, 0 },
+    };
+    pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
+}
+
+static void pyprof__load_tasks(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "node", pyprof__load_node, offsetof(pyprof__waited, node), 1 },
+        { "count", pyprof__load_natural, offsetof(pyprof__waited, count), 1 },
+        { "wait_ns", pyprof__load_natural, offsetof(pyprof__waited, ns), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->waited, fields, PYPROF__COUNT(fields));
+}
+
+// ---- the whole --------------------------------------------------------------------------------------------
+static void pyprof__load_version(pyprof__loader *l)
+{
+    pyprof__slice key;
+    int64_t version = 0;
+    int any = 1;
+    char text[160];
+    if (pyprof__read_peek(&l->reader) == '}') pyprof__input_expected(&l->reader, "\"version\" second");
+    if (!pyprof__read_more(&l->reader, '}', &any) || !pyprof__read_key(&l->reader, &key)) return;
+    if (key.size != 7 || memcmp(key.text, "version", 7) != 0)
+        pyprof__input_expected(&l->reader, "\"version\" second");
+    if (pyprof__read_colon(&l->reader)) version = pyprof__read_int(&l->reader, 1, INT32_MAX);
+    if (l->reader.result != PYPROF_OK || version == PYPROF__READS_VERSION) return;
+    snprintf(text, sizeof text, "expected version %d, which pyprof.h " PYPROF_VERSION_STRING
+             " reads, found version %lld", PYPROF__READS_VERSION, (long long)version);
+    pyprof__input_refuse(&l->reader, pyprof__input_place(&l->reader), text);
+}
+
+// Files of other kinds by their first bytes.
+static const struct { const char *bytes; size_t size; const char *what; } pyprof__foreign[] = {
+    { "\x1f\x8b", 2, "a file compressed by gzip" }, { "BZh", 3, "a file compressed by bzip2" },
+    { "\xfd" "7zXZ", 5, "a file compressed by xz" }, { "\x28\xb5\x2f\xfd", 4, "a file compressed by zstd" },
+    { "PK\x03\x04", 4, "a zip archive" }, { "\x7f" "ELF", 4, "a program or library" },
+    { "\x80", 1, "a pickle" }, { "<", 1, "HTML or XML" }, { "\xef\xbb\xbf", 3, "a byte order mark" },
+    { "\xff\xfe", 2, "a text in UTF-16" }, { "\xfe\xff", 2, "a text in UTF-16" },
+    { "[", 1, "a list" },
+};
+
+// {"format": "pyprof", "version": 1: the first keys, by which other files are told apart.
+static void pyprof__load_head(pyprof__loader *l)
+{
+    static const char wanted[] = "not a pyprof recording: expected \"format\": \"pyprof\" first";
+    pyprof__input *r = &l->reader;
+    pyprof__slice text;
+    char found[112], message[220];
+    size_t i;
+    int any = 0, c = pyprof__read_peek(r), ours = 0;
+    pyprof__input_excerpt(r, found, sizeof found);
+    for (i = 0; i < PYPROF__COUNT(pyprof__foreign) && c >= 0; i++)
+        if ((size_t)(r->end - r->at) >= pyprof__foreign[i].size
+            && memcmp(r->at, pyprof__foreign[i].bytes, pyprof__foreign[i].size) == 0) {
+            snprintf(found, sizeof found, "%s", pyprof__foreign[i].what);
+            break;
+        }
+    if (c == '{' && pyprof__read_open(r, '{')) {
+        pyprof__read_peek(r);
+        pyprof__input_excerpt(r, found, sizeof found);
+        ours = pyprof__read_peek(r) == '"' && pyprof__read_more(r, '}', &any) && pyprof__read_key(r, &text)
+            && text.size == 6 && memcmp(text.text, "format", 6) == 0
+            && pyprof__read_colon(r);
+        if (ours) {
+            pyprof__read_peek(r);
+            pyprof__input_excerpt(r, found, sizeof found);
+            ours = pyprof__read_peek(r) == '"' && pyprof__read_text(r, &text) && text.size == 6
+                && memcmp(text.text, "pyprof", 6) == 0;
+        }
+    }
+    snprintf(message, sizeof message, "%s, found %s", wanted, found);
+    if (!ours) pyprof__input_refuse(r, pyprof__input_place(r), message);
+    else pyprof__load_version(l);
+}
+
+#define PYPROF__OF_PROFILE(name) offsetof(pyprof_profile, name)
+#define PYPROF__OF_MODEL(name) offsetof(pyprof_profile, model.name)
+static void pyprof__load_body(pyprof__loader *l)
+{
+    static const pyprof__field fields[] = {
+        { "format", pyprof__load_skip, 0, 1 },
+        { "version", pyprof__load_skip, 0, 1 },
+        { "process_name", pyprof__load_string, PYPROF__OF_PROFILE(program), 1 },
+        { "python", pyprof__load_string, PYPROF__OF_PROFILE(python), 1 },
+        { "diff", pyprof__load_bool, PYPROF__OF_PROFILE(is_diff), 0 },
+        { "compared", pyprof__load_compared, 0, 0 },
+        { "merged", pyprof__load_unsigned, PYPROF__OF_PROFILE(merged), 0 },
+        { "checkpoint", pyprof__load_date, PYPROF__OF_PROFILE(checkpoint), 0 },
+        { "free_threaded", pyprof__load_bool, PYPROF__OF_PROFILE(free_threaded), 1 },
+        { "rate_hz", pyprof__load_rate, PYPROF__OF_MODEL(rate_hz), 1 },
+        { "start_ns", pyprof__load_natural, PYPROF__OF_MODEL(start_ns), 1 },
+        { "last_ns", pyprof__load_natural, PYPROF__OF_MODEL(last_ns), 1 },
+        { "recorded_ns", pyprof__load_natural, PYPROF__OF_MODEL(recorded_ns), 1 },
+        { "unix_offset_ns", pyprof__load_offset, PYPROF__OF_MODEL(unix_offset), 1 },
+        { "timeline_s", pyprof__load_seconds, PYPROF__OF_MODEL(timeline_s), 1 },
+        { "interpreters", pyprof__load_unsigned, PYPROF__OF_PROFILE(interpreters), 1 },
+        { "paths", pyprof__load_paths, PYPROF__OF_MODEL(paths), 1 },
+        { "processes", pyprof__load_processes, PYPROF__OF_MODEL(processes), 1 },
+        { "stats", pyprof__load_stats, PYPROF__OF_MODEL(stats), 1 },
+        { "children", pyprof__load_children, PYPROF__OF_PROFILE(children), 0 },
+        { "threads", pyprof__load_wanted, 0, 1 },
+        { "other_threads", pyprof__load_others, 0, 0 },
+        { "frames", pyprof__load_frames, 0, 1 },
+        { "tree", pyprof__load_tree, 0, 1 },
+        { "memory", pyprof__load_memory, PYPROF__OF_MODEL(heap), 0 },
+        { "gil", pyprof__load_gil, 0, 0 },
+        { "process", pyprof__load_process_facts, 0, 0 },
+        { "tasks", pyprof__load_tasks, 0, 0 },
+        { "samples", pyprof__load_samples, 0, 1 },
+    };
+    pyprof__load_rest(l, fields, PYPROF__COUNT(fields), l->profile, 3, 1);
+}
+#undef PYPROF__OF_PROFILE
+#undef PYPROF__OF_MODEL
+
+// What only the whole file shows.
+static void pyprof__load_check(pyprof__loader *l)
+{
+    const pyprof_profile *profile = l->profile;
+    if (l->reader.result == PYPROF_OK && pyprof__read_peek(&l->reader) >= 0)
+        pyprof__input_expected(&l->reader, "nothing after the last bracket");
+    if (!profile->model.processes.count) pyprof__input_expected(&l->reader, "one process at least");
+    pyprof__load_check_indexes(l);
+    pyprof__load_settle(l);
+    if (profile->is_diff && profile->seen.count != profile->model.nodes.count)
+        pyprof__input_expected(&l->reader, "a difference with \"seen\" for each node of its tree");
+}
+
+static pyprof__bool pyprof__load_finish(pyprof__loader *l)   // 0 = no memory
+{
+    pyprof_profile *profile = l->profile;
+    size_t i;
+    for (i = 0; i < profile->model.threads.count; i++)
+        PYPROF__AT(pyprof__recorded_thread, profile->model.threads, i).newer = 0;
+    pyprof__index_free(&profile->pool, &profile->model.strings.index);
+    return pyprof__labels_make(profile) && pyprof__measure_depth(profile);
+}
+
+// allocator NULL = malloc. name: of the file, for messages.
+static pyprof_result pyprof__load(pyprof__source_fn *source, void *user, const char *name,
+                                  const pyprof_allocator *allocator, pyprof_profile **profile)
+{
+    pyprof__loader l;
+    pyprof__pool pool;
+    pyprof_profile *made;
+    int i;
+    memset(&l, 0, sizeof l);
+    for (i = 0; i < PYPROF__TABLES; i++) l.largest[i] = -1;
+    pyprof__pool_init(&pool, allocator, UINT64_MAX);
+    made = (pyprof_profile *)pool.allocator.alloc(pool.allocator.user, sizeof *made);
+    if (!made) return pyprof__fail_memory("the profile");
+    memset(made, 0, sizeof *made);
+    made->pool = pool;
+    pyprof__model_init(&made->model, &made->pool);
+    pyprof__array_init(&made->children, sizeof(pyprof__child));
+    pyprof__array_init(&made->seen, 1);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&made->earlier[i], sizeof(int64_t));
+    l.profile = made;
+    l.model = &made->model;
+    l.reader.source = source;
+    l.reader.user = user;
+    l.reader.name = name;
+    if (pyprof__input_begin(&l.reader, &made->pool)) {
+        if (!pyprof__strings_init(&made->pool, &made->model.strings)) pyprof__input_memory(&l.reader);
+        pyprof__load_head(&l);
+        pyprof__load_body(&l);
+        pyprof__load_check(&l);
+    }
+    pyprof__input_end(&l.reader);
+    if (l.reader.result == PYPROF_OK && !pyprof__load_finish(&l))
+        l.reader.result = pyprof__fail_memory("the profile");
+    if (l.reader.result == PYPROF_OK) *profile = made;
+    else pyprof__profile_free(made);
+    return l.reader.result;
+}
+
+static ssize_t pyprof__source_file(void *user, char *to, size_t room)   // a pyprof__source_fn
+{
+    ssize_t got;
+    PYPROF__AGAIN(got, read(*(const int *)user, to, room));
+    return got;
+}
+
+// A FIFO or device is read to its end like a file.
+static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profile)
+{
+    int fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NOCTTY);
+    pyprof_result result;
+    if (fd < 0) return pyprof__fail(PYPROF_ERR_IO, "cannot read %.300s: %s", path, strerror(errno));
+    result = pyprof__load(pyprof__source_file, &fd, path, NULL, profile);
+    pyprof__close(fd);
+    return result;
+}
+
+// ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT
@@ -20860,23 +22584,54 @@ static void pyprof__emit_int(pyprof__sink *s, const char *key, int64_t value)
     pyprof__put_int(s, value);
 }
 
-// start: Unix seconds of the recording. Free the result in every case.
 static void pyprof__emit_seconds(pyprof__sink *s, const char *key, int64_t ns)
 {
     uint64_t rest = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    char text[48];
+    size_t size = pyprof__digits(text, rest / pyprof__second, 1);
+    text[size++] = '.';
+    size += pyprof__digits(text + size, rest % pyprof__second, 9);
     pyprof__emit_next(s, key);
-    pyprof__put_format(s, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(rest / pyprof__second),
-                       (unsigned long long)(rest % pyprof__second));
+    if (ns < 0) pyprof__put_char(s, '-');
+    pyprof__put_bytes(s, text, size);
 }
 
-// From 1; text NULL = no such line.
 static void pyprof__emit_fixed(pyprof__sink *s, const char *key, double value, int digits)
 {
     pyprof__emit_next(s, key);
     pyprof__put_fixed(s, value, digits);
 }
 
-// Is the function still where it was when recorded? Its first line contains its name or a decorator.
+// With as many digits after the point as it takes to read the same value again, at least `least`.
+static void pyprof__emit_exact(pyprof__sink *s, const char *key, double value, int least)
+{
+    double size = value < 0 ? -value : value, scale = 1;
+    int digits;
+    for (digits = 0; digits < least; digits++) scale *= 10;
+    for (; digits < 17 && size < 9e15; digits++, scale *= 10) {
+        double whole = (double)(uint64_t)size;
+        double part = (double)(uint64_t)((size - whole) * scale + 0.5) / scale;
+        if (whole + part >= size && whole + part <= size) break;
+    }
+    pyprof__emit_fixed(s, key, value, digits);
+}
+
+// Nine significant digits identify a float.
+static void pyprof__emit_float(pyprof__sink *s, float value)
+{
+    double size = value < 0 ? -(double)value : (double)value;
+    int exponent = 0;
+    if (!(size < 1e38)) size = 0;
+    while (size >= 1e9) { size /= 10; exponent++; }
+    while (size > 0 && size < 1e8 && exponent > -40
+           && (double)(uint64_t)size < size) { size *= 10; exponent--; }
+    pyprof__emit_next(s, NULL);
+    if (value < 0) pyprof__put_char(s, '-');
+    pyprof__put_int(s, (int64_t)(size + 0.5));
+    if (exponent) pyprof__put_char(s, 'e');
+    if (exponent) pyprof__put_int(s, exponent);
+}
+
 static void pyprof__emit_number(pyprof__sink *s, int64_t value)
 {
     if (s->comma) pyprof__put_char(s, ',');
@@ -20893,11 +22648,6 @@ typedef struct {                 // the arguments of a writer
     pyprof__report *report;      // for tables of the profile; remembers if memory ran out
     int metric;                  // never 0
 } pyprof__job;
-
-static const char *const pyprof__scale_names[] = { "none", "time", "count" };
-static const char *const pyprof__domain_names[PYPROF_DOMAIN_COUNT] = { "raw", "mem", "obj", "native" };
-static const char *const pyprof__cause_names[PYPROF_CAUSE_COUNT] =
-    { "unreadable", "chain", "code", "moved", "list", "name", "memory", "" };
 
 // ---- the time line by thread: for formats with an order of time -------------------------------------------
 // Time without a sample has no place on the time line.
@@ -21366,6 +23116,36 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
+// What the seconds elsewhere are made of: nanoseconds of the recording's clock, and how it became Unix time.
+static void pyprof__json_clock(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    int64_t whole = (int64_t)model->unix_offset - (model->unix_offset < 0);   // rounded down
+    size_t i;
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_int(s, "start_ns", (int64_t)model->start_ns);
+    pyprof__emit_int(s, "last_ns", (int64_t)model->last_ns);
+    pyprof__emit_int(s, "recorded_ns", (int64_t)model->recorded_ns);
+    pyprof__emit_int(s, "unix_offset_ns", whole * (int64_t)pyprof__second
+                     + (int64_t)((model->unix_offset - (double)whole) * 1e9 + 0.5));
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_exact(s, "timeline_s", model->timeline_s, 0);
+    pyprof__emit_int(s, "interpreters", job->profile->interpreters);
+    pyprof__emit_text(s, "paths", pyprof__path_names[model->paths]);
+    pyprof__emit_open(s, NULL, "processes", '[');
+    for (i = 0; i < model->processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, model->processes, i);
+        pyprof__emit_open(s, NULL, NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "started", (int64_t)process->started);
+        if (job->profile->merged) pyprof__emit_int(s, "node", process->node);   // 0 = all are one
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
 // Of a difference: what was compared, and how.
 static void pyprof__json_compared(const pyprof__job *job)
 {
@@ -21373,7 +23153,7 @@ static void pyprof__json_compared(const pyprof__job *job)
     size_t i;
     pyprof__emit_open(s, "\n", "compared", '{');
     pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
-    pyprof__emit_fixed(s, "factor", job->profile->factor, 9);
+    pyprof__emit_exact(s, "factor", job->profile->factor, 9);
     for (i = 0; i < 2; i++) {
         const pyprof__compared *one = &job->profile->compared[i];
         pyprof__emit_open(s, "\n  ", i ? "after" : "before", '{');
@@ -21381,9 +23161,10 @@ static void pyprof__json_compared(const pyprof__job *job)
         pyprof__emit_int(s, "pid", one->pid);
         pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
         pyprof__emit_word(s, "free_threaded", one->free_threaded ? "true" : "false");
-        pyprof__emit_fixed(s, "start", one->start, 6);
+        pyprof__emit_exact(s, "start", one->start, 6);
         pyprof__emit_seconds(s, "duration", (int64_t)one->recorded_ns);
-        pyprof__emit_fixed(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_exact(s, "rate_hz", one->rate_hz, 3);
+        pyprof__emit_int(s, "recorded_ns", (int64_t)one->recorded_ns);
         pyprof__emit_int(s, "samples", (int64_t)one->samples);
         pyprof__emit_text(s, "heap", pyprof__heap_modes[one->heap]);
         pyprof__emit_int(s, "interval_bytes", (int64_t)one->interval);
@@ -21410,96 +23191,109 @@ static void pyprof__json_head(const pyprof__job *job)
     if (profile->is_diff) pyprof__emit_word(s, "diff", "true");
     if (profile->is_diff) pyprof__json_compared(job);
     if (profile->merged) pyprof__emit_int(s, "merged", profile->merged);
-    if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
+    if (profile->checkpoint > 0) pyprof__emit_exact(s, "checkpoint", profile->checkpoint, 6);
     pyprof__emit_word(s, "free_threaded", profile->free_threaded ? "true" : "false");
     pyprof__emit_gap(s, "\n");
     pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
     pyprof__emit_seconds(s, "duration", (int64_t)model->recorded_ns);
-    pyprof__emit_fixed(s, "rate_hz", model->rate_hz, 3);
+    pyprof__emit_exact(s, "rate_hz", model->rate_hz, 3);
+    pyprof__json_clock(job);
     pyprof__emit_open(s, "\n", "stats", '{');
     pyprof__json_stats(s, &model->stats);
     pyprof__emit_close(s, "}");
 }
 
-// Of a merged profile: its processes; node 0 = all are one.
-static void pyprof__json_processes(const pyprof__job *job)
-{
-    const pyprof__array *processes = &job->profile->model.processes;
-    pyprof__sink *s = job->sink;
-    size_t i;
-    if (!job->profile->merged) return;
-    pyprof__emit_open(s, "\n", "processes", '[');
-    for (i = 0; i < processes->count; i++) {
-        const pyprof__recorded_process *process = &PYPROF__AT(const pyprof__recorded_process, *processes, i);
-        pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "pid", process->pid);
-        pyprof__emit_int(s, "node", process->node);
-        pyprof__emit_close(s, "}");
-    }
-    pyprof__emit_close(s, "]");
-}
-
-// Each thread with its totals in every metric that was used.
-static void pyprof__json_threads(const pyprof__job *job)
+static void pyprof__json_thread(const pyprof__job *job, uint32_t i)
 {
     const pyprof__model *model = &job->profile->model;
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(job->profile, i);
     pyprof__sink *s = job->sink;
-    size_t i;
     int metric;
-    pyprof__emit_open(s, "\n", "threads", '[');
-    for (i = 0; i < model->threads.count; i++) {
-        const pyprof__recorded_thread *recorded =
-            &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
-        if (!recorded->wanted) continue;
-        pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
-        pyprof__emit_int(s, "ident", (int64_t)recorded->ident);
-        pyprof__emit_int(s, "interpreter", recorded->interp_id);
-        pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
-        pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
-        pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
-        pyprof__emit_int(s, "node", recorded->node);
-        if (job->profile->merged) pyprof__emit_int(s, "process", recorded->process);
-        for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++) {
-            int64_t total = pyprof__total(job->selection, metric, recorded->node);
-            if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
-        }
-        pyprof__emit_close(s, "}");
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
+    pyprof__emit_int(s, "ident", (int64_t)recorded->ident);
+    pyprof__emit_int(s, "interpreter", recorded->interp_id);
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, recorded->name));
+    pyprof__emit_fixed(s, "first_seen", pyprof__unix(model, recorded->first_ns), 6);
+    pyprof__emit_fixed(s, "last_seen", pyprof__unix(model, recorded->last_ns), 6);
+    pyprof__emit_int(s, "node", recorded->node);
+    for (metric = 1; metric < PYPROF_METRIC_COUNT && recorded->wanted; metric++) {
+        int64_t total = pyprof__total(job->selection, metric, recorded->node);
+        if (job->selection->total[metric]) pyprof__emit_int(s, pyprof__metric_row(metric)->key, total);
     }
-    pyprof__emit_close(s, "]");
+    pyprof__emit_int(s, "index", i);
+    pyprof__emit_int(s, "first_ns", (int64_t)recorded->first_ns);
+    pyprof__emit_int(s, "last_ns", (int64_t)recorded->last_ns);
+    pyprof__emit_int(s, "started", (int64_t)recorded->started);
+    pyprof__emit_int(s, "serial", (int64_t)recorded->serial);
+    pyprof__emit_int(s, "process", recorded->process);
+    pyprof__emit_close(s, "}");
+}
+
+// Each thread with its totals in every metric that was used; those that the thread filter left out, apart.
+static void pyprof__json_threads(const pyprof__job *job)
+{
+    uint32_t i, count = (uint32_t)job->profile->model.threads.count, others = 0;
+    pyprof__emit_open(job->sink, "\n", "threads", '[');
+    for (i = 0; i < count; i++) {
+        if (pyprof__recorded_of(job->profile, i)->wanted) pyprof__json_thread(job, i);
+        else others++;
+    }
+    pyprof__emit_close(job->sink, "]");
+    if (!others) return;
+    pyprof__emit_open(job->sink, "\n", "other_threads", '[');
+    for (i = 0; i < count; i++)
+        if (!pyprof__recorded_of(job->profile, i)->wanted) pyprof__json_thread(job, i);
+    pyprof__emit_close(job->sink, "]");
+}
+
+// number: of the function, in the order of their first frames
+static void pyprof__json_frame(const pyprof__job *job, const pyprof__location *location, uint32_t number)
+{
+    const pyprof__function *function =
+        &PYPROF__AT(const pyprof__function, job->profile->model.functions, location->function);
+    pyprof__sink *s = job->sink;
+    int is_thread = function->kind == PYPROF_KIND_THREAD;
+    pyprof__emit_open(s, "\n  ", NULL, '{');
+    pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
+    pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
+    pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
+    pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
+    pyprof__emit_int(s, "line", location->place.line);
+    pyprof__emit_int(s, "end_line", location->place.end_line);
+    pyprof__emit_int(s, "column", location->place.column);
+    pyprof__emit_int(s, "end_column", location->place.end_column);
+    pyprof__emit_int(s, "first_line", is_thread ? 0 : function->first_line);
+    pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
+    if (function->column) pyprof__emit_int(s, "first_column", function->column);
+    if (function->content) {
+        pyprof__emit_next(s, "content");
+        pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
+    }
+    if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
+    if (is_thread) pyprof__emit_int(s, "number", function->first_line);
+    pyprof__emit_int(s, "function", number);
+    pyprof__emit_close(s, "}");
 }
 
 // Each location once; the tree and the time line refer to it by number.
-static void pyprof__json_frames(const pyprof__job *job)
+static pyprof_result pyprof__json_frames(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    size_t i;
-    pyprof__emit_open(s, "\n", "frames", '[');
+    pyprof__pool *pool = &job->selection->pool;
+    size_t i, size = (model->functions.count + 1) * sizeof(uint32_t);
+    uint32_t *numbers = (uint32_t *)pyprof__alloc(pool, size), last = 0;
+    if (!numbers) return pyprof__fail_memory("the functions");
+    pyprof__emit_open(job->sink, "\n", "frames", '[');
     for (i = 0; i < model->locations.count; i++) {
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
-        const pyprof__function *function =
-            &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        pyprof__emit_open(s, "\n  ", NULL, '{');
-        pyprof__emit_text(s, "name", pyprof__text(job->profile, function->name));
-        pyprof__emit_text(s, "qualname", pyprof__text(job->profile, function->qualname));
-        pyprof__emit_text(s, "label", pyprof__label(job->profile, location->function));
-        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
-        pyprof__emit_int(s, "line", location->place.line);
-        pyprof__emit_int(s, "end_line", location->place.end_line);
-        pyprof__emit_int(s, "column", location->place.column);
-        pyprof__emit_int(s, "end_column", location->place.end_column);
-        pyprof__emit_int(s, "first_line", function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line);
-        pyprof__emit_text(s, "kind", pyprof__kind_names[function->kind]);
-        if (function->column) pyprof__emit_int(s, "first_column", function->column);
-        if (function->content) {
-            pyprof__emit_next(s, "content");
-            pyprof__put_format(s, "\"%08lx\"", (unsigned long)function->content);
-        }
-        if (location->opcode) pyprof__emit_text(s, "opcode", pyprof__text(job->profile, location->opcode));
-        pyprof__emit_close(s, "}");
+        uint32_t *number = &numbers[location->function];
+        if (!*number) *number = ++last;
+        pyprof__json_frame(job, location, *number - 1);
     }
-    pyprof__emit_close(s, "]");
+    pyprof__emit_close(job->sink, "]");
+    pyprof__free(pool, numbers, size);
+    return PYPROF_OK;
 }
 
 static void pyprof__json_row_metrics(const pyprof__job *job, const pyprof_row *row)
@@ -21623,6 +23417,43 @@ static void pyprof__json_heap(const pyprof__job *job)
     while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
     for (i = 0; i < sizes; i++) pyprof__emit_number(s, heap->sizes[i]);
     pyprof__emit_close(s, "]");
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_int(s, "peak_ns", (int64_t)heap->peak_ns);
+}
+
+static void pyprof__json_floats(pyprof__sink *s, const float *values, uint32_t count)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++) pyprof__emit_float(s, values[i]);
+}
+
+// When the marks were taken; for each node with a history: its number, its bytes at each mark and, if memory
+// is sampled, pyprof__births.
+static void pyprof__json_history(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    uint32_t i, marks = model->heap.marks;
+    pyprof__sink *s = job->sink;
+    if (!marks) return;
+    pyprof__emit_open(s, "\n", "mark_ns", '[');
+    for (i = 0; i < marks; i++) pyprof__emit_number(s, (int64_t)model->heap.mark_ns[i]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "history", '[');
+    for (i = 0; i < model->history_at.count; i++) {
+        const pyprof__marks *row = pyprof__model_history(model, i);
+        const pyprof__births *births = pyprof__model_births(model, i);
+        if (!row || !job->selection->chosen[i]) continue;
+        pyprof__emit_open(s, "\n  ", NULL, '[');
+        pyprof__emit_number(s, i);
+        pyprof__json_floats(s, row->bytes, marks);
+        if (births) {
+            pyprof__json_floats(s, births->doubt, marks);
+            pyprof__json_floats(s, births->born, marks + 1);
+            pyprof__json_floats(s, births->born_doubt, marks + 1);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
 }
 
 static pyprof__bool pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
@@ -21661,7 +23492,10 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
-    if (model->heap.mode != PYPROF_HEAP_OFF) pyprof__json_heap(job);
+    if (model->heap.mode != PYPROF_HEAP_OFF) {
+        pyprof__json_heap(job);
+        pyprof__json_history(job);
+    }
     if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
         && !pyprof__json_leaks(job))
         return pyprof__fail_memory("the leaks");
@@ -21763,8 +23597,54 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
     pyprof__emit_text(s, "state", pyprof__json_state(moment->state));
     pyprof__emit_int(s, "thread", moment->thread);
     pyprof__emit_int(s, "node", moment->node);
+    pyprof__emit_int(s, "start_ns", (int64_t)moment->start_ns);
+    pyprof__emit_int(s, "end_ns", (int64_t)moment->end_ns);
+    pyprof__emit_int(s, "bits", moment->state);
+    if (moment->block_ns) pyprof__emit_int(s, "block_ns", (int64_t)moment->block_ns);
+    if (moment->taken_ns) pyprof__emit_int(s, "taken_ns", (int64_t)moment->taken_ns);
     pyprof__emit_close(s, "}");
     return 1;
+}
+
+// ends: of each thread's previous entry
+static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
+{
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+        span = moment->end_ns - moment->start_ns;
+    const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
+                            (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
+                            (int64_t)(moment->cpu_ns - known), (int64_t)moment->count - 1,
+                            (int64_t)moment->block_ns, (int64_t)moment->taken_ns };
+    size_t i, count = PYPROF__COUNT(row);
+    ends[moment->thread] = moment->end_ns;
+    while (count > 1 && !row[count - 1]) count--;
+    pyprof__emit_open(s, "\n", NULL, '[');
+    for (i = 0; i < count; i++) pyprof__emit_number(s, row[i]);
+    pyprof__emit_close(s, "]");
+}
+
+static pyprof_result pyprof__json_compact(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &job->selection->pool;
+    pyprof__sink *s = job->sink;
+    size_t i, size = (model->threads.count + 1) * sizeof(uint64_t);
+    uint64_t *ends = (uint64_t *)pyprof__alloc(pool, size);
+    if (!ends) return pyprof__fail_memory("the time line");
+    for (i = 0; i < model->threads.count; i++) ends[i] = model->start_ns;
+    pyprof__emit_open(s, "\n", "samples", '{');
+    pyprof__emit_open(s, NULL, "columns", '[');
+    for (i = 0; i < PYPROF__COUNT(pyprof__moment_columns); i++)
+        pyprof__emit_text(s, NULL, pyprof__moment_columns[i]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "rows", '[');
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (job->selection->chosen[moment->node]) pyprof__json_moment_row(s, moment, ends);
+    }
+    pyprof__emit_close(s, "]}\n}\n");
+    pyprof__free(pool, ends, size);
+    return PYPROF_OK;
 }
 
 // Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
@@ -21832,6 +23712,7 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
         pyprof__json_stack(s, cursor, recorded->hold_node);
         pyprof__emit_int(s, "thread", i);
         pyprof__emit_int(s, "node", recorded->hold_node);
+        pyprof__emit_int(s, "end_ns", (int64_t)recorded->hold_end_ns);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]}");
@@ -21840,19 +23721,15 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
 // Facts of the process over time: their names, then a row per moment
 static void pyprof__json_process(const pyprof__job *job)
 {
-    static const char *const columns[] = {
-        "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
-        "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs"
-    };
     const pyprof__model *model = &job->profile->model;
     pyprof__sink *s = job->sink;
     size_t i, k;
     if (job->profile->is_diff) return;
     pyprof__emit_open(s, "\n", "process", '{');
     pyprof__emit_open(s, NULL, "columns", '[');
-    for (k = 0; k < PYPROF__COUNT(columns); k++) {
+    for (k = 0; k < PYPROF__COUNT(pyprof__gauge_columns); k++) {
         if (k == 5) pyprof__emit_gap(s, "\n  ");
-        pyprof__emit_text(s, NULL, columns[k]);
+        pyprof__emit_text(s, NULL, pyprof__gauge_columns[k]);
     }
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "timeline", '[');
@@ -21862,7 +23739,7 @@ static void pyprof__json_process(const pyprof__job *job)
         const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns,
                                    facts->system_ns, facts->voluntary_switches,
                                    facts->involuntary_switches, facts->minor_faults, facts->major_faults,
-                                       facts->threads, facts->gc_runs };
+                                       facts->threads, facts->gc_runs, (int64_t)gauge->ns };
         pyprof__emit_open(s, "\n  ", NULL, '[');
         pyprof__emit_fixed(s, NULL, pyprof__unix(model, gauge->ns), 3);
         for (k = 0; k < PYPROF__COUNT(values); k++) pyprof__emit_int(s, NULL, values[k]);
@@ -21872,12 +23749,12 @@ static void pyprof__json_process(const pyprof__job *job)
 }
 
 // "source": for each file that has not changed since, the lines that occur in stacks
-typedef struct { uint32_t file, function; int32_t line; } pyprof__json_line;
+typedef struct { const char *path; uint32_t file, function; int32_t line; } pyprof__json_line;
 
 static int pyprof__by_json_line(const void *a, const void *b)
 {
     const pyprof__json_line *x = (const pyprof__json_line *)a, *y = (const pyprof__json_line *)b;
-    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    if (x->file != y->file) return strcmp(x->path, y->path);   // numbers of strings differ after loading
     return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->function < y->function ? -1
         : x->function > y->function;
 }
@@ -21896,7 +23773,8 @@ static pyprof__bool pyprof__json_lines(const pyprof__job *job, pyprof__pool *poo
         const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
         const pyprof__function *function =
             &PYPROF__AT(const pyprof__function, model->functions, location->function);
-        const pyprof__json_line line = { function->file, location->function, location->place.line };
+        const pyprof__json_line line = { pyprof__text(job->profile, function->file), function->file,
+                                         location->function, location->place.line };
         pyprof__json_line *slot;
         if (!used[i] || location->place.line <= 0 || function->kind != PYPROF_KIND_PYTHON) continue;
         slot = (pyprof__json_line *)pyprof__push(pool, lines);
@@ -22008,17 +23886,17 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result != PYPROF_OK) return result;
     pyprof__json_head(job);
     pyprof__json_children(job);
-    pyprof__json_processes(job);
     pyprof__json_threads(job);
-    pyprof__json_frames(job);
-    result = pyprof__json_functions(job);
+    result = pyprof__json_frames(job);
+    if (result == PYPROF_OK) result = pyprof__json_functions(job);
     pyprof__json_tree(job);
     if (result == PYPROF_OK) result = pyprof__json_memory(job);
     pyprof__json_gil(job, &cursor);
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
     pyprof__json_tasks(job, &cursor);
-    if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
+    if (result == PYPROF_OK && job->output->compact) result = pyprof__json_compact(job);
+    else if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
     pyprof__cursor_end(&cursor);
     return result;
 }
@@ -24980,7 +26858,8 @@ typedef struct {
     pyprof__pool pool;
     const pyprof__job *job;
     pyprof__edge *selves, *calls;            // sorted by place and by caller
-    unsigned char *known_files, *known;      // per string and per function: its name has been written
+    uint32_t *known_files, *known;           // per string and per function: its number, once it is written
+    uint32_t files;                          // have numbers, in the order in which they are written
     const pyprof__metric *events[PYPROF_METRIC_COUNT];
     size_t event_count, count, at;           // at: the next of calls
     int64_t rest[PYPROF_METRIC_COUNT];       // ns that were left over from rounding to us
@@ -25051,18 +26930,18 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
 }
 
 static void pyprof__callgrind_name(pyprof__sink *s, const char *key, uint32_t number, const char *name,
-                                   unsigned char *known)
+                                   uint32_t *known)
 {
     pyprof__put(s, key);
     pyprof__put_char(s, '(');
-    pyprof__put_int(s, (int64_t)number + 1);
+    pyprof__put_int(s, number);
     pyprof__put_char(s, ')');
     if (!*known) {
         pyprof__put_char(s, ' ');
         if (*name == ' ') pyprof__put_char(s, '_');   // readers skip blanks, and need a name
         pyprof__put_escaped(s, *name ? name : "???", SIZE_MAX, &pyprof__as_text);
     }
-    *known = 1;
+    *known = number;
     pyprof__put_char(s, '\n');
 }
 
@@ -25071,8 +26950,10 @@ static void pyprof__callgrind_function(pyprof__callgrind *c, const char *file_ke
 {
     const pyprof_profile *profile = c->job->profile;
     uint32_t file = PYPROF__AT(const pyprof__function, profile->model.functions, id).file;
-    pyprof__callgrind_name(c->job->sink, file_key, file, pyprof__text(profile, file), &c->known_files[file]);
-    pyprof__callgrind_name(c->job->sink, key, id, pyprof__label(profile, id), &c->known[id]);
+    uint32_t number = c->known_files[file] ? c->known_files[file] : ++c->files;
+    pyprof__callgrind_name(c->job->sink, file_key, number, pyprof__text(profile, file),
+                           &c->known_files[file]);
+    pyprof__callgrind_name(c->job->sink, key, id + 1, pyprof__label(profile, id), &c->known[id]);
 }
 
 static pyprof__bool pyprof__callgrind_any(const pyprof__callgrind *c, const int64_t *values)
@@ -25194,14 +27075,14 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
     c.count_metric = pyprof__count_of(job->metric);
     c.selves = pyprof__calls_make(&c.pool, job->profile, job->output->split_threads);
     c.calls = (pyprof__edge *)pyprof__alloc(&c.pool, c.count * sizeof *c.calls);
-    c.known = (unsigned char *)pyprof__alloc(&c.pool, model->functions.count);
-    c.known_files = (unsigned char *)pyprof__alloc(&c.pool, model->strings.starts.count);
+    c.known = (uint32_t *)pyprof__alloc(&c.pool, model->functions.count * sizeof *c.known);
+    c.known_files = (uint32_t *)pyprof__alloc(&c.pool, model->strings.starts.count * sizeof *c.known_files);
     whole = c.selves && c.calls && c.known && c.known_files;
     if (whole) pyprof__callgrind_all(&c);
     pyprof__free(&c.pool, c.selves, c.count * sizeof *c.selves);
     pyprof__free(&c.pool, c.calls, c.count * sizeof *c.calls);
-    pyprof__free(&c.pool, c.known, model->functions.count);
-    pyprof__free(&c.pool, c.known_files, model->strings.starts.count);
+    pyprof__free(&c.pool, c.known, model->functions.count * sizeof *c.known);
+    pyprof__free(&c.pool, c.known_files, model->strings.starts.count * sizeof *c.known_files);
     return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
 }
 
@@ -29705,11 +31586,16 @@ PYPROF__DEF pyprof_result pyprof_write(const pyprof_profile *profile, const pypr
 
 PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile)
 {
+    pyprof_result result;
+    int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (!path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is NULL");
-    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "cannot load %s: loading profiles is not supported yet",
-                        path);
+    if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    pthread_testcancel();
+    cancel = pyprof__cancel_off();   // cancelling would leak memory
+    result = pyprof__load_path(path, profile);
+    pyprof__cancel_back(cancel);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_profile *after,

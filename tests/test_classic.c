@@ -253,9 +253,9 @@ TEST(callgrind_counts_recursion_once)
     add_samples(&r, thread, f2, 90, 1, 0);
     output_text out = written(seal(&r, 0), (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND });
     CHECK(strstr(out.data, "\nfn=(4)\n3 10000 1 9000\n"
-                           "cfi=(5)\ncfn=(4)\ncalls=4 2\n3 0 0 0\n"                    // f calls itself
-                           "cfi=(5)\ncfn=(5) a.g\ncalls=3 5\n3 30000 3 27000\n\n") != NULL);
-    CHECK(strstr(out.data, "\n7 30000 3 27000\ncfi=(5)\ncfn=(4)\ncalls=3 2\n6 30000 3 27000\n") != NULL);   // g calls f
+                           "cfi=(1)\ncfn=(4)\ncalls=4 2\n3 0 0 0\n"                    // f calls itself
+                           "cfi=(1)\ncfn=(5) a.g\ncalls=3 5\n3 30000 3 27000\n\n") != NULL);
+    CHECK(strstr(out.data, "\n7 30000 3 27000\ncfi=(1)\ncfn=(4)\ncalls=3 2\n6 30000 3 27000\n") != NULL);   // g calls f
     CHECK(strstr(out.data, "\n4 ") == NULL);   // the second call of g by f is part of the first
 }
 TEST_MAIN
