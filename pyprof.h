@@ -19646,6 +19646,9 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     pyprof__array_init(&maker->map, sizeof(uint32_t));
     if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
     else pyprof__view_parts(&maker->view, metric);
+    // At most so many: as the array grows, it and its copy would take twice the memory.
+    if (!pyprof__array_reserve(&maker->pool, &maker->nodes,
+                               selection->profile->model.nodes.count + 1)) return 0;
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
