@@ -27683,7 +27683,11 @@ static void pyprof__perf_frame(const pyprof__perf *p, uint32_t node)
     const char *label = pyprof__label(profile, location->function),
         *file = pyprof__text(profile, function->file);
     pyprof__sink *s = p->job->sink;
-    pyprof__put_format(s, "\t%16lx ", (unsigned long)pyprof__frame_of(profile, node) + 1);
+    char address[] = "\t                 ";
+    uint32_t rest = pyprof__frame_of(profile, node) + 1;
+    size_t at = 17;
+    for (; rest; rest >>= 4) address[--at] = "0123456789abcdef"[rest & 15];
+    pyprof__put_bytes(s, address, 18);
     if (*label == '(' || !*label) pyprof__put_char(s, '_');   // readers skip such names
     pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_text);
     if (p->job->output->lines && location->place.line > 0) {
