@@ -88,10 +88,10 @@ static void same_again(pyprof_profile *profile, uint64_t number)
     pyprof_profile_free(again[1]);
 }
 
-TEST_LIMIT(chance_recordings_come_back, 120)
+TEST_LIMIT(chance_recordings_come_back, 300)
 {
     pyprof_profile *before = NULL, *delta;
-    for (uint64_t number = 0; number < (getenv("TEST_LONG") ? 60 : 12); number++) {
+    for (uint64_t number = 0; number < (getenv("TEST_LONG") ? 24 : 4); number++) {
         pyprof_profile *profile = some_profile(number);
         same_again(profile, number);
         if (number % 2) {
