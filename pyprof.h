@@ -23442,12 +23442,11 @@ static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
                               ? pyprof__recorded_of(profile, group)->process : 0);
 }
 
-typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+typedef struct { uint64_t native; uint32_t id, padding; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
 {
     const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
-    if (x->process != y->process) return x->process < y->process ? -1 : 1;
     return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -23459,12 +23458,11 @@ static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__po
     if (!tags) return 0;
     for (i = 0; i < count; i++) {
         tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
-        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
         tags[i].id = (uint32_t)i;
     }
     if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
     for (i = 0; i < count; i++) {
-        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        int taken = i && tags[i - 1].native == tags[i].native;
         ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
             ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
     }
@@ -23493,11 +23491,14 @@ static void pyprof__emit_about(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_gap(s, "\n");
     pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "title", job->output->title ? job->output->title
                       : pyprof__text(profile, profile->program));
     pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__emit_text(s, "note", note);
     pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
@@ -29275,6 +29276,7 @@ static void pyprof__fox_meta(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     const pyprof__model *model = &profile->model;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_open(s, NULL, "meta", '{');
     pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
     pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
@@ -29295,6 +29297,8 @@ static void pyprof__fox_meta(const pyprof__job *job)
     pyprof__emit_text(s, "label", "pyprof");
     pyprof__emit_open(s, NULL, "entries", '[');
     pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__fox_entry(s, "Note", note);
     pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
     if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
     pyprof__emit_close(s, "]}]");
