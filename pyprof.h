@@ -258,7 +258,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
     PYPROF_FORMAT_TABLE = 21,       // .table.csv       a row for each stack that allocates, or function
-    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line
+    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line: genhtml of lcov
     PYPROF_FORMAT_COUNT = 23
 } pyprof_format;
 
@@ -27633,7 +27633,7 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 // samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
 // samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
 // last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
-enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 1000 };   // of samples, of blocks
 
 typedef struct {
     const pyprof__job *job;
@@ -30655,7 +30655,59 @@ static pyprof_result pyprof__write_perfetto(pyprof__job *job)
     return result;
 }
 
-// ---- lcov: not yet ----
+// ---- lcov: the heat of source lines -----------------------------------------------------------------------
+typedef struct { const char *file; int32_t line; int64_t value; } pyprof__lcov_line;
+
+static int pyprof__by_lcov_line(const void *a, const void *b)
+{
+    const pyprof__lcov_line *x = (const pyprof__lcov_line *)a, *y = (const pyprof__lcov_line *)b;
+    int order = strcmp(x->file, y->file);
+    if (order == 0) order = x->line < y->line ? -1 : x->line > y->line;
+    return order ? order : x->value < y->value ? -1 : x->value > y->value;
+}
+
+// What rounding to microseconds leaves over goes to the next line.
+static void pyprof__lcov_file(pyprof__sink *s, const pyprof__lcov_line *heat, size_t count, int64_t scale)
+{
+    int64_t value, rest = 0, lines = 0;
+    size_t i, next;
+    pyprof__put(s, "TN:\nSF:");
+    pyprof__put_escaped(s, heat->file, SIZE_MAX, &pyprof__as_text);
+    for (i = 0; i < count; i = next) {
+        for (value = rest, next = i; next < count && heat[next].line == heat[i].line; next++)
+            value += heat[next].value;
+        rest = value % scale;
+        if (value / scale == 0) continue;
+        pyprof__put_format(s, "\nDA:%ld,%lld", (long)heat[i].line, (long long)(value / scale));
+        lines++;
+    }
+    pyprof__put_format(s, "\nLF:%lld\nLH:%lld\nend_of_record\n", (long long)lines, (long long)lines);
+}
+
+static pyprof_result pyprof__write_lcov(pyprof__job *job)
+{
+    int64_t scale = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1000 : 1;
+    pyprof__table table;
+    pyprof__lcov_line *heat = NULL;
+    size_t i, next, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_LINE);
+    if (whole) heat = (pyprof__lcov_line *)pyprof__alloc(&table.pool, (table.rows.count + 1) * sizeof *heat);
+    for (i = 0; heat && i < table.rows.count; i++) {
+        const pyprof_row *row = &PYPROF__AT(const pyprof_row, table.rows, i);
+        if (row->kind != PYPROF_KIND_PYTHON || row->line < 1 || row->self[job->metric] < 1) continue;
+        heat[count].file = *row->file ? row->file : "???";
+        heat[count].line = row->line;
+        heat[count++].value = row->self[job->metric];
+    }
+    if (count) qsort(heat, count, sizeof *heat, pyprof__by_lcov_line);
+    for (i = 0; i < count; i = next) {
+        for (next = i; next < count && strcmp(heat[next].file, heat[i].file) == 0; next++) {}
+        pyprof__lcov_file(job->sink, heat + i, next - i, scale);
+    }
+    pyprof__free(&table.pool, heat, (table.rows.count + 1) * sizeof *heat);
+    pyprof__table_free(&table);
+    return heat ? PYPROF_OK : pyprof__fail_memory("the lines");
+}
 
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
@@ -30685,7 +30737,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
