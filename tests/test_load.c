@@ -628,6 +628,15 @@ TEST(loading_without_memory)   // each allocation fails once
     CHECK_INT(c.live, 0);
 }
 
+#define FUZZ_INSIDE
+#include "fuzz/fuzz_load.c"
+TEST(the_corpus_of_the_fuzzer)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%.*sfuzz/corpus", (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__);
+    CHECK(replay_all(path) >= 9);
+}
+
 // ---- paths -----------------------------------------------------------------------------------------------------------
 static void load_fails(const char *path, int want, const char *part)
 {
