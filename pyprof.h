@@ -20018,18 +20018,25 @@ static pyprof__bool pyprof__read_colon(pyprof__input *r)
     return 1;
 }
 
-// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
-// What is left for pyprof__skip_value begins with a value.
-static void pyprof__skip_numbers(pyprof__input *r)
+// Skips plain strings and whole numbers of a list, each with its comma, as far as they are in the block: most
+// of a large file. What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_plain(pyprof__input *r)
 {
     for (;;) {
-        const char *at = r->at, *digits;
+        const char *at = r->at, *begin;
         while (*at == ' ') at++;
-        if (*at == '-') at++;
-        digits = at;
-        while (*at >= '0' && *at <= '9') at++;
-        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
-        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        if (*at == '"') {
+            at++;
+            at += pyprof__plain_bytes(at, (size_t)(r->end - at));
+            if (*at++ != '"') return;
+        } else {
+            if (*at == '-') at++;
+            begin = at;
+            while (*at >= '0' && *at <= '9') at++;
+            if (at == begin || (*begin == '0' && at - begin > 1)) return;
+            if (at - r->at >= PYPROF__LONGEST_NUMBER) return;
+        }
+        if (at >= r->end || *at != ',' || at[1] == 0) return;
         r->at = at + 1;
     }
 }
@@ -20048,7 +20055,7 @@ static void pyprof__skip_value(pyprof__input *r)
         while (pyprof__read_more(r, close, &any)) {
             if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
                              || !pyprof__read_colon(r))) break;
-            if (c == '[') pyprof__skip_numbers(r);
+            if (c == '[') pyprof__skip_plain(r);
             pyprof__skip_value(r);
         }
         pyprof__keys_free(r->pool, &keys);
