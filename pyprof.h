@@ -16154,8 +16154,8 @@ static const char *const pyprof__gauge_columns[] = {
 };
 // A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
 // entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
-// than 0.
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
+// thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
     "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
     "taken_ns"
@@ -21335,7 +21335,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
     start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
@@ -24116,7 +24116,7 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
 // ends: of each thread's previous entry
 static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
 {
-    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
     const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
                             (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
