@@ -16154,8 +16154,8 @@ static const char *const pyprof__gauge_columns[] = {
 };
 // A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
 // entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
-// than 0.
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
+// thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
     "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
     "taken_ns"
@@ -20496,18 +20496,25 @@ static pyprof__bool pyprof__read_colon(pyprof__input *r)
     return 1;
 }
 
-// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
-// What is left for pyprof__skip_value begins with a value.
-static void pyprof__skip_numbers(pyprof__input *r)
+// Skips plain strings and whole numbers of a list, each with its comma, as far as they are in the block: most
+// of a large file. What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_plain(pyprof__input *r)
 {
     for (;;) {
-        const char *at = r->at, *digits;
+        const char *at = r->at, *begin;
         while (*at == ' ') at++;
-        if (*at == '-') at++;
-        digits = at;
-        while (*at >= '0' && *at <= '9') at++;
-        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
-        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        if (*at == '"') {
+            at++;
+            at += pyprof__plain_bytes(at, (size_t)(r->end - at));
+            if (*at++ != '"') return;
+        } else {
+            if (*at == '-') at++;
+            begin = at;
+            while (*at >= '0' && *at <= '9') at++;
+            if (at == begin || (*begin == '0' && at - begin > 1)) return;
+            if (at - r->at >= PYPROF__LONGEST_NUMBER) return;
+        }
+        if (at >= r->end || *at != ',' || at[1] == 0) return;
         r->at = at + 1;
     }
 }
@@ -20526,7 +20533,7 @@ static void pyprof__skip_value(pyprof__input *r)
         while (pyprof__read_more(r, close, &any)) {
             if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
                              || !pyprof__read_colon(r))) break;
-            if (c == '[') pyprof__skip_numbers(r);
+            if (c == '[') pyprof__skip_plain(r);
             pyprof__skip_value(r);
         }
         pyprof__keys_free(r->pool, &keys);
@@ -21328,7 +21335,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
     start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
@@ -24110,7 +24117,7 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
 // ends: of each thread's previous entry
 static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
 {
-    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
     const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
                             (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
