@@ -45,7 +45,7 @@ SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSC
             PPROF: '.pb.gz', OPENMETRICS: '.om.txt', OTLP: '.otlp.pb',
             PERFETTO: '.perfetto-trace'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html', PERF: '.linux-perf.txt', MASSIF: '.massif', DHAT: '.dhat.json'}
+LATER = {HTML: '.html'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 
