@@ -26922,6 +26922,7 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
     const pyprof_profile *profile = p->cursor.profile;
     uint32_t owner = p->cursor.owners[node], i = p->cursor.depth;
     int kind = pyprof__function_of(profile, node)->kind;
+    char pid[24];
     const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
         : pyprof__recorded_of(profile, owner);
     if (pyprof__is_leaf(kind))
@@ -26933,13 +26934,13 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         uint32_t task = pyprof__function_of(profile, p->cursor.path[i - 1])->name;
         pyprof__pprof_label(p, "task", 2, pyprof__proto_string_number(p, task));
     }
-    if (recorded && profile->model.processes.count > 1)
-        pyprof__pprof_label(p, "process", 3,
-                            (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
-                                                 recorded->process).pid);
-    if (recorded && pyprof__process_name(profile, recorded))
-        pyprof__pprof_label(p, "process_name", 2,
-                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
+    if (recorded && profile->model.processes.count > 1) {
+        const char *name = pyprof__process_name(profile, recorded);
+        snprintf(pid, sizeof pid, "%lld",
+                 (long long)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
+                                       recorded->process).pid);
+        pyprof__pprof_label(p, "process", 2, pyprof__proto_number(p, name ? name : pid));
+    }
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -30387,7 +30388,9 @@ static void pyprof__perfetto_process(pyprof__perfetto *w, size_t i)
     pyprof__proto_int(p, 1, i + 1);
     pyprof__proto_open(p);
     pyprof__proto_int(p, 1, (uint64_t)process->pid);
-    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, w->job->profile->program));
+    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, process->node
+                       ? pyprof__function_of(w->job->profile, process->node)->name
+                       : w->job->profile->program));
     pyprof__proto_close(p, 3);
     pyprof__proto_close(p, 60);
     pyprof__perfetto_close(w, 0);
