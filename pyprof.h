@@ -251,9 +251,9 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
     PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
-    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
-    PYPROF_FORMAT_MASSIF = 16,      // .massif
-    PYPROF_FORMAT_DHAT = 17,        // .dhat.json
+    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt  as perf script prints: speedscope, FlameScope
+    PYPROF_FORMAT_MASSIF = 16,      // .massif          ms_print, massif-visualizer
+    PYPROF_FORMAT_DHAT = 17,        // .dhat.json       DHAT's viewer
     PYPROF_FORMAT_OPENMETRICS = 18, // .om.txt
     PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
@@ -17856,6 +17856,35 @@ static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, co
     return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
 }
 
+// Has a process of the result this name?
+static pyprof__bool pyprof__merge_taken(const pyprof__merger *merger, const char *name)
+{
+    const pyprof__array *processes = &merger->to->model.processes;
+    size_t i;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__recorded_process, *processes, i).node;
+        if (node && strcmp(pyprof__text(merger->to, pyprof__function_of(merger->to, node)->name), name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+// "app (4242)", and for another run with this pid "app (4242, 2)". node: of the process in its recording; 0 =
+// none.
+static void pyprof__merge_name(const pyprof__merger *merger, const pyprof_profile *from, int64_t pid,
+                               uint32_t node, char *name, size_t capacity)
+{
+    const char *old = node ? pyprof__text(from, pyprof__function_of(from, node)->name) : NULL;
+    unsigned run = 2;
+    size_t size;
+    if (old) snprintf(name, capacity - 16, "%s", old);
+    else snprintf(name, capacity - 16, "%.250s (%lld)", pyprof__text(from, from->program), (long long)pid);
+    size = strlen(name);
+    if (size && name[size - 1] == ')') size--;
+    for (; pyprof__merge_taken(merger, name); run++)
+        snprintf(name + size, capacity - size, ", %u)", run);
+}
+
 // The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
 static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
 {
@@ -17863,31 +17892,27 @@ static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
     const pyprof_profile *from = side->from;
     pyprof__array *to = &merger->to->model.processes;
     size_t i;
-    char name[300];
+    char name[320];
     merger->process = (uint32_t)to->count;
     for (i = 0; i < from->model.processes.count; i++) {
         const pyprof__recorded_process *process =
             &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        uint32_t old = process->node < side->nodes.count ? process->node : 0;
         pyprof__recorded_process *added;
         if (merger->as_one && to->count) return 1;
+        pyprof__merge_name(merger, from, process->pid, old, name, sizeof name);
         if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
         added->pid = process->pid;
         added->started = process->started;
-        if (process->node && process->node < side->nodes.count)
-            snprintf(name, sizeof name, "%s",
-                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
-        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
-                      (long long)process->pid);
         if (merger->as_one) return 1;
         added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
-        if (added->node == PYPROF__NONE) return 0;
-        if (process->node && process->node < side->nodes.count)
-            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+        if (added->node == PYPROF__NONE) { added->node = 0; return 0; }
+        if (old) PYPROF__AT(uint32_t, side->nodes, old) = added->node;
     }
     return 1;
 }
 
-// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+// The thread of this name in the result, PYPROF__NONE = none.
 static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
 {
     pyprof__array *by_name = &merger->by_name;
@@ -23137,7 +23162,7 @@ static void pyprof__json_clock(const pyprof__job *job)
         pyprof__emit_open(s, NULL, NULL, '{');
         pyprof__emit_int(s, "pid", process->pid);
         pyprof__emit_int(s, "started", (int64_t)process->started);
-        if (job->profile->merged) pyprof__emit_int(s, "node", process->node);   // 0 = all are one
+        pyprof__emit_int(s, "node", process->node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -27092,11 +27117,461 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
 }
 
-// ---- linux-perf: not yet ----
+// ---- perf script: an event for each sample, leaf first ----------------------------------------------------
+// Readers count events, add up periods, or take the time to the next event of the thread. So a run of equal
+// samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
+// samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
+// last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
 
-// ---- massif: not yet ----
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor *cursor;
+    uint64_t *clocks;            // per thread, and one for no thread: ns since its start
+    const int64_t *sums;         // per thread: its value
+    int count_metric;
+    double events;               // per sample
+    double value;                // per event, where nothing was counted
+} pyprof__perf;
 
-// ---- dhat: not yet ----
+// Of a name that ends at a blank.
+static pyprof__bool pyprof__unsafe_comm(uint32_t c, const char *next)
+{
+    return pyprof__unsafe_name(c, next) || c == ' ' || c == '(' || c == ')' || c == '#';
+}
+static const pyprof__rule pyprof__as_comm = { "", { "" }, pyprof__unsafe_comm, "\\x%02x" };
+
+static void pyprof__perf_head(const pyprof__perf *p, uint32_t group, uint64_t ns, int64_t period)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__recorded_thread *recorded = group < profile->model.threads.count
+        ? pyprof__recorded_of(profile, group) : NULL;
+    pyprof__sink *s = p->job->sink;
+    const char *name = recorded ? pyprof__text(profile, recorded->name) : "";
+    int64_t pid = recorded && recorded->process < profile->model.processes.count
+        ? PYPROF__AT(const pyprof__recorded_process, profile->model.processes, recorded->process).pid
+        : pyprof__process_of(profile)->pid;
+    uint64_t us = ((recorded ? recorded->first_ns : profile->model.start_ns) + ns) / 1000;
+    pyprof__put_escaped(s, *name ? name : "python", SIZE_MAX, &pyprof__as_comm);
+    pyprof__put_char(s, ' ');
+    pyprof__put_int(s, pid);
+    pyprof__put_char(s, '/');
+    pyprof__put_int(s, recorded ? (int64_t)recorded->native : pid);
+    pyprof__put_format(s, " %llu.%06llu: ", (unsigned long long)(us / 1000000),
+                       (unsigned long long)(us % 1000000));
+    pyprof__put_int(s, period);
+    pyprof__put_char(s, ' ');
+    pyprof__put(s, pyprof__metric_row(p->job->metric)->key);
+    pyprof__put(s, ": \n");
+}
+
+static void pyprof__perf_frame(const pyprof__perf *p, uint32_t node)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *label = pyprof__label(profile, location->function),
+        *file = pyprof__text(profile, function->file);
+    pyprof__sink *s = p->job->sink;
+    pyprof__put_format(s, "\t%16lx ", (unsigned long)pyprof__frame_of(profile, node) + 1);
+    if (*label == '(' || !*label) pyprof__put_char(s, '_');   // readers skip such names
+    pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_text);
+    if (p->job->output->lines && location->place.line > 0) {
+        pyprof__put_char(s, ':');
+        pyprof__put_int(s, location->place.line);
+    }
+    pyprof__put(s, " (");
+    if (*file) pyprof__put_escaped(s, file, SIZE_MAX, &pyprof__as_comm);
+    else pyprof__put_format(s, "[%s]", pyprof__kind_names[function->kind]);
+    pyprof__put(s, ")\n");
+}
+
+// The events of a run: count samples with that value together.
+static void pyprof__perf_events(const pyprof__perf *p, uint32_t node, int64_t value, int64_t count)
+{
+    uint32_t owner = p->cursor->owners[node], k,
+        group = owner == PYPROF__NONE ? (uint32_t)p->job->profile->model.threads.count : owner;
+    double wanted = count > 0 ? (double)count * p->events : (double)value / p->value;
+    int64_t many = 1, i;
+    // 1 byte = 1 us
+    uint64_t unit = pyprof__metric_row(p->job->metric)->unit == PYPROF__UNIT_NS ? 1 : 1000;
+    if (value <= 0) return;   // only in damaged files
+    if (wanted > PYPROF__PERF_EVENTS) wanted = PYPROF__PERF_EVENTS;
+    if (wanted > 1) many = (int64_t)(wanted + 0.5);
+    if (many > value) many = value;
+    pyprof__cursor_at(p->cursor, node);
+    for (i = 0; i < many; i++) {
+        int64_t period = value / many + (i < value % many);
+        uint64_t lasts = (uint64_t)period * unit, start = p->clocks[group], end = start + lasts;
+        pyprof__perf_head(p, group, !start ? 0 : end == (uint64_t)p->sums[group] * unit ? end
+                          : start + lasts / 2, period);
+        p->clocks[group] = end;
+        for (k = p->cursor->depth; k-- > 0;) pyprof__perf_frame(p, p->cursor->path[k]);
+        if (!p->cursor->depth) pyprof__put(p->job->sink, "\t               0 <no frames> ([pseudo])\n");
+        pyprof__put_char(p->job->sink, '\n');
+    }
+}
+
+static void pyprof__perf_by_stack(const pyprof__perf *p)
+{
+    uint32_t i;
+    for (i = 0; i < p->job->selection->count; i++) {
+        int64_t value = pyprof__self(p->job->selection, p->job->metric, i);
+        if (value) pyprof__perf_events(p, i, value, pyprof__self(p->job->selection, p->count_metric, i));
+    }
+}
+
+static void pyprof__perf_by_time(const pyprof__perf *p, const pyprof__timeline *t)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t i;
+    for (i = 0; i < t->groups; i++) {
+        pyprof__steps_begin(&steps, t, t->order[i], 0);
+        while (pyprof__steps_next(&steps, &step))
+            pyprof__perf_events(p, step.node, step.weight, step.moment ? step.moment->count
+                                : t->rest[p->count_metric][step.node]);
+    }
+}
+
+static pyprof_result pyprof__write_perf(pyprof__job *job)
+{
+    const pyprof__selection *selection = job->selection;
+    pyprof__timeline t;
+    pyprof__perf p;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    size_t clocks = job->profile->model.threads.count + 1;
+    double count = 0, value = 0,
+        most = pyprof__is_memory(job->metric) ? PYPROF__PERF_BLOCKS : PYPROF__PERF_EVENTS;
+    uint32_t i;
+    int whole = 1, rest;
+    if (result != PYPROF_OK) return result;
+    p.job = job;
+    p.cursor = &t.cursor;
+    p.sums = t.sums;
+    p.count_metric = pyprof__count_of(job->metric);
+    for (i = 0; i < selection->count; i++) {   // not as integers: sums of damaged files overflow
+        value += (double)pyprof__self(selection, job->metric, i);
+        count += (double)pyprof__self(selection, p.count_metric, i);
+    }
+    p.events = count > most ? most / count : 1;
+    p.value = value / (count > 0 ? count * p.events : 1) + 1;
+    p.clocks = (uint64_t *)pyprof__alloc(&t.cursor.pool, clocks * sizeof *p.clocks);
+    rest = pyprof__timeline_rest(&t, p.count_metric, &whole);
+    if (p.clocks && rest && job->profile->model.moments.count > PYPROF__PERF_EVENTS)
+        pyprof__perf_by_stack(&p);
+    else if (p.clocks && rest) pyprof__perf_by_time(&p, &t);
+    else result = pyprof__fail_memory("the events");
+    pyprof__free(&t.cursor.pool, p.clocks, clocks * sizeof *p.clocks);
+    pyprof__timeline_end(&t);
+    return result;
+}
+
+// ---- massif: memory over time, and who holds it at the peak and at the end --------------------------------
+enum {
+    PYPROF__MASSIF_SNAPSHOTS = 98,   // of the time line; Massif itself has at most 100
+    PYPROF__MASSIF_FRAMES = 30,      // and at most so many frames
+    PYPROF__MASSIF_PARTS = 100       // larger than the threshold of 1 %
+};
+
+// Some memory, and the frame of its stack at which the tree has arrived, coming from the leaf
+typedef struct { uint32_t node, function, line, padding; int64_t bytes; } pyprof__held;
+typedef struct { size_t from, to; int64_t bytes; } pyprof__held_part;   // by one frame
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__held *held;
+    pyprof__held_part *parts;        // PYPROF__MASSIF_PARTS for each level
+    size_t count, number;            // number: of the next snapshot
+    int64_t all;
+} pyprof__massif;
+
+// metric: of its tree; 0 = it has none.
+typedef struct { uint64_t ns; int64_t bytes; int metric; } pyprof__massif_moment;
+
+// A thread ends a stack; memory without a frame is its own.
+static void pyprof__held_at(const pyprof__massif *m, pyprof__held *held, uint32_t node, int is_leaf)
+{
+    const pyprof__location *location = pyprof__location_of(m->job->profile, node);
+    int kind = pyprof__function_of(m->job->profile, node)->kind;
+    held->node = !is_leaf && kind == PYPROF_KIND_THREAD ? 0 : node;
+    held->function = location->function;
+    held->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    if (!held->node) held->function = held->line = 0;
+}
+
+static int pyprof__by_held(const void *a, const void *b)
+{
+    const pyprof__held *x = (const pyprof__held *)a, *y = (const pyprof__held *)b;
+    if (x->function != y->function) return x->function < y->function ? -1 : 1;
+    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_part(const void *a, const void *b)
+{
+    const pyprof__held_part *x = (const pyprof__held_part *)a, *y = (const pyprof__held_part *)b;
+    return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : x->from < y->from ? -1 : x->from > y->from;
+}
+
+// Sorts some memory by frame. Returns the number of parts above the threshold; *small and *places have the
+// rest.
+static size_t pyprof__massif_divide(const pyprof__massif *m, size_t from, size_t to,
+                                    pyprof__held_part *parts, int64_t *small, size_t *places)
+{
+    size_t next, count = 0;
+    *small = 0;
+    *places = 0;
+    qsort(m->held + from, to - from, sizeof *m->held, pyprof__by_held);
+    for (; from < to; from = next) {
+        pyprof__held_part part = { from, from, 0 };
+        for (; part.to < to && m->held[part.to].function == m->held[from].function
+             && m->held[part.to].line == m->held[from].line; part.to++) part.bytes += m->held[part.to].bytes;
+        next = part.to;
+        if (!m->held[from].node) continue;
+        if (count < PYPROF__MASSIF_PARTS && part.bytes >= m->all / 100) parts[count++] = part;
+        else {
+            *small += part.bytes;
+            ++*places;
+        }
+    }
+    if (count) qsort(parts, count, sizeof *parts, pyprof__by_part);
+    return count;
+}
+
+static void pyprof__massif_line(const pyprof__massif *m, size_t level, size_t children, int64_t bytes)
+{
+    size_t i;
+    for (i = 0; i < level; i++) pyprof__put_char(m->job->sink, ' ');
+    pyprof__put_char(m->job->sink, 'n');
+    pyprof__put_int(m->job->sink, (int64_t)children);
+    pyprof__put(m->job->sink, ": ");
+    pyprof__put_int(m->job->sink, bytes);
+    pyprof__put_char(m->job->sink, ' ');
+}
+
+static void pyprof__massif_place(const pyprof__massif *m, const pyprof__held *held)
+{
+    const pyprof_profile *profile = m->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions,
+                                                   held->function);
+    const char *file = pyprof__text(profile, function->file);
+    pyprof__sink *s = m->job->sink;
+    pyprof__put_format(s, "0x%lx: ", ((unsigned long)held->function + 1) << 20 | (held->line & 0xfffff));
+    pyprof__put_escaped(s, pyprof__label(profile, held->function), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, *file ? " (" : " (in ");
+    pyprof__put_escaped(s, *file ? file : pyprof__kind_names[function->kind], SIZE_MAX, &pyprof__as_text);
+    if (*file && held->line) pyprof__put_format(s, ":%lu", (unsigned long)held->line);
+    pyprof__put(s, ")\n");
+}
+
+// A part of the tree; the recursion is as deep as PYPROF__MASSIF_FRAMES.
+static void pyprof__massif_tree(const pyprof__massif *m, size_t from, size_t to, int64_t bytes, size_t level)
+{
+    pyprof__held_part *parts = m->parts + level * PYPROF__MASSIF_PARTS;
+    pyprof__held place = m->held[from];
+    size_t count = 0, places = 0, i, k;
+    int64_t small = 0;
+    for (i = from; level && i < to; i++)
+        pyprof__held_at(m, &m->held[i], pyprof__parent_of(m->job->profile, m->held[i].node), 0);
+    if (level < PYPROF__MASSIF_FRAMES) count = pyprof__massif_divide(m, from, to, parts, &small, &places);
+    pyprof__massif_line(m, level, count + (places > 0), bytes);
+    if (level) pyprof__massif_place(m, &place);
+    else pyprof__put(m->job->sink, "(heap allocation functions) malloc/new/new[], --alloc-fns, etc.\n");
+    for (k = 0; k < count; k++)
+        pyprof__massif_tree(m, parts[k].from, parts[k].to, parts[k].bytes, level + 1);
+    if (!places) return;
+    pyprof__massif_line(m, level + 1, 0, small);
+    pyprof__put_format(m->job->sink, "in %lu place%s below massif's threshold (1.00%%)\n",
+                       (unsigned long)places, places > 1 ? "s, all" : ",");
+}
+
+static void pyprof__massif_snapshot(pyprof__massif *m, const pyprof__massif_moment *moment)
+{
+    const pyprof__job *job = m->job;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    int64_t ms = moment->ns > job->profile->model.start_ns
+        ? (int64_t)((moment->ns - job->profile->model.start_ns) / 1000000) : 0;
+    pyprof__put_format(s, "#-----------\nsnapshot=%lu\n#-----------\ntime=%lld\nmem_heap_B=%lld\n",
+                       (unsigned long)m->number++, (long long)ms, (long long)moment->bytes);
+    pyprof__put(s, "mem_heap_extra_B=0\nmem_stacks_B=0\nheap_tree=");
+    pyprof__put(s, !moment->metric || !moment->bytes ? "empty\n"
+                : moment->metric == PYPROF_PEAK_BYTES ? "peak\n" : "detailed\n");
+    if (!moment->metric || !moment->bytes) return;
+    for (m->count = 0, i = 0; i < job->selection->count; i++) {
+        int64_t bytes = pyprof__self(job->selection, moment->metric, i);
+        if (!bytes) continue;
+        m->held[m->count].bytes = bytes;
+        pyprof__held_at(m, &m->held[m->count++], i, 1);
+    }
+    m->all = moment->bytes;
+    pyprof__massif_tree(m, 0, m->count, moment->bytes, 0);
+}
+
+static int pyprof__by_moment(const void *a, const void *b)   // the end comes last
+{
+    const pyprof__massif_moment *x = (const pyprof__massif_moment *)a, *y = (const pyprof__massif_moment *)b;
+    int last = (x->metric == PYPROF_LIVE_BYTES) - (y->metric == PYPROF_LIVE_BYTES);
+    if (last) return last;
+    return x->ns != y->ns ? (x->ns < y->ns ? -1 : 1) : x->metric - y->metric;
+}
+
+// The process's traced memory, unless a filter leaves some stacks out: of several moments the largest.
+static size_t pyprof__massif_gauges(const pyprof__massif *m, pyprof__massif_moment *moments)
+{
+    const pyprof__array *gauges = &m->job->profile->model.gauges;
+    size_t i, k, at = 0, count = 0, step = gauges->count / PYPROF__MASSIF_SNAPSHOTS + 1;
+    for (i = 1; i < m->job->selection->count; i++) if (!m->job->selection->chosen[i]) return 0;
+    for (; at < gauges->count; at += step) {
+        const pyprof__gauge *best = &PYPROF__AT(const pyprof__gauge, *gauges, at);
+        for (k = at; k < at + step && k < gauges->count; k++) {
+            const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, *gauges, k);
+            if (gauge->facts.traced_bytes > best->facts.traced_bytes) best = gauge;
+        }
+        moments[count].ns = best->ns;
+        moments[count].bytes = best->facts.traced_bytes;
+        moments[count++].metric = 0;
+    }
+    return count;
+}
+
+static void pyprof__massif_write(pyprof__massif *m)
+{
+    const pyprof_profile *profile = m->job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__massif_moment moments[PYPROF__MASSIF_SNAPSHOTS + 2];
+    size_t count = pyprof__massif_gauges(m, moments), i;
+    pyprof__sink *s = m->job->sink;
+    if (m->job->selection->all[PYPROF_PEAK_BYTES] > 0) {
+        moments[count].ns = model->heap.peak_ns;
+        moments[count].bytes = m->job->selection->all[PYPROF_PEAK_BYTES];
+        moments[count++].metric = PYPROF_PEAK_BYTES;
+    }
+    moments[count].ns = model->last_ns;
+    for (i = 0; i < count; i++) if (moments[i].ns > moments[count].ns) moments[count].ns = moments[i].ns;
+    moments[count].bytes = m->job->selection->all[PYPROF_LIVE_BYTES];
+    moments[count++].metric = PYPROF_LIVE_BYTES;
+    qsort(moments, count, sizeof *moments, pyprof__by_moment);
+    pyprof__put(s, "desc: pyprof.h " PYPROF_VERSION_STRING ", memory ");
+    pyprof__put(s, pyprof__heap_modes[model->heap.mode]);
+    if (profile->checkpoint > 0) pyprof__put(s, ", checkpoint: the program was still running");
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\ntime_unit: ms\n");
+    for (i = 0; i < count; i++) pyprof__massif_snapshot(m, &moments[i]);
+}
+
+static pyprof_result pyprof__write_massif(pyprof__job *job)
+{
+    size_t parts = (PYPROF__MASSIF_FRAMES + 1) * PYPROF__MASSIF_PARTS;
+    pyprof__massif m;
+    int whole;
+    if (job->metric != PYPROF_LIVE_BYTES && job->metric != PYPROF_PEAK_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".massif holds live and peak bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&m, 0, sizeof m);
+    pyprof__pool_init(&m.pool, &job->profile->pool.allocator, UINT64_MAX);
+    m.job = job;
+    m.held = (pyprof__held *)pyprof__alloc(&m.pool, job->selection->count * sizeof *m.held);
+    m.parts = (pyprof__held_part *)pyprof__alloc(&m.pool, parts * sizeof *m.parts);
+    whole = m.held && m.parts;
+    if (whole) pyprof__massif_write(&m);
+    pyprof__free(&m.pool, m.held, job->selection->count * sizeof *m.held);
+    pyprof__free(&m.pool, m.parts, parts * sizeof *m.parts);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the snapshots");
+}
+
+// ---- DHAT: what each stack allocated, held at the peak, and holds at the end ------------------------------
+// Lifetimes are not known: "tl" is absent, which the viewer takes. "mb", the most that a stack ever held, has
+// to be there: it is the larger of what is known, at the peak and at the end, and so a lower bound.
+static void pyprof__dhat_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "ftbl", '[');
+    pyprof__emit_text(s, NULL, "[root]");
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions,
+                                                       location->function);
+        const char *file = pyprof__text(job->profile, function->file);
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_next(s, NULL);
+        pyprof__put_format(s, "\"0x%lx: ", (unsigned long)i + 1);
+        pyprof__put_escaped(s, pyprof__label(job->profile, location->function), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, *file ? " (" : " (in ");
+        pyprof__put_escaped(s, *file ? file : pyprof__kind_names[function->kind], SIZE_MAX, &pyprof__as_json);
+        if (*file) pyprof__put_format(s, ":%ld", (long)location->place.line);
+        pyprof__put(s, ")\"");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static int64_t pyprof__dhat_value(const pyprof__job *job, const char *key, int metric, uint32_t node)
+{
+    int64_t value = pyprof__self(job->selection, metric, node);
+    pyprof__emit_int(job->sink, key, value);
+    return value;
+}
+
+// A program point: a node with blocks of its own. Its thread is the outermost frame, so that no stack is the
+// beginning of another one.
+static void pyprof__dhat_point(const pyprof__job *job, uint32_t node)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int64_t peak, peak_blocks, live, live_blocks;
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__dhat_value(job, "tb", PYPROF_ALLOC_BYTES, node);
+    pyprof__dhat_value(job, "tbk", PYPROF_ALLOC_BLOCKS, node);
+    peak = pyprof__dhat_value(job, "gb", PYPROF_PEAK_BYTES, node);
+    peak_blocks = pyprof__dhat_value(job, "gbk", PYPROF_PEAK_BLOCKS, node);
+    live = pyprof__dhat_value(job, "eb", PYPROF_LIVE_BYTES, node);
+    live_blocks = pyprof__dhat_value(job, "ebk", PYPROF_LIVE_BLOCKS, node);
+    pyprof__emit_int(s, "mb", peak > live ? peak : live);
+    pyprof__emit_int(s, "mbk", peak > live ? peak_blocks : live_blocks);
+    pyprof__emit_open(s, NULL, "fs", '[');
+    for (; node; node = pyprof__parent_of(profile, node))
+        pyprof__emit_number(s, (int64_t)pyprof__frame_of(profile, node) + 1);
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof_result pyprof__write_dhat(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    if (!pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".dhat.json holds memory, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_int(s, "dhatFileVersion", 2);
+    pyprof__emit_text(s, "mode", "heap");
+    pyprof__emit_text(s, "verb", "Allocated");
+    pyprof__emit_word(s, "bklt", "true");
+    pyprof__emit_word(s, "bkacc", "false");
+    pyprof__emit_text(s, "tu", "ms");
+    pyprof__emit_text(s, "Mtu", "s");
+    pyprof__emit_int(s, "tuth", 10);
+    pyprof__emit_text(s, "cmd", pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
+    pyprof__emit_int(s, "te", (int64_t)((model->last_ns - model->start_ns) / 1000000));
+    pyprof__emit_int(s, "tg", model->heap.peak_ns > model->start_ns
+                     ? (int64_t)((model->heap.peak_ns - model->start_ns) / 1000000) : 0);
+    pyprof__emit_open(s, "\n", "pps", '[');
+    for (i = 0; i < job->selection->count; i++)
+        if (pyprof__self(job->selection, PYPROF_ALLOC_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_LIVE_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_PEAK_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_ALLOC_BLOCKS, i)) pyprof__dhat_point(job, i);
+    pyprof__emit_close(s, "]");
+    pyprof__dhat_frames(job);
+    pyprof__put(s, "}\n");
+    return PYPROF_OK;
+}
 
 // ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
 // A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
@@ -28693,7 +29168,146 @@ static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
     return result;
 }
 
-// ---- table: not yet ----
+// ---- table: comma-separated values (RFC 4180), for spreadsheets and scripts -------------------------------
+// Of a metric of time: a row for each function, by that metric. Of memory: a row for each stack, with the
+// columns of memray. A text that a spreadsheet would take for a formula gets an apostrophe before it.
+static pyprof__bool pyprof__unsafe_stack(uint32_t c, const char *next)
+{
+    return pyprof__unsafe_name(c, next) || c == ';' || c == '|';
+}
+static const pyprof__rule pyprof__as_csv = { "\"", { "\"\"" }, pyprof__unsafe_name, "\\x%02x" },
+    pyprof__as_csv_stack = { "\"", { "\"\"" }, pyprof__unsafe_stack, "\\x%02x" };
+
+static void pyprof__csv_open(pyprof__sink *s, const char *text)   // text: the first of the cell
+{
+    pyprof__put_char(s, '"');
+    if (*text && strchr("=+-@\t\r", *text)) pyprof__put_char(s, '\'');
+}
+
+static void pyprof__csv_text(pyprof__sink *s, const char *text)
+{
+    pyprof__csv_open(s, text);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_csv);
+    pyprof__put_char(s, '"');
+}
+
+static void pyprof__csv_number(pyprof__sink *s, int64_t value)
+{
+    pyprof__put_char(s, ',');
+    pyprof__put_int(s, value);
+}
+
+// "label;file;line|...", the most recent frame first
+static void pyprof__csv_stack(const pyprof__job *job, const pyprof__cursor *cursor)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    for (i = cursor->depth; i-- > 0;) {
+        const pyprof__location *location = pyprof__location_of(profile, cursor->path[i]);
+        const char *label = pyprof__label(profile, location->function);
+        if (i + 1 == cursor->depth) pyprof__csv_open(s, label);
+        else pyprof__put_char(s, '|');
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_csv_stack);
+        pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, pyprof__text(profile, pyprof__function_of(profile, cursor->path[i])->file),
+                            SIZE_MAX, &pyprof__as_csv_stack);
+        pyprof__put_char(s, ';');
+        pyprof__put_int(s, location->place.line > 0 ? location->place.line : 0);
+    }
+    pyprof__put(s, cursor->depth ? "\"" : "\"\"");
+}
+
+// "malloc" and "mmap" are leaves of the stack; all other memory comes from Python's own allocators.
+static void pyprof__csv_allocation(const pyprof__job *job, const pyprof__cursor *cursor, uint32_t node,
+                                   const pyprof__metric *bytes, const pyprof__metric *blocks)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    uint32_t owner = cursor->owners[node];
+    const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
+        : pyprof__recorded_of(profile, owner);
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, function->kind != PYPROF_KIND_NATIVE ? "python"
+                : strcmp(name, "<mmap>") == 0 ? "mmap" : "malloc");
+    if (blocks) pyprof__csv_number(s, pyprof__self(job->selection, blocks->metric, node));
+    else pyprof__put_char(s, ',');
+    if (bytes) pyprof__csv_number(s, pyprof__self(job->selection, bytes->metric, node));
+    else pyprof__put_char(s, ',');
+    pyprof__csv_number(s, recorded ? (int64_t)recorded->native : 0);
+    pyprof__put_char(s, ',');
+    pyprof__csv_text(s, recorded ? pyprof__text(profile, recorded->name) : "");
+    pyprof__put_char(s, ',');
+    pyprof__csv_stack(job, cursor);
+    pyprof__put(s, "\r\n");
+}
+
+static pyprof_result pyprof__csv_memory(pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric), *other = pyprof__metric_row(metric->pair);
+    int counts = metric->unit == PYPROF__UNIT_COUNT;
+    pyprof__cursor cursor;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    uint32_t i;
+    if (result != PYPROF_OK) return result;
+    pyprof__put(job->sink, "allocator,num_allocations,size,tid,thread_name,stack_trace\r\n");
+    for (i = 0; i < job->selection->count; i++) {
+        if (!pyprof__self(job->selection, job->metric, i)) continue;
+        pyprof__cursor_at(&cursor, i);
+        pyprof__csv_allocation(job, &cursor, i, counts ? other : metric, counts ? metric : other);
+    }
+    pyprof__cursor_end(&cursor);
+    return PYPROF_OK;
+}
+
+static pyprof__bool pyprof__csv_shows(const pyprof__job *job, const pyprof__metric *row)
+{
+    return (row->pprof || row->row_key) && pyprof__has_metric(job->profile, row->metric);
+}
+
+static void pyprof__csv_function(const pyprof__job *job, const pyprof_row *row)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__csv_text(s, row->qualname);
+    pyprof__put_char(s, ',');
+    pyprof__csv_text(s, row->file);
+    pyprof__csv_number(s, row->line > 0 ? row->line : 0);
+    pyprof__put_char(s, ',');
+    pyprof__put(s, pyprof__kind_names[row->kind]);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        if (!pyprof__csv_shows(job, &pyprof__metrics[i])) continue;
+        pyprof__csv_number(s, row->self[pyprof__metrics[i].metric]);
+        pyprof__csv_number(s, row->total[pyprof__metrics[i].metric]);
+    }
+    pyprof__put(s, "\r\n");
+}
+
+static pyprof_result pyprof__csv_time(pyprof__job *job)
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    whole = whole && (ranked || !table.rows.count);
+    pyprof__put(job->sink, "function,file,line,kind");
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__csv_shows(job, &pyprof__metrics[i]))
+            pyprof__put_format(job->sink, ",self_%s,total_%s", pyprof__metrics[i].key,
+                               pyprof__metrics[i].key);
+    pyprof__put(job->sink, "\r\n");
+    for (i = 0; whole && i < table.rows.count; i++) pyprof__csv_function(job, ranked[i].row);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the table");
+}
+
+static pyprof_result pyprof__write_table(pyprof__job *job)
+{
+    return pyprof__is_memory(job->metric) ? pyprof__csv_memory(job) : pyprof__csv_time(job);
+}
 
 // ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
 // One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
@@ -29122,13 +29736,13 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };
 

@@ -168,7 +168,12 @@ TEST(each_recording_is_a_process)
     CHECK_INT(merged->model.processes.count, 4);
     CHECK_INT(merged->merged, 4);
     CHECK_STR(pyprof__process_name(merged, pyprof__recorded_of(merged, 5)), "job (13)");
-    CHECK_STR(pyprof__process_name(merged, pyprof__recorded_of(merged, 7)), "web (11)");
+    CHECK_STR(pyprof__process_name(merged, pyprof__recorded_of(merged, 7)), "web (11, 2)");
+    const pyprof_profile *twice[2] = { merged, merged };
+    pyprof_profile *double_merged = merged_of(twice, 2, 0);
+    check_whole(double_merged, 1);
+    CHECK_STR(pyprof__process_name(double_merged, pyprof__recorded_of(double_merged, 8)), "web (11, 3)");
+    CHECK_STR(pyprof__process_name(double_merged, pyprof__recorded_of(double_merged, 15)), "web (11, 2, 2)");
     const pyprof__recorded_process *processes = merged->model.processes.data;
     CHECK(processes[0].node != processes[3].node && processes[0].pid == processes[3].pid);
     pyprof_profile *one = merged_of((const pyprof_profile *const[]){ merged }, 1, 1);   // now all as one
@@ -228,7 +233,7 @@ TEST(every_output_knows_processes)
         CHECK(is_json(out.data));
         CHECK(strstr(out.data, "\"merged\": 3"));
         CHECK_INT(occurrences(out.data, "\"process\": 2"), as_one ? 0 : 2);
-        CHECK(strstr(out.data, as_one ? "\"processes\": [{\"pid\": 11, \"started\": " : "{\"pid\": 12, \"started\": "));
+        CHECK(strstr(out.data, as_one ? "\"processes\": [{\"pid\": 11, \"started\": 0, \"node\": 0}]" : "{\"pid\": 12, \"started\": 0, \"node\": "));
         out = written_as(merged, PYPROF_FORMAT_TEXT);
         CHECK(strstr(out.data, "web, job, 3 recordings in one, CPython 3.12.1"));
         CHECK_INT(occurrences(out.data, "MainThread (300) of job (13)") > 0, !as_one);

@@ -44,7 +44,7 @@ STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NAT
 SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
             PPROF: '.pb.gz', OPENMETRICS: '.om.txt', OTLP: '.otlp.pb'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html', PERF: '.linux-perf.txt', MASSIF: '.massif', DHAT: '.dhat.json'}
+LATER = {HTML: '.html'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 
