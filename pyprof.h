@@ -24415,7 +24415,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 // each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
@@ -24713,14 +24713,15 @@ static const char *const pyprof__svg_script[] = {
     "    return lines.length;",
     "}",
 
-    // In a narrow window the note, the values and the legend take more lines.
+    // The switch, and in a narrow window the note, the values and the legend take more lines.
     "function adapt(width) {",
     "    const base = find('.note').dataset.base, shown = buttons.find(isShown);",
     "    const about = shows === first || !base ? note : `${base}; ${shown.title}`;",
     "    const more = LINE * (wrap(find('.note'), about, width, 3) - 1);",
     "    const legend = root.querySelector('.legend');",
     "    let x = 0, y = 0;",
-    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    const below = more + (buttons.length ? 30 : 0);",
+    "    top = Number(area.dataset.top) + below + (width < 700 ? LINE * 2 : 0);",
     "    for (const item of legend.children) {",
     "        const size = Number(item.dataset.width);",
     "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
@@ -24730,7 +24731,8 @@ static const char *const pyprof__svg_script[] = {
     "    const taller = top - Number(area.dataset.top);",
     "    root.setAttribute('height', height + taller + y);",
     "    find('.page').setAttribute('height', top);",
-    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    if (buttons.length) find('.choices').setAttribute('transform', `translate(0 ${more})`);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${below})`);",
     "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
     "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
     "}",
@@ -24760,7 +24762,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    shorten(find('.heading'), heading, room / 9.5);",
+    "    shorten(find('.heading'), heading, room / 10.6);",
     "    describe();",
     "}",
 
@@ -25421,7 +25423,7 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     size_t i, same = 0;
     for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
     if (same == graph->count) return;
-    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+    pyprof__put(s, "<foreignObject class=\"choices\" x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
                 "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
                 " aria-label=\"Show\">\n");
     for (i = 0; i < graph->count; i++) {
@@ -25458,12 +25460,11 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", words->title, "</text></svg>\n");
     pyprof__svg_put_between(s, "<text class=\"note\" x=\"1%\" y=\"47\" data-base=\"", words->base, "\">");
     pyprof__svg_put_between(s, "", words->note, "</text>\n");
-    pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    pyprof__put(s, "<g class=\"lower\">\n<text class=\"name\" x=\"1%\" y=\"77\">");
     pyprof__svg_put_all(s, graph);
     pyprof__put(s, "</text>\n");
-    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__svg_put_text(s, "values", 94, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
