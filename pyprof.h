@@ -251,9 +251,9 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_FIREFOX = 12,     // .firefox.json
     PYPROF_FORMAT_CALLGRIND = 13,   // .callgrind       KCachegrind, callgrind_annotate, gprof2dot
     PYPROF_FORMAT_PICKLE = 14,      // .pkl             tracemalloc.Snapshot.load
-    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt
-    PYPROF_FORMAT_MASSIF = 16,      // .massif
-    PYPROF_FORMAT_DHAT = 17,        // .dhat.json
+    PYPROF_FORMAT_PERF = 15,        // .linux-perf.txt  as perf script prints: speedscope, FlameScope
+    PYPROF_FORMAT_MASSIF = 16,      // .massif          ms_print, massif-visualizer
+    PYPROF_FORMAT_DHAT = 17,        // .dhat.json       DHAT's viewer
     PYPROF_FORMAT_OPENMETRICS = 18, // .om.txt
     PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
@@ -399,19 +399,22 @@ typedef struct pyprof_query {
     int sort;                       // pyprof_metric (default: wall time spent running)
     int by_total;                   // 0 = by self, 1 = by total
     int group;                      // pyprof_group
-    const char *thread;             // globs (* ? [a-z]); NULL = all. Only stacks of matching threads
+    const char *thread;             // globs (* ? [a-z]), alternatives separated by | (\| is a |); NULL = all.
+                                    // Only stacks of matching threads
     const char *file;               // only stacks with a frame of a matching file
-    const char *function;           // only stacks with a frame of a matching function (qualname, or
+    const char *function;           // only stacks with a frame of a matching function (name, qualname, or
                                     // stem.qualname)
     int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
-    const char *ignore;             // globs as above: no stack with such a frame
-    const char *hide;               // frames of such functions are left out of stacks; their values stay
-    const char *show_from;          // stacks begin at their outermost such frame; stacks without one are
-                                    // left out
+    const char *ignore;             // globs for function or file: no stack with such a frame
+    const char *hide;               // frames of such functions or files are left out of stacks; their values
+                                    // go to the frame above
+    const char *show_from;          // stacks begin at their outermost such frame that is not hidden; stacks
+                                    // without one are left out
     const char *process;            // only stacks of matching processes: name or pid
     const char *task;               // only stacks below a matching asyncio task
-    double from_s, to_s;            // only this part of the time line, seconds since the start (0, 0 = all)
+    double from_s, to_s;            // only this part of the time line, seconds since the start (to_s 0 = to
+                                    // its end)
     uint64_t reserved[4];
 } pyprof_query;
 
@@ -432,7 +435,7 @@ typedef struct pyprof_output {
 } pyprof_output;
 
 typedef struct pyprof_diff_options {
-    const pyprof_query *filter;     // chooses stacks by thread, file and function (default: all)
+    const pyprof_query *filter;     // chooses stacks, and a part of the time (default: all)
     int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
                                     // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
                                     // each thread, or the threads, by their own values (self)
@@ -668,12 +671,14 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 // row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
 // defaults.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states, or the time
+//            line nothing of this part of the time)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
 // pairs, the longest holds of the GIL, waiting tasks.
-//   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+//   threads  any; fn runs on the caller's     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                       pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
@@ -3091,6 +3096,29 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
 static pyprof__bool pyprof__glob(const char *pattern, const char *text)
 {
     return !pattern || fnmatch(pattern, text, 0) == 0;
+}
+
+enum { PYPROF__GLOB_BYTES = 4096 };   // of an alternative that is not the last, with its end
+
+static const char *pyprof__glob_end(const char *at)   // of the first alternative
+{
+    for (; *at && *at != '|'; at++) if (*at == '\\' && at[1]) at++;
+    return at;
+}
+
+// Alternatives separated by |; \| is the character itself. NULL matches everything.
+static pyprof__bool pyprof__globs(const char *patterns, const char *text)
+{
+    char one[PYPROF__GLOB_BYTES];
+    const char *end;
+    for (; patterns && *(end = pyprof__glob_end(patterns)); patterns = end + 1) {
+        size_t size = (size_t)(end - patterns);
+        if (size >= sizeof one) continue;
+        memcpy(one, patterns, size);
+        one[size] = 0;
+        if (pyprof__glob(one, text)) return 1;
+    }
+    return pyprof__glob(patterns, text);
 }
 
 // ============================================================================
@@ -9148,7 +9176,8 @@ static pyprof__bool pyprof__same_waited(const void *context, uint32_t item, cons
                       item).node == *(const uint32_t *)key;
 }
 
-static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__model_await(pyprof__model *model, uint32_t node, uint64_t ns, uint64_t count)
 {
     uint64_t hash = pyprof__mix(7, node);
     uint32_t id = pyprof__index_find(&model->waited_index, hash, pyprof__same_waited, &model->waited, &node);
@@ -9165,8 +9194,13 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
     }
     waited = &PYPROF__AT(pyprof__waited, model->waited, id);
     waited->ns += ns;
-    waited->count++;
+    waited->count += count;
     return 1;
+}
+
+static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+{
+    return pyprof__model_await(model, node, ns, 1);
 }
 
 // ---- time line ---------------------------------------------------------------
@@ -16092,6 +16126,8 @@ struct pyprof_profile {
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
+    int chosen;                    // it is the part of another profile that a query chose: see pyprof__shown
+    int borrows;                   // and it has tables of that profile
     pyprof__array children;        // pyprof__child
     pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
                                    // after
@@ -16359,10 +16395,23 @@ static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no mem
     return whole;
 }
 
+static void pyprof__give_back(pyprof_profile *part)   // so that they are not freed
+{
+    pyprof__model *model = &part->model;
+    memset(&model->strings, 0, sizeof model->strings);
+    memset(&model->functions, 0, sizeof model->functions);
+    memset(&model->locations, 0, sizeof model->locations);
+    memset(&model->gauges, 0, sizeof model->gauges);
+    memset(&part->labels, 0, sizeof part->labels);
+    memset(&part->titles, 0, sizeof part->titles);
+    memset(&part->children, 0, sizeof part->children);
+}
+
 static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
     size_t i;
+    if (profile->borrows) pyprof__give_back(profile);
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
@@ -16457,6 +16506,23 @@ static int pyprof__query_states(const pyprof_query *query)   // query NULL = all
 // time is counted, or only a part of it.
 static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
 
+static pyprof_result pyprof__globs_check(const pyprof_query *query)
+{
+    const struct { const char *name, *globs; } fields[] = {
+        { "thread", query->thread }, { "file", query->file }, { "function", query->function },
+        { "ignore", query->ignore }, { "hide", query->hide }, { "show_from", query->show_from },
+        { "process", query->process }, { "task", query->task },
+    };
+    const char *at, *end;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(fields); i++)
+        for (at = fields[i].globs; at && *(end = pyprof__glob_end(at)); at = end + 1)
+            if (end - at >= PYPROF__GLOB_BYTES)
+                return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s has an alternative of more than %d bytes",
+                                    fields[i].name, PYPROF__GLOB_BYTES - 1);
+    return PYPROF_OK;
+}
+
 static pyprof_result pyprof__query_check(const pyprof_query *query)
 {
     if (!query) return PYPROF_OK;
@@ -16466,14 +16532,27 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
-    return PYPROF_OK;
+    if (!(query->from_s >= 0 && query->from_s < 1e9) || !(query->to_s >= 0 && query->to_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is no number of seconds since the start",
+                            query->from_s >= 0 && query->from_s < 1e9 ? "to_s" : "from_s");
+    if (query->to_s > 0 && query->from_s >= query->to_s)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "from_s is not before to_s");
+    return pyprof__globs_check(query);
 }
 
-// Are there values of the metric in these states?
-static pyprof_result pyprof__states_check(int states, int metric)
+static pyprof__bool pyprof__has_range(const pyprof_query *query)
+{
+    return query && (query->from_s > 0 || query->to_s > 0);
+}
+
+// Does a selection by the query have values of the metric?
+static pyprof_result pyprof__query_metric(const pyprof_query *query, int states, int metric)
 {
     static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
                                                             "NATIVE" };
+    if (pyprof__has_range(query) && pyprof__is_memory(metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s of a part of the time is not known: from_s, to_s",
+                            pyprof__metric_row(metric)->name);
     if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
                         pyprof__metric_row(metric)->name, names[states]);
@@ -16502,39 +16581,123 @@ static void pyprof__selection_free(pyprof__selection *selection)
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
 
+static pyprof__bool pyprof__name_matches(const pyprof_profile *profile, uint32_t id, const char *globs)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    return pyprof__globs(globs, pyprof__text(profile, function->name))
+        || pyprof__globs(globs, pyprof__text(profile, function->qualname))
+        || pyprof__globs(globs, pyprof__label(profile, id));
+}
+
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
 {
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
-    if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
-    if (!pyprof__glob(query->file, pyprof__text(profile, function->file))) return 0;
-    return pyprof__glob(query->function, pyprof__text(profile, function->qualname))
-        || pyprof__glob(query->function, pyprof__label(profile, id));
+    return pyprof__is_frame(function->kind)
+        && pyprof__globs(query->file, pyprof__text(profile, function->file))
+        && pyprof__name_matches(profile, id, query->function);
 }
 
-// A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
-// children.
+// By name or file. NULL matches nothing.
+static pyprof__bool pyprof__frame_matches(const pyprof_profile *profile, uint32_t id, const char *globs)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    return globs && pyprof__is_frame(function->kind)
+        && (pyprof__globs(globs, pyprof__text(profile, function->file))
+            || pyprof__name_matches(profile, id, globs));
+}
+
+// By pid or name. In a profile of several processes a name is "app (4242)"; "app" matches, too.
+static pyprof__bool pyprof__process_matches(const pyprof_profile *profile,
+                                            const pyprof__recorded_thread *recorded, const char *globs)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    const char *name = pyprof__process_name(profile, recorded), *end;
+    char pid[32] = "", cut[256] = "";
+    if (!name) name = pyprof__text(profile, profile->program);
+    end = strrchr(name, '(');
+    if (end && end > name + 1 && end - name < (ptrdiff_t)sizeof cut)
+        snprintf(cut, sizeof cut, "%.*s", (int)(end - name - 1), name);
+    if (recorded->process < processes->count)
+        snprintf(pid, sizeof pid, "%lld",
+                 (long long)PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).pid);
+    return pyprof__globs(globs, pid) || pyprof__globs(globs, name) || (*cut && pyprof__globs(globs, cut));
+}
+
+// What a query says of functions, and of stacks: bits
+enum { PYPROF__MARK_FOCUS = 1, PYPROF__MARK_IGNORE = 2, PYPROF__MARK_HIDE = 4, PYPROF__MARK_SHOW = 8,
+       PYPROF__MARK_TASK = 16 };
+enum { PYPROF__IN_THREAD = 1, PYPROF__IN_FOCUS = 2, PYPROF__IN_TASK = 4, PYPROF__IN_PROCESS = 8,
+       PYPROF__IN_ALL = 15, PYPROF__IN_IGNORED = 16 };
+
+static unsigned char pyprof__mark_of(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int mark = pyprof__function_matches(profile, id, query) ? PYPROF__MARK_FOCUS : 0;
+    if (pyprof__frame_matches(profile, id, query->ignore)) mark |= PYPROF__MARK_IGNORE;
+    if (pyprof__frame_matches(profile, id, query->hide)) mark |= PYPROF__MARK_HIDE;
+    if (pyprof__frame_matches(profile, id, query->show_from)) mark |= PYPROF__MARK_SHOW;
+    if (function->kind == PYPROF_KIND_TASK && query->task && pyprof__name_matches(profile, id, query->task))
+        mark |= PYPROF__MARK_TASK;
+    return (unsigned char)mark;
+}
+
+// Per function; NULL = no memory.
+static unsigned char *pyprof__marks_make(pyprof__pool *pool, const pyprof_profile *profile,
+                                         const pyprof_query *query)
+{
+    size_t count = profile->model.functions.count;
+    unsigned char *marks = (unsigned char *)pyprof__alloc(pool, count);
+    uint32_t i;
+    for (i = 0; marks && i < count; i++) marks[i] = pyprof__mark_of(profile, i, query);
+    return marks;
+}
+
+// A node is chosen if its thread and process match, its path to the root has a frame in focus and a task that
+// match, and none to ignore. Parents precede children.
+static void pyprof__choose_nodes(pyprof__selection *selection, const pyprof_query *query,
+                                 const unsigned char *marks)
+{
+    const pyprof_profile *profile = selection->profile;
+    unsigned char *chosen = selection->chosen;
+    int begin = (query->file || query->function ? 0 : PYPROF__IN_FOCUS) | (query->task ? 0 : PYPROF__IN_TASK);
+    uint32_t i;
+    for (i = 0; i < profile->model.threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (query->process && recorded->node < selection->count
+            && pyprof__process_matches(profile, recorded, query->process))
+            chosen[recorded->node] = PYPROF__IN_PROCESS;
+    }
+    for (i = 0; i < selection->count; i++) {
+        uint32_t id = pyprof__location_of(profile, i)->function;
+        const pyprof__function *function = pyprof__function_of(profile, i);
+        int state = i ? chosen[pyprof__parent_of(profile, i)] : 0;
+        if (function->kind == PYPROF_KIND_THREAD) {
+            state = begin | (query->process ? (int)chosen[i] : (int)PYPROF__IN_PROCESS);
+            if (pyprof__globs(query->thread, pyprof__text(profile, function->name)))
+                state |= PYPROF__IN_THREAD;
+        }
+        if (marks[id] & PYPROF__MARK_FOCUS) state |= PYPROF__IN_FOCUS;
+        if (marks[id] & PYPROF__MARK_TASK) state |= PYPROF__IN_TASK;
+        if (marks[id] & PYPROF__MARK_IGNORE) state |= PYPROF__IN_IGNORED;
+        chosen[i] = (unsigned char)state;
+    }
+    for (i = 0; i < selection->count; i++) chosen[i] = chosen[i] == PYPROF__IN_ALL;
+}
+
 static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
-    int frames = query && (query->file || query->function);
-    uint32_t i;
+    size_t functions = profile->model.functions.count;
+    pyprof_query all;
+    unsigned char *marks;
+    memset(&all, 0, sizeof all);
+    if (!query || profile->chosen) query = &all;
     selection->chosen = (unsigned char *)pyprof__alloc(&selection->pool, selection->count);
-    if (!selection->chosen) return 0;
-    for (i = 0; i < selection->count; i++) {
-        uint32_t parent = pyprof__parent_of(profile, i);
-        // bit 0: thread matches, bit 1: so does a frame
-        unsigned char state = i ? selection->chosen[parent] : 0;
-        const pyprof__function *function = pyprof__function_of(profile, i);
-        if (function->kind == PYPROF_KIND_THREAD)
-            state = (unsigned char)pyprof__glob(query ? query->thread : NULL,
-                                                pyprof__text(profile, function->name));
-        if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query))
-            state |= 2;
-        selection->chosen[i] = state;
-    }
-    for (i = 0; i < selection->count; i++) selection->chosen[i] = selection->chosen[i] == 3;
-    return 1;
+    marks = pyprof__marks_make(&selection->pool, profile, query);
+    if (selection->chosen && marks) pyprof__choose_nodes(selection, query, marks);
+    pyprof__free(&selection->pool, marks, functions);
+    return selection->chosen && marks;
 }
 
 // Native samples are not counted: they are that share of a node's running samples which native time is of
@@ -16678,7 +16841,7 @@ static const char *pyprof__left_out(const pyprof__selection *selection, char *te
     return text;
 }
 
-// The GIL is not part of a stack: only the thread in a query applies.
+// The GIL is not part of a stack: only the thread and the process in a query apply.
 static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                             uint32_t id)
 {
@@ -16686,7 +16849,8 @@ static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const
     const pyprof__recorded_thread *recorded = id < threads->count
         ? &PYPROF__AT(const pyprof__recorded_thread, *threads, id) : NULL;
     return recorded && recorded->wanted
-        && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, recorded->name));
+        && pyprof__globs(query ? query->thread : NULL, pyprof__text(profile, recorded->name))
+        && (!query || !query->process || pyprof__process_matches(profile, recorded, query->process));
 }
 
 // A pair belongs to the thread that waited.
@@ -16695,6 +16859,316 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
 {
     return pair->ns && pair->holder < profile->model.threads.count
         && pyprof__recorded_wanted(profile, query, pair->waiter);
+}
+
+// ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
+// Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
+// that read profiles take like any other. It borrows what stays the same: names, functions and locations.
+typedef struct {
+    const pyprof_profile *from;
+    pyprof_profile *to;
+    const pyprof_query *query;
+    pyprof__selection selection;     // of the stacks; chosen[i] = PYPROF__SHOWN: its values are shown
+    unsigned char *marks;            // per function
+    uint32_t *map;                   // per node: the node of `to` that gets its values and its children
+    uint64_t start_ns, end_ns;       // of the range
+} pyprof__part;
+enum { PYPROF__SHOWN = 3 };          // chosen (1), and not above the first frame (2)
+
+// The function of a frame above the first one shows what is below it, too, so its node is the thread's.
+static pyprof__bool pyprof__part_node(pyprof__part *part, uint32_t node)   // 0 = no memory
+{
+    const pyprof_profile *from = part->from;
+    unsigned char *chosen = part->selection.chosen;
+    uint32_t parent = pyprof__parent_of(from, node), location = pyprof__frame_of(from, node);
+    int mark = part->marks[pyprof__location_of(from, node)->function];
+    int frame = node && pyprof__is_frame(pyprof__function_of(from, node)->kind);
+    int hidden = frame && mark & PYPROF__MARK_HIDE, begun = !part->query->show_from;
+    if (frame && chosen[parent] & 2) begun = 1;
+    if (frame && !hidden && mark & PYPROF__MARK_SHOW) begun = 1;
+    if (begun) chosen[node] |= 2;
+    part->map[node] = hidden || (frame && !begun) ? part->map[parent]
+        : pyprof__model_node(&part->to->model, node ? part->map[parent] : 0, location);
+    return part->map[node] != PYPROF__NONE;
+}
+
+static pyprof__bool pyprof__part_nodes(pyprof__part *part)
+{
+    uint32_t i;
+    for (i = 0; i < part->selection.count; i++)
+        if (!pyprof__part_node(part, i)) return 0;
+    return 1;
+}
+
+// A column of the part, with room for each node. 0 = no memory.
+static pyprof__bool pyprof__part_column(pyprof__part *part, pyprof__array *column)
+{
+    size_t count = part->to->model.nodes.count;
+    if (!pyprof__array_reserve(&part->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    return 1;
+}
+
+static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__array *column, const pyprof__array *values)
+{
+    uint64_t *to;   // unsigned: values of hostile files wrap around
+    uint32_t i;
+    if (!values->count) return 1;
+    if (!pyprof__part_column(part, column)) return 0;
+    to = (uint64_t *)column->data;
+    for (i = 0; i < values->count && i < part->selection.count; i++)
+        if (part->selection.chosen[i] == PYPROF__SHOWN)
+            to[part->map[i]] += PYPROF__AT(const uint64_t, *values, i);
+    return 1;
+}
+
+// The history of live memory, by which leaks are known.
+static pyprof__bool pyprof__part_history(pyprof__part *part)
+{
+    const pyprof__model *from = &part->from->model;
+    pyprof__model *to = &part->to->model;
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < part->selection.count; i++) {
+        const pyprof__marks *marks = pyprof__model_history(from, i);
+        const float *born = (const float *)pyprof__model_births(from, i);
+        pyprof__marks *sum;
+        float *born_sum;
+        if (!marks || part->selection.chosen[i] != PYPROF__SHOWN) continue;
+        sum = pyprof__model_history_row(to, part->map[i]);
+        if (!sum || (born && !pyprof__births_make(to))) return 0;
+        for (k = 0; k < PYPROF__MARKS; k++) sum->bytes[k] += marks->bytes[k];
+        born_sum = born ? (float *)pyprof__model_births(to, part->map[i]) : NULL;
+        for (k = 0; born && k < sizeof(pyprof__births) / sizeof(float); k++) born_sum[k] += born[k];
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__part_values(pyprof__part *part)   // without a range
+{
+    const pyprof_profile *from = part->from;
+    pyprof_profile *to = part->to;
+    size_t metric;
+    uint32_t i;
+    for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
+        if (!pyprof__part_sum(part, &to->model.columns[metric], &from->model.columns[metric])
+            || !pyprof__part_sum(part, &to->earlier[metric], &from->earlier[metric])) return 0;
+    if (from->seen.count && !pyprof__part_column(part, &to->seen)) return 0;
+    for (i = 0; i < from->seen.count; i++)
+        PYPROF__AT(unsigned char, to->seen, part->map[i]) |= PYPROF__AT(const unsigned char, from->seen, i);
+    return pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
+        && pyprof__part_history(part);
+}
+
+// How much of a value had come by a time within the moment: these parts of it always add up to it.
+static uint64_t pyprof__moment_by(const pyprof__moment *moment, uint64_t value, uint64_t ns)
+{
+    if (ns >= moment->end_ns) return value;
+    if (ns <= moment->start_ns) return 0;
+    return (uint64_t)((double)value * ((double)(ns - moment->start_ns)
+                                       / (double)(moment->end_ns - moment->start_ns)));
+}
+
+// The moment's part within the range; 0 = none. A moment without length is in the range that begins with it.
+static pyprof__bool pyprof__moment_cut(pyprof__moment *moment, uint64_t start, uint64_t end)
+{
+    const pyprof__moment whole = *moment;
+    uint64_t *const cut[] = { &moment->wall_ns, &moment->cpu_ns, &moment->block_ns, &moment->taken_ns };
+    size_t i;
+    if (whole.start_ns >= end || (whole.end_ns <= start && whole.start_ns != start)) return 0;
+    if (whole.start_ns >= start && whole.end_ns <= end) return 1;
+    for (i = 0; i < PYPROF__COUNT(cut); i++)
+        *cut[i] = pyprof__moment_by(&whole, *cut[i], end) - pyprof__moment_by(&whole, *cut[i], start);
+    moment->count = (uint32_t)(pyprof__moment_by(&whole, whole.count, end)
+                               - pyprof__moment_by(&whole, whole.count, start));
+    if (moment->start_ns < start) moment->start_ns = start;
+    if (moment->end_ns > end) moment->end_ns = end;
+    return 1;
+}
+
+// The time line; with a range, the columns, too, come from it.
+static pyprof__bool pyprof__part_moments(pyprof__part *part)
+{
+    const pyprof__model *from = &part->from->model;
+    pyprof__model *to = &part->to->model;
+    int range = pyprof__has_range(part->query);
+    size_t i;
+    for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
+        if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
+            && !pyprof__part_column(part, &to->columns[i])) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        pyprof__moment moment = PYPROF__AT(const pyprof__moment, from->moments, i), *added;
+        if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
+        if (range && !pyprof__moment_cut(&moment, part->start_ns, part->end_ns)) continue;
+        moment.node = part->map[moment.node];
+        if (range) pyprof__model_columns(to, &moment);
+        added = (pyprof__moment *)pyprof__push(&part->to->pool, &to->moments);
+        if (!added) return 0;
+        *added = moment;
+    }
+    return 1;
+}
+
+// What waiting tasks awaited: of a part of the time it is not known.
+static pyprof__bool pyprof__part_tasks(pyprof__part *part)
+{
+    const pyprof__array *waited = &part->from->model.waited;
+    pyprof__model *to = &part->to->model;
+    size_t i;
+    for (i = 0; i < waited->count && !pyprof__has_range(part->query); i++) {
+        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
+        if (part->selection.chosen[one->node] == PYPROF__SHOWN
+            && !pyprof__model_await(to, part->map[one->node], one->ns, one->count)) return 0;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__part_threads(pyprof__part *part)
+{
+    pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
+    size_t i;
+    if (!pyprof__array_copy(&part->to->pool, threads, &part->from->model.threads)
+        || !pyprof__array_copy(&part->to->pool, processes, &part->from->model.processes)) return 0;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t *node = &PYPROF__AT(pyprof__recorded_process, *processes, i).node;
+        *node = part->map[*node];
+    }
+    for (i = 0; i < threads->count; i++) {
+        pyprof__recorded_thread *recorded = &PYPROF__AT(pyprof__recorded_thread, *threads, i);
+        recorded->node = part->map[recorded->node];
+        recorded->hold_node = part->map[recorded->hold_node];
+        if (pyprof__has_range(part->query) && (recorded->hold_end_ns > part->end_ns
+            || recorded->hold_end_ns < part->start_ns + recorded->hold_ns)) recorded->hold_ns = 0;
+    }
+    return 1;
+}
+
+// Facts about a range of time. What the time line does not have of it is said.
+static void pyprof__part_range(pyprof__part *part, uint64_t held_ns)
+{
+    pyprof__model *to = &part->to->model;
+    pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;   // borrowed
+    size_t first = 0, end = to->gauges.count, used = strlen(to->stats.degraded);
+    char from_s[32], to_s[32], text[128] = "";
+    pyprof__format_fixed(from_s, sizeof from_s, (double)(held_ns - to->start_ns) / 1e9, 1);
+    pyprof__format_fixed(to_s, sizeof to_s, (double)(to->last_ns - to->start_ns) / 1e9, 1);
+    while (first < end && gauges[first].ns < part->start_ns) first++;
+    while (end > first && gauges[end - 1].ns >= part->end_ns) end--;
+    to->gauges.data = gauges + first;
+    to->gauges.count = end - first;
+    if (to->last_ns > part->end_ns) to->last_ns = part->end_ns;
+    to->start_ns = part->start_ns;
+    if (to->recorded_ns > to->last_ns - to->start_ns) to->recorded_ns = to->last_ns - to->start_ns;
+    to->heap.mode = PYPROF_HEAP_OFF;
+    if (part->start_ns < held_ns)
+        snprintf(text, sizeof text, "the time line holds only %s s to %s s", from_s, to_s);
+    else if (to->stats.timeline_dropped)
+        snprintf(text, sizeof text, "the time line lacks %llu entries, for which there was no memory",
+                 (unsigned long long)to->stats.timeline_dropped);
+    if (!*text) return;
+    pyprof__fail(PYPROF_OK, "%s", text);   // for tables and visits, which have no other place for it
+    snprintf(to->stats.degraded + used, sizeof to->stats.degraded - used, "%s%s", used ? "; " : "", text);
+}
+
+// Where the range begins and ends, and what the time line has of it: *held_ns = its beginning.
+static pyprof_result pyprof__part_times(pyprof__part *part, uint64_t *held_ns)
+{
+    const pyprof__model *model = &part->from->model;
+    const pyprof_query *query = part->query;
+    uint64_t kept = (uint64_t)((model->timeline_s > 0 ? model->timeline_s : 0) * 1e9);
+    char first[32], last[32];
+    *held_ns = model->start_ns;
+    if (!pyprof__has_range(query)) return PYPROF_OK;
+    if (part->from->is_diff || model->moments.count <= model->moments_first)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no time line: from_s, to_s",
+                            part->from->is_diff ? "a difference" : "this recording");
+    if (kept && model->last_ns > model->start_ns + kept) *held_ns = model->last_ns - kept;
+    part->start_ns = model->start_ns + (uint64_t)(query->from_s * 1e9);
+    part->end_ns = query->to_s > 0 ? model->start_ns + (uint64_t)(query->to_s * 1e9) : UINT64_MAX;
+    if (part->start_ns < model->last_ns && part->end_ns > *held_ns) return PYPROF_OK;
+    pyprof__format_fixed(first, sizeof first, (double)(*held_ns - model->start_ns) / 1e9, 1);
+    pyprof__format_fixed(last, sizeof last, (double)(model->last_ns - model->start_ns) / 1e9, 1);
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the time line holds only %s s to %s s", first, last);
+}
+
+static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_allocator allocator = from->pool.allocator;
+    pyprof_profile *to = (pyprof_profile *)allocator.alloc(allocator.user, sizeof *to);
+    pyprof__model none;
+    if (!to) return NULL;
+    *to = *from;
+    pyprof__pool_init(&to->pool, &allocator, UINT64_MAX);
+    pyprof__model_init(&none, &to->pool);
+    to->chosen = to->borrows = 1;
+    to->before = NULL;
+    to->depth = 0;
+    to->model.pool = &to->pool;
+    to->model.nodes = none.nodes;
+    to->model.threads = none.threads;
+    to->model.processes = none.processes;
+    to->model.moments = none.moments;
+    to->model.rivals = none.rivals;
+    to->model.waited = none.waited;
+    to->model.history = none.history;
+    to->model.history_at = none.history_at;
+    to->model.births = none.births;
+    memcpy(to->model.columns, none.columns, sizeof none.columns);
+    memcpy(to->earlier, none.columns, sizeof none.columns);
+    memset(&to->model.function_index, 0, sizeof to->model.function_index);
+    memset(&to->model.location_index, 0, sizeof to->model.location_index);
+    memset(&to->model.node_index, 0, sizeof to->model.node_index);
+    memset(&to->model.waited_index, 0, sizeof to->model.waited_index);
+    memset(&to->model.native_index, 0, sizeof to->model.native_index);
+    to->model.moments_first = 0;
+    pyprof__array_init(&to->seen, 1);
+    return to;
+}
+
+static pyprof__bool pyprof__part_fill(pyprof__part *part)   // 0 = no memory
+{
+    pyprof__pool *pool = &part->selection.pool;
+    part->map = (uint32_t *)pyprof__alloc(pool, part->selection.count * sizeof *part->map);
+    part->marks = pyprof__marks_make(pool, part->from, part->query);
+    if (!part->map || !part->marks || !pyprof__choose(&part->selection, part->query)) return 0;
+    return pyprof__part_nodes(part) && pyprof__part_threads(part) && pyprof__part_moments(part)
+        && (pyprof__has_range(part->query) || pyprof__part_values(part)) && pyprof__part_tasks(part)
+        && pyprof__measure_depth(part->to);
+}
+
+// *shown = the profile itself, or the part of it that the query shows. Give it to pyprof__shown_free.
+static pyprof_result pyprof__shown(const pyprof_profile *profile, const pyprof_query *query,
+                                   const pyprof_profile **shown)
+{
+    pyprof__part part;
+    pyprof_result result;
+    uint64_t held_ns;
+    int whole;
+    *shown = profile;
+    if (!query || !(query->hide || query->show_from || pyprof__has_range(query))) return PYPROF_OK;
+    memset(&part, 0, sizeof part);
+    part.from = profile;
+    part.query = query;
+    result = pyprof__part_times(&part, &held_ns);
+    if (result != PYPROF_OK) return result;
+    part.to = pyprof__part_new(profile);
+    if (!part.to) return pyprof__fail_memory("the part of the profile");
+    pyprof__pool_init(&part.selection.pool, &profile->pool.allocator, UINT64_MAX);
+    part.selection.profile = profile;
+    part.selection.count = profile->model.nodes.count;
+    whole = pyprof__part_fill(&part);
+    if (whole && pyprof__has_range(query)) pyprof__part_range(&part, held_ns);
+    pyprof__free(&part.selection.pool, part.map, part.selection.count * sizeof *part.map);
+    pyprof__free(&part.selection.pool, part.marks, profile->model.functions.count);
+    pyprof__selection_free(&part.selection);
+    if (whole) *shown = part.to;
+    else pyprof__profile_free(part.to);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the part of the profile");
+}
+
+static void pyprof__shown_free(const pyprof_profile *shown)
+{
+    if (shown->borrows) pyprof__profile_free((pyprof_profile *)(uintptr_t)shown);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
@@ -16977,7 +17451,8 @@ static pyprof__bool pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_sid
     pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
     side->filter.profile = side->from;
     side->filter.count = side->from->model.nodes.count;
-    if (!filter || (!filter->thread && !filter->file && !filter->function)) return 1;
+    if (!filter || (!filter->thread && !filter->file && !filter->function && !filter->ignore
+        && !filter->process && !filter->task)) return 1;
     side->needed = (unsigned char *)pyprof__alloc(&differ->pool, side->filter.count);
     if (!side->needed || !pyprof__choose(&side->filter, filter)) return 0;
     memcpy(side->needed, side->filter.chosen, side->filter.count);
@@ -17359,7 +17834,7 @@ static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_sid
         recorded->wanted |= other->wanted;
     }
     if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = recorded->node;
-    if (filter && !pyprof__glob(filter->thread, name)) recorded->wanted = 0;
+    if (filter && !pyprof__globs(filter->thread, name)) recorded->wanted = 0;
     return 1;
 }
 
@@ -17856,6 +18331,35 @@ static uint32_t pyprof__merge_pseudo(pyprof__merger *merger, uint32_t parent, co
     return pyprof__model_node(model, parent, pyprof__model_pseudo(model, name, kind, (int32_t)number));
 }
 
+// Has a process of the result this name?
+static pyprof__bool pyprof__merge_taken(const pyprof__merger *merger, const char *name)
+{
+    const pyprof__array *processes = &merger->to->model.processes;
+    size_t i;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t node = PYPROF__AT(const pyprof__recorded_process, *processes, i).node;
+        if (node && strcmp(pyprof__text(merger->to, pyprof__function_of(merger->to, node)->name), name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+// "app (4242)", and for another run with this pid "app (4242, 2)". node: of the process in its recording; 0 =
+// none.
+static void pyprof__merge_name(const pyprof__merger *merger, const pyprof_profile *from, int64_t pid,
+                               uint32_t node, char *name, size_t capacity)
+{
+    const char *old = node ? pyprof__text(from, pyprof__function_of(from, node)->name) : NULL;
+    unsigned run = 2;
+    size_t size;
+    if (old) snprintf(name, capacity - 16, "%s", old);
+    else snprintf(name, capacity - 16, "%.250s (%lld)", pyprof__text(from, from->program), (long long)pid);
+    size = strlen(name);
+    if (size && name[size - 1] == ')') size--;
+    for (; pyprof__merge_taken(merger, name); run++)
+        snprintf(name + size, capacity - size, ", %u)", run);
+}
+
 // The processes of the recording at hand; each gets a node, unless all are one. 0 = no memory.
 static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
 {
@@ -17863,31 +18367,27 @@ static pyprof__bool pyprof__merge_processes(pyprof__merger *merger)
     const pyprof_profile *from = side->from;
     pyprof__array *to = &merger->to->model.processes;
     size_t i;
-    char name[300];
+    char name[320];
     merger->process = (uint32_t)to->count;
     for (i = 0; i < from->model.processes.count; i++) {
         const pyprof__recorded_process *process =
             &PYPROF__AT(const pyprof__recorded_process, from->model.processes, i);
+        uint32_t old = process->node < side->nodes.count ? process->node : 0;
         pyprof__recorded_process *added;
         if (merger->as_one && to->count) return 1;
+        pyprof__merge_name(merger, from, process->pid, old, name, sizeof name);
         if (!(added = (pyprof__recorded_process *)pyprof__push(&merger->to->pool, to))) return 0;
         added->pid = process->pid;
         added->started = process->started;
-        if (process->node && process->node < side->nodes.count)
-            snprintf(name, sizeof name, "%s",
-                     pyprof__text(from, pyprof__function_of(from, process->node)->name));
-        else snprintf(name, sizeof name, "%.250s (%lld)", pyprof__text(from, from->program),
-                      (long long)process->pid);
         if (merger->as_one) return 1;
         added->node = pyprof__merge_pseudo(merger, 0, name, PYPROF_KIND_PROCESS, to->count);
-        if (added->node == PYPROF__NONE) return 0;
-        if (process->node && process->node < side->nodes.count)
-            PYPROF__AT(uint32_t, side->nodes, process->node) = added->node;
+        if (added->node == PYPROF__NONE) { added->node = 0; return 0; }
+        if (old) PYPROF__AT(uint32_t, side->nodes, old) = added->node;
     }
     return 1;
 }
 
-// The thread of this name in the result, PYPROF__NONE = none. 0 = no memory.
+// The thread of this name in the result, PYPROF__NONE = none.
 static uint32_t *pyprof__merge_named(pyprof__merger *merger, uint32_t name)   // NULL = no memory
 {
     pyprof__array *by_name = &merger->by_name;
@@ -23140,7 +23640,7 @@ static void pyprof__json_clock(const pyprof__job *job)
         pyprof__emit_open(s, NULL, NULL, '{');
         pyprof__emit_int(s, "pid", process->pid);
         pyprof__emit_int(s, "started", (int64_t)process->started);
-        if (job->profile->merged) pyprof__emit_int(s, "node", process->node);   // 0 = all are one
+        pyprof__emit_int(s, "node", process->node);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -23947,16 +24447,16 @@ typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_
 
 // Columns: running, waiting, idle
 static const pyprof__svg_choice pyprof__svg_states[] = {
-    { "busy", "Running + waiting", "Running and waiting, without waits for work (idle)", 3 },
-    { "running", "Running", "Only time in which threads ran", 1 },
-    { "waiting", "Waiting", "Only waiting, without waits for work (idle)", 2 },
-    { "all", "All + idle", "All time, with waits for work (idle)", 7 }
+    { "busy", "Running + waiting", "running and waiting, without waits for work (idle)", 3 },
+    { "running", "Running", "only time spent running", 1 },
+    { "waiting", "Waiting", "only time spent waiting, without waits for work (idle)", 2 },
+    { "all", "All + idle", "running, waiting and idle time", 7 }
 };
 static const pyprof__svg_choice pyprof__svg_single[] = { { "all", "All", "", 1 } };
 // Of a difference. Columns: after, before
 static const pyprof__svg_choice pyprof__svg_sides[] = {
-    { "after", "After", "The later recording", 1 },
-    { "before", "Before", "The earlier recording: frames that are gone are seen", 2 }
+    { "after", "After", "the later recording", 1 },
+    { "before", "Before", "the earlier recording: frames that are gone are seen", 2 }
 };
 
 // Colours of a difference: paler for a smaller part of the larger value
@@ -24207,7 +24707,9 @@ static const char *const pyprof__svg_script[] = {
 
     // In a narrow window the note, the values and the legend take more lines.
     "function adapt(width) {",
-    "    const more = LINE * (wrap(find('.note'), note, width, 3) - 1);",
+    "    const base = find('.note').dataset.base, shown = buttons.find(isShown);",
+    "    const about = shows === first || !base ? note : `${base}; ${shown.title}`;",
+    "    const more = LINE * (wrap(find('.note'), about, width, 3) - 1);",
     "    const legend = root.querySelector('.legend');",
     "    let x = 0, y = 0;",
     "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
@@ -24512,6 +25014,9 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     }
     pyprof__put(s, text);
 }
+
+// What the picture says of itself. base: the note without what is left out, which depends on the choice
+typedef struct { char title[256], note[512], base[256]; } pyprof__svg_words;
 
 // What is drawn, and how its frames' values are made of a node's
 typedef struct {
@@ -24916,7 +25421,7 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
         pyprof__put(s, "<button name=\"show\"");
         pyprof__svg_put_between(s, " value=\"", choice->key, "\"");
         pyprof__svg_put_attribute(s, "data-shows", choice->columns);
-        pyprof__svg_put_between(s, " title=\"", choice->hint, " (w: the next one)\"");
+        pyprof__svg_put_between(s, " title=\"", choice->hint, "\"");
         pyprof__put(s, choice == graph->first ? " aria-pressed=\"true\"" : " aria-pressed=\"false\"");
         if (graph->all[i] <= 0) pyprof__put(s, " disabled=\"disabled\"");
         pyprof__svg_put_between(s, ">", choice->name, "</button>\n");
@@ -24936,14 +25441,15 @@ static void pyprof__svg_put_all(pyprof__sink *s, const pyprof__svg_graph *graph)
 }
 
 // Drawn after the frames and above them: the script keeps it in sight while a tall graph scrolls.
-static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
-                                const char *note)
+static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
+                                const pyprof__svg_words *words)
 {
     pyprof__put(s, "<g class=\"bar\">\n<rect class=\"page\" width=\"100%\" fill=\"#fcfbf9\"");
     pyprof__svg_put_attribute(s, "height", PYPROF__SVG_TOP);
     pyprof__put(s, "/>\n<svg class=\"clip\" x=\"1%\" width=\"98%\" height=\"36\">");
-    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", title, "</text></svg>\n");
-    pyprof__svg_put_text(s, "note", 47, note);
+    pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", words->title, "</text></svg>\n");
+    pyprof__svg_put_between(s, "<text class=\"note\" x=\"1%\" y=\"47\" data-base=\"", words->base, "\">");
+    pyprof__svg_put_between(s, "", words->note, "</text>\n");
     pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
     pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
@@ -25017,14 +25523,14 @@ static void pyprof__svg_put_head(pyprof__sink *s, const char *title, int64_t hei
     pyprof__put(s, "]]></style>\n<rect class=\"page\" width=\"100%\" height=\"100%\" fill=\"#fcfbf9\"/>\n");
 }
 
-static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, const char *title,
-                              const char *note)
+static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph,
+                              const pyprof__svg_words *words)
 {
     pyprof__svg_plan plan = pyprof__svg_measure(graph);
-    pyprof__svg_put_head(s, title, plan.height);
+    pyprof__svg_put_head(s, words->title, plan.height);
     pyprof__svg_put_frames(s, graph, plan.rows);
     pyprof__svg_put_foot(s, graph, &plan);
-    pyprof__svg_put_bar(s, graph, title, note);
+    pyprof__svg_put_bar(s, graph, words);
     if (plan.drawn > 0) {
         pyprof__put(s, "<script><![CDATA[\n");
         PYPROF__SVG_PUT_LINES(s, pyprof__svg_script);
@@ -25034,7 +25540,7 @@ static void pyprof__svg_write(pyprof__sink *s, const pyprof__svg_graph *graph, c
 }
 
 // How the recording was made, for the line below the heading
-static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t capacity)
+static void pyprof__svg_note_time(const pyprof__job *job, pyprof__svg_words *words)
 {
     const pyprof__model *model = &job->profile->model;
     char seconds[32], rate[32], lost[32], left_out[64];
@@ -25042,8 +25548,9 @@ static void pyprof__svg_note_time(const pyprof__job *job, char *note, size_t cap
     pyprof__format_fixed(rate, sizeof rate, model->rate_hz, 0);
     pyprof__format_fixed(lost, sizeof lost, pyprof__lost_percent(&model->stats), 2);
     pyprof__left_out(job->selection, left_out, sizeof left_out);
-    snprintf(note, capacity, "%s s at %s Hz, %llu samples, %s%% lost%s%s", seconds, rate,
-             (unsigned long long)model->stats.samples, lost, *left_out ? "; " : "", left_out);
+    snprintf(words->base, sizeof words->base, "%s s at %s Hz, %llu samples, %s%% lost", seconds, rate,
+             (unsigned long long)model->stats.samples, lost);
+    snprintf(words->note, sizeof words->note, "%s%s%s", words->base, *left_out ? "; " : "", left_out);
 }
 
 static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t capacity)
@@ -25140,19 +25647,20 @@ static pyprof_result pyprof__write_svg(pyprof__job *job)
     pyprof__view_maker maker;
     pyprof__svg_graph graph;
     pyprof__selection all;
-    char title[256], note[512];
+    pyprof__svg_words words;
     pyprof__bool selected, whole;
     memset(&all, 0, sizeof all);
+    memset(&words, 0, sizeof words);
     selected = job->earlier || pyprof__svg_select(job, &all);
     if (job->earlier) whole = pyprof__view_make_as(&maker, job->selection, job->earlier, job->metric, how);
     else whole = selected && pyprof__view_make_as(&maker, &all, NULL, job->metric, how);
     if (whole) {
         pyprof__svg_choose(job, &graph, &maker.view);
-        pyprof__svg_title(job, title, sizeof title);
-        if (job->earlier) pyprof__svg_note_change(job, note, sizeof note);
-        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, note, sizeof note);
-        else pyprof__svg_note_time(job, note, sizeof note);
-        pyprof__svg_write(job->sink, &graph, title, note);
+        pyprof__svg_title(job, words.title, sizeof words.title);
+        if (job->earlier) pyprof__svg_note_change(job, words.note, sizeof words.note);
+        else if (pyprof__is_memory(job->metric)) pyprof__svg_note_memory(job, words.note, sizeof words.note);
+        else pyprof__svg_note_time(job, &words);
+        pyprof__svg_write(job->sink, &graph, &words);
     }
     if (selected) pyprof__view_free(&maker);
     pyprof__selection_free(&all);
@@ -26191,6 +26699,39 @@ static void pyprof__proto_close(pyprof__proto *p, uint32_t field)   // a field o
     p->messages[p->depth + 1].count = 0;
 }
 
+// Numbers from 1 on, in the order of first use
+typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
+
+static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
+{
+    n->room = room + 1;
+    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
+    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
+    return n->numbers && n->order;
+}
+
+static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
+{
+    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
+    pyprof__free(pool, n->order, n->room * sizeof *n->order);
+}
+
+static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
+{
+    if (n->numbers[id]) return n->numbers[id];
+    n->order[n->count] = id;
+    return n->numbers[id] = ++n->count;
+}
+
+static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
+{
+    unsigned char bytes[8];
+    int i;
+    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
+    pyprof__proto_varint(p, field << 3 | 1);
+    pyprof__proto_bytes(p, bytes, sizeof bytes);
+}
+
 // The table of strings, complete: after everything that uses them.
 static void pyprof__proto_strings(pyprof__proto *p, uint32_t field)
 {
@@ -27086,11 +27627,461 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the callgrind file");
 }
 
-// ---- linux-perf: not yet ----
+// ---- perf script: an event for each sample, leaf first ----------------------------------------------------
+// Readers count events, add up periods, or take the time to the next event of the thread. So a run of equal
+// samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
+// samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
+// last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
 
-// ---- massif: not yet ----
+typedef struct {
+    const pyprof__job *job;
+    pyprof__cursor *cursor;
+    uint64_t *clocks;            // per thread, and one for no thread: ns since its start
+    const int64_t *sums;         // per thread: its value
+    int count_metric;
+    double events;               // per sample
+    double value;                // per event, where nothing was counted
+} pyprof__perf;
 
-// ---- dhat: not yet ----
+// Of a name that ends at a blank.
+static pyprof__bool pyprof__unsafe_comm(uint32_t c, const char *next)
+{
+    return pyprof__unsafe_name(c, next) || c == ' ' || c == '(' || c == ')' || c == '#';
+}
+static const pyprof__rule pyprof__as_comm = { "", { "" }, pyprof__unsafe_comm, "\\x%02x" };
+
+static void pyprof__perf_head(const pyprof__perf *p, uint32_t group, uint64_t ns, int64_t period)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__recorded_thread *recorded = group < profile->model.threads.count
+        ? pyprof__recorded_of(profile, group) : NULL;
+    pyprof__sink *s = p->job->sink;
+    const char *name = recorded ? pyprof__text(profile, recorded->name) : "";
+    int64_t pid = recorded && recorded->process < profile->model.processes.count
+        ? PYPROF__AT(const pyprof__recorded_process, profile->model.processes, recorded->process).pid
+        : pyprof__process_of(profile)->pid;
+    uint64_t us = ((recorded ? recorded->first_ns : profile->model.start_ns) + ns) / 1000;
+    pyprof__put_escaped(s, *name ? name : "python", SIZE_MAX, &pyprof__as_comm);
+    pyprof__put_char(s, ' ');
+    pyprof__put_int(s, pid);
+    pyprof__put_char(s, '/');
+    pyprof__put_int(s, recorded ? (int64_t)recorded->native : pid);
+    pyprof__put_format(s, " %llu.%06llu: ", (unsigned long long)(us / 1000000),
+                       (unsigned long long)(us % 1000000));
+    pyprof__put_int(s, period);
+    pyprof__put_char(s, ' ');
+    pyprof__put(s, pyprof__metric_row(p->job->metric)->key);
+    pyprof__put(s, ": \n");
+}
+
+static void pyprof__perf_frame(const pyprof__perf *p, uint32_t node)
+{
+    const pyprof_profile *profile = p->job->profile;
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *label = pyprof__label(profile, location->function),
+        *file = pyprof__text(profile, function->file);
+    pyprof__sink *s = p->job->sink;
+    pyprof__put_format(s, "\t%16lx ", (unsigned long)pyprof__frame_of(profile, node) + 1);
+    if (*label == '(' || !*label) pyprof__put_char(s, '_');   // readers skip such names
+    pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_text);
+    if (p->job->output->lines && location->place.line > 0) {
+        pyprof__put_char(s, ':');
+        pyprof__put_int(s, location->place.line);
+    }
+    pyprof__put(s, " (");
+    if (*file) pyprof__put_escaped(s, file, SIZE_MAX, &pyprof__as_comm);
+    else pyprof__put_format(s, "[%s]", pyprof__kind_names[function->kind]);
+    pyprof__put(s, ")\n");
+}
+
+// The events of a run: count samples with that value together.
+static void pyprof__perf_events(const pyprof__perf *p, uint32_t node, int64_t value, int64_t count)
+{
+    uint32_t owner = p->cursor->owners[node], k,
+        group = owner == PYPROF__NONE ? (uint32_t)p->job->profile->model.threads.count : owner;
+    double wanted = count > 0 ? (double)count * p->events : (double)value / p->value;
+    int64_t many = 1, i;
+    // 1 byte = 1 us
+    uint64_t unit = pyprof__metric_row(p->job->metric)->unit == PYPROF__UNIT_NS ? 1 : 1000;
+    if (value <= 0) return;   // only in damaged files
+    if (wanted > PYPROF__PERF_EVENTS) wanted = PYPROF__PERF_EVENTS;
+    if (wanted > 1) many = (int64_t)(wanted + 0.5);
+    if (many > value) many = value;
+    pyprof__cursor_at(p->cursor, node);
+    for (i = 0; i < many; i++) {
+        int64_t period = value / many + (i < value % many);
+        uint64_t lasts = (uint64_t)period * unit, start = p->clocks[group], end = start + lasts;
+        pyprof__perf_head(p, group, !start ? 0 : end == (uint64_t)p->sums[group] * unit ? end
+                          : start + lasts / 2, period);
+        p->clocks[group] = end;
+        for (k = p->cursor->depth; k-- > 0;) pyprof__perf_frame(p, p->cursor->path[k]);
+        if (!p->cursor->depth) pyprof__put(p->job->sink, "\t               0 <no frames> ([pseudo])\n");
+        pyprof__put_char(p->job->sink, '\n');
+    }
+}
+
+static void pyprof__perf_by_stack(const pyprof__perf *p)
+{
+    uint32_t i;
+    for (i = 0; i < p->job->selection->count; i++) {
+        int64_t value = pyprof__self(p->job->selection, p->job->metric, i);
+        if (value) pyprof__perf_events(p, i, value, pyprof__self(p->job->selection, p->count_metric, i));
+    }
+}
+
+static void pyprof__perf_by_time(const pyprof__perf *p, const pyprof__timeline *t)
+{
+    pyprof__steps steps;
+    pyprof__step step;
+    size_t i;
+    for (i = 0; i < t->groups; i++) {
+        pyprof__steps_begin(&steps, t, t->order[i], 0);
+        while (pyprof__steps_next(&steps, &step))
+            pyprof__perf_events(p, step.node, step.weight, step.moment ? step.moment->count
+                                : t->rest[p->count_metric][step.node]);
+    }
+}
+
+static pyprof_result pyprof__write_perf(pyprof__job *job)
+{
+    const pyprof__selection *selection = job->selection;
+    pyprof__timeline t;
+    pyprof__perf p;
+    pyprof_result result = pyprof__timeline_begin(&t, job);
+    size_t clocks = job->profile->model.threads.count + 1;
+    double count = 0, value = 0,
+        most = pyprof__is_memory(job->metric) ? PYPROF__PERF_BLOCKS : PYPROF__PERF_EVENTS;
+    uint32_t i;
+    int whole = 1, rest;
+    if (result != PYPROF_OK) return result;
+    p.job = job;
+    p.cursor = &t.cursor;
+    p.sums = t.sums;
+    p.count_metric = pyprof__count_of(job->metric);
+    for (i = 0; i < selection->count; i++) {   // not as integers: sums of damaged files overflow
+        value += (double)pyprof__self(selection, job->metric, i);
+        count += (double)pyprof__self(selection, p.count_metric, i);
+    }
+    p.events = count > most ? most / count : 1;
+    p.value = value / (count > 0 ? count * p.events : 1) + 1;
+    p.clocks = (uint64_t *)pyprof__alloc(&t.cursor.pool, clocks * sizeof *p.clocks);
+    rest = pyprof__timeline_rest(&t, p.count_metric, &whole);
+    if (p.clocks && rest && job->profile->model.moments.count > PYPROF__PERF_EVENTS)
+        pyprof__perf_by_stack(&p);
+    else if (p.clocks && rest) pyprof__perf_by_time(&p, &t);
+    else result = pyprof__fail_memory("the events");
+    pyprof__free(&t.cursor.pool, p.clocks, clocks * sizeof *p.clocks);
+    pyprof__timeline_end(&t);
+    return result;
+}
+
+// ---- massif: memory over time, and who holds it at the peak and at the end --------------------------------
+enum {
+    PYPROF__MASSIF_SNAPSHOTS = 98,   // of the time line; Massif itself has at most 100
+    PYPROF__MASSIF_FRAMES = 30,      // and at most so many frames
+    PYPROF__MASSIF_PARTS = 100       // larger than the threshold of 1 %
+};
+
+// Some memory, and the frame of its stack at which the tree has arrived, coming from the leaf
+typedef struct { uint32_t node, function, line, padding; int64_t bytes; } pyprof__held;
+typedef struct { size_t from, to; int64_t bytes; } pyprof__held_part;   // by one frame
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof__job *job;
+    pyprof__held *held;
+    pyprof__held_part *parts;        // PYPROF__MASSIF_PARTS for each level
+    size_t count, number;            // number: of the next snapshot
+    int64_t all;
+} pyprof__massif;
+
+// metric: of its tree; 0 = it has none.
+typedef struct { uint64_t ns; int64_t bytes; int metric; } pyprof__massif_moment;
+
+// A thread ends a stack; memory without a frame is its own.
+static void pyprof__held_at(const pyprof__massif *m, pyprof__held *held, uint32_t node, int is_leaf)
+{
+    const pyprof__location *location = pyprof__location_of(m->job->profile, node);
+    int kind = pyprof__function_of(m->job->profile, node)->kind;
+    held->node = !is_leaf && kind == PYPROF_KIND_THREAD ? 0 : node;
+    held->function = location->function;
+    held->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    if (!held->node) held->function = held->line = 0;
+}
+
+static int pyprof__by_held(const void *a, const void *b)
+{
+    const pyprof__held *x = (const pyprof__held *)a, *y = (const pyprof__held *)b;
+    if (x->function != y->function) return x->function < y->function ? -1 : 1;
+    return x->line != y->line ? (x->line < y->line ? -1 : 1) : x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int pyprof__by_part(const void *a, const void *b)
+{
+    const pyprof__held_part *x = (const pyprof__held_part *)a, *y = (const pyprof__held_part *)b;
+    return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : x->from < y->from ? -1 : x->from > y->from;
+}
+
+// Sorts some memory by frame. Returns the number of parts above the threshold; *small and *places have the
+// rest.
+static size_t pyprof__massif_divide(const pyprof__massif *m, size_t from, size_t to,
+                                    pyprof__held_part *parts, int64_t *small, size_t *places)
+{
+    size_t next, count = 0;
+    *small = 0;
+    *places = 0;
+    qsort(m->held + from, to - from, sizeof *m->held, pyprof__by_held);
+    for (; from < to; from = next) {
+        pyprof__held_part part = { from, from, 0 };
+        for (; part.to < to && m->held[part.to].function == m->held[from].function
+             && m->held[part.to].line == m->held[from].line; part.to++) part.bytes += m->held[part.to].bytes;
+        next = part.to;
+        if (!m->held[from].node) continue;
+        if (count < PYPROF__MASSIF_PARTS && part.bytes >= m->all / 100) parts[count++] = part;
+        else {
+            *small += part.bytes;
+            ++*places;
+        }
+    }
+    if (count) qsort(parts, count, sizeof *parts, pyprof__by_part);
+    return count;
+}
+
+static void pyprof__massif_line(const pyprof__massif *m, size_t level, size_t children, int64_t bytes)
+{
+    size_t i;
+    for (i = 0; i < level; i++) pyprof__put_char(m->job->sink, ' ');
+    pyprof__put_char(m->job->sink, 'n');
+    pyprof__put_int(m->job->sink, (int64_t)children);
+    pyprof__put(m->job->sink, ": ");
+    pyprof__put_int(m->job->sink, bytes);
+    pyprof__put_char(m->job->sink, ' ');
+}
+
+static void pyprof__massif_place(const pyprof__massif *m, const pyprof__held *held)
+{
+    const pyprof_profile *profile = m->job->profile;
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions,
+                                                   held->function);
+    const char *file = pyprof__text(profile, function->file);
+    pyprof__sink *s = m->job->sink;
+    pyprof__put_format(s, "0x%lx: ", ((unsigned long)held->function + 1) << 20 | (held->line & 0xfffff));
+    pyprof__put_escaped(s, pyprof__label(profile, held->function), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, *file ? " (" : " (in ");
+    pyprof__put_escaped(s, *file ? file : pyprof__kind_names[function->kind], SIZE_MAX, &pyprof__as_text);
+    if (*file && held->line) pyprof__put_format(s, ":%lu", (unsigned long)held->line);
+    pyprof__put(s, ")\n");
+}
+
+// A part of the tree; the recursion is as deep as PYPROF__MASSIF_FRAMES.
+static void pyprof__massif_tree(const pyprof__massif *m, size_t from, size_t to, int64_t bytes, size_t level)
+{
+    pyprof__held_part *parts = m->parts + level * PYPROF__MASSIF_PARTS;
+    pyprof__held place = m->held[from];
+    size_t count = 0, places = 0, i, k;
+    int64_t small = 0;
+    for (i = from; level && i < to; i++)
+        pyprof__held_at(m, &m->held[i], pyprof__parent_of(m->job->profile, m->held[i].node), 0);
+    if (level < PYPROF__MASSIF_FRAMES) count = pyprof__massif_divide(m, from, to, parts, &small, &places);
+    pyprof__massif_line(m, level, count + (places > 0), bytes);
+    if (level) pyprof__massif_place(m, &place);
+    else pyprof__put(m->job->sink, "(heap allocation functions) malloc/new/new[], --alloc-fns, etc.\n");
+    for (k = 0; k < count; k++)
+        pyprof__massif_tree(m, parts[k].from, parts[k].to, parts[k].bytes, level + 1);
+    if (!places) return;
+    pyprof__massif_line(m, level + 1, 0, small);
+    pyprof__put_format(m->job->sink, "in %lu place%s below massif's threshold (1.00%%)\n",
+                       (unsigned long)places, places > 1 ? "s, all" : ",");
+}
+
+static void pyprof__massif_snapshot(pyprof__massif *m, const pyprof__massif_moment *moment)
+{
+    const pyprof__job *job = m->job;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    int64_t ms = moment->ns > job->profile->model.start_ns
+        ? (int64_t)((moment->ns - job->profile->model.start_ns) / 1000000) : 0;
+    pyprof__put_format(s, "#-----------\nsnapshot=%lu\n#-----------\ntime=%lld\nmem_heap_B=%lld\n",
+                       (unsigned long)m->number++, (long long)ms, (long long)moment->bytes);
+    pyprof__put(s, "mem_heap_extra_B=0\nmem_stacks_B=0\nheap_tree=");
+    pyprof__put(s, !moment->metric || !moment->bytes ? "empty\n"
+                : moment->metric == PYPROF_PEAK_BYTES ? "peak\n" : "detailed\n");
+    if (!moment->metric || !moment->bytes) return;
+    for (m->count = 0, i = 0; i < job->selection->count; i++) {
+        int64_t bytes = pyprof__self(job->selection, moment->metric, i);
+        if (!bytes) continue;
+        m->held[m->count].bytes = bytes;
+        pyprof__held_at(m, &m->held[m->count++], i, 1);
+    }
+    m->all = moment->bytes;
+    pyprof__massif_tree(m, 0, m->count, moment->bytes, 0);
+}
+
+static int pyprof__by_moment(const void *a, const void *b)   // the end comes last
+{
+    const pyprof__massif_moment *x = (const pyprof__massif_moment *)a, *y = (const pyprof__massif_moment *)b;
+    int last = (x->metric == PYPROF_LIVE_BYTES) - (y->metric == PYPROF_LIVE_BYTES);
+    if (last) return last;
+    return x->ns != y->ns ? (x->ns < y->ns ? -1 : 1) : x->metric - y->metric;
+}
+
+// The process's traced memory, unless a filter leaves some stacks out: of several moments the largest.
+static size_t pyprof__massif_gauges(const pyprof__massif *m, pyprof__massif_moment *moments)
+{
+    const pyprof__array *gauges = &m->job->profile->model.gauges;
+    size_t i, k, at = 0, count = 0, step = gauges->count / PYPROF__MASSIF_SNAPSHOTS + 1;
+    for (i = 1; i < m->job->selection->count; i++) if (!m->job->selection->chosen[i]) return 0;
+    for (; at < gauges->count; at += step) {
+        const pyprof__gauge *best = &PYPROF__AT(const pyprof__gauge, *gauges, at);
+        for (k = at; k < at + step && k < gauges->count; k++) {
+            const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, *gauges, k);
+            if (gauge->facts.traced_bytes > best->facts.traced_bytes) best = gauge;
+        }
+        moments[count].ns = best->ns;
+        moments[count].bytes = best->facts.traced_bytes;
+        moments[count++].metric = 0;
+    }
+    return count;
+}
+
+static void pyprof__massif_write(pyprof__massif *m)
+{
+    const pyprof_profile *profile = m->job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__massif_moment moments[PYPROF__MASSIF_SNAPSHOTS + 2];
+    size_t count = pyprof__massif_gauges(m, moments), i;
+    pyprof__sink *s = m->job->sink;
+    if (m->job->selection->all[PYPROF_PEAK_BYTES] > 0) {
+        moments[count].ns = model->heap.peak_ns;
+        moments[count].bytes = m->job->selection->all[PYPROF_PEAK_BYTES];
+        moments[count++].metric = PYPROF_PEAK_BYTES;
+    }
+    moments[count].ns = model->last_ns;
+    for (i = 0; i < count; i++) if (moments[i].ns > moments[count].ns) moments[count].ns = moments[i].ns;
+    moments[count].bytes = m->job->selection->all[PYPROF_LIVE_BYTES];
+    moments[count++].metric = PYPROF_LIVE_BYTES;
+    qsort(moments, count, sizeof *moments, pyprof__by_moment);
+    pyprof__put(s, "desc: pyprof.h " PYPROF_VERSION_STRING ", memory ");
+    pyprof__put(s, pyprof__heap_modes[model->heap.mode]);
+    if (profile->checkpoint > 0) pyprof__put(s, ", checkpoint: the program was still running");
+    pyprof__put(s, "\ncmd: ");
+    pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
+    pyprof__put(s, "\ntime_unit: ms\n");
+    for (i = 0; i < count; i++) pyprof__massif_snapshot(m, &moments[i]);
+}
+
+static pyprof_result pyprof__write_massif(pyprof__job *job)
+{
+    size_t parts = (PYPROF__MASSIF_FRAMES + 1) * PYPROF__MASSIF_PARTS;
+    pyprof__massif m;
+    int whole;
+    if (job->metric != PYPROF_LIVE_BYTES && job->metric != PYPROF_PEAK_BYTES)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".massif holds live and peak bytes, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    memset(&m, 0, sizeof m);
+    pyprof__pool_init(&m.pool, &job->profile->pool.allocator, UINT64_MAX);
+    m.job = job;
+    m.held = (pyprof__held *)pyprof__alloc(&m.pool, job->selection->count * sizeof *m.held);
+    m.parts = (pyprof__held_part *)pyprof__alloc(&m.pool, parts * sizeof *m.parts);
+    whole = m.held && m.parts;
+    if (whole) pyprof__massif_write(&m);
+    pyprof__free(&m.pool, m.held, job->selection->count * sizeof *m.held);
+    pyprof__free(&m.pool, m.parts, parts * sizeof *m.parts);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the snapshots");
+}
+
+// ---- DHAT: what each stack allocated, held at the peak, and holds at the end ------------------------------
+// Lifetimes are not known: "tl" is absent, which the viewer takes. "mb", the most that a stack ever held, has
+// to be there: it is the larger of what is known, at the peak and at the end, and so a lower bound.
+static void pyprof__dhat_frames(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "ftbl", '[');
+    pyprof__emit_text(s, NULL, "[root]");
+    for (i = 0; i < model->locations.count; i++) {
+        const pyprof__location *location = &PYPROF__AT(const pyprof__location, model->locations, i);
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions,
+                                                       location->function);
+        const char *file = pyprof__text(job->profile, function->file);
+        pyprof__emit_gap(s, "\n");
+        pyprof__emit_next(s, NULL);
+        pyprof__put_format(s, "\"0x%lx: ", (unsigned long)i + 1);
+        pyprof__put_escaped(s, pyprof__label(job->profile, location->function), SIZE_MAX, &pyprof__as_json);
+        pyprof__put(s, *file ? " (" : " (in ");
+        pyprof__put_escaped(s, *file ? file : pyprof__kind_names[function->kind], SIZE_MAX, &pyprof__as_json);
+        if (*file) pyprof__put_format(s, ":%ld", (long)location->place.line);
+        pyprof__put(s, ")\"");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static int64_t pyprof__dhat_value(const pyprof__job *job, const char *key, int metric, uint32_t node)
+{
+    int64_t value = pyprof__self(job->selection, metric, node);
+    pyprof__emit_int(job->sink, key, value);
+    return value;
+}
+
+// A program point: a node with blocks of its own. Its thread is the outermost frame, so that no stack is the
+// beginning of another one.
+static void pyprof__dhat_point(const pyprof__job *job, uint32_t node)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int64_t peak, peak_blocks, live, live_blocks;
+    pyprof__emit_open(s, "\n", NULL, '{');
+    pyprof__dhat_value(job, "tb", PYPROF_ALLOC_BYTES, node);
+    pyprof__dhat_value(job, "tbk", PYPROF_ALLOC_BLOCKS, node);
+    peak = pyprof__dhat_value(job, "gb", PYPROF_PEAK_BYTES, node);
+    peak_blocks = pyprof__dhat_value(job, "gbk", PYPROF_PEAK_BLOCKS, node);
+    live = pyprof__dhat_value(job, "eb", PYPROF_LIVE_BYTES, node);
+    live_blocks = pyprof__dhat_value(job, "ebk", PYPROF_LIVE_BLOCKS, node);
+    pyprof__emit_int(s, "mb", peak > live ? peak : live);
+    pyprof__emit_int(s, "mbk", peak > live ? peak_blocks : live_blocks);
+    pyprof__emit_open(s, NULL, "fs", '[');
+    for (; node; node = pyprof__parent_of(profile, node))
+        pyprof__emit_number(s, (int64_t)pyprof__frame_of(profile, node) + 1);
+    pyprof__emit_close(s, "]}");
+}
+
+static pyprof_result pyprof__write_dhat(pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    if (!pyprof__is_memory(job->metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".dhat.json holds memory, not %s",
+                            pyprof__metric_row(job->metric)->name);
+    pyprof__emit_open(s, NULL, NULL, '{');
+    pyprof__emit_int(s, "dhatFileVersion", 2);
+    pyprof__emit_text(s, "mode", "heap");
+    pyprof__emit_text(s, "verb", "Allocated");
+    pyprof__emit_word(s, "bklt", "true");
+    pyprof__emit_word(s, "bkacc", "false");
+    pyprof__emit_text(s, "tu", "ms");
+    pyprof__emit_text(s, "Mtu", "s");
+    pyprof__emit_int(s, "tuth", 10);
+    pyprof__emit_text(s, "cmd", pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
+    pyprof__emit_int(s, "te", (int64_t)((model->last_ns - model->start_ns) / 1000000));
+    pyprof__emit_int(s, "tg", model->heap.peak_ns > model->start_ns
+                     ? (int64_t)((model->heap.peak_ns - model->start_ns) / 1000000) : 0);
+    pyprof__emit_open(s, "\n", "pps", '[');
+    for (i = 0; i < job->selection->count; i++)
+        if (pyprof__self(job->selection, PYPROF_ALLOC_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_LIVE_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_PEAK_BYTES, i)
+            || pyprof__self(job->selection, PYPROF_ALLOC_BLOCKS, i)) pyprof__dhat_point(job, i);
+    pyprof__emit_close(s, "]");
+    pyprof__dhat_frames(job);
+    pyprof__put(s, "}\n");
+    return PYPROF_OK;
+}
 
 // ---- cpuprofile and heapprofile: Profile and SamplingHeapProfile of the Chrome DevTools Protocol ----------
 // A .cpuprofile is the time of one thread. Here it is that of all threads, one after the other, the busiest
@@ -27267,6 +28258,14 @@ static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, i
     pyprof__emit_close(job->sink, "]");
 }
 
+// A view that is made needs these no more: room for what follows.
+static void pyprof__view_finish(pyprof__view_maker *maker)
+{
+    pyprof__array_free(&maker->pool, &maker->keys);
+    pyprof__array_free(&maker->pool, &maker->sorted);
+    pyprof__index_free(&maker->pool, &maker->index);
+}
+
 // What the copies have, and which nodes of the model are which of the view. 0 = no memory.
 static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
 {
@@ -27299,7 +28298,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
     pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
     pyprof__array_free(pool, &c->ticks);
-    pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
 }
 
@@ -27310,16 +28308,20 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
     int whole;
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
                             pyprof__metric_row(job->metric)->name);
     memset(&c, 0, sizeof c);
-    result = pyprof__timeline_begin(&c.timeline, job);
-    if (result != PYPROF_OK) return result;
     pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
-    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
-        && pyprof__chrome_fill(&c);
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines);
+    pyprof__view_finish(&c.maker);
+    if (whole) result = pyprof__timeline_begin(&c.timeline, job);
+    if (!whole || result != PYPROF_OK) {
+        pyprof__view_free(&c.maker);
+        return whole ? result : pyprof__fail_memory("the .cpuprofile");
+    }
+    whole = pyprof__chrome_fill(&c);
     if (whole) {
         pyprof__emit_open(s, NULL, NULL, '{');
         whole = pyprof__cpu_nodes(job, &c);
@@ -27333,6 +28335,7 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
         pyprof__put(s, "}\n");
     }
     pyprof__chrome_end(job, &c);
+    pyprof__view_free(&c.maker);
     return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
 }
 
@@ -27410,6 +28413,7 @@ typedef struct {
     uint32_t *before;                // the path of the step before
     int64_t *ids;                    // of threads
     int metrics[8];                  // those among the arguments; 0 = the end
+    pyprof__array texts, ends;       // of each function its text in a slice, and where that ends (size_t)
 } pyprof__trace;
 
 static const int pyprof__trace_metrics[] = {
@@ -27423,14 +28427,21 @@ static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
     pyprof__emit_next(s, key);
     if (ns < 0) pyprof__put_char(s, '-');
     pyprof__put_int(s, (int64_t)(size / 1000));
-    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+    if (size % 1000 == 0) return;
+    pyprof__put_char(s, '.');
+    pyprof__put_char(s, (char)('0' + size % 1000 / 100));
+    pyprof__put_char(s, (char)('0' + size % 100 / 10));
+    pyprof__put_char(s, (char)('0' + size % 10));
 }
 
 static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
                                 int64_t ns)
 {
     pyprof__emit_open(job->sink, "\n", NULL, '{');
-    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__put(job->sink, "\"ph\": \"");
+    pyprof__put(job->sink, kind);
+    pyprof__put_char(job->sink, '"');
+    job->sink->comma = 1;
     pyprof__emit_int(job->sink, "pid", process);
     pyprof__emit_int(job->sink, "tid", thread);
     pyprof__emit_us(job->sink, "ts", ns);
@@ -27596,26 +28607,60 @@ static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint3
     }
 }
 
+// Appends to texts; a pyprof_write_fn.
+static int pyprof__trace_keep(void *user, const void *data, size_t size)
+{
+    pyprof__trace *t = (pyprof__trace *)user;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->texts, size)) return 1;
+    memcpy((char *)t->texts.data + t->texts.count, data, size);
+    t->texts.count += size;
+    return 0;
+}
+
+// There are many slices of few functions: their names are escaped once. 0 = no memory.
+static pyprof__bool pyprof__trace_texts(const pyprof__job *job, pyprof__trace *t)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__array *functions = &job->profile->model.functions;
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__sink *s = (pyprof__sink *)pyprof__alloc(pool, sizeof *s);
+    size_t i, *end;
+    int whole = s != NULL;
+    for (i = 0; i < functions->count && whole; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, *functions, i);
+        const char *file = pyprof__text(job->profile, function->file);
+        pyprof__sink_begin(s, pyprof__trace_keep, t);
+        s->comma = 1;
+        pyprof__emit_text(s, "name", pyprof__label(job->profile, (uint32_t)i));
+        pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+        pyprof__emit_open(s, NULL, "args", '{');
+        if (*file) pyprof__emit_text(s, "file", file);
+        pyprof__flush(s);
+        end = (size_t *)pyprof__push(pool, &t->ends);
+        if (end) *end = t->texts.count;
+        whole = end && !s->failed;
+    }
+    pyprof__free(pool, s, sizeof *s);
+    return whole;
+}
+
 static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
                                 int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
 {
-    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
     const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
     const pyprof__location *location = pyprof__location_of(job->profile, node);
     const pyprof__function *function = pyprof__function_of(job->profile, node);
     pyprof__sink *s = job->sink;
     int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
     int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
-    size_t i;
+    size_t i, text;
     pyprof__trace_event(job, "X", process, thread, step->start_ns);
     pyprof__emit_us(s, "dur", end - step->start_ns);
-    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
-    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
-    pyprof__emit_open(s, NULL, "args", '{');
-    if (*pyprof__text(job->profile, function->file)) {
-        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
-        pyprof__emit_int(s, "line", line);
-    }
+    text = location->function ? PYPROF__AT(size_t, t->ends, location->function - 1) : 0;
+    pyprof__put_bytes(s, (const char *)t->texts.data + text,
+                      PYPROF__AT(size_t, t->ends, location->function) - text);
+    s->comma = *pyprof__text(job->profile, function->file) != 0;
+    if (s->comma) pyprof__emit_int(s, "line", line);
     for (i = 0; t->metrics[i]; i++)
         if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
     pyprof__emit_close(s, "}}");
@@ -27655,10 +28700,12 @@ static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)
     int whole = 1;
     pyprof__array_init(&t->steps, sizeof(pyprof__traced));
     pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    pyprof__array_init(&t->texts, 1);
+    pyprof__array_init(&t->ends, sizeof(size_t));
     t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
     t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
     if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
-        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+        || !pyprof__thread_ids(job->profile, pool, t->ids) || !pyprof__trace_texts(job, t)) return 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
         t->metrics[count++] = pyprof__trace_metrics[i];
     for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
@@ -27673,6 +28720,8 @@ static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
     pyprof__pool *pool = &t->timeline.cursor.pool;
     pyprof__array_free(pool, &t->steps);
     pyprof__array_free(pool, &t->slices);
+    pyprof__array_free(pool, &t->texts);
+    pyprof__array_free(pool, &t->ends);
     pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
     pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
     pyprof__timeline_end(&t->timeline);
@@ -28108,6 +29157,8 @@ static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f
     uint32_t start = pyprof__group_start(t->node_ends, group);
     size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
     int part;
+    for (i = 0; i < parts && pyprof__fox_blocks(job, t->nodes[start + i / 3], (int)(i % 3)) == 0; i++) {}
+    if (i == parts) return;   // its readers cannot bear a table without rows
     pyprof__emit_open(s, "\n", "nativeAllocations", '{');
     for (k = 0; k < PYPROF__COUNT(columns); k++) {
         pyprof__emit_open(s, "\n", columns[k], '[');
@@ -28521,7 +29572,7 @@ static void pyprof__om_metrics(const pyprof__job *job)
         int digits = pyprof__om_name(name, sizeof name, prefix, metric, &unit);
         int64_t value = job->selection->all[metric->metric];
         if (metric->from == PYPROF__FROM_NOTHING || metric->from == PYPROF__FROM_GAUGES
-            || !pyprof__has_metric(job->profile, metric->metric)) continue;
+            || !pyprof__selects_metric(job->selection, metric->metric)) continue;
         // "age of live blocks in ms": the value is in seconds
         snprintf(help, sizeof help, "%.*s%s%s", (int)strlen(metric->name) - (digits == 3 ? 6 : 0),
                  metric->name, metric->part_of ? ", part of " : "",
@@ -28687,15 +29738,152 @@ static pyprof_result pyprof__write_openmetrics(pyprof__job *job)
     return result;
 }
 
-// ---- table: not yet ----
+// ---- table: comma-separated values (RFC 4180), for spreadsheets and scripts -------------------------------
+// Of a metric of time: a row for each function, by that metric. Of memory: a row for each stack, with the
+// columns of memray. A text that a spreadsheet would take for a formula gets an apostrophe before it.
+static pyprof__bool pyprof__unsafe_stack(uint32_t c, const char *next)
+{
+    return pyprof__unsafe_name(c, next) || c == ';' || c == '|';
+}
+static const pyprof__rule pyprof__as_csv = { "\"", { "\"\"" }, pyprof__unsafe_name, "\\x%02x" },
+    pyprof__as_csv_stack = { "\"", { "\"\"" }, pyprof__unsafe_stack, "\\x%02x" };
+
+static void pyprof__csv_open(pyprof__sink *s, const char *text)   // text: the first of the cell
+{
+    pyprof__put_char(s, '"');
+    if (*text && strchr("=+-@\t\r", *text)) pyprof__put_char(s, '\'');
+}
+
+static void pyprof__csv_text(pyprof__sink *s, const char *text)
+{
+    pyprof__csv_open(s, text);
+    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_csv);
+    pyprof__put_char(s, '"');
+}
+
+static void pyprof__csv_number(pyprof__sink *s, int64_t value)
+{
+    pyprof__put_char(s, ',');
+    pyprof__put_int(s, value);
+}
+
+// "label;file;line|...", the most recent frame first
+static void pyprof__csv_stack(const pyprof__job *job, const pyprof__cursor *cursor)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    uint32_t i;
+    for (i = cursor->depth; i-- > 0;) {
+        const pyprof__location *location = pyprof__location_of(profile, cursor->path[i]);
+        const char *label = pyprof__label(profile, location->function);
+        if (i + 1 == cursor->depth) pyprof__csv_open(s, label);
+        else pyprof__put_char(s, '|');
+        pyprof__put_escaped(s, label, SIZE_MAX, &pyprof__as_csv_stack);
+        pyprof__put_char(s, ';');
+        pyprof__put_escaped(s, pyprof__text(profile, pyprof__function_of(profile, cursor->path[i])->file),
+                            SIZE_MAX, &pyprof__as_csv_stack);
+        pyprof__put_char(s, ';');
+        pyprof__put_int(s, location->place.line > 0 ? location->place.line : 0);
+    }
+    pyprof__put(s, cursor->depth ? "\"" : "\"\"");
+}
+
+// "malloc" and "mmap" are leaves of the stack; all other memory comes from Python's own allocators.
+static void pyprof__csv_allocation(const pyprof__job *job, const pyprof__cursor *cursor, uint32_t node,
+                                   const pyprof__metric *bytes, const pyprof__metric *blocks)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    const char *name = pyprof__text(profile, function->name);
+    uint32_t owner = cursor->owners[node];
+    const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
+        : pyprof__recorded_of(profile, owner);
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, function->kind != PYPROF_KIND_NATIVE ? "python"
+                : strcmp(name, "<mmap>") == 0 ? "mmap" : "malloc");
+    if (blocks) pyprof__csv_number(s, pyprof__self(job->selection, blocks->metric, node));
+    else pyprof__put_char(s, ',');
+    if (bytes) pyprof__csv_number(s, pyprof__self(job->selection, bytes->metric, node));
+    else pyprof__put_char(s, ',');
+    pyprof__csv_number(s, recorded ? (int64_t)recorded->native : 0);
+    pyprof__put_char(s, ',');
+    pyprof__csv_text(s, recorded ? pyprof__text(profile, recorded->name) : "");
+    pyprof__put_char(s, ',');
+    pyprof__csv_stack(job, cursor);
+    pyprof__put(s, "\r\n");
+}
+
+static pyprof_result pyprof__csv_memory(pyprof__job *job)
+{
+    const pyprof__metric *metric = pyprof__metric_row(job->metric), *other = pyprof__metric_row(metric->pair);
+    int counts = metric->unit == PYPROF__UNIT_COUNT;
+    pyprof__cursor cursor;
+    pyprof_result result = pyprof__cursor_begin(&cursor, job->profile);
+    uint32_t i;
+    if (result != PYPROF_OK) return result;
+    pyprof__put(job->sink, "allocator,num_allocations,size,tid,thread_name,stack_trace\r\n");
+    for (i = 0; i < job->selection->count; i++) {
+        if (!pyprof__self(job->selection, job->metric, i)) continue;
+        pyprof__cursor_at(&cursor, i);
+        pyprof__csv_allocation(job, &cursor, i, counts ? other : metric, counts ? metric : other);
+    }
+    pyprof__cursor_end(&cursor);
+    return PYPROF_OK;
+}
+
+static pyprof__bool pyprof__csv_shows(const pyprof__job *job, const pyprof__metric *row)
+{
+    return (row->pprof || row->row_key) && pyprof__has_metric(job->profile, row->metric);
+}
+
+static void pyprof__csv_function(const pyprof__job *job, const pyprof_row *row)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__csv_text(s, row->qualname);
+    pyprof__put_char(s, ',');
+    pyprof__csv_text(s, row->file);
+    pyprof__csv_number(s, row->line > 0 ? row->line : 0);
+    pyprof__put_char(s, ',');
+    pyprof__put(s, pyprof__kind_names[row->kind]);
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        if (!pyprof__csv_shows(job, &pyprof__metrics[i])) continue;
+        pyprof__csv_number(s, row->self[pyprof__metrics[i].metric]);
+        pyprof__csv_number(s, row->total[pyprof__metrics[i].metric]);
+    }
+    pyprof__put(s, "\r\n");
+}
+
+static pyprof_result pyprof__csv_time(pyprof__job *job)
+{
+    pyprof__table table;
+    pyprof__ranked *ranked = NULL;
+    size_t i;
+    int whole = pyprof__table_make(&table, job->selection, job->output->filter, PYPROF_GROUP_FUNCTION);
+    if (whole) ranked = pyprof__rank(&table, job->metric, 0);
+    whole = whole && (ranked || !table.rows.count);
+    pyprof__put(job->sink, "function,file,line,kind");
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++)
+        if (pyprof__csv_shows(job, &pyprof__metrics[i]))
+            pyprof__put_format(job->sink, ",self_%s,total_%s", pyprof__metrics[i].key,
+                               pyprof__metrics[i].key);
+    pyprof__put(job->sink, "\r\n");
+    for (i = 0; whole && i < table.rows.count; i++) pyprof__csv_function(job, ranked[i].row);
+    pyprof__free(&table.pool, ranked, table.rows.count * sizeof *ranked);
+    pyprof__table_free(&table);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the table");
+}
+
+static pyprof_result pyprof__write_table(pyprof__job *job)
+{
+    return pyprof__is_memory(job->metric) ? pyprof__csv_memory(job) : pyprof__csv_time(job);
+}
 
 // ---- OTLP: an ExportProfilesServiceRequest of v1development, as of opentelemetry-proto 1.10.0 -------------
 // One Profile for each metric, the asked one first. The dictionary with all tables comes last; element 0 of
 // each table is zero. Sizes precede their messages, so the large messages are first counted, then written.
 enum { PYPROF__OTLP_PYTHON, PYPROF__OTLP_NATIVE, PYPROF__OTLP_FACTS };   // places of attributes
 
-// Numbers from 1 on, in the order of first use
-typedef struct { uint32_t *numbers, *order; size_t room; uint32_t count; } pyprof__numbered;
 typedef struct { const char *key, *text; int64_t number; } pyprof__otlp_attribute;   // text NULL: number
 
 typedef struct {
@@ -28715,36 +29903,6 @@ typedef struct {
 } pyprof__otlp;
 
 typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
-
-static pyprof__bool pyprof__numbered_begin(pyprof__pool *pool, pyprof__numbered *n, size_t room)
-{
-    n->room = room + 1;
-    n->numbers = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->numbers);
-    n->order = (uint32_t *)pyprof__alloc(pool, n->room * sizeof *n->order);
-    return n->numbers && n->order;
-}
-
-static void pyprof__numbered_end(pyprof__pool *pool, pyprof__numbered *n)
-{
-    pyprof__free(pool, n->numbers, n->room * sizeof *n->numbers);
-    pyprof__free(pool, n->order, n->room * sizeof *n->order);
-}
-
-static uint32_t pyprof__numbered_get(pyprof__numbered *n, uint32_t id)
-{
-    if (n->numbers[id]) return n->numbers[id];
-    n->order[n->count] = id;
-    return n->numbers[id] = ++n->count;
-}
-
-static void pyprof__proto_fixed64(pyprof__proto *p, uint32_t field, uint64_t value)
-{
-    unsigned char bytes[8];
-    int i;
-    for (i = 0; i < 8; i++) bytes[i] = (unsigned char)(value >> (8 * i) & 255u);
-    pyprof__proto_varint(p, field << 3 | 1);
-    pyprof__proto_bytes(p, bytes, sizeof bytes);
-}
 
 // Its place.
 static uint32_t pyprof__otlp_attribute_add(pyprof__otlp *w, const char *key, const char *text, int64_t number)
@@ -29091,7 +30249,407 @@ static pyprof_result pyprof__write_otlp(pyprof__job *job)
     return result;
 }
 
-// ---- perfetto: not yet ----
+// ---- Perfetto: a Trace of TracePackets, field numbers of perfetto 0.59.1 (PyPI) ---------------------------
+// Of each thread: its samples with their stacks, and the same as slices, from the time line. Of the process:
+// counters. Timestamps are those of CLOCK_MONOTONIC, which one packet relates to Unix time. One sequence of
+// packets; names, frames and stacks are interned before their first use.
+enum {
+    PYPROF__PERFETTO_MONOTONIC = 3, PYPROF__PERFETTO_REALTIME = 1,        // BuiltinClock
+    PYPROF__PERFETTO_BEGIN = 1, PYPROF__PERFETTO_END = 2, PYPROF__PERFETTO_COUNTER = 4,   // TrackEvent.Type
+    PYPROF__PERFETTO_COUNT = 2, PYPROF__PERFETTO_BYTES = 3                // CounterDescriptor.Unit
+};
+
+// A packet with a timestamp and one small message, which begins at `inner`. It is shorter than 128 bytes, so
+// that each size is one byte.
+typedef struct { unsigned char bytes[128]; size_t used, inner; } pyprof__packet;
+
+typedef struct {
+    pyprof__proto p;
+    pyprof__timeline t;
+    const pyprof__job *job;
+    pyprof__numbered files;            // of strings: mappings
+    pyprof__numbered frames;           // of functions, or of locations if lines are asked for
+    uint32_t *open;                    // functions of the slices that are open, root first
+    size_t open_count;
+    uint64_t slack_ns;                 // longer gaps between samples end all slices
+} pyprof__perfetto;
+
+static void pyprof__packet_varint(pyprof__packet *m, uint64_t value)
+{
+    while (value > 127) { m->bytes[m->used++] = (unsigned char)((value & 127) | 128); value >>= 7; }
+    m->bytes[m->used++] = (unsigned char)value;
+}
+
+static void pyprof__packet_int(pyprof__packet *m, uint32_t field, uint64_t value)
+{
+    pyprof__packet_varint(m, field << 3);
+    pyprof__packet_varint(m, value);
+}
+
+static void pyprof__packet_double(pyprof__packet *m, uint32_t field, double value)
+{
+    uint64_t bits;
+    int i;
+    memcpy(&bits, &value, sizeof bits);
+    pyprof__packet_varint(m, field << 3 | 1);
+    for (i = 0; i < 8; i++) m->bytes[m->used++] = (unsigned char)(bits >> (8 * i) & 255u);
+}
+
+static void pyprof__packet_begin(pyprof__packet *m, uint64_t ns, uint32_t field)
+{
+    m->bytes[0] = 1 << 3 | 2;
+    m->used = 2;
+    pyprof__packet_int(m, 8, ns);
+    pyprof__packet_int(m, 10, 1);   // the sequence, and that it needs what was interned
+    pyprof__packet_int(m, 13, 2);
+    pyprof__packet_varint(m, field << 3 | 2);
+    m->inner = ++m->used;
+}
+
+static void pyprof__packet_end(pyprof__packet *m, pyprof__proto *p)
+{
+    m->bytes[1] = (unsigned char)(m->used - 2);
+    m->bytes[m->inner - 1] = (unsigned char)(m->used - m->inner);
+    pyprof__proto_bytes(p, m->bytes, m->used);
+}
+
+// Tracks: first the processes, then the threads, then counters.
+static uint64_t pyprof__perfetto_thread_track(const pyprof__perfetto *w, size_t thread)
+{
+    return 1 + w->job->profile->model.processes.count + thread;
+}
+
+static void pyprof__perfetto_slice(pyprof__perfetto *w, uint64_t ns, uint64_t track, int type, uint64_t name)
+{
+    pyprof__packet event;
+    pyprof__packet_begin(&event, ns, 11);
+    pyprof__packet_int(&event, 9, (uint64_t)type);
+    if (name) pyprof__packet_int(&event, 10, name);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_end(&event, &w->p);
+}
+
+static void pyprof__perfetto_open(pyprof__perfetto *w) { pyprof__proto_open(&w->p); }   // a packet
+
+static void pyprof__perfetto_close(pyprof__perfetto *w, int first)
+{
+    pyprof__proto_int(&w->p, 10, 1);
+    pyprof__proto_int(&w->p, 13, first ? 1 : 2);
+    pyprof__proto_close(&w->p, 1);
+}
+
+// The first packet: what all others leave unsaid. The clocks at the start of the recording.
+static void pyprof__perfetto_head(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    pyprof__proto *p = &w->p;
+    int i;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);   // TracePacketDefaults
+    pyprof__proto_int(p, 58, PYPROF__PERFETTO_MONOTONIC);
+    pyprof__proto_open(p);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 2, (uint64_t)(model->rate_hz > 1 ? model->rate_hz : 1));
+    pyprof__proto_utf8(p, 10, "wall");
+    pyprof__proto_close(p, 1);
+    pyprof__proto_close(p, 12);
+    pyprof__proto_close(p, 59);
+    pyprof__proto_open(p);   // ClockSnapshot
+    for (i = 0; i < 2; i++) {
+        pyprof__proto_open(p);
+        pyprof__proto_int(p, 1, i ? PYPROF__PERFETTO_REALTIME : PYPROF__PERFETTO_MONOTONIC);
+        pyprof__proto_int(p, 2, i ? (uint64_t)(pyprof__unix(model, model->start_ns) * 1e9) : model->start_ns);
+        pyprof__proto_close(p, 1);
+    }
+    pyprof__proto_int(p, 2, PYPROF__PERFETTO_MONOTONIC);
+    pyprof__proto_close(p, 6);
+    pyprof__perfetto_close(w, 1);
+}
+
+static void pyprof__perfetto_process(pyprof__perfetto *w, size_t i)
+{
+    const pyprof__recorded_process *process =
+        &PYPROF__AT(const pyprof__recorded_process, w->job->profile->model.processes, i);
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, i + 1);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, (uint64_t)process->pid);
+    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, w->job->profile->program));
+    pyprof__proto_close(p, 3);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+static int64_t pyprof__perfetto_pid(const pyprof__perfetto *w, size_t thread)
+{
+    const pyprof__array *processes = &w->job->profile->model.processes;
+    uint32_t process = pyprof__recorded_of(w->job->profile, (uint32_t)thread)->process;
+    if (process >= processes->count) process = 0;
+    return PYPROF__AT(const pyprof__recorded_process, *processes, process).pid;
+}
+
+static void pyprof__perfetto_thread(pyprof__perfetto *w, size_t i)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, (uint32_t)i);
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, pyprof__perfetto_thread_track(w, i));
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, (uint64_t)pyprof__perfetto_pid(w, i));
+    pyprof__proto_int(p, 2, recorded->native);
+    pyprof__proto_utf8(p, 5, pyprof__text(w->job->profile, recorded->name));
+    pyprof__proto_close(p, 4);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+// An InternedString or EventName: field 1 its number, field 2 the text.
+static void pyprof__perfetto_intern(pyprof__proto *p, uint32_t field, uint64_t id, const char *text)
+{
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, id);
+    pyprof__proto_utf8(p, 2, text);
+    pyprof__proto_close(p, field);
+}
+
+// The number of a file's mapping: frames need one.
+static uint32_t pyprof__perfetto_file(pyprof__perfetto *w, uint32_t file)
+{
+    uint32_t known = w->files.count, id = pyprof__numbered_get(&w->files, file);
+    if (id <= known) return id;
+    pyprof__perfetto_intern(&w->p, 17, id, pyprof__text(w->job->profile, file));
+    pyprof__perfetto_intern(&w->p, 18, id, pyprof__text(w->job->profile, file));
+    pyprof__proto_open(&w->p);
+    pyprof__proto_int(&w->p, 1, id);
+    pyprof__proto_int(&w->p, 7, id);
+    pyprof__proto_close(&w->p, 19);
+    return id;
+}
+
+// The number of the frame of a function, or of a line: interned if it is new.
+static uint32_t pyprof__perfetto_frame(pyprof__perfetto *w, uint32_t node)
+{
+    const pyprof_profile *profile = w->job->profile;
+    const pyprof__location *location = pyprof__location_of(profile, node);
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    int lines = w->job->output->lines;
+    uint32_t known = w->frames.count, file,
+        id = pyprof__numbered_get(&w->frames, lines ? pyprof__frame_of(profile, node) : location->function);
+    int32_t line = lines ? location->place.line
+        : *pyprof__text(profile, function->file) ? function->first_line : 0;
+    if (id <= known) return id;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(&w->p);
+    file = pyprof__perfetto_file(w, function->file);
+    pyprof__perfetto_intern(&w->p, 5, id, pyprof__label(profile, location->function));
+    pyprof__perfetto_intern(&w->p, 2, id, pyprof__label(profile, location->function));
+    pyprof__proto_open(&w->p);
+    pyprof__proto_int(&w->p, 1, id);
+    pyprof__proto_int(&w->p, 2, id);
+    pyprof__proto_int(&w->p, 3, file);
+    pyprof__proto_int(&w->p, 4, id);   // as an address, which tells frames of one name apart
+    pyprof__proto_int(&w->p, 5, file);
+    if (line > 0) pyprof__proto_int(&w->p, 6, (uint64_t)line);
+    pyprof__proto_close(&w->p, 6);
+    pyprof__proto_close(&w->p, 12);
+    pyprof__perfetto_close(w, 0);
+    return id;
+}
+
+// Stacks, root first; the number of a stack is that of its node.
+static void pyprof__perfetto_stacks(pyprof__perfetto *w)
+{
+    pyprof__cursor *cursor = &w->p.cursor;
+    uint32_t node, i;
+    for (node = 1; node < w->job->selection->count; node++) {
+        if (!pyprof__self(w->job->selection, PYPROF_SAMPLES, node)) continue;
+        pyprof__cursor_at(cursor, node);
+        if (!cursor->depth) continue;
+        for (i = 0; i < cursor->depth; i++) pyprof__perfetto_frame(w, cursor->path[i]);
+        pyprof__perfetto_open(w);
+        pyprof__proto_open(&w->p);
+        pyprof__proto_open(&w->p);
+        pyprof__proto_int(&w->p, 1, node);
+        for (i = 0; i < cursor->depth; i++)
+            pyprof__proto_int(&w->p, 2, pyprof__perfetto_frame(w, cursor->path[i]));
+        pyprof__proto_close(&w->p, 7);
+        pyprof__proto_close(&w->p, 12);
+        pyprof__perfetto_close(w, 0);
+    }
+}
+
+// As many samples as the entry stands for, evenly spread over its time.
+static void pyprof__perfetto_samples(pyprof__perfetto *w, const pyprof__moment *moment)
+{
+    int64_t i, count = pyprof__moment_selected(w->job->selection, PYPROF_SAMPLES, moment);
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(w->job->profile, moment->thread);
+    uint64_t step = moment->end_ns > moment->start_ns && count > 0
+        ? (moment->end_ns - moment->start_ns) / (uint64_t)count : 0;
+    uint64_t pid = (uint64_t)pyprof__perfetto_pid(w, moment->thread);
+    pyprof__packet sample;
+    for (i = 0; i < count; i++) {
+        pyprof__packet_begin(&sample, moment->start_ns + step * (uint64_t)(i + 1), 66);
+        pyprof__packet_int(&sample, 1, 0);
+        pyprof__packet_int(&sample, 2, pid);
+        pyprof__packet_int(&sample, 3, recorded->native);
+        pyprof__packet_int(&sample, 4, moment->node);
+        pyprof__packet_end(&sample, &w->p);
+    }
+}
+
+static void pyprof__perfetto_end_slices(pyprof__perfetto *w, uint64_t track, uint64_t ns, size_t keep)
+{
+    for (; w->open_count > keep; w->open_count--)
+        pyprof__perfetto_slice(w, ns, track, PYPROF__PERFETTO_END, 0);
+}
+
+// Slices of equal functions go on from sample to sample.
+static void pyprof__perfetto_slices(pyprof__perfetto *w, uint64_t track, uint64_t ns, uint32_t node)
+{
+    const pyprof_profile *profile = w->job->profile;
+    pyprof__cursor *cursor = &w->p.cursor;
+    size_t same = 0;
+    uint32_t frame;
+    pyprof__cursor_at(cursor, node);
+    while (same < w->open_count && same < cursor->depth
+           && w->open[same] == pyprof__perfetto_frame(w, cursor->path[same])) same++;
+    pyprof__perfetto_end_slices(w, track, ns, same);
+    for (; w->open_count < cursor->depth && w->open_count < profile->depth; w->open_count++) {
+        frame = w->open[w->open_count] = pyprof__perfetto_frame(w, cursor->path[w->open_count]);
+        pyprof__perfetto_slice(w, ns, track, PYPROF__PERFETTO_BEGIN, frame);
+    }
+}
+
+static void pyprof__perfetto_timeline(pyprof__perfetto *w, uint32_t thread)
+{
+    uint64_t track = pyprof__perfetto_thread_track(w, thread), end_ns = 0;
+    uint32_t last = 0;
+    pyprof__steps steps;
+    pyprof__step step;
+    pyprof__steps_begin(&steps, &w->t, thread, 0);
+    while (pyprof__steps_next(&steps, &step) && step.moment) {
+        uint64_t start_ns = step.moment->start_ns > end_ns ? step.moment->start_ns : end_ns;
+        if (end_ns && start_ns - end_ns > w->slack_ns) {
+            pyprof__perfetto_end_slices(w, track, end_ns, 0);
+            last = 0;
+        }
+        if (step.node != last) pyprof__perfetto_slices(w, track, start_ns, step.node);
+        pyprof__perfetto_samples(w, step.moment);
+        last = step.node;
+        end_ns = step.moment->end_ns > start_ns ? step.moment->end_ns : start_ns;
+    }
+    pyprof__perfetto_end_slices(w, track, end_ns, 0);
+}
+
+static void pyprof__perfetto_counter_track(pyprof__perfetto *w, uint64_t track, const char *name, int unit,
+                                           const char *unit_name)
+{
+    pyprof__proto *p = &w->p;
+    pyprof__perfetto_open(w);
+    pyprof__proto_open(p);
+    pyprof__proto_int(p, 1, track);
+    pyprof__proto_int(p, 5, 1);
+    pyprof__proto_utf8(p, 2, name);
+    pyprof__proto_open(p);
+    if (unit_name) pyprof__proto_utf8(p, 6, unit_name);
+    else pyprof__proto_int(p, 3, (uint64_t)unit);
+    pyprof__proto_close(p, 8);
+    pyprof__proto_close(p, 60);
+    pyprof__perfetto_close(w, 0);
+}
+
+static void pyprof__perfetto_count(pyprof__perfetto *w, uint64_t ns, uint64_t track, int64_t value)
+{
+    pyprof__packet event;
+    pyprof__packet_begin(&event, ns, 11);
+    pyprof__packet_int(&event, 9, PYPROF__PERFETTO_COUNTER);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_int(&event, 30, (uint64_t)value);
+    pyprof__packet_end(&event, &w->p);
+}
+
+// CPU time between two looks at the process, in percent of one CPU
+static void pyprof__perfetto_cpu(pyprof__perfetto *w, const pyprof__gauge *from, const pyprof__gauge *to,
+                                 uint64_t track)
+{
+    int64_t used = to->facts.user_ns + to->facts.system_ns - from->facts.user_ns - from->facts.system_ns;
+    pyprof__packet event;
+    if (to->ns <= from->ns) return;
+    pyprof__packet_begin(&event, to->ns, 11);
+    pyprof__packet_int(&event, 9, PYPROF__PERFETTO_COUNTER);
+    pyprof__packet_int(&event, 11, track);
+    pyprof__packet_double(&event, 44, 100.0 * (double)used / (double)(to->ns - from->ns));
+    pyprof__packet_end(&event, &w->p);
+}
+
+static void pyprof__perfetto_counters(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    uint64_t track = pyprof__perfetto_thread_track(w, model->threads.count);
+    int heap = model->heap.mode != PYPROF_HEAP_OFF;
+    size_t i;
+    if (!model->gauges.count || model->processes.count > 1) return;
+    pyprof__perfetto_counter_track(w, track, "resident", PYPROF__PERFETTO_BYTES, NULL);
+    pyprof__perfetto_counter_track(w, track + 1, "CPU", 0, "%");
+    pyprof__perfetto_counter_track(w, track + 2, "threads", PYPROF__PERFETTO_COUNT, NULL);
+    if (heap) pyprof__perfetto_counter_track(w, track + 3, "traced memory", PYPROF__PERFETTO_BYTES, NULL);
+    for (i = 0; i < model->gauges.count; i++) {
+        const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+        if (gauge->facts.resident_bytes)
+            pyprof__perfetto_count(w, gauge->ns, track, gauge->facts.resident_bytes);
+        if (i) pyprof__perfetto_cpu(w, gauge - 1, gauge, track + 1);
+        if (gauge->facts.threads) pyprof__perfetto_count(w, gauge->ns, track + 2, gauge->facts.threads);
+        if (heap) pyprof__perfetto_count(w, gauge->ns, track + 3, gauge->facts.traced_bytes);
+    }
+}
+
+static void pyprof__perfetto_trace(pyprof__perfetto *w)
+{
+    const pyprof__model *model = &w->job->profile->model;
+    size_t i;
+    pyprof__perfetto_head(w);
+    for (i = 0; i < model->processes.count; i++) pyprof__perfetto_process(w, i);
+    for (i = 0; i < model->threads.count; i++)
+        if (w->t.sums[i]) pyprof__perfetto_thread(w, i);
+    pyprof__perfetto_stacks(w);
+    pyprof__perfetto_counters(w);
+    for (i = 0; i < w->t.groups; i++)
+        if (w->t.order[i] + 1 < w->t.groups && w->t.sums[w->t.order[i]])
+            pyprof__perfetto_timeline(w, w->t.order[i]);
+}
+
+static pyprof_result pyprof__write_perfetto(pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__perfetto w;
+    pyprof__pool *pool = &w.p.cursor.pool;
+    size_t depth = job->profile->depth + 1;
+    size_t frames = job->output->lines ? model->locations.count : model->functions.count;
+    int whole;
+    pyprof_result result = pyprof__proto_begin(&w.p, job->profile, job->sink);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__timeline_begin(&w.t, job);
+    if (result != PYPROF_OK) { pyprof__proto_end(&w.p); return result; }
+    w.job = job;
+    w.open_count = 0;
+    w.slack_ns = (uint64_t)(2e9 / (model->rate_hz > 0 ? model->rate_hz : 1));
+    w.open = (uint32_t *)pyprof__alloc(pool, depth * sizeof *w.open);
+    memset(&w.files, 0, sizeof w.files);
+    memset(&w.frames, 0, sizeof w.frames);
+    whole = w.open && pyprof__numbered_begin(pool, &w.files, model->strings.starts.count)
+        && pyprof__numbered_begin(pool, &w.frames, frames);
+    if (whole) pyprof__perfetto_trace(&w);
+    pyprof__numbered_end(pool, &w.files);
+    pyprof__numbered_end(pool, &w.frames);
+    pyprof__free(pool, w.open, depth * sizeof *w.open);
+    pyprof__timeline_end(&w.t);
+    if (!whole || w.p.failed) result = pyprof__fail_memory("the Perfetto trace");
+    pyprof__proto_end(&w.p);
+    return result;
+}
 
 // ---- lcov: not yet ----
 
@@ -29116,13 +30674,13 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", NULL,                      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      NULL,                      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
     { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TABLE,      ".table.csv",      NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
 };
 
@@ -29190,7 +30748,7 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
     if (!pyprof__has_metric(profile, metric))
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
                             pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
-    return pyprof__states_check(pyprof__states_written(output, row), metric);
+    return pyprof__query_metric(output->filter, pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -29233,6 +30791,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
+    made->chosen = profile->chosen;
     whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
@@ -29279,14 +30838,17 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
                                            int format, pyprof_write_fn *fn, void *user)
 {
     pyprof_profile *changed = NULL;
+    const pyprof_profile *shown;
     size_t row;
     pyprof_result result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, output->filter, &shown);
     if (result != PYPROF_OK) return result;
-    if (output->paths && !(changed = pyprof__with_paths(profile, output->paths)))
-        return pyprof__fail_memory("the output");
-    result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
+    if (output->paths && !(changed = pyprof__with_paths(shown, output->paths)))
+        result = pyprof__fail_memory("the output");
+    else result = pyprof__write_with(changed ? changed : shown, output, row, fn, user);
     if (changed) pyprof__profile_free(changed);
+    pyprof__shown_free(shown);
     return result;
 }
 
@@ -31615,7 +33177,15 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
     if (options && (options->scale < 0 || options->scale > PYPROF_SCALE_COUNT))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "scale is %d: no such value", options->scale);
-    return pyprof__profile_diff(before, after, options, delta);
+    result = pyprof__shown(before, options ? options->filter : NULL, &before);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__shown(after, options ? options->filter : NULL, &after);
+    if (result == PYPROF_OK) {
+        result = pyprof__profile_diff(before, after, options, delta);
+        pyprof__shown_free(after);
+    }
+    pyprof__shown_free(before);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
@@ -31657,7 +33227,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
-    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
+    if (result == PYPROF_OK && query && query->sort)
+        result = pyprof__query_metric(query, states, query->sort);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
@@ -31679,6 +33251,7 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
     pyprof__selection_free(&earlier);
+    pyprof__shown_free(profile);   // the names in its rows are those of the whole profile
     return result;
 }
 
@@ -31710,11 +33283,15 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
+    result = pyprof__query_metric(query, PYPROF_STATES_ALL, PYPROF_LIVE_BYTES);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
+    if (result != PYPROF_OK) return result;
     if (pyprof__leaks_make(&table, profile, query)) {
         *count = table.leaks.count;
         for (i = 0; i < capacity && i < *count; i++) rows[i] = PYPROF__AT(pyprof_leak, table.leaks, i);
     } else result = pyprof__fail_memory("the leaks");
     pyprof__leaks_free(&table);
+    pyprof__shown_free(profile);
     return result;
 }
 
@@ -31925,11 +33502,15 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
     memset(&visitor, 0, sizeof visitor);
     result = pyprof__cursor_begin(&visitor.cursor, profile);
-    if (result != PYPROF_OK) return result;
+    if (result != PYPROF_OK) {
+        pyprof__shown_free(profile);
+        return result;
+    }
     visitor.profile = profile;
     visitor.selection = &selection;
     visitor.fn = fn;
@@ -31951,6 +33532,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
     pyprof__selection_free(&selection);
     pyprof__cursor_end(&visitor.cursor);
+    pyprof__shown_free(profile);
     return result;
 }
 

@@ -151,6 +151,7 @@ if (await buttons.count()) {
         key: b.value, shows: Number(b.dataset.shows), off: b.disabled, pressed: b.getAttribute('aria-pressed') })));
     const sum = (i, shows) => facts.values[i].slice(0, facts.columns)
         .reduce((total, value, column) => total + (shows >> column & 1 ? value : 0), 0);
+    const note = await text(page, '.bar .note');
     same('one choice is pressed', choices.filter(c => c.pressed === 'true').length, 1);
     for (const [number, choice] of choices.entries()) {
         same(`${choice.key}: only a choice without time is switched off`, choice.off, sum(0, choice.shows) === 0);
@@ -161,6 +162,9 @@ if (await buttons.count()) {
             || Math.abs(f.width - 100 * sum(i, choice.shows) / total) < 2e-6));
         check(`${choice.key}: what has no time is hidden`, now.every((f, i) => i === 0 || f.shown === sum(i, choice.shows) > 0));
         check(`${choice.key}: frames do not leave their parents`, now.every(f => !f.shown || (f.x > -1e-3 && f.x + f.width < 100.001)));
+        if (facts.columns > 2) same(`${choice.key}: the note says what is shown`, choice.shows === facts.first ? note :
+            await page.evaluate(() => document.querySelector('.bar .note').dataset.base + '; ' + document.querySelector('[aria-pressed=true][name=show]').title),
+        await text(page, '.bar .note'));
         check(`${choice.key}: labels stay inside`, worst(now) <= 1);
         same(`${choice.key}: the address keeps it`, (await address(page)).includes(`show=${choice.key}`), choice.shows !== facts.first);
         const last = [...visible(now)].pop();

@@ -6,6 +6,7 @@
 #include "model.h"
 #include "written.h"
 #include "chance.h"
+#include "parsed.h"
 
 enum { PROFILES = 24 };
 
@@ -257,5 +258,281 @@ TEST(callgrind_counts_recursion_once)
                            "cfi=(1)\ncfn=(5) a.g\ncalls=3 5\n3 30000 3 27000\n\n") != NULL);
     CHECK(strstr(out.data, "\n7 30000 3 27000\ncfi=(1)\ncfn=(4)\ncalls=3 2\n6 30000 3 27000\n") != NULL);   // g calls f
     CHECK(strstr(out.data, "\n4 ") == NULL);   // the second call of g by f is part of the first
+}
+
+// ---- perf script: a reader -----------------------------------------------------------------------------------------------
+typedef struct { char who[300]; double time; long long events, periods; } perf_thread;
+
+// "comm pid/tid time: period event: " -> its thread
+static perf_thread *perf_head(char *line, perf_thread *threads, size_t *count, const char *event, long long *period)
+{
+    char *who = strtok_r(line, " ", &line), *ids = strtok_r(NULL, " ", &line), *time = strtok_r(NULL, " ", &line), *end, key[300];
+    size_t i = 0;
+    double seconds = strtod(time, &end);
+    CHECK_STR(end, ":");
+    CHECK(strtoll(ids, &end, 10) == 4242 && *end == '/');
+    CHECK(strtoll(end + 1, &end, 10) > 0 && !*end);
+    *period = strtoll(strtok_r(NULL, " ", &line), &end, 10);
+    CHECK(*period > 0 && !*end);
+    CHECK(starts(line, event) && !strcmp(line + strlen(event), ": "));
+    snprintf(key, sizeof key, "%s %s", who, ids);
+    while (i < *count && strcmp(threads[i].who, key)) i++;
+    if (i == *count) { CHECK(i < 64); ++*count; memcpy(threads[i].who, key, sizeof key); }
+    CHECK(seconds >= threads[i].time);   // in order
+    threads[i].time = seconds;
+    threads[i].events++;
+    threads[i].periods += *period;
+    return &threads[i];
+}
+
+static long long perf_events(char *text, const char *event, long long *periods)
+{
+    perf_thread threads[64];
+    size_t count = 0, frames = 0;
+    long long events = 0, period;
+    memset(threads, 0, sizeof threads);
+    *periods = 0;
+    for (char *line = text, *next; *line; line = next) {
+        next = strchr(line, '\n');
+        CHECK(next != NULL);
+        *next++ = '\0';
+        if (!*line) { CHECK(frames > 0); frames = 0; continue; }
+        if (*line == '\t') {   // address, name, (file)
+            char *end;
+            CHECK(strtoull(line, &end, 16) < 100000 && end == line + 17 && *end == ' ' && end[1] != '(');
+            CHECK(next[-2] == ')' && strrchr(line, '(')[-1] == ' ' && !strchr(strrchr(line, '('), ' '));
+            frames++;
+            continue;
+        }
+        CHECK_INT(frames, 0);
+        perf_head(line, threads, &count, event, &period);
+        *periods += period;
+        events++;
+    }
+    return events;
+}
+
+static void check_perf(const pyprof_profile *profile, pyprof_output output)
+{
+    long long periods, events;
+    if (pyprof__is_memory(output.metric) && output.metric != PYPROF_LIVE_BYTES) return;   // one is enough: they are many events
+    output.format = PYPROF_FORMAT_PERF;
+    output_text out = written(profile, output);
+    pyprof__selection selection = selected(profile, output);
+    events = perf_events(out.data, pyprof__metric_row(output.metric)->key, &periods);
+    CHECK_INT(periods, selection.all[output.metric]);
+    CHECK(events <= 2 * PYPROF__PERF_EVENTS);
+    if (output.metric == PYPROF_SAMPLES) CHECK_INT(events, selection.all[PYPROF_SAMPLES]);
+    pyprof__selection_free(&selection);
+    free(out.data);
+}
+
+TEST(perf_sums) { each_metric(check_perf); }
+
+TEST(perf_of_many_samples)   // fewer events, each for several samples; no sum changes, every stack is there
+{
+    recording r;
+    long long periods, events;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "MainThread", 100), top = add_frame(&r, thread_node(&r, thread), "a.py", "f", 1, 2);
+    uint32_t rare = add_frame(&r, top, "a.py", "rare", 8, 9);
+    add_values(&r, top, 3000000, 30000000001, 0, 0);
+    add_values(&r, rare, 1, 12345, 0, 0);
+    pyprof_profile *profile = seal(&r, 0);
+    output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PERF });
+    CHECK_INT(occurrences(out.data, "a.rare "), 1);
+    events = perf_events(out.data, "wall_ns", &periods);
+    CHECK_INT(events, PYPROF__PERF_EVENTS + 1);
+    CHECK_INT(periods, 30000012346);
+}
+
+// ---- massif: a reader --------------------------------------------------------------------------------------------------
+// Reads a tree; -> its bytes. The parts of a place are never more than the place.
+static long long massif_tree(char **rest, int level, int *nodes)
+{
+    char *line = strsep(rest, "\n"), *at;
+    long long children, bytes, sum = 0;
+    CHECK(line != NULL && (int)strspn(line, " ") == level && line[level] == 'n');
+    children = strtoll(line + level + 1, &at, 10);
+    CHECK(starts(at, ": "));
+    bytes = strtoll(at + 2, &at, 10);
+    CHECK(*at == ' ' && bytes > 0 && level < 32);
+    if (level) CHECK((starts(at, " 0x") && strchr(at, ':') && at[strlen(at) - 1] == ')') || (starts(at, " in ") && strstr(at, "below massif's threshold (1.00%)")));
+    ++*nodes;
+    for (long long i = 0; i < children; i++) sum += massif_tree(rest, level + 1, nodes);
+    CHECK(sum <= bytes);
+    if (!level) CHECK_INT(sum, bytes);
+    return bytes;
+}
+
+static void check_massif(const pyprof_profile *profile, pyprof_output output)
+{
+    static const char *const words[] = { "snapshot=", "#-----------", "time=", "mem_heap_B=", "mem_heap_extra_B=0", "mem_stacks_B=0", "heap_tree=" };
+    char *line, *value[8];
+    long long bytes, time = -1;
+    int snapshots = 0, peaks = 0, nodes = 0;
+    output.format = PYPROF_FORMAT_MASSIF;
+    if (output.metric != PYPROF_LIVE_BYTES && output.metric != PYPROF_PEAK_BYTES) {
+        CHECK_INT(pyprof_write(profile, &output, append, &(output_text){ NULL, 0 }), PYPROF_ERR_UNSUPPORTED);
+        return;
+    }
+    output_text out = written(profile, output);
+    pyprof__selection selection = selected(profile, output);
+    char *rest = out.data;
+    CHECK(starts(strsep(&rest, "\n"), "desc: ") && starts(strsep(&rest, "\n"), "cmd: "));
+    CHECK_STR(strsep(&rest, "\n"), "time_unit: ms");
+    while ((line = strsep(&rest, "\n")) != NULL && *line) {
+        CHECK_STR(line, "#-----------");
+        for (int i = 0; i < 7; i++) CHECK((value[i] = starts(strsep(&rest, "\n"), words[i])) != NULL);
+        CHECK_INT(atoi(value[0]), snapshots++);
+        CHECK(atoll(value[2]) >= time);
+        time = atoll(value[2]);
+        bytes = atoll(value[3]);
+        if (!strcmp(value[6], "empty")) continue;
+        CHECK_INT(massif_tree(&rest, 0, &nodes), bytes);
+        if (!strcmp(value[6], "peak")) { peaks++; CHECK_INT(bytes, selection.all[PYPROF_PEAK_BYTES]); }
+        else { CHECK_STR(value[6], "detailed"); CHECK_INT(bytes, selection.all[PYPROF_LIVE_BYTES]); CHECK(!rest || !*rest); }
+    }
+    CHECK(peaks == (selection.all[PYPROF_PEAK_BYTES] > 0) && snapshots <= 100 && (nodes || !selection.all[PYPROF_LIVE_BYTES]));
+    pyprof__selection_free(&selection);
+    free(out.data);
+}
+
+static void each_metric_of_memory(void (*check)(const pyprof_profile *profile, pyprof_output output))
+{
+    for (uint64_t number = 0; number < PROFILES; number++) {
+        pyprof_profile *profile = some_profile(number);
+        for (size_t i = 0; i < COUNT(pyprof__metrics); i++)
+            if (pyprof__metrics[i].from == PYPROF__FROM_HEAP && pyprof__has_metric(profile, pyprof__metrics[i].metric))
+                check(profile, (pyprof_output){ .metric = pyprof__metrics[i].metric });
+        pyprof_profile_free(profile);
+    }
+}
+
+TEST(massif_sums) { each_metric_of_memory(check_massif); }
+
+TEST(massif_of_long_recordings)   // at most 100 snapshots, the largest moments among them
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "MainThread", 100);
+    add_blocks(&r, add_frame(&r, thread_node(&r, thread), "a.py", "f", 1, 2), 10, 30, 10, 20);
+    r.model.heap.mode = PYPROF_HEAP_EXACT;
+    for (uint64_t i = 0; i < 5000; i++) add_gauge(&r, i * 100, 0, i == 777 ? 123456789 : (int64_t)i);
+    r.model.last_ns = r.model.start_ns + 500000 * ms;
+    pyprof_profile *profile = seal(&r, 0);
+    output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_MASSIF });
+    CHECK(occurrences(out.data, "snapshot=") <= 100 && occurrences(out.data, "snapshot=") > 90);
+    CHECK_INT(occurrences(out.data, "time=77700\nmem_heap_B=123456789\n"), 1);
+    pyprof_query some = { .thread = "x*" };   // the process's memory says nothing about some stacks
+    out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_MASSIF, .filter = &some });
+    CHECK_INT(occurrences(out.data, "snapshot="), 1);
+}
+
+// ---- DHAT --------------------------------------------------------------------------------------------------------------
+static void check_dhat(const pyprof_profile *profile, pyprof_output output)
+{
+    static const struct { const char *key; int metric; } columns[] = {
+        { "tb", PYPROF_ALLOC_BYTES }, { "tbk", PYPROF_ALLOC_BLOCKS }, { "gb", PYPROF_PEAK_BYTES }, { "gbk", PYPROF_PEAK_BLOCKS },
+        { "eb", PYPROF_LIVE_BYTES }, { "ebk", PYPROF_LIVE_BLOCKS },
+    };
+    int64_t sums[COUNT(columns)] = { 0 };
+    output.format = PYPROF_FORMAT_DHAT;
+    output_text out = written(profile, output);
+    pyprof__selection selection = selected(profile, output);
+    const parsed *all = parse(out.data), *frames = get(all, "ftbl");
+    CHECK(is_json(out.data));
+    CHECK_STR(frames->first->text, "[root]");
+    for (const parsed *point = get(all, "pps")->first; point; point = point->next) {
+        for (size_t i = 0; i < COUNT(columns); i++) sums[i] += get(point, columns[i].key)->integer;
+        CHECK(get(point, "mb")->integer >= get(point, "eb")->integer && get(point, "mb")->integer >= get(point, "gb")->integer);
+        CHECK(!has(point, "tl"));   // lifetimes are not known
+        CHECK(get(point, "fs")->count > 0);
+        for (const parsed *frame = get(point, "fs")->first; frame; frame = frame->next)
+            CHECK(frame->integer > 0 && frame->integer < (long long)frames->count);
+    }
+    for (size_t i = 0; i < COUNT(columns); i++) CHECK_INT(sums[i], selection.all[columns[i].metric]);
+    pyprof__selection_free(&selection);
+    free(out.data);
+}
+
+TEST(dhat_sums) { each_metric_of_memory(check_dhat); }
+
+// ---- table: a strict reader of RFC 4180 ------------------------------------------------------------------------------------
+// The next cell, unquoted, in place; *last = it ends its line.
+static char *csv_cell(char **rest, int *last)
+{
+    char *from = *rest, *to, *cell = from;
+    if (*from == '"') {
+        for (cell = to = ++from; *from != '"' || from[1] == '"'; *to++ = *from++) {
+            CHECK(*from && *from != '\n');
+            if (*from == '"') from++;
+        }
+        from++;
+    } else {
+        from += strcspn(from, ",\r");
+        to = from;
+        CHECK(!memchr(cell, '"', (size_t)(from - cell)));
+    }
+    *last = *from == '\r';
+    CHECK(*from == ',' || starts(from, "\r\n"));
+    *rest = from + (*last ? 2 : 1);
+    *to = '\0';
+    CHECK(!*cell || !strchr("=+@\t", *cell));
+    return cell;
+}
+
+static void check_table(const pyprof_profile *profile, pyprof_output output)
+{
+    char *cell, key[64], names[80][64];
+    int last = 0, columns = 0, wanted = -1, memory = pyprof__is_memory(output.metric);
+    const pyprof__metric *row = pyprof__metric_row(output.metric);
+    long long sum = 0;
+    output.format = PYPROF_FORMAT_TABLE;
+    output_text out = written(profile, output);
+    pyprof__selection selection = selected(profile, output);
+    char *rest = out.data;
+    snprintf(key, sizeof key, memory ? row->unit == PYPROF__UNIT_COUNT ? "num_allocations" : "size" : "self_%s", row->key);
+    for (; !last; columns++) {
+        CHECK(columns < 80);
+        snprintf(names[columns], sizeof names[columns], "%s", csv_cell(&rest, &last));
+        if (!strcmp(names[columns], key)) wanted = columns;
+    }
+    while (*rest) {
+        last = 0;
+        for (int i = 0; i < columns; i++) {
+            CHECK(!last);
+            cell = csv_cell(&rest, &last);
+            if (i == wanted) sum += atoll(cell);
+        }
+        CHECK(last);
+    }
+    if (memory || wanted >= 0) CHECK_INT(sum, selection.all[output.metric]);
+    pyprof__selection_free(&selection);
+    free(out.data);
+}
+
+TEST(table_sums) { each_metric(check_table); }
+
+TEST(table_holds_no_formula)
+{
+    static const char *const names[] = { "=1+1", "+f", "-f", "@f", "a\",=1", "'=f" };
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "=thread()", 100);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        uint32_t node = add_frame(&r, thread_node(&r, thread), names[i], names[i], 1, 2);
+        add_samples(&r, thread, node, 10, 1, 0);
+        add_blocks(&r, node, 10, 1, 1, 1);
+    }
+    r.model.heap.mode = PYPROF_HEAP_EXACT;
+    pyprof_profile *profile = seal(&r, 0);
+    check_table(profile, (pyprof_output){ .metric = PYPROF_WALL_NS });
+    check_table(profile, (pyprof_output){ .metric = PYPROF_LIVE_BYTES });
+    output_text out = written_as(profile, PYPROF_FORMAT_TABLE);
+    CHECK(strstr(out.data, "\r\n\"'=1+1\",\"'=1+1\",1,python,1,1,10000000,10000000,") != NULL);
+    CHECK(strstr(out.data, "\r\n\"'-f\",\"'-f\",") && strstr(out.data, "\r\n\"a\"\",=1\",\"a\"\",=1\","));
+    out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_TABLE, .metric = PYPROF_LIVE_BYTES });
+    CHECK(strstr(out.data, "\r\npython,1,10,100,\"'=thread()\",\"'=1+1.=1+1;=1+1;2\"\r\n") != NULL);
 }
 TEST_MAIN

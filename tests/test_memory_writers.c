@@ -118,6 +118,9 @@ TEST(golden_speedscope)
     golden("memory.speedscope.json", exact(), (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE, .metric = PYPROF_ALLOC_BYTES });
 }
 TEST(golden_pprof) { golden("memory.pb.gz", sampled(), (pyprof_output){ .format = PYPROF_FORMAT_PPROF, .metric = PYPROF_LIVE_BYTES }); }
+TEST(golden_massif) { golden("memory.massif", exact(), (pyprof_output){ .format = PYPROF_FORMAT_MASSIF }); }
+TEST(golden_dhat) { golden("memory.dhat.json", exact(), (pyprof_output){ .format = PYPROF_FORMAT_DHAT }); }
+TEST(golden_table) { golden("memory.table.csv", exact(), (pyprof_output){ .format = PYPROF_FORMAT_TABLE, .metric = PYPROF_ALLOC_BYTES }); }
 TEST(golden_openmetrics) { golden("memory.om.txt", sampled(), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS, .metric = PYPROF_LIVE_BYTES }); }
 TEST(golden_pickle)
 {

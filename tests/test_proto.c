@@ -373,7 +373,7 @@ TEST(otlp_sums)
         pyprof_profile *profile = some_profile(number);
         pyprof_info info;
         CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
-        read_otlp(&o, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .metric = PYPROF_GIL_NS }));
+        read_otlp(&o, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .metric = PYPROF_GIL_NS, .filter = &everything }));
         CHECK_INT(o.count, profile->model.heap.mode ? 20 : 13);
         CHECK_INT(o.columns[0], PYPROF_GIL_NS);   // viewers show the first one
         for (int i = 0; i < o.count; i++) CHECK_INT(o.sums[i], info.total[o.columns[i]]);
@@ -388,7 +388,7 @@ TEST(otlp_of_a_difference)
     CHECK_INT(pyprof_diff(before, after, NULL, &delta), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(before, &old), PYPROF_OK);
     CHECK_INT(pyprof_profile_info(after, &new), PYPROF_OK);
-    read_otlp(&o, written_as(delta, PYPROF_FORMAT_OTLP));
+    read_otlp(&o, written(delta, (pyprof_output){ .format = PYPROF_FORMAT_OTLP, .filter = &everything }));
     CHECK_INT(o.sums[0], new.total[o.columns[0]] - old.total[o.columns[0]]);
 }
 
@@ -426,6 +426,126 @@ TEST(otlp_with_broken_names)
     CHECK(memmem(out.data, out.size, BROKEN, strlen(BROKEN)) == NULL);   // the thread's name is an attribute
 }
 
+// ---- Perfetto -------------------------------------------------------------------------------------------------------
+enum { BEGIN = 1, END = 2, COUNTER = 4 };
+typedef struct { uint32_t names[64]; int depth; uint64_t last; } slices;
+typedef struct {
+    unsigned char interned[64][2048];   // by field of InternedData and number
+    slices open[32];
+    int tracks, samples, begun, counted;
+    char log[4096];                     // "begin NUMBER ms, ..." of the slices
+} perfetto;
+
+static void check_interned(perfetto *p, reader data)
+{
+    while (next(&data)) {
+        reader one = inside(&data), ids = one;
+        uint64_t id = number_in(one, 1);
+        CHECK(data.field < 64 && id && id < 2048 && !p->interned[data.field][id]);
+        p->interned[data.field][id] = 1;
+        if (data.field == 6) CHECK(p->interned[5][number_in(one, 2)] && p->interned[19][number_in(one, 3)] && p->interned[18][number_in(one, 5)]);
+        if (data.field == 19) CHECK(p->interned[17][number_in(one, 7)]);
+        while (data.field == 7 && next(&ids)) if (ids.field == 2) CHECK(p->interned[6][ids.number]);
+    }
+}
+
+static void check_event(perfetto *p, reader event, uint64_t ns)
+{
+    uint64_t track = number_in(event, 11), type = number_in(event, 9), name = number_in(event, 10);
+    CHECK(track && track < 32);
+    slices *s = &p->open[track];
+    CHECK(ns >= s->last);
+    s->last = ns;
+    if (type == COUNTER) { p->counted++; return; }
+    if (type == BEGIN) {
+        CHECK(p->interned[2][name] && s->depth < 64);
+        s->names[s->depth++] = (uint32_t)name;
+        p->begun++;
+    } else {
+        CHECK_INT(type, END);
+        CHECK(s->depth-- > 0);
+    }
+    snprintf(p->log + strlen(p->log), 40, "%s %d %llu, ", type == BEGIN ? "begin" : "end", (int)s->names[type == BEGIN ? s->depth - 1 : s->depth],
+             (unsigned long long)(ns / ms - 5000));
+    if (strlen(p->log) > sizeof p->log - 50) p->log[0] = 0;
+}
+
+static void read_perfetto(perfetto *p, output_text out)
+{
+    reader trace = message(out.data, out.size);
+    memset(p, 0, sizeof *p);
+    for (int n = 0; next(&trace); n++) {
+        reader packet = inside(&trace);
+        uint64_t ns = number_in(packet, 8);
+        CHECK_INT(trace.field, 1);
+        CHECK_INT(number_in(packet, 10), 1);
+        CHECK_INT(number_in(packet, 13), n ? 2 : 1);   // the first one clears what was interned, the others need it
+        if (!n) {
+            CHECK_INT(number_in(block_in(packet, 59), 58), 3);   // CLOCK_MONOTONIC
+            CHECK_INT(number_in(block_in(packet, 6), 2), 3);
+            CHECK(number_in(block_in(block_in(packet, 6), 1), 2) >= 5000 * ms);
+        }
+        check_interned(p, block_in(packet, 12));
+        p->tracks += count_in(packet, 60);
+        if (count_in(packet, 66)) {
+            CHECK(p->interned[7][number_in(block_in(packet, 66), 4)]);
+            CHECK_INT(number_in(block_in(packet, 66), 2), 4242);
+            p->samples++;
+        }
+        if (count_in(packet, 11)) check_event(p, block_in(packet, 11), ns);
+    }
+    for (int i = 0; i < 32; i++) CHECK_INT(p->open[i].depth, 0);
+}
+
+TEST(perfetto_samples)
+{
+    static perfetto p;
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = some_profile(number);
+        long long samples = 0;
+        for (size_t i = 0; i < profile->model.moments.count; i++) samples += AT(pyprof__moment, profile->model.moments, i).count;
+        read_perfetto(&p, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO, .filter = &everything }));
+        CHECK_INT(p.samples, samples);
+        CHECK(p.begun > 0 || !samples);
+        int gauges = (int)profile->model.gauges.count;   // resident, CPU between two of them, threads, traced memory
+        CHECK_INT(p.counted, gauges + gauges - 1 + gauges + (profile->model.heap.mode ? gauges : 0));
+    }
+}
+
+// Equal functions of consecutive samples are one slice, whatever the lines; a gap ends it.
+TEST(perfetto_slices)
+{
+    static perfetto p;
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t w = add_thread(&r, "w", 77), f = add_frame(&r, thread_node(&r, w), "a.py", "f", 1, 2);
+    uint32_t g = add_frame(&r, f, "a.py", "g", 5, 6), other_line = add_frame(&r, f, "a.py", "g", 5, 7);
+    add_samples(&r, w, g, 20, 2, 0);            // 10 to 30 ms
+    add_samples(&r, w, other_line, 40, 1, 0);
+    add_samples(&r, w, f, 50, 1, 0);
+    add_samples(&r, w, g, 110, 1, 0);           // after a gap of 50 ms
+    pyprof_profile *profile = seal(&r, 0);
+    read_perfetto(&p, written_as(profile, PYPROF_FORMAT_PERFETTO));
+    CHECK_INT(p.samples, 5);
+    CHECK_INT(p.tracks, 2);   // the process, the thread
+    CHECK_STR(p.log, "begin 1 10, begin 2 10, end 2 40, end 1 50, begin 1 100, begin 2 100, end 2 110, end 1 110, ");
+    read_perfetto(&p, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO, .lines = 1 }));
+    CHECK_STR(p.log, "begin 1 10, begin 2 10, end 2 30, begin 3 30, end 3 40, end 1 50, begin 1 100, begin 2 100, end 2 110, end 1 110, ");
+}
+
+TEST(perfetto_with_a_filter)
+{
+    static perfetto p;
+    recording r;
+    pyprof_query one = { .thread = "one", .include_idle = 1 };
+    recording_begin(&r, NULL);
+    for (uint32_t i = 0; i < 2; i++) add_samples(&r, i, add_frame(&r, thread_node(&r, add_thread(&r, i ? "two" : "one", 10 + i)), "a.py", i ? "other" : "f", 1, 2), 10, 3, 0);
+    output_text out = written(seal(&r, 0), (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO, .filter = &one });
+    read_perfetto(&p, out);
+    CHECK_INT(p.samples, 3);
+    CHECK(memmem(out.data, out.size, "other", 5) == NULL && memmem(out.data, out.size, "two", 3) == NULL);
+}
+
 // ---- OpenMetrics ----------------------------------------------------------------------------------------------------
 // The number behind the name (with its labels) at the beginning of a line, as an integer of so many digits behind the point.
 static long long sample_of(const char *in, const char *name, int digits)
@@ -449,7 +569,7 @@ TEST(openmetrics_sums)
         pyprof_profile *profile = some_profile(number);
         pyprof_info info;
         CHECK_INT(pyprof_profile_info(profile, &info), PYPROF_OK);
-        output_text out = written_as(profile, PYPROF_FORMAT_OPENMETRICS);
+        output_text out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS, .filter = &everything });
         CHECK_INT(sample_of(out.data, "pyprof_samples_total", 0), info.total[PYPROF_SAMPLES]);
         CHECK_INT(sample_of(out.data, "pyprof_wall_seconds_total", 9), info.total[PYPROF_WALL_NS]);
         CHECK_INT(sample_of(out.data, "pyprof_cpu_seconds_total", 9), info.total[PYPROF_CPU_NS]);

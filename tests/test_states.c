@@ -131,7 +131,7 @@ static pyprof_profile *example(void)
     return profile;
 }
 
-static const pyprof_query everything = { .include_idle = 1 };
+static const pyprof_query everything = { .include_idle = 1 }, running = { .states = PYPROF_STATES_RUNNING };
 
 // ---- golden files ----------------------------------------------------------------------------------------------------
 static void golden_with_source(const char *file, int format)
@@ -146,7 +146,7 @@ static void golden_with_source(const char *file, int format)
 TEST(golden_text) { golden_with_source("states.txt", PYPROF_FORMAT_TEXT); }
 TEST(golden_json) { golden_with_source("states.json", PYPROF_FORMAT_JSON); }
 TEST(golden_svg) { golden("states.svg", example(), (pyprof_output){ .format = PYPROF_FORMAT_SVG, .filter = &everything }); }
-TEST(golden_svg_without_waiting) { golden("running.svg", example(), (pyprof_output){ .format = PYPROF_FORMAT_SVG }); }
+TEST(golden_svg_without_waiting) { golden("running.svg", example(), (pyprof_output){ .format = PYPROF_FORMAT_SVG, .filter = &running }); }
 TEST(golden_folded) { golden("states.folded", example(), (pyprof_output){ .format = PYPROF_FORMAT_FOLDED, .metric = PYPROF_WALL_NS }); }
 
 // ---- tables ------------------------------------------------------------------------------------------------------------

@@ -56,9 +56,12 @@ TEST(golden_folded) { golden("example.folded", example(HOSTILE), (pyprof_output)
 TEST(golden_speedscope) { golden("example.speedscope.json", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
 TEST(golden_pstats) { golden("example.prof", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
 TEST(golden_callgrind) { golden("example.callgrind", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
+TEST(golden_perf) { golden("example.linux-perf.txt", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PERF }); }
+TEST(golden_table) { golden("example.table.csv", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_TABLE }); }
 TEST(golden_pprof) { golden("example.pb.gz", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 TEST(golden_otlp) { golden("example.otlp.pb", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 TEST(golden_openmetrics) { golden("example.om.txt", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
+TEST(golden_perfetto) { golden("example.perfetto-trace", example(HOSTILE), (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO }); }
 TEST(golden_folded_by_line_and_thread)
 {
     pyprof_query main_only = { .thread = "Main*", .include_idle = 1 };
@@ -248,8 +251,11 @@ TEST(folded_without_memory) { each_allocation_fails_once(record, (pyprof_output)
 TEST(speedscope_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_SPEEDSCOPE }); }
 TEST(pstats_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PSTATS }); }
 TEST(callgrind_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_CALLGRIND }); }
+TEST(perf_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PERF }); }
+TEST(table_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_TABLE }); }
 TEST(pprof_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PPROF }); }
 TEST(openmetrics_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OPENMETRICS }); }
+TEST(perfetto_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO }); }
 TEST(otlp_without_memory) { each_allocation_fails_once(record, (pyprof_output){ .format = PYPROF_FORMAT_OTLP }); }
 static int refuse(void *user, const void *data, size_t size) { return (void)data, (void)size, --*(int *)user < 0; }
 

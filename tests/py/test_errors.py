@@ -179,7 +179,12 @@ def differences_and_leaks():
     bind.fails(ARGUMENT, ['group'], after.diff, before, group=4)
     for format in (bind.SPEEDSCOPE, bind.OPENMETRICS):
         bind.fails(UNSUPPORTED, [bind.SUFFIXES[format]], delta.write, format)
-    bind.check(delta.json()['diff'] and delta.write(bind.TEXT) and delta.write(bind.PPROF), 'not written')
+    bind.fails(ARGUMENT, ['scale'], after.diff, before, scale=3)
+    bind.check(delta.json()['diff'], 'no difference')
+    for format in bind.TEXT, bind.PPROF, bind.SVG:
+        bind.check(delta.write(format), 'not written')
+    delta.write(bind.FOLDED)   # maybe nothing was sampled
+    bind.fails(ARGUMENT, ['profiles[1]'], after.merged, delta)
     bind.fails(STATE, ['memory'], after.leaks)
 
 
