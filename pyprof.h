@@ -258,7 +258,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
     PYPROF_FORMAT_TABLE = 21,       // .table.csv       a row for each stack that allocates, or function
-    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line
+    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line: genhtml of lcov
     PYPROF_FORMAT_COUNT = 23
 } pyprof_format;
 
@@ -399,19 +399,22 @@ typedef struct pyprof_query {
     int sort;                       // pyprof_metric (default: wall time spent running)
     int by_total;                   // 0 = by self, 1 = by total
     int group;                      // pyprof_group
-    const char *thread;             // globs (* ? [a-z]); NULL = all. Only stacks of matching threads
+    const char *thread;             // globs (* ? [a-z]), alternatives separated by | (\| is a |); NULL = all.
+                                    // Only stacks of matching threads
     const char *file;               // only stacks with a frame of a matching file
-    const char *function;           // only stacks with a frame of a matching function (qualname, or
+    const char *function;           // only stacks with a frame of a matching function (name, qualname, or
                                     // stem.qualname)
     int include_idle;               // count time in which the thread only waited for work, too
     int states;                     // pyprof_states
-    const char *ignore;             // globs as above: no stack with such a frame
-    const char *hide;               // frames of such functions are left out of stacks; their values stay
-    const char *show_from;          // stacks begin at their outermost such frame; stacks without one are
-                                    // left out
+    const char *ignore;             // globs for function or file: no stack with such a frame
+    const char *hide;               // frames of such functions or files are left out of stacks; their values
+                                    // go to the frame above
+    const char *show_from;          // stacks begin at their outermost such frame that is not hidden; stacks
+                                    // without one are left out
     const char *process;            // only stacks of matching processes: name or pid
     const char *task;               // only stacks below a matching asyncio task
-    double from_s, to_s;            // only this part of the time line, seconds since the start (0, 0 = all)
+    double from_s, to_s;            // only this part of the time line, seconds since the start (to_s 0 = to
+                                    // its end)
     uint64_t reserved[4];
 } pyprof_query;
 
@@ -432,7 +435,7 @@ typedef struct pyprof_output {
 } pyprof_output;
 
 typedef struct pyprof_diff_options {
-    const pyprof_query *filter;     // chooses stacks by thread, file and function (default: all)
+    const pyprof_query *filter;     // chooses stacks, and a part of the time (default: all)
     int group;                      // 0: compare stacks; pyprof_top then shows functions, lines and files.
                                     // PYPROF_GROUP_LINE, _FILE, _THREAD: compare only the lines or files of
                                     // each thread, or the threads, by their own values (self)
@@ -668,12 +671,14 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 // row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
 // defaults.
 //   threads  any     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states)
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states, or the time
+//            line nothing of this part of the time)
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
 // pairs, the longest holds of the GIL, waiting tasks.
-//   threads  any; fn runs on the caller's     GIL  not needed     returns  OK, ARGUMENT, MEMORY
+//   threads  any; fn runs on the caller's     GIL  not needed
+//   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                       pyprof_visit_fn *fn, void *user);
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT
@@ -3091,6 +3096,29 @@ static size_t pyprof__format_fixed(char *out, size_t capacity, double value, int
 static pyprof__bool pyprof__glob(const char *pattern, const char *text)
 {
     return !pattern || fnmatch(pattern, text, 0) == 0;
+}
+
+enum { PYPROF__GLOB_BYTES = 4096 };   // of an alternative that is not the last, with its end
+
+static const char *pyprof__glob_end(const char *at)   // of the first alternative
+{
+    for (; *at && *at != '|'; at++) if (*at == '\\' && at[1]) at++;
+    return at;
+}
+
+// Alternatives separated by |; \| is the character itself. NULL matches everything.
+static pyprof__bool pyprof__globs(const char *patterns, const char *text)
+{
+    char one[PYPROF__GLOB_BYTES];
+    const char *end;
+    for (; patterns && *(end = pyprof__glob_end(patterns)); patterns = end + 1) {
+        size_t size = (size_t)(end - patterns);
+        if (size >= sizeof one) continue;
+        memcpy(one, patterns, size);
+        one[size] = 0;
+        if (pyprof__glob(one, text)) return 1;
+    }
+    return pyprof__glob(patterns, text);
 }
 
 // ============================================================================
@@ -9148,7 +9176,8 @@ static pyprof__bool pyprof__same_waited(const void *context, uint32_t item, cons
                       item).node == *(const uint32_t *)key;
 }
 
-static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+// 0 = no memory.
+static pyprof__bool pyprof__model_await(pyprof__model *model, uint32_t node, uint64_t ns, uint64_t count)
 {
     uint64_t hash = pyprof__mix(7, node);
     uint32_t id = pyprof__index_find(&model->waited_index, hash, pyprof__same_waited, &model->waited, &node);
@@ -9165,8 +9194,13 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
     }
     waited = &PYPROF__AT(pyprof__waited, model->waited, id);
     waited->ns += ns;
-    waited->count++;
+    waited->count += count;
     return 1;
+}
+
+static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, uint64_t ns)   // 0 = no memory
+{
+    return pyprof__model_await(model, node, ns, 1);
 }
 
 // ---- time line ---------------------------------------------------------------
@@ -16092,6 +16126,8 @@ struct pyprof_profile {
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
                                    // on; 0 = the recording has ended
     const pyprof_profile *before;  // text: an earlier snapshot to compare with, or NULL; not owned
+    int chosen;                    // it is the part of another profile that a query chose: see pyprof__shown
+    int borrows;                   // and it has tables of that profile
     pyprof__array children;        // pyprof__child
     pyprof__array seen;            // nodes of a difference: unsigned char, 1 = present before, 2 = present
                                    // after
@@ -16118,8 +16154,8 @@ static const char *const pyprof__gauge_columns[] = {
 };
 // A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
 // entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
-// than 0.
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
+// thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
     "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
     "taken_ns"
@@ -16359,10 +16395,23 @@ static pyprof__bool pyprof__labels_make(pyprof_profile *profile)   // 0 = no mem
     return whole;
 }
 
+static void pyprof__give_back(pyprof_profile *part)   // so that they are not freed
+{
+    pyprof__model *model = &part->model;
+    memset(&model->strings, 0, sizeof model->strings);
+    memset(&model->functions, 0, sizeof model->functions);
+    memset(&model->locations, 0, sizeof model->locations);
+    memset(&model->gauges, 0, sizeof model->gauges);
+    memset(&part->labels, 0, sizeof part->labels);
+    memset(&part->titles, 0, sizeof part->titles);
+    memset(&part->children, 0, sizeof part->children);
+}
+
 static void pyprof__profile_free(pyprof_profile *profile)
 {
     pyprof_allocator allocator = profile->pool.allocator;
     size_t i;
+    if (profile->borrows) pyprof__give_back(profile);
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
@@ -16457,6 +16506,23 @@ static int pyprof__query_states(const pyprof_query *query)   // query NULL = all
 // time is counted, or only a part of it.
 static int pyprof__default_sort(int states) { return states < PYPROF_STATES_WAITING ? 0 : PYPROF_WALL_NS; }
 
+static pyprof_result pyprof__globs_check(const pyprof_query *query)
+{
+    const struct { const char *name, *globs; } fields[] = {
+        { "thread", query->thread }, { "file", query->file }, { "function", query->function },
+        { "ignore", query->ignore }, { "hide", query->hide }, { "show_from", query->show_from },
+        { "process", query->process }, { "task", query->task },
+    };
+    const char *at, *end;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(fields); i++)
+        for (at = fields[i].globs; at && *(end = pyprof__glob_end(at)); at = end + 1)
+            if (end - at >= PYPROF__GLOB_BYTES)
+                return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s has an alternative of more than %d bytes",
+                                    fields[i].name, PYPROF__GLOB_BYTES - 1);
+    return PYPROF_OK;
+}
+
 static pyprof_result pyprof__query_check(const pyprof_query *query)
 {
     if (!query) return PYPROF_OK;
@@ -16466,14 +16532,27 @@ static pyprof_result pyprof__query_check(const pyprof_query *query)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", query->group);
     if (query->states < 0 || query->states >= PYPROF_STATES_COUNT)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "states is %d: no such value", query->states);
-    return PYPROF_OK;
+    if (!(query->from_s >= 0 && query->from_s < 1e9) || !(query->to_s >= 0 && query->to_s < 1e9))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is no number of seconds since the start",
+                            query->from_s >= 0 && query->from_s < 1e9 ? "to_s" : "from_s");
+    if (query->to_s > 0 && query->from_s >= query->to_s)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "from_s is not before to_s");
+    return pyprof__globs_check(query);
 }
 
-// Are there values of the metric in these states?
-static pyprof_result pyprof__states_check(int states, int metric)
+static pyprof__bool pyprof__has_range(const pyprof_query *query)
+{
+    return query && (query->from_s > 0 || query->to_s > 0);
+}
+
+// Does a selection by the query have values of the metric?
+static pyprof_result pyprof__query_metric(const pyprof_query *query, int states, int metric)
 {
     static const char *const names[PYPROF_STATES_COUNT] = { "DEFAULT", "ALL", "RUNNING", "WAITING", "GIL",
                                                             "NATIVE" };
+    if (pyprof__has_range(query) && pyprof__is_memory(metric))
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s of a part of the time is not known: from_s, to_s",
+                            pyprof__metric_row(metric)->name);
     if (pyprof__state_rule_of(states, metric).value) return PYPROF_OK;
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
                         pyprof__metric_row(metric)->name, names[states]);
@@ -16502,39 +16581,123 @@ static void pyprof__selection_free(pyprof__selection *selection)
     pyprof__free(&selection->pool, selection->chosen, selection->count);
 }
 
+static pyprof__bool pyprof__name_matches(const pyprof_profile *profile, uint32_t id, const char *globs)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    return pyprof__globs(globs, pyprof__text(profile, function->name))
+        || pyprof__globs(globs, pyprof__text(profile, function->qualname))
+        || pyprof__globs(globs, pyprof__label(profile, id));
+}
+
 static pyprof__bool pyprof__function_matches(const pyprof_profile *profile, uint32_t id,
                                              const pyprof_query *query)
 {
     const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
-    if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS) return 0;
-    if (!pyprof__glob(query->file, pyprof__text(profile, function->file))) return 0;
-    return pyprof__glob(query->function, pyprof__text(profile, function->qualname))
-        || pyprof__glob(query->function, pyprof__label(profile, id));
+    return pyprof__is_frame(function->kind)
+        && pyprof__globs(query->file, pyprof__text(profile, function->file))
+        && pyprof__name_matches(profile, id, query->function);
 }
 
-// A node is chosen if its thread matches and a frame on its path to the root matches. Parents precede
-// children.
+// By name or file. NULL matches nothing.
+static pyprof__bool pyprof__frame_matches(const pyprof_profile *profile, uint32_t id, const char *globs)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    return globs && pyprof__is_frame(function->kind)
+        && (pyprof__globs(globs, pyprof__text(profile, function->file))
+            || pyprof__name_matches(profile, id, globs));
+}
+
+// By pid or name. In a profile of several processes a name is "app (4242)"; "app" matches, too.
+static pyprof__bool pyprof__process_matches(const pyprof_profile *profile,
+                                            const pyprof__recorded_thread *recorded, const char *globs)
+{
+    const pyprof__array *processes = &profile->model.processes;
+    const char *name = pyprof__process_name(profile, recorded), *end;
+    char pid[32] = "", cut[256] = "";
+    if (!name) name = pyprof__text(profile, profile->program);
+    end = strrchr(name, '(');
+    if (end && end > name + 1 && end - name < (ptrdiff_t)sizeof cut)
+        snprintf(cut, sizeof cut, "%.*s", (int)(end - name - 1), name);
+    if (recorded->process < processes->count)
+        snprintf(pid, sizeof pid, "%lld",
+                 (long long)PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).pid);
+    return pyprof__globs(globs, pid) || pyprof__globs(globs, name) || (*cut && pyprof__globs(globs, cut));
+}
+
+// What a query says of functions, and of stacks: bits
+enum { PYPROF__MARK_FOCUS = 1, PYPROF__MARK_IGNORE = 2, PYPROF__MARK_HIDE = 4, PYPROF__MARK_SHOW = 8,
+       PYPROF__MARK_TASK = 16 };
+enum { PYPROF__IN_THREAD = 1, PYPROF__IN_FOCUS = 2, PYPROF__IN_TASK = 4, PYPROF__IN_PROCESS = 8,
+       PYPROF__IN_ALL = 15, PYPROF__IN_IGNORED = 16 };
+
+static unsigned char pyprof__mark_of(const pyprof_profile *profile, uint32_t id, const pyprof_query *query)
+{
+    const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+    int mark = pyprof__function_matches(profile, id, query) ? PYPROF__MARK_FOCUS : 0;
+    if (pyprof__frame_matches(profile, id, query->ignore)) mark |= PYPROF__MARK_IGNORE;
+    if (pyprof__frame_matches(profile, id, query->hide)) mark |= PYPROF__MARK_HIDE;
+    if (pyprof__frame_matches(profile, id, query->show_from)) mark |= PYPROF__MARK_SHOW;
+    if (function->kind == PYPROF_KIND_TASK && query->task && pyprof__name_matches(profile, id, query->task))
+        mark |= PYPROF__MARK_TASK;
+    return (unsigned char)mark;
+}
+
+// Per function; NULL = no memory.
+static unsigned char *pyprof__marks_make(pyprof__pool *pool, const pyprof_profile *profile,
+                                         const pyprof_query *query)
+{
+    size_t count = profile->model.functions.count;
+    unsigned char *marks = (unsigned char *)pyprof__alloc(pool, count);
+    uint32_t i;
+    for (i = 0; marks && i < count; i++) marks[i] = pyprof__mark_of(profile, i, query);
+    return marks;
+}
+
+// A node is chosen if its thread and process match, its path to the root has a frame in focus and a task that
+// match, and none to ignore. Parents precede children.
+static void pyprof__choose_nodes(pyprof__selection *selection, const pyprof_query *query,
+                                 const unsigned char *marks)
+{
+    const pyprof_profile *profile = selection->profile;
+    unsigned char *chosen = selection->chosen;
+    int begin = (query->file || query->function ? 0 : PYPROF__IN_FOCUS) | (query->task ? 0 : PYPROF__IN_TASK);
+    uint32_t i;
+    for (i = 0; i < profile->model.threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        if (query->process && recorded->node < selection->count
+            && pyprof__process_matches(profile, recorded, query->process))
+            chosen[recorded->node] = PYPROF__IN_PROCESS;
+    }
+    for (i = 0; i < selection->count; i++) {
+        uint32_t id = pyprof__location_of(profile, i)->function;
+        const pyprof__function *function = pyprof__function_of(profile, i);
+        int state = i ? chosen[pyprof__parent_of(profile, i)] : 0;
+        if (function->kind == PYPROF_KIND_THREAD) {
+            state = begin | (query->process ? (int)chosen[i] : (int)PYPROF__IN_PROCESS);
+            if (pyprof__globs(query->thread, pyprof__text(profile, function->name)))
+                state |= PYPROF__IN_THREAD;
+        }
+        if (marks[id] & PYPROF__MARK_FOCUS) state |= PYPROF__IN_FOCUS;
+        if (marks[id] & PYPROF__MARK_TASK) state |= PYPROF__IN_TASK;
+        if (marks[id] & PYPROF__MARK_IGNORE) state |= PYPROF__IN_IGNORED;
+        chosen[i] = (unsigned char)state;
+    }
+    for (i = 0; i < selection->count; i++) chosen[i] = chosen[i] == PYPROF__IN_ALL;
+}
+
 static pyprof__bool pyprof__choose(pyprof__selection *selection, const pyprof_query *query)
 {
     const pyprof_profile *profile = selection->profile;
-    int frames = query && (query->file || query->function);
-    uint32_t i;
+    size_t functions = profile->model.functions.count;
+    pyprof_query all;
+    unsigned char *marks;
+    memset(&all, 0, sizeof all);
+    if (!query || profile->chosen) query = &all;
     selection->chosen = (unsigned char *)pyprof__alloc(&selection->pool, selection->count);
-    if (!selection->chosen) return 0;
-    for (i = 0; i < selection->count; i++) {
-        uint32_t parent = pyprof__parent_of(profile, i);
-        // bit 0: thread matches, bit 1: so does a frame
-        unsigned char state = i ? selection->chosen[parent] : 0;
-        const pyprof__function *function = pyprof__function_of(profile, i);
-        if (function->kind == PYPROF_KIND_THREAD)
-            state = (unsigned char)pyprof__glob(query ? query->thread : NULL,
-                                                pyprof__text(profile, function->name));
-        if (!frames || pyprof__function_matches(profile, pyprof__location_of(profile, i)->function, query))
-            state |= 2;
-        selection->chosen[i] = state;
-    }
-    for (i = 0; i < selection->count; i++) selection->chosen[i] = selection->chosen[i] == 3;
-    return 1;
+    marks = pyprof__marks_make(&selection->pool, profile, query);
+    if (selection->chosen && marks) pyprof__choose_nodes(selection, query, marks);
+    pyprof__free(&selection->pool, marks, functions);
+    return selection->chosen && marks;
 }
 
 // Native samples are not counted: they are that share of a node's running samples which native time is of
@@ -16678,7 +16841,7 @@ static const char *pyprof__left_out(const pyprof__selection *selection, char *te
     return text;
 }
 
-// The GIL is not part of a stack: only the thread in a query applies.
+// The GIL is not part of a stack: only the thread and the process in a query apply.
 static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const pyprof_query *query,
                                             uint32_t id)
 {
@@ -16686,7 +16849,8 @@ static pyprof__bool pyprof__recorded_wanted(const pyprof_profile *profile, const
     const pyprof__recorded_thread *recorded = id < threads->count
         ? &PYPROF__AT(const pyprof__recorded_thread, *threads, id) : NULL;
     return recorded && recorded->wanted
-        && pyprof__glob(query ? query->thread : NULL, pyprof__text(profile, recorded->name));
+        && pyprof__globs(query ? query->thread : NULL, pyprof__text(profile, recorded->name))
+        && (!query || !query->process || pyprof__process_matches(profile, recorded, query->process));
 }
 
 // A pair belongs to the thread that waited.
@@ -16695,6 +16859,316 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
 {
     return pair->ns && pair->holder < profile->model.threads.count
         && pyprof__recorded_wanted(profile, query, pair->waiter);
+}
+
+// ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
+// Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
+// that read profiles take like any other. It borrows what stays the same: names, functions and locations.
+typedef struct {
+    const pyprof_profile *from;
+    pyprof_profile *to;
+    const pyprof_query *query;
+    pyprof__selection selection;     // of the stacks; chosen[i] = PYPROF__SHOWN: its values are shown
+    unsigned char *marks;            // per function
+    uint32_t *map;                   // per node: the node of `to` that gets its values and its children
+    uint64_t start_ns, end_ns;       // of the range
+} pyprof__part;
+enum { PYPROF__SHOWN = 3 };          // chosen (1), and not above the first frame (2)
+
+// The function of a frame above the first one shows what is below it, too, so its node is the thread's.
+static pyprof__bool pyprof__part_node(pyprof__part *part, uint32_t node)   // 0 = no memory
+{
+    const pyprof_profile *from = part->from;
+    unsigned char *chosen = part->selection.chosen;
+    uint32_t parent = pyprof__parent_of(from, node), location = pyprof__frame_of(from, node);
+    int mark = part->marks[pyprof__location_of(from, node)->function];
+    int frame = node && pyprof__is_frame(pyprof__function_of(from, node)->kind);
+    int hidden = frame && mark & PYPROF__MARK_HIDE, begun = !part->query->show_from;
+    if (frame && chosen[parent] & 2) begun = 1;
+    if (frame && !hidden && mark & PYPROF__MARK_SHOW) begun = 1;
+    if (begun) chosen[node] |= 2;
+    part->map[node] = hidden || (frame && !begun) ? part->map[parent]
+        : pyprof__model_node(&part->to->model, node ? part->map[parent] : 0, location);
+    return part->map[node] != PYPROF__NONE;
+}
+
+static pyprof__bool pyprof__part_nodes(pyprof__part *part)
+{
+    uint32_t i;
+    for (i = 0; i < part->selection.count; i++)
+        if (!pyprof__part_node(part, i)) return 0;
+    return 1;
+}
+
+// A column of the part, with room for each node. 0 = no memory.
+static pyprof__bool pyprof__part_column(pyprof__part *part, pyprof__array *column)
+{
+    size_t count = part->to->model.nodes.count;
+    if (!pyprof__array_reserve(&part->to->pool, column, count)) return 0;   // zeroes
+    column->count = count;
+    return 1;
+}
+
+static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__array *column, const pyprof__array *values)
+{
+    uint64_t *to;   // unsigned: values of hostile files wrap around
+    uint32_t i;
+    if (!values->count) return 1;
+    if (!pyprof__part_column(part, column)) return 0;
+    to = (uint64_t *)column->data;
+    for (i = 0; i < values->count && i < part->selection.count; i++)
+        if (part->selection.chosen[i] == PYPROF__SHOWN)
+            to[part->map[i]] += PYPROF__AT(const uint64_t, *values, i);
+    return 1;
+}
+
+// The history of live memory, by which leaks are known.
+static pyprof__bool pyprof__part_history(pyprof__part *part)
+{
+    const pyprof__model *from = &part->from->model;
+    pyprof__model *to = &part->to->model;
+    uint32_t i;
+    size_t k;
+    for (i = 0; i < part->selection.count; i++) {
+        const pyprof__marks *marks = pyprof__model_history(from, i);
+        const float *born = (const float *)pyprof__model_births(from, i);
+        pyprof__marks *sum;
+        float *born_sum;
+        if (!marks || part->selection.chosen[i] != PYPROF__SHOWN) continue;
+        sum = pyprof__model_history_row(to, part->map[i]);
+        if (!sum || (born && !pyprof__births_make(to))) return 0;
+        for (k = 0; k < PYPROF__MARKS; k++) sum->bytes[k] += marks->bytes[k];
+        born_sum = born ? (float *)pyprof__model_births(to, part->map[i]) : NULL;
+        for (k = 0; born && k < sizeof(pyprof__births) / sizeof(float); k++) born_sum[k] += born[k];
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__part_values(pyprof__part *part)   // without a range
+{
+    const pyprof_profile *from = part->from;
+    pyprof_profile *to = part->to;
+    size_t metric;
+    uint32_t i;
+    for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
+        if (!pyprof__part_sum(part, &to->model.columns[metric], &from->model.columns[metric])
+            || !pyprof__part_sum(part, &to->earlier[metric], &from->earlier[metric])) return 0;
+    if (from->seen.count && !pyprof__part_column(part, &to->seen)) return 0;
+    for (i = 0; i < from->seen.count; i++)
+        PYPROF__AT(unsigned char, to->seen, part->map[i]) |= PYPROF__AT(const unsigned char, from->seen, i);
+    return pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
+        && pyprof__part_history(part);
+}
+
+// How much of a value had come by a time within the moment: these parts of it always add up to it.
+static uint64_t pyprof__moment_by(const pyprof__moment *moment, uint64_t value, uint64_t ns)
+{
+    if (ns >= moment->end_ns) return value;
+    if (ns <= moment->start_ns) return 0;
+    return (uint64_t)((double)value * ((double)(ns - moment->start_ns)
+                                       / (double)(moment->end_ns - moment->start_ns)));
+}
+
+// The moment's part within the range; 0 = none. A moment without length is in the range that begins with it.
+static pyprof__bool pyprof__moment_cut(pyprof__moment *moment, uint64_t start, uint64_t end)
+{
+    const pyprof__moment whole = *moment;
+    uint64_t *const cut[] = { &moment->wall_ns, &moment->cpu_ns, &moment->block_ns, &moment->taken_ns };
+    size_t i;
+    if (whole.start_ns >= end || (whole.end_ns <= start && whole.start_ns != start)) return 0;
+    if (whole.start_ns >= start && whole.end_ns <= end) return 1;
+    for (i = 0; i < PYPROF__COUNT(cut); i++)
+        *cut[i] = pyprof__moment_by(&whole, *cut[i], end) - pyprof__moment_by(&whole, *cut[i], start);
+    moment->count = (uint32_t)(pyprof__moment_by(&whole, whole.count, end)
+                               - pyprof__moment_by(&whole, whole.count, start));
+    if (moment->start_ns < start) moment->start_ns = start;
+    if (moment->end_ns > end) moment->end_ns = end;
+    return 1;
+}
+
+// The time line; with a range, the columns, too, come from it.
+static pyprof__bool pyprof__part_moments(pyprof__part *part)
+{
+    const pyprof__model *from = &part->from->model;
+    pyprof__model *to = &part->to->model;
+    int range = pyprof__has_range(part->query);
+    size_t i;
+    for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
+        if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
+            && !pyprof__part_column(part, &to->columns[i])) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {
+        pyprof__moment moment = PYPROF__AT(const pyprof__moment, from->moments, i), *added;
+        if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
+        if (range && !pyprof__moment_cut(&moment, part->start_ns, part->end_ns)) continue;
+        moment.node = part->map[moment.node];
+        if (range) pyprof__model_columns(to, &moment);
+        added = (pyprof__moment *)pyprof__push(&part->to->pool, &to->moments);
+        if (!added) return 0;
+        *added = moment;
+    }
+    return 1;
+}
+
+// What waiting tasks awaited: of a part of the time it is not known.
+static pyprof__bool pyprof__part_tasks(pyprof__part *part)
+{
+    const pyprof__array *waited = &part->from->model.waited;
+    pyprof__model *to = &part->to->model;
+    size_t i;
+    for (i = 0; i < waited->count && !pyprof__has_range(part->query); i++) {
+        const pyprof__waited *one = &PYPROF__AT(const pyprof__waited, *waited, i);
+        if (part->selection.chosen[one->node] == PYPROF__SHOWN
+            && !pyprof__model_await(to, part->map[one->node], one->ns, one->count)) return 0;
+    }
+    return 1;
+}
+
+static pyprof__bool pyprof__part_threads(pyprof__part *part)
+{
+    pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
+    size_t i;
+    if (!pyprof__array_copy(&part->to->pool, threads, &part->from->model.threads)
+        || !pyprof__array_copy(&part->to->pool, processes, &part->from->model.processes)) return 0;
+    for (i = 0; i < processes->count; i++) {
+        uint32_t *node = &PYPROF__AT(pyprof__recorded_process, *processes, i).node;
+        *node = part->map[*node];
+    }
+    for (i = 0; i < threads->count; i++) {
+        pyprof__recorded_thread *recorded = &PYPROF__AT(pyprof__recorded_thread, *threads, i);
+        recorded->node = part->map[recorded->node];
+        recorded->hold_node = part->map[recorded->hold_node];
+        if (pyprof__has_range(part->query) && (recorded->hold_end_ns > part->end_ns
+            || recorded->hold_end_ns < part->start_ns + recorded->hold_ns)) recorded->hold_ns = 0;
+    }
+    return 1;
+}
+
+// Facts about a range of time. What the time line does not have of it is said.
+static void pyprof__part_range(pyprof__part *part, uint64_t held_ns)
+{
+    pyprof__model *to = &part->to->model;
+    pyprof__gauge *gauges = (pyprof__gauge *)to->gauges.data;   // borrowed
+    size_t first = 0, end = to->gauges.count, used = strlen(to->stats.degraded);
+    char from_s[32], to_s[32], text[128] = "";
+    pyprof__format_fixed(from_s, sizeof from_s, (double)(held_ns - to->start_ns) / 1e9, 1);
+    pyprof__format_fixed(to_s, sizeof to_s, (double)(to->last_ns - to->start_ns) / 1e9, 1);
+    while (first < end && gauges[first].ns < part->start_ns) first++;
+    while (end > first && gauges[end - 1].ns >= part->end_ns) end--;
+    to->gauges.data = gauges + first;
+    to->gauges.count = end - first;
+    if (to->last_ns > part->end_ns) to->last_ns = part->end_ns;
+    to->start_ns = part->start_ns;
+    if (to->recorded_ns > to->last_ns - to->start_ns) to->recorded_ns = to->last_ns - to->start_ns;
+    to->heap.mode = PYPROF_HEAP_OFF;
+    if (part->start_ns < held_ns)
+        snprintf(text, sizeof text, "the time line holds only %s s to %s s", from_s, to_s);
+    else if (to->stats.timeline_dropped)
+        snprintf(text, sizeof text, "the time line lacks %llu entries, for which there was no memory",
+                 (unsigned long long)to->stats.timeline_dropped);
+    if (!*text) return;
+    pyprof__fail(PYPROF_OK, "%s", text);   // for tables and visits, which have no other place for it
+    snprintf(to->stats.degraded + used, sizeof to->stats.degraded - used, "%s%s", used ? "; " : "", text);
+}
+
+// Where the range begins and ends, and what the time line has of it: *held_ns = its beginning.
+static pyprof_result pyprof__part_times(pyprof__part *part, uint64_t *held_ns)
+{
+    const pyprof__model *model = &part->from->model;
+    const pyprof_query *query = part->query;
+    uint64_t kept = (uint64_t)((model->timeline_s > 0 ? model->timeline_s : 0) * 1e9);
+    char first[32], last[32];
+    *held_ns = model->start_ns;
+    if (!pyprof__has_range(query)) return PYPROF_OK;
+    if (part->from->is_diff || model->moments.count <= model->moments_first)
+        return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no time line: from_s, to_s",
+                            part->from->is_diff ? "a difference" : "this recording");
+    if (kept && model->last_ns > model->start_ns + kept) *held_ns = model->last_ns - kept;
+    part->start_ns = model->start_ns + (uint64_t)(query->from_s * 1e9);
+    part->end_ns = query->to_s > 0 ? model->start_ns + (uint64_t)(query->to_s * 1e9) : UINT64_MAX;
+    if (part->start_ns < model->last_ns && part->end_ns > *held_ns) return PYPROF_OK;
+    pyprof__format_fixed(first, sizeof first, (double)(*held_ns - model->start_ns) / 1e9, 1);
+    pyprof__format_fixed(last, sizeof last, (double)(model->last_ns - model->start_ns) / 1e9, 1);
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "the time line holds only %s s to %s s", first, last);
+}
+
+static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = no memory
+{
+    pyprof_allocator allocator = from->pool.allocator;
+    pyprof_profile *to = (pyprof_profile *)allocator.alloc(allocator.user, sizeof *to);
+    pyprof__model none;
+    if (!to) return NULL;
+    *to = *from;
+    pyprof__pool_init(&to->pool, &allocator, UINT64_MAX);
+    pyprof__model_init(&none, &to->pool);
+    to->chosen = to->borrows = 1;
+    to->before = NULL;
+    to->depth = 0;
+    to->model.pool = &to->pool;
+    to->model.nodes = none.nodes;
+    to->model.threads = none.threads;
+    to->model.processes = none.processes;
+    to->model.moments = none.moments;
+    to->model.rivals = none.rivals;
+    to->model.waited = none.waited;
+    to->model.history = none.history;
+    to->model.history_at = none.history_at;
+    to->model.births = none.births;
+    memcpy(to->model.columns, none.columns, sizeof none.columns);
+    memcpy(to->earlier, none.columns, sizeof none.columns);
+    memset(&to->model.function_index, 0, sizeof to->model.function_index);
+    memset(&to->model.location_index, 0, sizeof to->model.location_index);
+    memset(&to->model.node_index, 0, sizeof to->model.node_index);
+    memset(&to->model.waited_index, 0, sizeof to->model.waited_index);
+    memset(&to->model.native_index, 0, sizeof to->model.native_index);
+    to->model.moments_first = 0;
+    pyprof__array_init(&to->seen, 1);
+    return to;
+}
+
+static pyprof__bool pyprof__part_fill(pyprof__part *part)   // 0 = no memory
+{
+    pyprof__pool *pool = &part->selection.pool;
+    part->map = (uint32_t *)pyprof__alloc(pool, part->selection.count * sizeof *part->map);
+    part->marks = pyprof__marks_make(pool, part->from, part->query);
+    if (!part->map || !part->marks || !pyprof__choose(&part->selection, part->query)) return 0;
+    return pyprof__part_nodes(part) && pyprof__part_threads(part) && pyprof__part_moments(part)
+        && (pyprof__has_range(part->query) || pyprof__part_values(part)) && pyprof__part_tasks(part)
+        && pyprof__measure_depth(part->to);
+}
+
+// *shown = the profile itself, or the part of it that the query shows. Give it to pyprof__shown_free.
+static pyprof_result pyprof__shown(const pyprof_profile *profile, const pyprof_query *query,
+                                   const pyprof_profile **shown)
+{
+    pyprof__part part;
+    pyprof_result result;
+    uint64_t held_ns;
+    int whole;
+    *shown = profile;
+    if (!query || !(query->hide || query->show_from || pyprof__has_range(query))) return PYPROF_OK;
+    memset(&part, 0, sizeof part);
+    part.from = profile;
+    part.query = query;
+    result = pyprof__part_times(&part, &held_ns);
+    if (result != PYPROF_OK) return result;
+    part.to = pyprof__part_new(profile);
+    if (!part.to) return pyprof__fail_memory("the part of the profile");
+    pyprof__pool_init(&part.selection.pool, &profile->pool.allocator, UINT64_MAX);
+    part.selection.profile = profile;
+    part.selection.count = profile->model.nodes.count;
+    whole = pyprof__part_fill(&part);
+    if (whole && pyprof__has_range(query)) pyprof__part_range(&part, held_ns);
+    pyprof__free(&part.selection.pool, part.map, part.selection.count * sizeof *part.map);
+    pyprof__free(&part.selection.pool, part.marks, profile->model.functions.count);
+    pyprof__selection_free(&part.selection);
+    if (whole) *shown = part.to;
+    else pyprof__profile_free(part.to);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the part of the profile");
+}
+
+static void pyprof__shown_free(const pyprof_profile *shown)
+{
+    if (shown->borrows) pyprof__profile_free((pyprof_profile *)(uintptr_t)shown);
 }
 
 // ---- grouping: rows of a table ----------------------------------------------------------
@@ -16977,7 +17451,8 @@ static pyprof__bool pyprof__diff_filter(pyprof__differ *differ, pyprof__diff_sid
     pyprof__pool_init(&side->filter.pool, &differ->pool.allocator, UINT64_MAX);
     side->filter.profile = side->from;
     side->filter.count = side->from->model.nodes.count;
-    if (!filter || (!filter->thread && !filter->file && !filter->function)) return 1;
+    if (!filter || (!filter->thread && !filter->file && !filter->function && !filter->ignore
+        && !filter->process && !filter->task)) return 1;
     side->needed = (unsigned char *)pyprof__alloc(&differ->pool, side->filter.count);
     if (!side->needed || !pyprof__choose(&side->filter, filter)) return 0;
     memcpy(side->needed, side->filter.chosen, side->filter.count);
@@ -17359,7 +17834,7 @@ static pyprof__bool pyprof__diff_member(pyprof__differ *differ, pyprof__diff_sid
         recorded->wanted |= other->wanted;
     }
     if (from->node < side->nodes.count) PYPROF__AT(uint32_t, side->nodes, from->node) = recorded->node;
-    if (filter && !pyprof__glob(filter->thread, name)) recorded->wanted = 0;
+    if (filter && !pyprof__globs(filter->thread, name)) recorded->wanted = 0;
     return 1;
 }
 
@@ -19171,6 +19646,9 @@ static pyprof__bool pyprof__view_make_as(pyprof__view_maker *maker, const pyprof
     pyprof__array_init(&maker->map, sizeof(uint32_t));
     if (earlier) pyprof__view_parts_of_change(&maker->view, selection->profile, metric);
     else pyprof__view_parts(&maker->view, metric);
+    // At most so many: as the array grows, it and its copy would take twice the memory.
+    if (!pyprof__array_reserve(&maker->pool, &maker->nodes,
+                               selection->profile->model.nodes.count + 1)) return 0;
     if (!pyprof__view_fill(maker, selection, metric, how)) return 0;
     if (how & PYPROF__VIEW_LINES && !pyprof__view_line_labels(maker)) return 0;
     if (!pyprof__view_link(maker)) return 0;
@@ -20018,18 +20496,25 @@ static pyprof__bool pyprof__read_colon(pyprof__input *r)
     return 1;
 }
 
-// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
-// What is left for pyprof__skip_value begins with a value.
-static void pyprof__skip_numbers(pyprof__input *r)
+// Skips plain strings and whole numbers of a list, each with its comma, as far as they are in the block: most
+// of a large file. What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_plain(pyprof__input *r)
 {
     for (;;) {
-        const char *at = r->at, *digits;
+        const char *at = r->at, *begin;
         while (*at == ' ') at++;
-        if (*at == '-') at++;
-        digits = at;
-        while (*at >= '0' && *at <= '9') at++;
-        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
-        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        if (*at == '"') {
+            at++;
+            at += pyprof__plain_bytes(at, (size_t)(r->end - at));
+            if (*at++ != '"') return;
+        } else {
+            if (*at == '-') at++;
+            begin = at;
+            while (*at >= '0' && *at <= '9') at++;
+            if (at == begin || (*begin == '0' && at - begin > 1)) return;
+            if (at - r->at >= PYPROF__LONGEST_NUMBER) return;
+        }
+        if (at >= r->end || *at != ',' || at[1] == 0) return;
         r->at = at + 1;
     }
 }
@@ -20048,7 +20533,7 @@ static void pyprof__skip_value(pyprof__input *r)
         while (pyprof__read_more(r, close, &any)) {
             if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
                              || !pyprof__read_colon(r))) break;
-            if (c == '[') pyprof__skip_numbers(r);
+            if (c == '[') pyprof__skip_plain(r);
             pyprof__skip_value(r);
         }
         pyprof__keys_free(r->pool, &keys);
@@ -20850,7 +21335,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
     start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
@@ -22964,12 +23449,11 @@ static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
                               ? pyprof__recorded_of(profile, group)->process : 0);
 }
 
-typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+typedef struct { uint64_t native; uint32_t id, padding; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
 {
     const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
-    if (x->process != y->process) return x->process < y->process ? -1 : 1;
     return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -22981,12 +23465,11 @@ static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__po
     if (!tags) return 0;
     for (i = 0; i < count; i++) {
         tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
-        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
         tags[i].id = (uint32_t)i;
     }
     if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
     for (i = 0; i < count; i++) {
-        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        int taken = i && tags[i - 1].native == tags[i].native;
         ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
             ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
     }
@@ -23015,11 +23498,14 @@ static void pyprof__emit_about(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_gap(s, "\n");
     pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "title", job->output->title ? job->output->title
                       : pyprof__text(profile, profile->program));
     pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__emit_text(s, "note", note);
     pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
@@ -23631,7 +24117,7 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
 // ends: of each thread's previous entry
 static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
 {
-    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
     const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
                             (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
@@ -23929,7 +24415,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 // each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
@@ -24227,14 +24713,15 @@ static const char *const pyprof__svg_script[] = {
     "    return lines.length;",
     "}",
 
-    // In a narrow window the note, the values and the legend take more lines.
+    // The switch, and in a narrow window the note, the values and the legend take more lines.
     "function adapt(width) {",
     "    const base = find('.note').dataset.base, shown = buttons.find(isShown);",
     "    const about = shows === first || !base ? note : `${base}; ${shown.title}`;",
     "    const more = LINE * (wrap(find('.note'), about, width, 3) - 1);",
     "    const legend = root.querySelector('.legend');",
     "    let x = 0, y = 0;",
-    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    const below = more + (buttons.length ? 30 : 0);",
+    "    top = Number(area.dataset.top) + below + (width < 700 ? LINE * 2 : 0);",
     "    for (const item of legend.children) {",
     "        const size = Number(item.dataset.width);",
     "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
@@ -24244,7 +24731,8 @@ static const char *const pyprof__svg_script[] = {
     "    const taller = top - Number(area.dataset.top);",
     "    root.setAttribute('height', height + taller + y);",
     "    find('.page').setAttribute('height', top);",
-    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    if (buttons.length) find('.choices').setAttribute('transform', `translate(0 ${more})`);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${below})`);",
     "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
     "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
     "}",
@@ -24274,7 +24762,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    shorten(find('.heading'), heading, room / 9.5);",
+    "    shorten(find('.heading'), heading, room / 10.6);",
     "    describe();",
     "}",
 
@@ -24935,7 +25423,7 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     size_t i, same = 0;
     for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
     if (same == graph->count) return;
-    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+    pyprof__put(s, "<foreignObject class=\"choices\" x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
                 "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
                 " aria-label=\"Show\">\n");
     for (i = 0; i < graph->count; i++) {
@@ -24972,12 +25460,11 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", words->title, "</text></svg>\n");
     pyprof__svg_put_between(s, "<text class=\"note\" x=\"1%\" y=\"47\" data-base=\"", words->base, "\">");
     pyprof__svg_put_between(s, "", words->note, "</text>\n");
-    pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    pyprof__put(s, "<g class=\"lower\">\n<text class=\"name\" x=\"1%\" y=\"77\">");
     pyprof__svg_put_all(s, graph);
     pyprof__put(s, "</text>\n");
-    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__svg_put_text(s, "values", 94, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
@@ -27155,7 +27642,7 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 // samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
 // samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
 // last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
-enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 1000 };   // of samples, of blocks
 
 typedef struct {
     const pyprof__job *job;
@@ -27781,6 +28268,14 @@ static void pyprof__cpu_steps(const pyprof__job *job, const pyprof__chrome *c, i
     pyprof__emit_close(job->sink, "]");
 }
 
+// A view that is made needs these no more: room for what follows.
+static void pyprof__view_finish(pyprof__view_maker *maker)
+{
+    pyprof__array_free(&maker->pool, &maker->keys);
+    pyprof__array_free(&maker->pool, &maker->sorted);
+    pyprof__index_free(&maker->pool, &maker->index);
+}
+
 // What the copies have, and which nodes of the model are which of the view. 0 = no memory.
 static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
 {
@@ -27813,7 +28308,6 @@ static void pyprof__chrome_end(const pyprof__job *job, pyprof__chrome *c)
     pyprof__free(pool, c->nodes, job->selection->count * sizeof *c->nodes);
     pyprof__free(pool, c->ends, c->maker.view.count * sizeof *c->ends);
     pyprof__array_free(pool, &c->ticks);
-    pyprof__view_free(&c->maker);
     pyprof__timeline_end(&c->timeline);
 }
 
@@ -27824,16 +28318,20 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
     const pyprof__model *model = &job->profile->model;
     int64_t start = (int64_t)(pyprof__unix(model, model->start_ns) * 1e6);
     int whole;
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     if (pyprof__metric_row(job->metric)->unit != PYPROF__UNIT_NS)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, ".cpuprofile holds time, not %s",
                             pyprof__metric_row(job->metric)->name);
     memset(&c, 0, sizeof c);
-    result = pyprof__timeline_begin(&c.timeline, job);
-    if (result != PYPROF_OK) return result;
     pyprof__array_init(&c.ticks, sizeof(pyprof__line_count));
-    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines)
-        && pyprof__chrome_fill(&c);
+    whole = pyprof__view_make(&c.maker, job->selection, job->metric, 1, job->output->lines);
+    pyprof__view_finish(&c.maker);
+    if (whole) result = pyprof__timeline_begin(&c.timeline, job);
+    if (!whole || result != PYPROF_OK) {
+        pyprof__view_free(&c.maker);
+        return whole ? result : pyprof__fail_memory("the .cpuprofile");
+    }
+    whole = pyprof__chrome_fill(&c);
     if (whole) {
         pyprof__emit_open(s, NULL, NULL, '{');
         whole = pyprof__cpu_nodes(job, &c);
@@ -27847,6 +28345,7 @@ static pyprof_result pyprof__write_cpuprofile(pyprof__job *job)
         pyprof__put(s, "}\n");
     }
     pyprof__chrome_end(job, &c);
+    pyprof__view_free(&c.maker);
     return whole ? PYPROF_OK : pyprof__fail_memory("the .cpuprofile");
 }
 
@@ -27924,6 +28423,7 @@ typedef struct {
     uint32_t *before;                // the path of the step before
     int64_t *ids;                    // of threads
     int metrics[8];                  // those among the arguments; 0 = the end
+    pyprof__array texts, ends;       // of each function its text in a slice, and where that ends (size_t)
 } pyprof__trace;
 
 static const int pyprof__trace_metrics[] = {
@@ -27937,14 +28437,21 @@ static void pyprof__emit_us(pyprof__sink *s, const char *key, int64_t ns)
     pyprof__emit_next(s, key);
     if (ns < 0) pyprof__put_char(s, '-');
     pyprof__put_int(s, (int64_t)(size / 1000));
-    if (size % 1000) pyprof__put_format(s, ".%03u", (unsigned)(size % 1000));
+    if (size % 1000 == 0) return;
+    pyprof__put_char(s, '.');
+    pyprof__put_char(s, (char)('0' + size % 1000 / 100));
+    pyprof__put_char(s, (char)('0' + size % 100 / 10));
+    pyprof__put_char(s, (char)('0' + size % 10));
 }
 
 static void pyprof__trace_event(const pyprof__job *job, const char *kind, int64_t process, int64_t thread,
                                 int64_t ns)
 {
     pyprof__emit_open(job->sink, "\n", NULL, '{');
-    pyprof__emit_text(job->sink, "ph", kind);
+    pyprof__put(job->sink, "\"ph\": \"");
+    pyprof__put(job->sink, kind);
+    pyprof__put_char(job->sink, '"');
+    job->sink->comma = 1;
     pyprof__emit_int(job->sink, "pid", process);
     pyprof__emit_int(job->sink, "tid", thread);
     pyprof__emit_us(job->sink, "ts", ns);
@@ -28110,26 +28617,60 @@ static void pyprof__trace_slices(const pyprof__job *job, pyprof__trace *t, uint3
     }
 }
 
+// Appends to texts; a pyprof_write_fn.
+static int pyprof__trace_keep(void *user, const void *data, size_t size)
+{
+    pyprof__trace *t = (pyprof__trace *)user;
+    if (!pyprof__array_reserve(&t->timeline.cursor.pool, &t->texts, size)) return 1;
+    memcpy((char *)t->texts.data + t->texts.count, data, size);
+    t->texts.count += size;
+    return 0;
+}
+
+// There are many slices of few functions: their names are escaped once. 0 = no memory.
+static pyprof__bool pyprof__trace_texts(const pyprof__job *job, pyprof__trace *t)
+{
+    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
+    const pyprof__array *functions = &job->profile->model.functions;
+    pyprof__pool *pool = &t->timeline.cursor.pool;
+    pyprof__sink *s = (pyprof__sink *)pyprof__alloc(pool, sizeof *s);
+    size_t i, *end;
+    int whole = s != NULL;
+    for (i = 0; i < functions->count && whole; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, *functions, i);
+        const char *file = pyprof__text(job->profile, function->file);
+        pyprof__sink_begin(s, pyprof__trace_keep, t);
+        s->comma = 1;
+        pyprof__emit_text(s, "name", pyprof__label(job->profile, (uint32_t)i));
+        pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
+        pyprof__emit_open(s, NULL, "args", '{');
+        if (*file) pyprof__emit_text(s, "file", file);
+        pyprof__flush(s);
+        end = (size_t *)pyprof__push(pool, &t->ends);
+        if (end) *end = t->texts.count;
+        whole = end && !s->failed;
+    }
+    pyprof__free(pool, s, sizeof *s);
+    return whole;
+}
+
 static void pyprof__trace_slice(const pyprof__job *job, const pyprof__trace *t, int64_t process,
                                 int64_t thread, const pyprof__traced *step, uint32_t node, uint32_t depth)
 {
-    static const char *const kinds[] = { "python", "native", "waiting", "gc", "import", "other" };
     const pyprof__traced_slice *slice = &PYPROF__AT(const pyprof__traced_slice, t->slices, depth);
     const pyprof__location *location = pyprof__location_of(job->profile, node);
     const pyprof__function *function = pyprof__function_of(job->profile, node);
     pyprof__sink *s = job->sink;
     int line = job->output->lines && location->place.line > 0 ? location->place.line : function->first_line;
     int64_t end = PYPROF__AT(const pyprof__traced, t->steps, slice->end - 1).end_ns;
-    size_t i;
+    size_t i, text;
     pyprof__trace_event(job, "X", process, thread, step->start_ns);
     pyprof__emit_us(s, "dur", end - step->start_ns);
-    pyprof__emit_text(s, "name", pyprof__label(job->profile, location->function));
-    pyprof__emit_text(s, "cat", kinds[pyprof__shows(job->profile, function)]);
-    pyprof__emit_open(s, NULL, "args", '{');
-    if (*pyprof__text(job->profile, function->file)) {
-        pyprof__emit_text(s, "file", pyprof__text(job->profile, function->file));
-        pyprof__emit_int(s, "line", line);
-    }
+    text = location->function ? PYPROF__AT(size_t, t->ends, location->function - 1) : 0;
+    pyprof__put_bytes(s, (const char *)t->texts.data + text,
+                      PYPROF__AT(size_t, t->ends, location->function) - text);
+    s->comma = *pyprof__text(job->profile, function->file) != 0;
+    if (s->comma) pyprof__emit_int(s, "line", line);
     for (i = 0; t->metrics[i]; i++)
         if (slice->self[i]) pyprof__emit_int(s, pyprof__metric_row(t->metrics[i])->key, slice->self[i]);
     pyprof__emit_close(s, "}}");
@@ -28169,10 +28710,12 @@ static pyprof__bool pyprof__trace_fill(const pyprof__job *job, pyprof__trace *t)
     int whole = 1;
     pyprof__array_init(&t->steps, sizeof(pyprof__traced));
     pyprof__array_init(&t->slices, sizeof(pyprof__traced_slice));
+    pyprof__array_init(&t->texts, 1);
+    pyprof__array_init(&t->ends, sizeof(size_t));
     t->before = (uint32_t *)pyprof__alloc(pool, depth * sizeof *t->before);
     t->ids = (int64_t *)pyprof__alloc(pool, t->timeline.groups * sizeof *t->ids);
     if (!t->before || !t->ids || !pyprof__array_reserve(pool, &t->slices, depth)
-        || !pyprof__thread_ids(job->profile, pool, t->ids)) return 0;
+        || !pyprof__thread_ids(job->profile, pool, t->ids) || !pyprof__trace_texts(job, t)) return 0;
     for (i = 0; i < PYPROF__COUNT(pyprof__trace_metrics); i++)
         t->metrics[count++] = pyprof__trace_metrics[i];
     for (i = 0; i < count && t->metrics[i] != job->metric; i++) {}
@@ -28187,6 +28730,8 @@ static void pyprof__trace_end(const pyprof__job *job, pyprof__trace *t)
     pyprof__pool *pool = &t->timeline.cursor.pool;
     pyprof__array_free(pool, &t->steps);
     pyprof__array_free(pool, &t->slices);
+    pyprof__array_free(pool, &t->texts);
+    pyprof__array_free(pool, &t->ends);
     pyprof__free(pool, t->before, (job->profile->depth + 1) * sizeof *t->before);
     pyprof__free(pool, t->ids, t->timeline.groups * sizeof *t->ids);
     pyprof__timeline_end(&t->timeline);
@@ -28622,6 +29167,8 @@ static void pyprof__fox_allocations(const pyprof__job *job, const pyprof__fox *f
     uint32_t start = pyprof__group_start(t->node_ends, group);
     size_t i, k, count = 0, parts = (size_t)(t->node_ends[group] - start) * 3;
     int part;
+    for (i = 0; i < parts && pyprof__fox_blocks(job, t->nodes[start + i / 3], (int)(i % 3)) == 0; i++) {}
+    if (i == parts) return;   // its readers cannot bear a table without rows
     pyprof__emit_open(s, "\n", "nativeAllocations", '{');
     for (k = 0; k < PYPROF__COUNT(columns); k++) {
         pyprof__emit_open(s, "\n", columns[k], '[');
@@ -28738,6 +29285,7 @@ static void pyprof__fox_meta(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     const pyprof__model *model = &profile->model;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_open(s, NULL, "meta", '{');
     pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
     pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
@@ -28758,6 +29306,8 @@ static void pyprof__fox_meta(const pyprof__job *job)
     pyprof__emit_text(s, "label", "pyprof");
     pyprof__emit_open(s, NULL, "entries", '[');
     pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__fox_entry(s, "Note", note);
     pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
     if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
     pyprof__emit_close(s, "]}]");
@@ -30116,7 +30666,59 @@ static pyprof_result pyprof__write_perfetto(pyprof__job *job)
     return result;
 }
 
-// ---- lcov: not yet ----
+// ---- lcov: the heat of source lines -----------------------------------------------------------------------
+typedef struct { const char *file; int32_t line; int64_t value; } pyprof__lcov_line;
+
+static int pyprof__by_lcov_line(const void *a, const void *b)
+{
+    const pyprof__lcov_line *x = (const pyprof__lcov_line *)a, *y = (const pyprof__lcov_line *)b;
+    int order = strcmp(x->file, y->file);
+    if (order == 0) order = x->line < y->line ? -1 : x->line > y->line;
+    return order ? order : x->value < y->value ? -1 : x->value > y->value;
+}
+
+// What rounding to microseconds leaves over goes to the next line.
+static void pyprof__lcov_file(pyprof__sink *s, const pyprof__lcov_line *heat, size_t count, int64_t scale)
+{
+    int64_t value, rest = 0, lines = 0;
+    size_t i, next;
+    pyprof__put(s, "TN:\nSF:");
+    pyprof__put_escaped(s, heat->file, SIZE_MAX, &pyprof__as_text);
+    for (i = 0; i < count; i = next) {
+        for (value = rest, next = i; next < count && heat[next].line == heat[i].line; next++)
+            value += heat[next].value;
+        rest = value % scale;
+        if (value / scale == 0) continue;
+        pyprof__put_format(s, "\nDA:%ld,%lld", (long)heat[i].line, (long long)(value / scale));
+        lines++;
+    }
+    pyprof__put_format(s, "\nLF:%lld\nLH:%lld\nend_of_record\n", (long long)lines, (long long)lines);
+}
+
+static pyprof_result pyprof__write_lcov(pyprof__job *job)
+{
+    int64_t scale = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1000 : 1;
+    pyprof__table table;
+    pyprof__lcov_line *heat = NULL;
+    size_t i, next, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_LINE);
+    if (whole) heat = (pyprof__lcov_line *)pyprof__alloc(&table.pool, (table.rows.count + 1) * sizeof *heat);
+    for (i = 0; heat && i < table.rows.count; i++) {
+        const pyprof_row *row = &PYPROF__AT(const pyprof_row, table.rows, i);
+        if (row->kind != PYPROF_KIND_PYTHON || row->line < 1 || row->self[job->metric] < 1) continue;
+        heat[count].file = *row->file ? row->file : "???";
+        heat[count].line = row->line;
+        heat[count++].value = row->self[job->metric];
+    }
+    if (count) qsort(heat, count, sizeof *heat, pyprof__by_lcov_line);
+    for (i = 0; i < count; i = next) {
+        for (next = i; next < count && strcmp(heat[next].file, heat[i].file) == 0; next++) {}
+        pyprof__lcov_file(job->sink, heat + i, next - i, scale);
+    }
+    pyprof__free(&table.pool, heat, (table.rows.count + 1) * sizeof *heat);
+    pyprof__table_free(&table);
+    return heat ? PYPROF_OK : pyprof__fail_memory("the lines");
+}
 
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
@@ -30146,7 +30748,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -30213,7 +30815,7 @@ static pyprof_result pyprof__metric_check(const pyprof_profile *profile, const p
     if (!pyprof__has_metric(profile, metric))
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "this recording has no %s%s", name,
                             pyprof__is_memory(metric) ? ": memory was not tracked (pyprof_config.heap)" : "");
-    return pyprof__states_check(pyprof__states_written(output, row), metric);
+    return pyprof__query_metric(output->filter, pyprof__states_written(output, row), metric);
 }
 
 // "[read file /a/data.bin]", "[recv 10.0.0.1:5432]", with the target shortened as a session with this setting
@@ -30256,6 +30858,7 @@ static pyprof_profile *pyprof__with_paths(const pyprof_profile *profile, int pat
     }
     pyprof__array_free(&made->pool, &made->labels);
     pyprof__array_free(&made->pool, &made->titles);
+    made->chosen = profile->chosen;
     whole = whole && pyprof__copy_facts(made, profile);   // the copy's first strings are the same
     if (whole && pyprof__labels_make(made)) return made;
     pyprof__profile_free(made);
@@ -30302,14 +30905,17 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
                                            int format, pyprof_write_fn *fn, void *user)
 {
     pyprof_profile *changed = NULL;
+    const pyprof_profile *shown;
     size_t row;
     pyprof_result result = pyprof__output_check(output, format, profile->is_diff, &row);
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, output->filter, &shown);
     if (result != PYPROF_OK) return result;
-    if (output->paths && !(changed = pyprof__with_paths(profile, output->paths)))
-        return pyprof__fail_memory("the output");
-    result = pyprof__write_with(changed ? changed : profile, output, row, fn, user);
+    if (output->paths && !(changed = pyprof__with_paths(shown, output->paths)))
+        result = pyprof__fail_memory("the output");
+    else result = pyprof__write_with(changed ? changed : shown, output, row, fn, user);
     if (changed) pyprof__profile_free(changed);
+    pyprof__shown_free(shown);
     return result;
 }
 
@@ -32638,7 +33244,15 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
     if (options && (options->scale < 0 || options->scale > PYPROF_SCALE_COUNT))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "scale is %d: no such value", options->scale);
-    return pyprof__profile_diff(before, after, options, delta);
+    result = pyprof__shown(before, options ? options->filter : NULL, &before);
+    if (result != PYPROF_OK) return result;
+    result = pyprof__shown(after, options ? options->filter : NULL, &after);
+    if (result == PYPROF_OK) {
+        result = pyprof__profile_diff(before, after, options, delta);
+        pyprof__shown_free(after);
+    }
+    pyprof__shown_free(before);
+    return result;
 }
 
 PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
@@ -32680,7 +33294,9 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
-    if (result == PYPROF_OK && query && query->sort) result = pyprof__states_check(states, query->sort);
+    if (result == PYPROF_OK && query && query->sort)
+        result = pyprof__query_metric(query, states, query->sort);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     memset(&table, 0, sizeof table);
     memset(&earlier, 0, sizeof earlier);
@@ -32702,6 +33318,7 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (table.pool.allocator.free) pyprof__table_free(&table);
     pyprof__selection_free(&selection);
     pyprof__selection_free(&earlier);
+    pyprof__shown_free(profile);   // the names in its rows are those of the whole profile
     return result;
 }
 
@@ -32733,11 +33350,15 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (!profile->model.heap.mode)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "the profile has no memory data: the session did not track memory");
+    result = pyprof__query_metric(query, PYPROF_STATES_ALL, PYPROF_LIVE_BYTES);
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
+    if (result != PYPROF_OK) return result;
     if (pyprof__leaks_make(&table, profile, query)) {
         *count = table.leaks.count;
         for (i = 0; i < capacity && i < *count; i++) rows[i] = PYPROF__AT(pyprof_leak, table.leaks, i);
     } else result = pyprof__fail_memory("the leaks");
     pyprof__leaks_free(&table);
+    pyprof__shown_free(profile);
     return result;
 }
 
@@ -32948,11 +33569,15 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
     memset(&visitor, 0, sizeof visitor);
     result = pyprof__cursor_begin(&visitor.cursor, profile);
-    if (result != PYPROF_OK) return result;
+    if (result != PYPROF_OK) {
+        pyprof__shown_free(profile);
+        return result;
+    }
     visitor.profile = profile;
     visitor.selection = &selection;
     visitor.fn = fn;
@@ -32974,6 +33599,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
     pyprof__selection_free(&selection);
     pyprof__cursor_end(&visitor.cursor);
+    pyprof__shown_free(profile);
     return result;
 }
 

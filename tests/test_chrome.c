@@ -345,6 +345,7 @@ static void check_firefox(const pyprof_profile *profile, pyprof_output output, i
         for (const parsed *used = get(samples, "threadCPUDelta")->first; used; used = used->next) cpu += used->integer;
         CHECK(cell(samples, "stack", get(samples, "length")->integer - 1)->type == 'n');
         if (!has(thread, "nativeAllocations")) continue;
+        CHECK(get(get(thread, "nativeAllocations"), "length")->integer > 0);   // the Profiler cannot bear a table without rows
         for (const parsed *bytes = get(get(thread, "nativeAllocations"), "weight")->first; bytes; bytes = bytes->next) {
             live += bytes->integer;
             if (bytes->integer > 0) allocated += bytes->integer;
@@ -419,6 +420,71 @@ TEST(a_recording_of_nothing)
     check_firefox(profile, (pyprof_output){ .title = "t" }, PYPROF_WALL_NS);
     check_cpuprofile(profile, (pyprof_output){ .title = "t" });
     check_trace(profile, (pyprof_output){ .title = "t" });
+}
+
+// ---- the same in all of them -------------------------------------------------------------------------------------
+// Sums of a query in each format: microseconds, nanoseconds of slices, nanoseconds of samples.
+static void check_agreement(const pyprof_profile *profile, const pyprof_query *filter, int metric)
+{
+    pyprof_output output = { .filter = filter, .metric = metric, .format = PYPROF_FORMAT_TRACE };
+    int64_t us = check_cpuprofile(profile, output), slices = 0, samples = 0;
+    for (const parsed *event = get(parsed_as(profile, output), "traceEvents")->first; event; event = event->next) {
+        const parsed *args = has(event, "args") ? get(event, "args") : NULL;
+        if (args && has(args, pyprof__metric_row(metric)->key)) slices += get(args, pyprof__metric_row(metric)->key)->integer;
+    }
+    output.format = PYPROF_FORMAT_FIREFOX;
+    for (const parsed *thread = get(parsed_as(profile, output), "threads")->first; thread; thread = thread->next)
+        for (const parsed *weight = get(get(thread, "samples"), "weight")->first; weight; weight = weight->next)
+            samples += (int64_t)(weight->number * 1e6 + 0.5);
+    CHECK_INT(samples, slices);
+    CHECK_INT(slices / 1000, us);
+}
+
+TEST(all_agree_on_any_query)
+{
+    const pyprof_query queries[] = {
+        { .thread = "w*" }, { .function = "*fib*" }, { .file = "*main.py", .include_idle = 1 }, { .states = PYPROF_STATES_RUNNING }, { .states = PYPROF_STATES_WAITING },
+        { .states = PYPROF_STATES_GIL }, { .states = PYPROF_STATES_NATIVE }, { .thread = "nobody" }, { .states = PYPROF_STATES_ALL },
+    };
+    for (uint64_t number = 0; number < 12; number++) {
+        pyprof_profile *profile = number ? some_profile(number) : example(HOSTILE);
+        check_agreement(profile, NULL, PYPROF_WALL_NS);
+        for (size_t i = 0; i < COUNT(queries); i++) {
+            check_agreement(profile, &queries[i], PYPROF_WALL_NS);
+            if (!queries[i].states) check_agreement(profile, &queries[i], PYPROF_CPU_NS);
+        }
+    }
+}
+
+TEST(files_say_that_idle_time_is_left_out)
+{
+    static const int timed[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_TRACE, PYPROF_FORMAT_FIREFOX };
+    pyprof_profile *profile = example("w");
+    for (size_t i = 0; i < COUNT(timed); i++) {
+        CHECK_INT(occurrences(written_as(profile, timed[i]).data, "\"0.15 thread-seconds of waiting for work left out\""), 1);
+        CHECK_INT(occurrences(written(profile, (pyprof_output){ .format = timed[i], .filter = &everything }).data, "left out"), 0);
+    }
+}
+
+// Two recordings of one process id in one profile: each is a process of its own, with its threads.
+TEST(merged_recordings_are_apart)
+{
+    const pyprof_profile *both[2] = { example("w"), example("w") };
+    pyprof_profile *merged = NULL;
+    long long pids[16] = { 0 }, tids[16] = { 0 };
+    int names = 0;
+    CHECK_INT(pyprof_merge(both, 2, NULL, &merged), PYPROF_OK);
+    check_agreement(merged, &everything, PYPROF_WALL_NS);
+    check_trace(merged, (pyprof_output){ .filter = &everything });
+    check_firefox(merged, (pyprof_output){ .filter = &everything }, PYPROF_WALL_NS);
+    const parsed *events = get(parsed_as(merged, (pyprof_output){ .format = PYPROF_FORMAT_TRACE, .filter = &everything }), "traceEvents");
+    for (const parsed *event = events->first; event; event = event->next) {
+        if (get(event, "ph")->text[0] != 'M' || strcmp(get(event, "name")->text, "thread_name")) continue;
+        for (int i = 0; i < names; i++) CHECK(pids[i] != get(event, "pid")->integer || tids[i] != get(event, "tid")->integer);
+        pids[names] = get(event, "pid")->integer;
+        tids[names++] = get(event, "tid")->integer;
+    }
+    CHECK_INT(names, 6);
 }
 
 // ---- what each of them refuses ---------------------------------------------------------------------------------------

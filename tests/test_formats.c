@@ -171,7 +171,7 @@ static pyprof_profile *counted_profile(uint32_t stacks, uint32_t moments, int he
 
 TEST(each_write_fails_once)
 {
-    pyprof_profile *profile = counted_profile(100, 1000, 1);
+    pyprof_profile *profile = counted_profile(104, 1000, 1);
     long long before = taken.live;
     for (size_t i = 0; i < FORMATS; i++) {
         pyprof_output output = { .format = pyprof__formats[i].format };

@@ -1,9 +1,10 @@
 """Several recordings as one, and differences of recordings of other checkouts: real recordings."""
 import os
-import time
 
 import bind
 import test_totals
+
+bind.TESTS.clear()   # those of test_totals run there
 
 SOURCE = '''
 import time
