@@ -86,7 +86,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
-    soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
+    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -197,6 +197,13 @@ peers: ## the workloads of oracle with other profilers, as far as they are insta
 
 examples: $(CAN_BUILD) ## build all examples
 	@$(if $(CANNOT_EMBED),echo '$(CANNOT_EMBED): left out $(EMBEDDING)')
+
+# pointer-overflow would stop at an offset of 0 to no array, which is no error in C++ and soon none in C.
+fuzz: ## pyprof_load with libFuzzer, ASan and UBSan (clang; RUNS=100000000, or CASE='-max_total_time=600')
+	@mkdir -p $(BUILD)/fuzz-corpus
+	clang -O1 -g -std=gnu11 -fsanitize=fuzzer,address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=all \
+	    tests/fuzz/fuzz_load.c -o $(BUILD)/fuzz_load $(LIBS)
+	$(BUILD)/fuzz_load -runs=$(or $(RUNS),1000000) -max_len=12000 -dict=tests/fuzz/json.dict $(CASE) $(BUILD)/fuzz-corpus tests/fuzz/corpus
 
 lint: ## check the rules of style
 	@tests/run.sh tests/lint.sh

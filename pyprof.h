@@ -258,7 +258,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_PERFETTO = 19,    // .perfetto-trace
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
     PYPROF_FORMAT_TABLE = 21,       // .table.csv       a row for each stack that allocates, or function
-    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line
+    PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line: genhtml of lcov
     PYPROF_FORMAT_COUNT = 23
 } pyprof_format;
 
@@ -16154,8 +16154,8 @@ static const char *const pyprof__gauge_columns[] = {
 };
 // A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
 // entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns, or if the thread waited,
-// than 0.
+// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
+// thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
     "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
     "taken_ns"
@@ -20502,18 +20502,25 @@ static pyprof__bool pyprof__read_colon(pyprof__input *r)
     return 1;
 }
 
-// Skips whole numbers of a list, each with its comma, as far as they are in the block: most of a large file.
-// What is left for pyprof__skip_value begins with a value.
-static void pyprof__skip_numbers(pyprof__input *r)
+// Skips plain strings and whole numbers of a list, each with its comma, as far as they are in the block: most
+// of a large file. What is left for pyprof__skip_value begins with a value.
+static void pyprof__skip_plain(pyprof__input *r)
 {
     for (;;) {
-        const char *at = r->at, *digits;
+        const char *at = r->at, *begin;
         while (*at == ' ') at++;
-        if (*at == '-') at++;
-        digits = at;
-        while (*at >= '0' && *at <= '9') at++;
-        if (at == digits || at - r->at >= PYPROF__LONGEST_NUMBER || *at != ',') return;
-        if ((*digits == '0' && at - digits > 1) || at[1] == 0) return;
+        if (*at == '"') {
+            at++;
+            at += pyprof__plain_bytes(at, (size_t)(r->end - at));
+            if (*at++ != '"') return;
+        } else {
+            if (*at == '-') at++;
+            begin = at;
+            while (*at >= '0' && *at <= '9') at++;
+            if (at == begin || (*begin == '0' && at - begin > 1)) return;
+            if (at - r->at >= PYPROF__LONGEST_NUMBER) return;
+        }
+        if (at >= r->end || *at != ',' || at[1] == 0) return;
         r->at = at + 1;
     }
 }
@@ -20532,7 +20539,7 @@ static void pyprof__skip_value(pyprof__input *r)
         while (pyprof__read_more(r, close, &any)) {
             if (c == '{' && (!pyprof__read_key(r, &text) || !pyprof__keys_add(r, &keys, text)
                              || !pyprof__read_colon(r))) break;
-            if (c == '[') pyprof__skip_numbers(r);
+            if (c == '[') pyprof__skip_plain(r);
             pyprof__skip_value(r);
         }
         pyprof__keys_free(r->pool, &keys);
@@ -21334,7 +21341,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
     start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall);
+    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
@@ -23448,12 +23455,11 @@ static int64_t pyprof__group_pid(const pyprof_profile *profile, uint32_t group)
                               ? pyprof__recorded_of(profile, group)->process : 0);
 }
 
-typedef struct { uint64_t native; uint32_t process, id; } pyprof__tagged;
+typedef struct { uint64_t native; uint32_t id, padding; } pyprof__tagged;
 
 static int pyprof__by_tag(const void *a, const void *b)
 {
     const pyprof__tagged *x = (const pyprof__tagged *)a, *y = (const pyprof__tagged *)b;
-    if (x->process != y->process) return x->process < y->process ? -1 : 1;
     return x->native != y->native ? (x->native < y->native ? -1 : 1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -23465,12 +23471,11 @@ static pyprof__bool pyprof__thread_ids(const pyprof_profile *profile, pyprof__po
     if (!tags) return 0;
     for (i = 0; i < count; i++) {
         tags[i].native = pyprof__recorded_of(profile, (uint32_t)i)->native;
-        tags[i].process = pyprof__recorded_of(profile, (uint32_t)i)->process;
         tags[i].id = (uint32_t)i;
     }
     if (count) qsort(tags, count, sizeof *tags, pyprof__by_tag);
     for (i = 0; i < count; i++) {
-        int taken = i && tags[i - 1].native == tags[i].native && tags[i - 1].process == tags[i].process;
+        int taken = i && tags[i - 1].native == tags[i].native;
         ids[tags[i].id] = !taken && tags[i].native && tags[i].native < PYPROF__MADE_ID
             ? (int64_t)tags[i].native : (int64_t)PYPROF__MADE_ID + tags[i].id;
     }
@@ -23499,11 +23504,14 @@ static void pyprof__emit_about(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_gap(s, "\n");
     pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
     pyprof__emit_text(s, "title", job->output->title ? job->output->title
                       : pyprof__text(profile, profile->program));
     pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__emit_text(s, "note", note);
     pyprof__emit_fixed(s, "start", pyprof__unix(&profile->model, profile->model.start_ns), 6);
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
@@ -24115,7 +24123,7 @@ static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_sta
 // ends: of each thread's previous entry
 static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *moment, uint64_t *ends)
 {
-    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns,
+    uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
     const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
                             (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
@@ -24413,7 +24421,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
 // each of the picture's choices, and for a zoom.
 enum {
     PYPROF__SVG_WIDTH = 1200,         // until the script adapts the picture to the window
-    PYPROF__SVG_TOP = 130,            // heading, note, switch and two lines about the frame under the pointer
+    PYPROF__SVG_TOP = 104,            // heading, note and two lines about the frame under the pointer
     PYPROF__SVG_ROW = 18,             // the script places text in its row as pyprof__svg_put_label does
     PYPROF__SVG_FOOT = 56,
     PYPROF__SVG_NARROWEST = 1000,     // a frame of less than 1/1000 of the width, about a pixel, is not drawn
@@ -24711,14 +24719,15 @@ static const char *const pyprof__svg_script[] = {
     "    return lines.length;",
     "}",
 
-    // In a narrow window the note, the values and the legend take more lines.
+    // The switch, and in a narrow window the note, the values and the legend take more lines.
     "function adapt(width) {",
     "    const base = find('.note').dataset.base, shown = buttons.find(isShown);",
     "    const about = shows === first || !base ? note : `${base}; ${shown.title}`;",
     "    const more = LINE * (wrap(find('.note'), about, width, 3) - 1);",
     "    const legend = root.querySelector('.legend');",
     "    let x = 0, y = 0;",
-    "    top = Number(area.dataset.top) + more + (width < 700 ? LINE * 2 : 0);",
+    "    const below = more + (buttons.length ? 30 : 0);",
+    "    top = Number(area.dataset.top) + below + (width < 700 ? LINE * 2 : 0);",
     "    for (const item of legend.children) {",
     "        const size = Number(item.dataset.width);",
     "        if (x && x + size > width + 24) { x = 0; y += ROW; }",
@@ -24728,7 +24737,8 @@ static const char *const pyprof__svg_script[] = {
     "    const taller = top - Number(area.dataset.top);",
     "    root.setAttribute('height', height + taller + y);",
     "    find('.page').setAttribute('height', top);",
-    "    find('.lower').setAttribute('transform', `translate(0 ${more})`);",
+    "    if (buttons.length) find('.choices').setAttribute('transform', `translate(0 ${more})`);",
+    "    find('.lower').setAttribute('transform', `translate(0 ${below})`);",
     "    root.querySelector('.foot').setAttribute('transform', `translate(0 ${taller})`);",
     "    root.querySelector('.foot > .note').setAttribute('transform', `translate(0 ${y})`);",
     "}",
@@ -24758,7 +24768,7 @@ static const char *const pyprof__svg_script[] = {
     "    const tool = [...find('.tools:not(.switch)').children].find(element => element.offsetWidth);",
     "    const room = tool ? tool.getBoundingClientRect().left - left - 12 : width;",
     "    find('.clip').setAttribute('width', Math.max(room, 0));",
-    "    shorten(find('.heading'), heading, room / 9.5);",
+    "    shorten(find('.heading'), heading, room / 10.6);",
     "    describe();",
     "}",
 
@@ -25419,7 +25429,7 @@ static void pyprof__svg_put_switch(pyprof__sink *s, const pyprof__svg_graph *gra
     size_t i, same = 0;
     for (i = 0; i < graph->count; i++) same += graph->all[i] == graph->all[0] || graph->all[i] == 0;
     if (same == graph->count) return;
-    pyprof__put(s, "<foreignObject x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
+    pyprof__put(s, "<foreignObject class=\"choices\" x=\"1%\" y=\"54\" width=\"98%\" height=\"26\">"
                 "<div xmlns=\"http://www.w3.org/1999/xhtml\" class=\"tools switch\" role=\"group\""
                 " aria-label=\"Show\">\n");
     for (i = 0; i < graph->count; i++) {
@@ -25456,12 +25466,11 @@ static void pyprof__svg_put_bar(pyprof__sink *s, const pyprof__svg_graph *graph,
     pyprof__svg_put_between(s, "<text class=\"heading\" y=\"27\">", words->title, "</text></svg>\n");
     pyprof__svg_put_between(s, "<text class=\"note\" x=\"1%\" y=\"47\" data-base=\"", words->base, "\">");
     pyprof__svg_put_between(s, "", words->note, "</text>\n");
-    pyprof__put(s, "<g class=\"lower\">\n");
     pyprof__svg_put_switch(s, graph);
-    pyprof__put(s, "<text class=\"name\" x=\"1%\" y=\"100\">");
+    pyprof__put(s, "<g class=\"lower\">\n<text class=\"name\" x=\"1%\" y=\"77\">");
     pyprof__svg_put_all(s, graph);
     pyprof__put(s, "</text>\n");
-    pyprof__svg_put_text(s, "values", 118, "");
+    pyprof__svg_put_text(s, "values", 94, "");
     pyprof__put(s, "</g>\n");
     PYPROF__SVG_PUT_LINES(s, pyprof__svg_tools);
     pyprof__put(s, "</g>\n");
@@ -26920,6 +26929,7 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
     const pyprof_profile *profile = p->cursor.profile;
     uint32_t owner = p->cursor.owners[node], i = p->cursor.depth;
     int kind = pyprof__function_of(profile, node)->kind;
+    char pid[24];
     const pyprof__recorded_thread *recorded = owner == PYPROF__NONE ? NULL
         : pyprof__recorded_of(profile, owner);
     if (pyprof__is_leaf(kind))
@@ -26931,13 +26941,13 @@ static void pyprof__pprof_labels(pyprof__proto *p, uint32_t node)
         uint32_t task = pyprof__function_of(profile, p->cursor.path[i - 1])->name;
         pyprof__pprof_label(p, "task", 2, pyprof__proto_string_number(p, task));
     }
-    if (recorded && profile->model.processes.count > 1)
-        pyprof__pprof_label(p, "process", 3,
-                            (uint64_t)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
-                                                 recorded->process).pid);
-    if (recorded && pyprof__process_name(profile, recorded))
-        pyprof__pprof_label(p, "process_name", 2,
-                            pyprof__proto_number(p, pyprof__process_name(profile, recorded)));
+    if (recorded && profile->model.processes.count > 1) {
+        const char *name = pyprof__process_name(profile, recorded);
+        snprintf(pid, sizeof pid, "%lld",
+                 (long long)PYPROF__AT(const pyprof__recorded_process, profile->model.processes,
+                                       recorded->process).pid);
+        pyprof__pprof_label(p, "process", 2, pyprof__proto_number(p, name ? name : pid));
+    }
 }
 
 // One sample: location ids from the leaf to the root, a value for each column, labels.
@@ -27638,7 +27648,7 @@ static pyprof_result pyprof__write_callgrind(pyprof__job *job)
 // samples is as many events, whose periods add up to its value, and the clock of a thread runs only while its
 // samples are selected: an event stands in the middle of its period, the first of a thread at its start, the
 // last one at its end. Large recordings have fewer events, each for several samples, stack by stack.
-enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 5000 };   // of samples, of blocks
+enum { PYPROF__PERF_EVENTS = 50000, PYPROF__PERF_BLOCKS = 1000 };   // of samples, of blocks
 
 typedef struct {
     const pyprof__job *job;
@@ -29281,6 +29291,7 @@ static void pyprof__fox_meta(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     const pyprof__model *model = &profile->model;
     pyprof__sink *s = job->sink;
+    char note[96];
     pyprof__emit_open(s, NULL, "meta", '{');
     pyprof__emit_fixed(s, "interval", 1000 / (model->rate_hz > 0 ? model->rate_hz : 100), 3);
     pyprof__emit_fixed(s, "startTime", pyprof__unix(model, model->start_ns) * 1000, 3);
@@ -29301,6 +29312,8 @@ static void pyprof__fox_meta(const pyprof__job *job)
     pyprof__emit_text(s, "label", "pyprof");
     pyprof__emit_open(s, NULL, "entries", '[');
     pyprof__fox_entry(s, "Metric", pyprof__metric_row(job->metric)->name);
+    if (!pyprof__is_memory(job->metric) && *pyprof__left_out(job->selection, note, sizeof note))
+        pyprof__fox_entry(s, "Note", note);
     pyprof__fox_entry(s, "Python", pyprof__text(profile, profile->python));
     if (profile->checkpoint > 0) pyprof__fox_entry(s, "Checkpoint", "the program was still running");
     pyprof__emit_close(s, "]}]");
@@ -30382,7 +30395,9 @@ static void pyprof__perfetto_process(pyprof__perfetto *w, size_t i)
     pyprof__proto_int(p, 1, i + 1);
     pyprof__proto_open(p);
     pyprof__proto_int(p, 1, (uint64_t)process->pid);
-    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, w->job->profile->program));
+    pyprof__proto_utf8(p, 6, pyprof__text(w->job->profile, process->node
+                       ? pyprof__function_of(w->job->profile, process->node)->name
+                       : w->job->profile->program));
     pyprof__proto_close(p, 3);
     pyprof__proto_close(p, 60);
     pyprof__perfetto_close(w, 0);
@@ -30657,7 +30672,59 @@ static pyprof_result pyprof__write_perfetto(pyprof__job *job)
     return result;
 }
 
-// ---- lcov: not yet ----
+// ---- lcov: the heat of source lines -----------------------------------------------------------------------
+typedef struct { const char *file; int32_t line; int64_t value; } pyprof__lcov_line;
+
+static int pyprof__by_lcov_line(const void *a, const void *b)
+{
+    const pyprof__lcov_line *x = (const pyprof__lcov_line *)a, *y = (const pyprof__lcov_line *)b;
+    int order = strcmp(x->file, y->file);
+    if (order == 0) order = x->line < y->line ? -1 : x->line > y->line;
+    return order ? order : x->value < y->value ? -1 : x->value > y->value;
+}
+
+// What rounding to microseconds leaves over goes to the next line.
+static void pyprof__lcov_file(pyprof__sink *s, const pyprof__lcov_line *heat, size_t count, int64_t scale)
+{
+    int64_t value, rest = 0, lines = 0;
+    size_t i, next;
+    pyprof__put(s, "TN:\nSF:");
+    pyprof__put_escaped(s, heat->file, SIZE_MAX, &pyprof__as_text);
+    for (i = 0; i < count; i = next) {
+        for (value = rest, next = i; next < count && heat[next].line == heat[i].line; next++)
+            value += heat[next].value;
+        rest = value % scale;
+        if (value / scale == 0) continue;
+        pyprof__put_format(s, "\nDA:%ld,%lld", (long)heat[i].line, (long long)(value / scale));
+        lines++;
+    }
+    pyprof__put_format(s, "\nLF:%lld\nLH:%lld\nend_of_record\n", (long long)lines, (long long)lines);
+}
+
+static pyprof_result pyprof__write_lcov(pyprof__job *job)
+{
+    int64_t scale = pyprof__metric_row(job->metric)->unit == PYPROF__UNIT_NS ? 1000 : 1;
+    pyprof__table table;
+    pyprof__lcov_line *heat = NULL;
+    size_t i, next, count = 0;
+    int whole = pyprof__table_make(&table, job->selection, NULL, PYPROF_GROUP_LINE);
+    if (whole) heat = (pyprof__lcov_line *)pyprof__alloc(&table.pool, (table.rows.count + 1) * sizeof *heat);
+    for (i = 0; heat && i < table.rows.count; i++) {
+        const pyprof_row *row = &PYPROF__AT(const pyprof_row, table.rows, i);
+        if (row->kind != PYPROF_KIND_PYTHON || row->line < 1 || row->self[job->metric] < 1) continue;
+        heat[count].file = *row->file ? row->file : "???";
+        heat[count].line = row->line;
+        heat[count++].value = row->self[job->metric];
+    }
+    if (count) qsort(heat, count, sizeof *heat, pyprof__by_lcov_line);
+    for (i = 0; i < count; i = next) {
+        for (next = i; next < count && strcmp(heat[next].file, heat[i].file) == 0; next++) {}
+        pyprof__lcov_file(job->sink, heat + i, next - i, scale);
+    }
+    pyprof__free(&table.pool, heat, (table.rows.count + 1) * sizeof *heat);
+    pyprof__table_free(&table);
+    return heat ? PYPROF_OK : pyprof__fail_memory("the lines");
+}
 
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
@@ -30687,7 +30754,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none

@@ -456,6 +456,37 @@ TEST(all_agree_on_any_query)
     }
 }
 
+TEST(files_say_that_idle_time_is_left_out)
+{
+    static const int timed[] = { PYPROF_FORMAT_CPUPROFILE, PYPROF_FORMAT_TRACE, PYPROF_FORMAT_FIREFOX };
+    pyprof_profile *profile = example("w");
+    for (size_t i = 0; i < COUNT(timed); i++) {
+        CHECK_INT(occurrences(written_as(profile, timed[i]).data, "\"0.15 thread-seconds of waiting for work left out\""), 1);
+        CHECK_INT(occurrences(written(profile, (pyprof_output){ .format = timed[i], .filter = &everything }).data, "left out"), 0);
+    }
+}
+
+// Two recordings of one process id in one profile: each is a process of its own, with its threads.
+TEST(merged_recordings_are_apart)
+{
+    const pyprof_profile *both[2] = { example("w"), example("w") };
+    pyprof_profile *merged = NULL;
+    long long pids[16] = { 0 }, tids[16] = { 0 };
+    int names = 0;
+    CHECK_INT(pyprof_merge(both, 2, NULL, &merged), PYPROF_OK);
+    check_agreement(merged, &everything, PYPROF_WALL_NS);
+    check_trace(merged, (pyprof_output){ .filter = &everything });
+    check_firefox(merged, (pyprof_output){ .filter = &everything }, PYPROF_WALL_NS);
+    const parsed *events = get(parsed_as(merged, (pyprof_output){ .format = PYPROF_FORMAT_TRACE, .filter = &everything }), "traceEvents");
+    for (const parsed *event = events->first; event; event = event->next) {
+        if (get(event, "ph")->text[0] != 'M' || strcmp(get(event, "name")->text, "thread_name")) continue;
+        for (int i = 0; i < names; i++) CHECK(pids[i] != get(event, "pid")->integer || tids[i] != get(event, "tid")->integer);
+        pids[names] = get(event, "pid")->integer;
+        tids[names++] = get(event, "tid")->integer;
+    }
+    CHECK_INT(names, 6);
+}
+
 // ---- what each of them refuses ---------------------------------------------------------------------------------------
 TEST(metrics_that_a_format_cannot_hold_are_refused)
 {

@@ -535,4 +535,21 @@ TEST(table_holds_no_formula)
     out = written(profile, (pyprof_output){ .format = PYPROF_FORMAT_TABLE, .metric = PYPROF_LIVE_BYTES });
     CHECK(strstr(out.data, "\r\npython,1,10,100,\"'=thread()\",\"'=1+1.=1+1;=1+1;2\"\r\n") != NULL);
 }
+
+// ---- lcov --------------------------------------------------------------------------------------------------------------
+TEST(lcov_of_recursion_and_c)   // a line has its own time, and that of C below it; lines of two functions are one
+{
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "MainThread", 100);
+    uint32_t f = add_frame(&r, thread_node(&r, thread), "/b.py", "f", 1, 2), again = add_frame(&r, f, "/b.py", "f", 1, 2);
+    add_samples(&r, thread, again, 10, 3, 0);
+    add_samples(&r, thread, add_native(&r, again), 40, 2, 0);
+    add_samples(&r, thread, add_frame(&r, f, "/b.py", "f.<locals>.<lambda>", 2, 2), 60, 1, 0);
+    add_samples(&r, thread, add_frame(&r, f, "/a\n.py", "g", 7, 9), 70, 1, 0);
+    pyprof_profile *profile = seal(&r, 0);
+    CHECK_STR(written_as(profile, PYPROF_FORMAT_LCOV).data, "TN:\nSF:/a\\x0a.py\nDA:9,10000\nLF:1\nLH:1\nend_of_record\n"
+                                                            "TN:\nSF:/b.py\nDA:2,60000\nLF:1\nLH:1\nend_of_record\n");
+    CHECK_INT(occurrences(written(profile, (pyprof_output){ .format = PYPROF_FORMAT_LCOV, .metric = PYPROF_SAMPLES }).data, "DA:2,6\n"), 1);
+}
 TEST_MAIN

@@ -88,10 +88,10 @@ static void same_again(pyprof_profile *profile, uint64_t number)
     pyprof_profile_free(again[1]);
 }
 
-TEST_LIMIT(chance_recordings_come_back, 120)
+TEST_LIMIT(chance_recordings_come_back, 300)
 {
     pyprof_profile *before = NULL, *delta;
-    for (uint64_t number = 0; number < (getenv("TEST_LONG") ? 60 : 12); number++) {
+    for (uint64_t number = 0; number < (getenv("TEST_LONG") ? 24 : 8); number++) {
         pyprof_profile *profile = some_profile(number);
         same_again(profile, number);
         if (number % 2) {
@@ -258,7 +258,7 @@ TEST(parts_load_as_what_they_hold)
         { .paths = PYPROF_PATHS_BASE }, { .paths = PYPROF_PATHS_HASHED }, { .filter = &by_thread }, { .filter = &by_file, .compact = 1 },
         { .filter = &idle },
     };
-    for (uint64_t number = 0; number < 6; number++)
+    for (uint64_t number = 0; number < 3; number++)
         for (size_t i = 0; i < COUNT(parts); i++) {
             pyprof_output output = parts[i];
             pyprof_profile *whole = some_profile(number), *part;
@@ -583,7 +583,7 @@ TEST_LIMIT(changed_bytes_do_no_harm, 120)
     pyprof_profile *profile;
     counting c;
     pyprof_allocator allocator = counting_allocator(&c);
-    int refusals = 0, changes = getenv("TEST_LONG") ? 200000 : 4000;
+    int refusals = 0, changes = getenv("TEST_LONG") ? 200000 : 2000;
     seed = 11;
     for (int i = 0; i < changes; i++) {
         size_t at = draw((uint32_t)text.size);
@@ -626,6 +626,15 @@ TEST(loading_without_memory)   // each allocation fails once
     same_text(as_json(profile, 0), text, "JSON");
     pyprof_profile_free(profile);
     CHECK_INT(c.live, 0);
+}
+
+#define FUZZ_INSIDE
+#include "fuzz/fuzz_load.c"
+TEST(the_corpus_of_the_fuzzer)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%.*sfuzz/corpus", (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__);
+    CHECK(replay_all(path) >= 9);
 }
 
 // ---- paths -----------------------------------------------------------------------------------------------------------

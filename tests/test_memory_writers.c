@@ -391,6 +391,13 @@ TEST(each_allocation_fails)
     }
 }
 
+TEST(each_allocation_of_memory_formats_fails)
+{
+    static const int formats[] = { PYPROF_FORMAT_MASSIF, PYPROF_FORMAT_DHAT, PYPROF_FORMAT_TABLE };
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        each_allocation_fails_once(record, (pyprof_output){ .format = formats[i], .metric = PYPROF_LIVE_BYTES });
+}
+
 TEST(the_same_twice)
 {
     for (int format = PYPROF_FORMAT_JSON; format <= PYPROF_FORMAT_PICKLE; format++) {

@@ -260,7 +260,31 @@ TEST(pprof_labels)
     AT(pyprof__recorded_thread, r.model.threads, w).process = 1;
     read_pprof(&p, written_as(seal(&r, 0), PYPROF_FORMAT_PPROF));
     CHECK_INT(labelled(&p, "process", found, &number), 2);
-    CHECK_INT(number, 4343);
+    CHECK_STR(found, "4343;4343;");
+}
+
+// Processes of a merged profile have names.
+TEST(processes_of_a_merged_profile)
+{
+    static pprof p;
+    char found[256];
+    int64_t number;
+    pyprof_profile *parts[2], *merged;
+    for (int i = 0; i < 2; i++) {
+        recording r;
+        recording_begin(&r, NULL);
+        AT(pyprof__recorded_process, r.model.processes, 0).pid += i;
+        uint32_t w = add_thread(&r, "w", 77 + (uint64_t)i);
+        add_samples(&r, w, add_frame(&r, thread_node(&r, w), "a.py", "f", 1, 2), 10, 3, 0);
+        parts[i] = seal(&r, 0);
+    }
+    CHECK_INT(pyprof_merge((const pyprof_profile *const *)parts, 2, NULL, &merged), PYPROF_OK);
+    read_pprof(&p, written_as(merged, PYPROF_FORMAT_PPROF));
+    CHECK_INT(labelled(&p, "process", found, &number), 2);
+    CHECK_STR(found, "host (4242);host (4243);");
+    CHECK(strstr(written_as(merged, PYPROF_FORMAT_SPEEDSCOPE).data, "\"name\": \"host (4242): w") != NULL);
+    output_text trace = written_as(merged, PYPROF_FORMAT_PERFETTO);
+    CHECK(memmem(trace.data, trace.size, "host (4243)", 11) != NULL);
 }
 
 TEST(pprof_of_a_difference)

@@ -85,7 +85,7 @@ TEST_LIMIT(elf_with_any_byte_changed, 100)
     unlink(path);
 }
 
-TEST_LIMIT(elf_with_random_fields, 100)
+TEST_LIMIT(elf_with_random_fields, 300)
 {
     unsigned char data[SIZE];
     pyprof__symbols found;

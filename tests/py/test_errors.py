@@ -503,7 +503,7 @@ def full_disk():
     if os.getuid():
         bind.skip('a tmpfs needs root')
     with bind.folder() as folder:
-        mount = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=32k', 'pyprof-test', folder],
+        mount = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=96k', 'pyprof-test', folder],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if mount.returncode:
             bind.skip('no tmpfs here: %s' % mount.stdout.decode().strip())

@@ -99,7 +99,7 @@ def through_every_writer(count):
                 harmless(data.decode('utf-8'), 'the report')
             elif suffix not in WITHOUT_TOTAL:
                 total, resolution = totals.read(suffix, data, key)
-                want = selected(profile, key, whole)
+                want = selected(profile, suffix, key, whole)
                 bind.check(abs(total - want) <= resolution, '%s: %s, not %d', suffix, total, want)
         except (AssertionError, xml.parsers.expat.ExpatError, UnicodeDecodeError) as error:
             wrong.append('%s: %s' % (suffix, error))

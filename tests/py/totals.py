@@ -30,8 +30,10 @@ def table():
     return [(getattr(bind, name), suffix, metric.lower(), int(whole)) for name, suffix, writer, metric, whole in found if writer != 'NULL']
 
 
-def selected(profile, key, whole):
+def selected(profile, suffix, key, whole):
     """pyprof's own total, with idle time or without."""
+    if suffix == '.perfetto-trace':
+        return sum(sample['count'] for sample in profile.json()['samples'] if whole or sample['state'] != 'idle')
     metric = getattr(bind, key.upper())
     return sum(item.self[metric] for item in profile.visit(bind.ITEM_STACK, include_idle=whole))
 
@@ -458,24 +460,16 @@ def snapshot(data, metric):
 
 @reads('.perfetto-trace')
 def perfetto(data, metric):
-    """Slices of the tracks; the outermost ones, as in a trace of events."""
-    total, depth, began, count = 0, {}, {}, 0
+    """Samples of the time line: the format has no place for a weight. Slices end where they begin."""
+    total, depth = 0, {}
     for packet in map(fields, fields(data).get(1, [])):
-        time = first(packet, 8)
+        total += len(packet.get(66, []))
         for event in map(fields, packet.get(11, [])):
             kind, track = first(event, 9), first(event, 11)
-            if kind == 1:
-                if not depth.get(track):
-                    began[track] = time
-                depth[track] = depth.get(track, 0) + 1
-            elif kind == 2:
-                depth[track] -= 1
-                ensure(depth[track] >= 0, 'an end without a beginning')
-                if not depth[track]:
-                    total += time - began[track]
-                    count += 1
+            depth[track] = depth.get(track, 0) + (kind == 1) - (kind == 2)
+            ensure(depth[track] >= 0, 'an end without a beginning')
     ensure(not any(depth.values()), 'a slice without an end')
-    return total, count
+    return total, 0
 
 
 def read(suffix, data, metric):
