@@ -16992,10 +16992,16 @@ static pyprof__bool pyprof__part_moments(pyprof__part *part)
     const pyprof__model *from = &part->from->model;
     pyprof__model *to = &part->to->model;
     int range = pyprof__has_range(part->query);
-    size_t i;
+    size_t i, room = 0;
     for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
         if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
             && !pyprof__part_column(part, &to->columns[i])) return 0;
+    for (i = from->moments_first; i < from->moments.count; i++) {   // an array that grows takes far more
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+        room += part->selection.chosen[moment->node] == PYPROF__SHOWN
+            && (!range || (moment->start_ns < part->end_ns && moment->end_ns >= part->start_ns));
+    }
+    if (!pyprof__array_reserve(&part->to->pool, &to->moments, room)) return 0;
     for (i = from->moments_first; i < from->moments.count; i++) {
         pyprof__moment moment = PYPROF__AT(const pyprof__moment, from->moments, i), *added;
         if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
