@@ -19,10 +19,8 @@ for number, thread in enumerate(json.load(open(sys.argv[1]))["threads"]):
     cat "$dir/live"
     while read -r thread bytes; do
         [ "$bytes" -gt 0 ] || continue
-        { cli thread select "$thread" && cli strategy native-retained-allocations && cli thread functions --limit 0; } >"$dir/functions" 2>&1 </dev/null &&
-            grep -q 'self: .*B (' "$dir/functions" && continue
-        cat "$dir/functions"
-        whole=no
+        { cli thread select "$thread" && cli strategy native-retained-allocations && cli thread functions --limit 0; } >"$dir/functions" 2>&1 </dev/null
+        if ! grep -q 'self: .*B (' "$dir/functions"; then cat "$dir/functions"; whole=no; fi
     done <"$dir/live"
     cli stop --all
     [ $whole = yes ]
