@@ -94,6 +94,13 @@ static inline void test__skip(const char *reason)
     _exit(TEST__SKIPPED);
 }
 
+// make test-long: all that a test can do.
+static inline int test_long(void)
+{
+    const char *all = getenv("TEST_LONG");
+    return all && *all;
+}
+
 static inline double test__now(void)
 {
     struct timespec now;

@@ -60,7 +60,7 @@ static void same_outputs(const pyprof_profile *one, const pyprof_profile *two, u
     for (int format = 1; format < PYPROF_FORMAT_COUNT; format++)
         for (uint32_t i = 0; i < COUNT(options); i++) {
             pyprof_output output = options[i];
-            if (number % 4 != i % 4 && !getenv("TEST_LONG")) continue;   // each option on some recordings
+            if (number % 4 != i % 4 && !test_long()) continue;   // each option on some recordings
             output_text a = { calloc(1, 1), 0 }, b = { calloc(1, 1), 0 };
             output.format = format;
             pyprof_result result = pyprof_write(one, &output, append, &a);
@@ -91,7 +91,7 @@ static void same_again(pyprof_profile *profile, uint64_t number)
 TEST_LIMIT(chance_recordings_come_back, 300)
 {
     pyprof_profile *before = NULL, *delta;
-    for (uint64_t number = 0; number < (getenv("TEST_LONG") ? 24 : 8); number++) {
+    for (uint64_t number = 0; number < (test_long() ? 24 : 8); number++) {
         pyprof_profile *profile = some_profile(number);
         same_again(profile, number);
         if (number % 2) {
@@ -583,7 +583,7 @@ TEST_LIMIT(changed_bytes_do_no_harm, 120)
     pyprof_profile *profile;
     counting c;
     pyprof_allocator allocator = counting_allocator(&c);
-    int refusals = 0, changes = getenv("TEST_LONG") ? 200000 : 2000;
+    int refusals = 0, changes = test_long() ? 200000 : 2000;
     seed = 11;
     for (int i = 0; i < changes; i++) {
         size_t at = draw((uint32_t)text.size);

@@ -91,7 +91,7 @@ TEST_LIMIT(elf_with_random_fields, 300)
     pyprof__symbols found;
     uint64_t random = 99;
     build(data);
-    for (int round = 0; round < (getenv("TEST_LONG") ? 20000 : 3000); round++) {
+    for (int round = 0; round < (test_long() ? 20000 : 3000); round++) {
         unsigned char copy[SIZE];
         memcpy(copy, data, SIZE);
         for (int i = 0; i < 4; i++) {
