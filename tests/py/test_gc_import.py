@@ -160,7 +160,9 @@ def depth_is_bounded():
             sys.modules.pop('deep', None)
             with bind.record(rate_hz=500, max_depth=depth) as session:
                 import deep   # noqa: F401
-            longest = max(session.profile.visit(bind.ITEM_STACK), key=lambda item: len(item.stack)).stack
+            stacks = list(session.profile.visit(bind.ITEM_STACK))
+            bind.enough(stacks, 'no sample')
+            longest = max(stacks, key=lambda item: len(item.stack)).stack
             names = [frame.name for frame in longest]
             bind.check(len(longest) <= 1 + 1 + depth, '%d frames where %d are allowed: %r', len(longest), depth, names)   # thread, <truncated>
 

@@ -98,8 +98,9 @@ def scaled_by_time():
         names, _ = checkout(folder, SOURCE)
         before, after = recorded(names, 0.15), recorded(names, 0.45)
         delta = after.diff(before, scale=bind.SCALE_COUNT)
-        bind.equal(delta.info().total[bind.SAMPLES], 0)
-        bind.equal(delta.info().total[bind.WALL_NS], 0)
+        total = delta.info().total   # what only one of the two has, as a wait, cannot be scaled
+        bind.check(abs(total[bind.SAMPLES]) <= abs(total[bind.WAIT_SAMPLES]) <= 20, 'samples')
+        bind.check(abs(total[bind.WALL_NS]) <= abs(total[bind.WAIT_NS]) <= 2e7, 'wall time')
         rows = {row.name: row for row in delta.top(sort=bind.WALL_NS, by_total=1, include_idle=1)}
         bind.check(rows['stays'].total[bind.WALL_NS] < 0 < rows['grows'].total[bind.WALL_NS], 'shares')   # 1/2 to 1/4, 1/2 to 3/4
         factor = after.info().duration_s / before.info().duration_s

@@ -18,6 +18,7 @@ import bind
 import header
 
 READERS = {}
+PYTHON_ONLY = {'.info'}   # lines of Python: time of <lost>, or of a thread without frames, has none
 WITHOUT_TOTAL = {'.txt', '.svg', '.html'}   # shares and pictures: read by test_outputs.py
 
 
@@ -294,7 +295,7 @@ def table_csv(data, metric):
 
 @reads('.info')
 def lcov(data, metric):
-    """Counts of lines: those of the innermost frames."""
+    """Values of lines: those of the innermost frames, in microseconds if the metric is one of time."""
     total, inside, lines, hit = 0, False, {}, {}
     for line in lines_of(data):
         word, _, rest = line.partition(':')
@@ -313,7 +314,8 @@ def lcov(data, metric):
             ensure(inside and hit == {'LF': len(lines), 'LH': sum(count > 0 for count in lines.values())}, '%r', hit)
             inside = False
     ensure(not inside, 'no end of record')
-    return total, 0
+    scale = 1000 if metric.endswith('_ns') else 1
+    return total * scale, scale * data.count(b'SF:')   # a rest for each file
 
 
 # --- binary --------------------------------------------------------------------------------------------------------------
