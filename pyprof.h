@@ -24055,6 +24055,8 @@ typedef struct {
     pyprof__sink *side;
 } pyprof__json_stacks;
 
+enum { PYPROF__KEPT_STACKS = 24 << 20 };   // bytes of text
+
 static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
     pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
@@ -24067,6 +24069,10 @@ static int pyprof__json_keep(void *user, const void *data, size_t size)   // a p
 static pyprof__bool pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
 {
     pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
+    if (!span->size && stacks->bytes.count > PYPROF__KEPT_STACKS) {   // enough is kept
+        pyprof__json_stack(s, stacks->cursor, node);
+        return 1;
+    }
     if (!span->size) {
         span->at = stacks->bytes.count;
         pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
@@ -26544,10 +26550,12 @@ static void pyprof__speedscope_thread(pyprof__timeline *t, const pyprof__named *
 static void pyprof__speedscope_head(const pyprof__job *job)
 {
     pyprof__sink *s = job->sink;
-    char name[256];
+    char name[320], note[96] = "";
     const char *metric = job->metric == PYPROF_WALL_NS ? "" : pyprof__metric_row(job->metric)->name;
-    snprintf(name, sizeof name, "%.150s%s%s%s", pyprof__text(job->profile, job->profile->program),
-             *metric ? ": " : "", metric, job->profile->checkpoint > 0 ? " (checkpoint)" : "");
+    if (!pyprof__is_memory(job->metric)) pyprof__left_out(job->selection, note, sizeof note);
+    snprintf(name, sizeof name, "%.150s%s%s%s%s%s%s", pyprof__text(job->profile, job->profile->program),
+             *metric ? ": " : "", metric, job->profile->checkpoint > 0 ? " (checkpoint)" : "",
+             *note ? " (" : "", note, *note ? ")" : "");
     pyprof__emit_open(s, NULL, NULL, '{');
     pyprof__emit_text(s, "$schema", "https://www.speedscope.app/file-format-schema.json");
     pyprof__emit_text(s, "exporter", "pyprof.h@" PYPROF_VERSION_STRING);
@@ -27457,6 +27465,7 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
 {
     const pyprof_profile *profile = c->job->profile;
     pyprof__sink *s = c->job->sink;
+    char note[96];
     size_t i;
     pyprof__put(s, "# callgrind format\nversion: 1\ncreator: pyprof.h " PYPROF_VERSION_STRING "\npid: ");
     pyprof__put_int(s, pyprof__process_of(profile)->pid);
@@ -27464,6 +27473,7 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
     pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
     pyprof__put(s, "\npart: 1\n");
     if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
+    if (*pyprof__left_out(c->job->selection, note, sizeof note)) pyprof__put_format(s, "desc: Note: %s\n", note);
     pyprof__put(s, "positions: line\n");
     for (i = 0; i < c->event_count; i++) {
         pyprof__put(s, "event: ");
@@ -29105,8 +29115,9 @@ static void pyprof__fox_functions(const pyprof__job *job, pyprof__fox *f)
 // Extends the last marker of its kind, or adds one. 0 = no memory.
 static pyprof__bool pyprof__fox_mark(pyprof__fox *f, int what, int64_t start, int64_t end)
 {
-    pyprof__fox_marker *last = (pyprof__fox_marker *)f->markers.data + f->markers.count;
-    if (f->markers.count && (--last)->what == what && start <= last->end_ns + 1) {
+    pyprof__fox_marker *last = NULL;
+    if (f->markers.count) last = &PYPROF__AT(pyprof__fox_marker, f->markers, f->markers.count - 1);
+    if (last && last->what == what && start <= last->end_ns + 1) {
         if (end > last->end_ns) last->end_ns = end;
         return 1;
     }
@@ -29923,6 +29934,7 @@ typedef struct {
     uint32_t *threads;                 // per thread: the place of its id's attribute
     uint32_t first_process;            // place of the first process's attribute, if there are several
     uint32_t facts_end;                // behind the facts about the recording
+    char left_out[96];                 // the text of an attribute
 } pyprof__otlp;
 
 typedef void pyprof__otlp_part(pyprof__otlp *w, size_t which);
@@ -29950,6 +29962,8 @@ static void pyprof__otlp_facts(pyprof__otlp *w)
     if (stats->degraded[0]) pyprof__otlp_attribute_add(w, "pyprof.degraded", stats->degraded, 0);
     if (w->job->profile->checkpoint > 0)
         pyprof__otlp_attribute_add(w, "pyprof.checkpoint", "the program was still running", 0);
+    if (*pyprof__left_out(w->job->selection, w->left_out, sizeof w->left_out))
+        pyprof__otlp_attribute_add(w, "pyprof.left_out", w->left_out, 0);
     w->facts_end = (uint32_t)w->attributes.count;
 }
 
