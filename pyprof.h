@@ -16450,7 +16450,7 @@ static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t 
 }
 
 // ---- states: which part of the time counts -----------------------------------------
-// What of the time of a node belongs to some states: the metric `value` less the metric `less` (0 = nothing).
+// The part of a node's time in some states: the metric `value` less the metric `less` (0 = nothing).
 // DEFAULT keeps all other metrics as they are: IDLE_NS tells what was left out. Under the others a metric of
 // samples without a line has no value: it is zero there, or it was not recorded how much of it belongs to
 // these states. CPU time and native time belong to running time, unless the GIL is the question: of what
@@ -16624,7 +16624,7 @@ static pyprof__bool pyprof__process_matches(const pyprof_profile *profile,
     return pyprof__globs(globs, pid) || pyprof__globs(globs, name) || (*cut && pyprof__globs(globs, cut));
 }
 
-// What a query says of functions, and of stacks: bits
+// The answers of a query about functions, and about stacks: bits
 enum { PYPROF__MARK_FOCUS = 1, PYPROF__MARK_IGNORE = 2, PYPROF__MARK_HIDE = 4, PYPROF__MARK_SHOW = 8,
        PYPROF__MARK_TASK = 16 };
 enum { PYPROF__IN_THREAD = 1, PYPROF__IN_FOCUS = 2, PYPROF__IN_TASK = 4, PYPROF__IN_PROCESS = 8,
@@ -16798,7 +16798,7 @@ static int64_t pyprof__moment_part(const pyprof__selection *selection, int metri
     return values[rule->value] - values[rule->less];   // values[0] is 0
 }
 
-// What an entry of the time line adds to a metric of the selection.
+// The value that an entry of the time line adds to a metric of the selection.
 static int64_t pyprof__moment_selected(const pyprof__selection *selection, int metric,
                                        const pyprof__moment *moment)
 {
@@ -16822,7 +16822,7 @@ static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, co
     return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
 }
 
-// What a selection leaves out, for the note in a file: "0.14 s of idle time left out". Empty: nothing.
+// The time that a selection leaves out, for the note in a file: "0.14 thread-seconds of..."; empty: nothing.
 static const char *pyprof__left_out(const pyprof__selection *selection, char *text, size_t capacity)
 {
     static const char *const names[PYPROF_STATES_COUNT] = {
@@ -18697,7 +18697,7 @@ static pyprof__bool pyprof__merge_period(pyprof__merger *merger)
     return 1;
 }
 
-// What a merged profile cannot know.
+// Facts that a merged profile cannot know.
 static void pyprof__merge_losses(pyprof__merger *merger)
 {
     size_t i, tracked = 0, gauges = 0, interval = 0;
@@ -18776,7 +18776,7 @@ static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memor
         if (from->heap.interval > model->heap.interval) model->heap.interval = from->heap.interval;
     }
     if (!pyprof__model_begin(model, 0, 0)) return 0;
-    model->processes.count = 0;   // those of the recordings follow
+    model->processes.count = 0;   // the processes of the recordings follow
     for (i = 0; i < merger->count; i++)
         if (!pyprof__merge_one(merger, merger->from[i])) return 0;
     pyprof__merge_sort(model);
@@ -19299,7 +19299,7 @@ static double pyprof__row_error(const pyprof__selection *selection, const int64_
     return 1.96 * pyprof__sqrt(variance + pyprof__variance(values, all, metric, 1));
 }
 
-// What a row says about one metric beside its values.
+// A row's words about one metric beside its values.
 static void pyprof__row_judge(const pyprof__selection *selection, const pyprof__table *table,
                               const pyprof_row *from, pyprof_row *row, int metric)
 {
@@ -19968,7 +19968,7 @@ static int pyprof__by_caller(const void *a, const void *b)   // then its line, t
     return pyprof__by_four(one, other);
 }
 
-// What is counted where a metric is measured: blocks, or samples.
+// The unit of counting behind a metric: blocks, or samples.
 static int pyprof__count_of(int metric)
 {
     const pyprof__metric *row = pyprof__metric_row(metric);
@@ -20060,7 +20060,7 @@ static void pyprof__input_ahead(pyprof__input *r, size_t size)
     while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
 }
 
-// What stands there, up to the end of a word.
+// The text there, up to the end of a word.
 static void pyprof__input_excerpt(pyprof__input *r, char *text, size_t capacity)
 {
     const char *from;
@@ -21589,7 +21589,7 @@ static void pyprof__load_body(pyprof__loader *l)
 #undef PYPROF__OF_PROFILE
 #undef PYPROF__OF_MODEL
 
-// What only the whole file shows.
+// Checks for which the whole file is needed.
 static void pyprof__load_check(pyprof__loader *l)
 {
     const pyprof_profile *profile = l->profile;
@@ -22108,7 +22108,7 @@ static void pyprof__rows_of_less(pyprof__rows *rows) { pyprof__rows_of_changed(r
 static void pyprof__rows_of_new(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 2); }
 static void pyprof__rows_of_gone(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 1); }
 
-static void pyprof__rows_of_changes(pyprof__rows *rows)   // what became more; its parts: what became less
+static void pyprof__rows_of_changes(pyprof__rows *rows)   // places with more; its parts: places with less
 {
     pyprof__table *groups;
     pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
@@ -23499,7 +23499,7 @@ static const char *pyprof__group_process(const pyprof_profile *profile, uint32_t
         : pyprof__text(profile, profile->program);
 }
 
-// What the profile is, for all formats whose readers ignore keys they do not know.
+// Facts about the profile, for all formats whose readers ignore unknown keys.
 static void pyprof__emit_about(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
@@ -23516,7 +23516,7 @@ static void pyprof__emit_about(const pyprof__job *job)
     if (profile->checkpoint > 0) pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 6);
 }
 
-enum {   // what a frame is, for formats that give it a colour
+enum {   // the kind of a frame, for formats that give it a colour
     PYPROF__SHOWS_PYTHON, PYPROF__SHOWS_NATIVE, PYPROF__SHOWS_WAITING, PYPROF__SHOWS_GC, PYPROF__SHOWS_IMPORT,
     PYPROF__SHOWS_OTHER
 };
@@ -23630,7 +23630,7 @@ static void pyprof__json_children(const pyprof__job *job)
     pyprof__emit_close(s, "\n]");
 }
 
-// What the seconds elsewhere are made of: nanoseconds of the recording's clock, and how it became Unix time.
+// The source of the seconds elsewhere: nanoseconds of the recording's clock, and its way to Unix time.
 static void pyprof__json_clock(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
@@ -24462,7 +24462,7 @@ enum {
     PYPROF__SVG_OTHER
 };
 
-// What the widths show: the sum of some of a frame's values. columns: bits
+// The meaning of widths: the sum of some of a frame's values. columns: bits
 typedef struct { const char *key, *name, *hint; unsigned columns; } pyprof__svg_choice;
 
 // Columns: running, waiting, idle
@@ -25037,10 +25037,10 @@ static void pyprof__svg_put_fill(pyprof__sink *s, int hue, int saturation, int l
     pyprof__put(s, text);
 }
 
-// What the picture says of itself. base: the note without what is left out, which depends on the choice
+// The picture's words about itself. base: the note without what is left out, which depends on the choice
 typedef struct { char title[256], note[512], base[256]; } pyprof__svg_words;
 
-// What is drawn, and how its frames' values are made of a node's
+// The subject of a picture, and how its frames' values are made of a node's
 typedef struct {
     const pyprof__view *view;
     const pyprof__svg_choice *choices, *first;   // first: shown at first, and without scripts
@@ -25105,7 +25105,7 @@ static int pyprof__svg_kind(const pyprof__svg_graph *graph, const pyprof__view_n
         : origin == PYPROF__ORIGIN_LIBRARY ? PYPROF__SVG_LIBRARY : PYPROF__SVG_OWN;
 }
 
-// What the hover text says about a frame without a file
+// The hover text of a frame without a file
 static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
     static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
@@ -25589,7 +25589,7 @@ static void pyprof__svg_note_memory(const pyprof__job *job, char *note, size_t c
                  sampled ? " KiB" : "", dropped);
 }
 
-// What is compared
+// Both recordings
 static void pyprof__svg_note_change(const pyprof__job *job, char *note, size_t capacity)
 {
     static const char *const scales[] =
@@ -26165,7 +26165,7 @@ static void pyprof__text_compared(const pyprof__job *job, const char *what, cons
     pyprof__put(s, "\n");
 }
 
-// What is compared with what, and whether they can be compared.
+// Both recordings, and whether they can be compared.
 static void pyprof__text_diff_head(const pyprof__job *job)
 {
     const pyprof_profile *profile = job->profile;
@@ -26360,7 +26360,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
-// What the shares of time are shares of
+// The time that is 100 %
 static void pyprof__text_whole(const pyprof__job *job)
 {
     static const char *const names[PYPROF_STATES_COUNT] = {
@@ -26409,7 +26409,7 @@ static pyprof__bool pyprof__timeline_is_whole(const pyprof__timeline *t)
 
 typedef struct { uint32_t node; int64_t weight; } pyprof__weighted;
 
-// What a thread's profile shows. 0 = no memory.
+// The stacks of a thread's profile. 0 = no memory.
 static pyprof__bool pyprof__speedscope_list(pyprof__timeline *t, uint32_t group, int by_time,
                                             pyprof__array *list)
 {
@@ -27473,7 +27473,8 @@ static void pyprof__callgrind_head(const pyprof__callgrind *c)
     pyprof__put_escaped(s, pyprof__text(profile, profile->program), SIZE_MAX, &pyprof__as_text);
     pyprof__put(s, "\npart: 1\n");
     if (profile->checkpoint > 0) pyprof__put(s, "desc: Note: checkpoint, the program was still running\n");
-    if (*pyprof__left_out(c->job->selection, note, sizeof note)) pyprof__put_format(s, "desc: Note: %s\n", note);
+    if (*pyprof__left_out(c->job->selection, note, sizeof note))
+        pyprof__put_format(s, "desc: Note: %s\n", note);
     pyprof__put(s, "positions: line\n");
     for (i = 0; i < c->event_count; i++) {
         pyprof__put(s, "event: ");
@@ -27542,7 +27543,7 @@ static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, c
     pyprof__put_char(c->job->sink, '\n');
 }
 
-// What is spent in the lines of a function. What rounding leaves over goes to the next line, so that the sum
+// The cost of the lines of a function. The rest of rounding goes to the next line, so that the sum
 // of all lines is the rounded total.
 static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
 {
@@ -28296,7 +28297,7 @@ static void pyprof__view_finish(pyprof__view_maker *maker)
     pyprof__index_free(&maker->pool, &maker->index);
 }
 
-// What the copies have, and which nodes of the model are which of the view. 0 = no memory.
+// The values of the copies, and the view's node of each of the model's. 0 = no memory.
 static pyprof__bool pyprof__chrome_fill(pyprof__chrome *c)
 {
     const pyprof__selection *selection = c->timeline.job->selection;
@@ -28574,7 +28575,7 @@ static void pyprof__trace_link(const pyprof__job *job, pyprof__trace *t)
     }
 }
 
-// What a step without a place on the time line looks like: as long as its weight.
+// A step without a place on the time line is as long as its weight.
 static int64_t pyprof__trace_length(const pyprof__job *job, int64_t weight)
 {
     double rate = job->profile->model.rate_hz;
@@ -28866,7 +28867,7 @@ static void pyprof__fox_rows_begin(const pyprof__fox *f, uint32_t group, pyprof_
     rows->blank = rows->more ? 0 : 2;
 }
 
-// What a step covers, in ns since the recording began.
+// The time that a step covers, in ns since the recording began.
 static void pyprof__fox_extent(const pyprof__job *job, const pyprof__fox *f, const pyprof__step *step,
                                int64_t at_ns, int64_t *start, int64_t *end)
 {
@@ -29522,7 +29523,7 @@ static const pyprof__rule pyprof__as_openmetrics = { "\\\"\n", { "\\\\", "\\\"",
 
 typedef enum { PYPROF__OM_COUNTER, PYPROF__OM_GAUGE, PYPROF__OM_HISTOGRAM } pyprof__om_type;
 
-// What precedes the samples of a family. unit: NULL, or how the name ends.
+// The lines before the samples of a family. unit: NULL, or the end of the name.
 static void pyprof__om_family(pyprof__sink *s, const char *name, pyprof__om_type type, const char *unit,
                               const char *help)
 {
@@ -30701,7 +30702,7 @@ static int pyprof__by_lcov_line(const void *a, const void *b)
     return order ? order : x->value < y->value ? -1 : x->value > y->value;
 }
 
-// What rounding to microseconds leaves over goes to the next line.
+// The rest of rounding to microseconds goes to the next line.
 static void pyprof__lcov_file(pyprof__sink *s, const pyprof__lcov_line *heat, size_t count, int64_t scale)
 {
     int64_t value, rest = 0, lines = 0;
