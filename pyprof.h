@@ -19853,11 +19853,14 @@ static void pyprof__edge_of(const pyprof_profile *profile, uint32_t node, int sp
 {
     const pyprof__location *location = pyprof__location_of(profile, node);
     const pyprof__edge *above = call - (node - pyprof__parent_of(profile, node));
+    const pyprof__function *function = pyprof__function_of(profile, node);
+    int32_t line = location->place.line;
+    if (line < 1 && function->kind == PYPROF_KIND_PYTHON) line = function->first_line;   // at its begin
     call->node = node;
     call->function = location->function;
-    call->line = location->place.line > 0 ? (uint32_t)location->place.line : 0;
+    call->line = line > 0 ? (uint32_t)line : 0;
     // Merged threads are one with the root.
-    if (!split_threads && pyprof__function_of(profile, node)->kind == PYPROF_KIND_THREAD)
+    if (!split_threads && function->kind == PYPROF_KIND_THREAD)
         call->function = pyprof__location_of(profile, 0)->function;
     call->caller = node ? above->function : PYPROF__NONE;
     call->caller_line = node ? above->line : 0;
@@ -27732,12 +27735,12 @@ static void pyprof__perf_events(const pyprof__perf *p, uint32_t node, int64_t va
 {
     uint32_t owner = p->cursor->owners[node], k,
         group = owner == PYPROF__NONE ? (uint32_t)p->job->profile->model.threads.count : owner;
-    double wanted = count > 0 ? (double)count * p->events : (double)value / p->value;
+    double wanted = count > 0 ? (double)count * (double)p->events : (double)value / p->value;
     int64_t many = 1, i;
     // 1 byte = 1 us
     uint64_t unit = pyprof__metric_row(p->job->metric)->unit == PYPROF__UNIT_NS ? 1 : 1000;
     if (value <= 0) return;   // only in damaged files
-    if (wanted > PYPROF__PERF_EVENTS) wanted = PYPROF__PERF_EVENTS;
+    if (wanted > (double)PYPROF__PERF_EVENTS) wanted = (double)PYPROF__PERF_EVENTS;
     if (wanted > 1) many = (int64_t)(wanted + 0.5);
     if (many > value) many = value;
     pyprof__cursor_at(p->cursor, node);

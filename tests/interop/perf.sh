@@ -28,7 +28,7 @@ firefox() { # its importer, through profiler-cli: the thread with most samples h
     timeout 60 "$tool" load "$1"
     for i in 1 2 3 4 5 6 7 8 9 10; do timeout 20 "$tool" profile info >"$dir/info" 2>&1 && break; sleep 1; done
     cat "$dir/info"
-    for i in 0 1 2 3 4 5; do
+    for ((i = 0; i < 40; i++)); do
         timeout 20 "$tool" thread select "t-$i" || break
         timeout 20 "$tool" thread samples --include-idle >"$dir/samples" 2>&1 || break
         grep -o 'Categories ([0-9]*' "$dir/samples"
