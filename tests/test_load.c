@@ -517,7 +517,9 @@ TEST(deep_nesting_is_bounded)
     CHECK(strstr(pyprof_last_error(), "expected at most 64 levels of brackets, found {") != NULL);
     deep.size = 0;
     append(&deep, "\"x\": ", 5);
-    for (int i = 0; i < 1000000; i++) append(&deep, "[", 1);
+    char many[1000];
+    memset(many, '[', sizeof many);
+    for (int i = 0; i < 1000; i++) append(&deep, many, sizeof many);
     append(&deep, ", \"pid\"", 7);
     CHECK_INT(load_text(replaced(text, "\"pid\"", deep.data), 0, NULL, &profile), PYPROF_ERR_FORMAT);
 }
