@@ -27550,7 +27550,7 @@ static void pyprof__callgrind_costs(const pyprof__callgrind *c, uint32_t line, c
 // of all lines is the rounded total.
 static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to)
 {
-    size_t next, i, k;
+    size_t next, i, k, written = 0;
     for (; from < to; from = next) {
         int64_t values[PYPROF_METRIC_COUNT] = { 0 };
         for (next = from; next < to && c->selves[next].line == c->selves[from].line; next++) {}
@@ -27562,7 +27562,10 @@ static void pyprof__callgrind_lines(pyprof__callgrind *c, size_t from, size_t to
             c->rest[k] = values[k] % 1000;
             values[k] /= 1000;
         }
-        if (pyprof__callgrind_any(c, values)) pyprof__callgrind_costs(c, c->selves[from].line, values);
+        // callgrind_annotate needs a line of each function, if only of zeroes.
+        if (!pyprof__callgrind_any(c, values) && (written || next < to)) continue;
+        pyprof__callgrind_costs(c, c->selves[from].line, values);
+        written++;
     }
 }
 
