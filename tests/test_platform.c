@@ -580,6 +580,12 @@ static pthread_t launch(other *o)
     return thread;
 }
 
+static void land(pthread_t thread, other *o)
+{
+    __atomic_store_n(&o->stop, 1, __ATOMIC_RELAXED);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+}
+
 TEST(thread_cpu_clock)
 {
     other o;
@@ -591,8 +597,7 @@ TEST(thread_cpu_clock)
     __atomic_store_n(&o.busy, 1, __ATOMIC_RELAXED);
     uint64_t end = pyprof__now() + 5000000000u;
     while (pyprof__thread_cpu(&pyprof__own_proc, o.tid) - idle < 50000000) CHECK(pyprof__now() < end);
-    __atomic_store_n(&o.stop, 1, __ATOMIC_RELAXED);
-    pthread_join(thread, NULL);
+    land(thread, &o);
     while (pyprof__thread_cpu(&pyprof__own_proc, o.tid)) CHECK(pyprof__now() < end);   // gone, soon after the join
 }
 
@@ -600,7 +605,7 @@ TEST(threads_of_ours_take_no_signals)
 {
     other o;
     char path[64], text[4096];
-    launch(&o);
+    pthread_t thread = launch(&o);
     snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)o.tid);
     CHECK(pyprof__read_file(AT_FDCWD, path, text, sizeof text) > 0);
     char *blocked = strstr(text, "SigBlk:");
@@ -611,6 +616,7 @@ TEST(threads_of_ours_take_no_signals)
     sigset_t mine;
     pthread_sigmask(SIG_BLOCK, NULL, &mine);
     CHECK(!sigismember(&mine, SIGINT));
+    land(thread, &o);
 }
 
 TEST(cpu_word_says_where_a_thread_runs)
@@ -628,9 +634,10 @@ TEST(cpu_word_says_where_a_thread_runs)
     }
     CHECK(pyprof__cpus_set(&all));
     other o;
-    launch(&o);
+    pthread_t thread = launch(&o);
     int32_t there = *(volatile int32_t *)(void *)(o.self + offset);
     CHECK(there >= 0 && pyprof__cpus_has(&all, there));
+    land(thread, &o);
 }
 
 static void *in_recv(void *arg)
