@@ -98,7 +98,7 @@ demo: ## profile real Python work in a program that embeds Python
 	@$(MAKE) $(BUILD)/host
 	PROFILING=1 PYPROF_OUT=$(BUILD)/demo $(BUILD)/host examples/dedup.py
 
-test: ## the tests, with one Python, in less than five minutes on two CPUs
+test: ## the tests, with one Python, in five to six minutes on two CPUs
 	@tests/deps.sh $@
 	@$(MAKE) test-here OPTIMIZE=-O1
 

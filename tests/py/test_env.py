@@ -94,7 +94,7 @@ def check_files(folder, prefix='run'):
     """The files of a run of main() are whole and tell of it."""
     document = read_json(folder, prefix + '_profile.json')
     bind.check('app.leaf' in document['functions'], 'app.leaf is not among %r', sorted(document['functions'])[:20])
-    bind.check(document['stats']['samples'] > 10, 'samples: %r', document['stats'])
+    bind.enough(document['stats']['samples'] > 10, 'samples: %r', document['stats'])
     with open(os.path.join(folder, 'out', prefix + '_profile.svg'), 'rb') as file:
         svg = file.read()
     xml.dom.minidom.parseString(svg)

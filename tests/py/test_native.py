@@ -401,7 +401,8 @@ take.restype, take.argtypes = POINTER, [SIZE]
 def f_taken(): return [take(M) for i in range(10)]
 kept = f_taken()
 ''' % (made, flag))
-            bind.equal((mib(live, 'f_taken'), stats['degraded']), (10, '') if flag == '0' else (0, stats['degraded']))
+            degraded = '' if stats['degraded'].startswith('max_cpu: ') else stats['degraded']   # a busy machine
+            bind.equal((mib(live, 'f_taken'), degraded), (10, '') if flag == '0' else (0, degraded))
             bind.equal('libdeep.so calls malloc of libc' in stats['degraded'], flag != '0', stats['degraded'])
 
 
