@@ -256,8 +256,7 @@ static void check_peaks(uint32_t stacks, uint32_t moments)
 
 TEST_LIMIT(writers_take_little_memory, 600)
 {
-    const char *more = getenv("TEST_LONG");
-    int all = more && *more;
+    int all = test_long();
     check_peaks(all ? 50000 : 5000, all ? 1000000 : 100000);
 }
 
