@@ -42,10 +42,12 @@ def spinner_and_sleepers(seconds, **config):
     spinner, sleepers = Worker('spinner', spin, seconds), [Worker('sleeper %d' % i, nap, seconds) for i in range(3)]
     profile = recorded(spinner, *sleepers, **config)
     of = profile.shares('spinner')
-    if config.get('capture') == bind.CAPTURE_SIGNAL:   # halted in the signal handler: not running, and not kept from a CPU
-        spinner.blur += max(0.0, 1 - (spinner.cpu + spinner.delay) / spinner.wall)
+    halted = 0.0
+    if config.get('capture') == bind.CAPTURE_SIGNAL:   # in the signal handler: not running, and not kept from a CPU
+        halted = max(0.0, 1 - (spinner.cpu + spinner.delay) / spinner.wall)
+    spinner.blur += halted
     runs(profile, spinner)
-    same(of['gil'], 1 if GIL else 0, 'how long the spinner has the GIL')
+    same(of['gil'], 1 if GIL else 0, 'how long the spinner has the GIL', halted)
     for state in ('gil_wait', 'idle', 'nogil', 'native'):
         same(of[state], 0, 'the spinner, ' + state)
     for sleeper in sleepers:
