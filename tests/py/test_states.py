@@ -49,7 +49,7 @@ def spinner_and_sleepers(seconds, **config):
     runs(profile, spinner)
     same(of['gil'], 1 if GIL else 0, 'how long the spinner has the GIL', halted)
     for state in ('gil_wait', 'idle', 'nogil', 'native'):
-        same(of[state], 0, 'the spinner, ' + state)
+        same(of[state], 0, 'the spinner, ' + state, halted)
     for sleeper in sleepers:
         of = profile.shares(sleeper.name)
         for state, truth in (('wait', 1), ('idle', 1), ('gil', 0), ('gil_wait', 0), ('native', 0), ('cpu_wait', 0)):
