@@ -25111,7 +25111,7 @@ static int pyprof__svg_kind(const pyprof__svg_graph *graph, const pyprof__view_n
 // The hover text of a frame without a file
 static const char *pyprof__svg_kind_text(const pyprof__svg_graph *graph, const pyprof__view_node *n)
 {
-    static const char *const texts[] = { "", "", "", "C function", "what the frame below waits for", "",
+    static const char *const texts[] = { "", "", "", "C function", "the wait of the frame below", "",
                                          "import", "garbage collection", "zone", "thread", "" };
     return n->kind == PYPROF_KIND_TASK ? "asyncio task" : texts[pyprof__svg_kind(graph, n)];
 }
