@@ -164,4 +164,22 @@ static inline pyprof_allocator counting_allocator(counting *c)
     memset(c, 0, sizeof *c);
     return allocator;
 }
+
+// while (fails_next(&f, result, LEAST)) result = ...: lets the first allocation of the call fail, then the second, and so on,
+// until the call succeeds. No failure may leave memory behind; there must be more than LEAST.
+typedef struct { counting *c; long long live; int turns; } failures;
+
+static inline int fails_next(failures *f, pyprof_result result, int least)
+{
+    if (f->turns) CHECK_INT(f->c->live, f->live);
+    else f->live = f->c->live;
+    if (f->turns && result != PYPROF_ERR_MEMORY) {
+        CHECK_INT(result, PYPROF_OK);
+        CHECK(f->turns > least && f->c->calls < f->c->fail_at);
+        return 0;
+    }
+    f->c->calls = 0;
+    f->c->fail_at = ++f->turns;
+    return 1;
+}
 #endif
