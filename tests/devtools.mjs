@@ -1,5 +1,6 @@
 // node devtools.mjs FILE PANEL TEXT...: loads FILE into Chromium's own developer tools (PANEL: timeline or heap-profiler); exits
-// 1 unless they load it without an error and then show each TEXT. A TEXT that begins with @ is clicked at once: @x,y or @words.
+// 1 unless they load it without an error and then show each TEXT (of ONE|OTHER, one of them). A TEXT that begins with @ is clicked
+// at once: @x,y or @words.
 // SCREENSHOT=x.png keeps a picture.
 // Needs playwright-core beside it and a Chromium (CHROMIUM=/usr/bin/chromium).
 import { chromium } from 'playwright-core';
@@ -46,7 +47,7 @@ try {
         await page.waitForTimeout(200);
         if (i >= 15 && clicks.length) await click(page, clicks.shift().slice(1));
         shown = await text(page);
-        missing = wanted.filter(word => !shown.includes(word));
+        missing = wanted.filter(word => !word.split('|').some(one => shown.includes(one)));
         if (missing.length === 0 && clicks.length === 0 && i > 20) break;
     }
     if (process.env.SCREENSHOT) await page.screenshot({ path: process.env.SCREENSHOT });
