@@ -1322,6 +1322,18 @@ static int64_t pyprof__cpu_word_offset(void)
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
 }
 
+// From an offset that counts from the thread pointer to one that counts from the pthread_t. size: of struct
+// pthread, 0 = unknown. 0 = it cannot be told.
+static int64_t pyprof__above_thread(int64_t size, int64_t offset)
+{
+#if defined(__x86_64__)
+    (void)size;
+    return offset;
+#else
+    return size ? size + offset : 0;
+#endif
+}
+
 // Was this thread switched out? When the kernel switches out a thread whose instruction lies outside the
 // critical section that rseq_cs describes, it clears rseq_cs. The section described here contains no code
 // that runs (kernel/rseq.c; the signature that glibc registered must precede the abort address). If other
@@ -1689,6 +1701,14 @@ static uint64_t pyprof__process_started(int64_t pid)
     proc.pid = pid;
     proc.fd = -1;
     return pyprof__thread_started(&proc, pid);
+}
+
+// Where the main thread's stack began, above its first frame; 0 = unknown.
+static uint64_t pyprof__stack_start(pyprof__proc *proc)
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__pid_of(proc), 28, text, sizeof text);
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -4651,6 +4671,133 @@ static pyprof__bool pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
     return found->runtime != 0;
 }
 
+// ---- an ELF file as a process has mapped it ------------------------------------
+// The dynamic symbols are in memory: no file is needed, which can be deleted, replaced, or unreachable from
+// here.
+typedef struct {
+    const pyprof__origin *origin;
+    uint64_t bias;                                       // what to add to an address of the file
+    uint64_t strings, symbols, gnu_hash, sysv_hash;      // addresses in the process; 0 = none
+} pyprof__image;
+
+// Where the table is. glibc adds the bias to the addresses in its dynamic section, musl does not.
+static void pyprof__image_table(pyprof__image *image, const Elf64_Dyn *entry)
+{
+    uint64_t at = entry->d_un.d_ptr;
+    if (at < image->bias) at += image->bias;
+    if (entry->d_tag == DT_STRTAB) image->strings = at;
+    else if (entry->d_tag == DT_SYMTAB) image->symbols = at;
+    else if (entry->d_tag == DT_HASH) image->sysv_hash = at;
+    else if (entry->d_tag == DT_GNU_HASH) image->gnu_hash = at;
+}
+
+// 1 = it is an ELF file of 64 bits. Its tables are optional.
+static pyprof__bool pyprof__image_open(pyprof__image *image, const pyprof__origin *origin, uint64_t mapped_at)
+{
+    Elf64_Ehdr header;
+    Elf64_Phdr part;
+    Elf64_Dyn entry;
+    uint64_t dynamic = 0, size = 0, at;
+    int i, loaded = 0;
+    memset(image, 0, sizeof *image);
+    image->origin = origin;
+    if (!pyprof__copy(origin, &header, mapped_at, sizeof header)
+        || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64
+        || header.e_phentsize != sizeof part) return 0;
+    for (i = 0; i < header.e_phnum && i < 64; i++) {
+        if (!pyprof__copy(origin, &part, mapped_at + header.e_phoff + (uint64_t)i * sizeof part, sizeof part))
+            break;
+        if (part.p_type == PT_LOAD && !loaded) {
+            loaded = 1;
+            if (header.e_type == ET_DYN) image->bias = mapped_at - (part.p_vaddr - part.p_offset);
+        }
+        if (part.p_type == PT_DYNAMIC) { dynamic = part.p_vaddr; size = part.p_memsz; }
+    }
+    for (at = 0; dynamic && at < size && at < 256 * sizeof entry; at += sizeof entry) {
+        if (!pyprof__copy(origin, &entry, dynamic + image->bias + at, sizeof entry)
+            || entry.d_tag == DT_NULL) break;
+        pyprof__image_table(image, &entry);
+    }
+    return 1;
+}
+
+// 1 = the symbol with this number has this name, and is defined.
+static pyprof__bool pyprof__image_is(const pyprof__image *image, uint32_t number, const char *name,
+                                     Elf64_Sym *symbol)
+{
+    char text[64];
+    size_t size = strlen(name) + 1;
+    if (!pyprof__copy(image->origin, symbol, image->symbols + (uint64_t)number * sizeof *symbol,
+                      sizeof *symbol)) return 0;
+    if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0 || size > sizeof text) return 0;
+    return pyprof__copy(image->origin, text, image->strings + symbol->st_name, size)
+        && memcmp(text, name, size) == 0;
+}
+
+// A chain longer than this is not one: the memory is rubbish.
+enum { PYPROF__LONGEST_CHAIN = 1000 };
+
+static pyprof__bool pyprof__image_by_gnu(const pyprof__image *image, const char *name, Elf64_Sym *symbol)
+{
+    uint32_t head[4], hash = 5381, number, entry, steps;   // head: buckets, first symbol, words of the filter
+    uint64_t buckets, chains;
+    const char *c;
+    for (c = name; *c; c++) hash = hash * 33 + (unsigned char)*c;
+    if (!image->gnu_hash || !pyprof__copy(image->origin, head, image->gnu_hash, sizeof head) || !head[0])
+        return 0;
+    buckets = image->gnu_hash + sizeof head + (uint64_t)head[2] * 8;
+    chains = buckets + (uint64_t)head[0] * 4;
+    if (!pyprof__copy(image->origin, &number, buckets + (uint64_t)(hash % head[0]) * 4, 4)) return 0;
+    for (steps = 0; number >= head[1] && steps < PYPROF__LONGEST_CHAIN; number++, steps++) {
+        if (!pyprof__copy(image->origin, &entry, chains + (uint64_t)(number - head[1]) * 4, 4)) return 0;
+        if ((entry | 1) == (hash | 1) && pyprof__image_is(image, number, name, symbol)) return 1;
+        if (entry & 1) return 0;   // the end of the chain
+    }
+    return 0;
+}
+
+static pyprof__bool pyprof__image_by_sysv(const pyprof__image *image, const char *name, Elf64_Sym *symbol)
+{
+    uint32_t head[2], hash = 0, number, steps;             // head: buckets, symbols
+    const char *c;
+    for (c = name; *c; c++) {
+        hash = (hash << 4) + (unsigned char)*c;
+        hash ^= (hash >> 24) & 0xf0;
+        hash &= 0x0fffffff;
+    }
+    if (!image->sysv_hash || !pyprof__copy(image->origin, head, image->sysv_hash, sizeof head) || !head[0])
+        return 0;
+    if (!pyprof__copy(image->origin, &number, image->sysv_hash + 8 + (uint64_t)(hash % head[0]) * 4, 4))
+        return 0;
+    for (steps = 0; number && number < head[1] && steps < PYPROF__LONGEST_CHAIN; steps++) {
+        if (pyprof__image_is(image, number, name, symbol)) return 1;
+        if (!pyprof__copy(image->origin, &number,
+                          image->sysv_hash + 8 + ((uint64_t)head[0] + number) * 4, 4)) return 0;
+    }
+    return 0;
+}
+
+// The address of a dynamic symbol in the process, 0 = it has none. *size: the symbol's; may be NULL.
+static uint64_t pyprof__image_symbol(const pyprof__image *image, const char *name, uint64_t *size)
+{
+    Elf64_Sym symbol;
+    if (!image->symbols || !image->strings) return 0;
+    if (!pyprof__image_by_gnu(image, name, &symbol) && !pyprof__image_by_sysv(image, name, &symbol)) return 0;
+    if (size) *size = symbol.st_size;
+    return symbol.st_value + image->bias;
+}
+
+// 1 = it has the runtime.
+static pyprof__bool pyprof__image_find(const pyprof__image *image, pyprof__symbols *found)
+{
+    memset(found, 0, sizeof *found);
+    found->runtime = pyprof__image_symbol(image, "_PyRuntime", &found->runtime_size);
+    if (!found->runtime) return 0;
+    found->py_version = pyprof__image_symbol(image, "Py_Version", NULL);
+    found->get_version = pyprof__image_symbol(image, "Py_GetVersion", NULL);
+    return 1;
+}
+
 // ---- version -----------------------------------------------------------------
 static uint32_t pyprof__parse_version(const char *text)   // "3.9.18..." -> 0x030912f0; 0 = no version
 {
@@ -4893,6 +5040,16 @@ static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origi
     }
 }
 
+// 1 = the dynamic symbols of a mapped file name the runtime.
+static pyprof__bool pyprof__runtime_in_image(pyprof__runtime *runtime, const pyprof__origin *origin,
+                                             const pyprof__mapping *mapping, pyprof__symbols *symbols)
+{
+    pyprof__image image;
+    if (!pyprof__image_open(&image, origin, mapping->start) || !pyprof__image_find(&image, symbols)) return 0;
+    snprintf(runtime->where, sizeof runtime->where, "in %.140s", mapping->path);
+    return 1;
+}
+
 // Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
 static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool,
                                             const pyprof__origin *origin, const char *maps)
@@ -4903,12 +5060,13 @@ static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__po
     const char *at;
     int rank, looked_at = 0;
     pyprof__proc_link(origin->proc, "exe", program, sizeof program);
-    for (rank = 0; rank <= 2; rank++) {
+    for (rank = 0; rank <= 5; rank++) {   // first the dynamic symbols in memory, then the files
         at = maps;
         while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
-            if (pyprof__mapping_rank(&mapping, program) != rank) continue;
-            looked_at++;
-            if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) {
+            if (pyprof__mapping_rank(&mapping, program) != rank % 3) continue;
+            looked_at += rank < 3;
+            if (rank < 3 ? pyprof__runtime_in_image(runtime, origin, &mapping, &symbols)
+                : pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) {
                 pyprof_result result = pyprof__runtime_identify(runtime, origin, &symbols);
                 pyprof__version_refine(runtime, origin, maps, mapping.path);
                 return result;
@@ -5006,6 +5164,50 @@ static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool 
     return found;
 }
 
+// ---- its C library ----------------------------------------------------------------------
+// What this process's library tells directly (see pyprof__cpu_word_offset, pyprof__tid_offset,
+// pyprof__waiters_offset), the symbols of another process's library tell.
+typedef struct { int64_t cpu_word, tid_offset; } pyprof__libc;
+
+static uint32_t pyprof__image_u32(const pyprof__image *image, const char *name, uint32_t at)
+{
+    uint64_t address = pyprof__image_symbol(image, name, NULL);
+    uint32_t value = 0;
+    return address && pyprof__copy(image->origin, &value, address + at, sizeof value) ? value : 0;
+}
+
+// __rseq_offset counts from the thread pointer. That is the pthread_t on x86-64, and above struct pthread on
+// aarch64, whose size glibc 2.34 and later tell debuggers, and where in it the thread id is: in bits, in the
+// first and third number of _thread_db_pthread_tid.
+static void pyprof__libc_in(pyprof__libc *libc, const pyprof__image *image, int64_t *rseq, int64_t *above)
+{
+    uint64_t address = pyprof__image_symbol(image, "__rseq_offset", NULL);
+    int64_t offset = 0;
+    if (address && pyprof__image_u32(image, "__rseq_size", 0)
+        && pyprof__copy(image->origin, &offset, address, sizeof offset)) *rseq = offset;
+    if (!libc->tid_offset && pyprof__image_u32(image, "_thread_db_pthread_tid", 0) == 32)
+        libc->tid_offset = pyprof__image_u32(image, "_thread_db_pthread_tid", 8);
+    if (!*above) *above = pyprof__image_u32(image, "_thread_db_sizeof_pthread", 0);
+}
+
+static void pyprof__libc_find(pyprof__libc *libc, pyprof__pool *pool, const pyprof__origin *origin)
+{
+    size_t capacity = 0;
+    char *maps = pyprof__read_maps(pool, origin->proc, &capacity);
+    const char *at = maps;
+    int64_t rseq = 0, above = 0;
+    pyprof__mapping mapping;
+    pyprof__image image;
+    memset(libc, 0, sizeof *libc);
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !(rseq && libc->tid_offset))
+        if (mapping.path[0] == '/' && mapping.offset_zero
+            && pyprof__image_open(&image, origin, mapping.start))
+            pyprof__libc_in(libc, &image, &rseq, &above);
+    pyprof__free(pool, maps, maps ? capacity : 0);
+    if (libc->tid_offset > 4096) libc->tid_offset = 0;
+    if (rseq) libc->cpu_word = pyprof__above_thread(above, rseq + 4);
+}
+
 // ---- functions of its C API -------------------------------------------------------------
 // From the file's symbol table.
 static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at,
@@ -5073,12 +5275,13 @@ static void pyprof__target_close(pyprof__target *target)
     pyprof__proc_leave(target->origin.proc);
 }
 
-// pid 0 = this process. Facts that only the process's C library has are known for this process only.
+// pid 0 = this process.
 static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
 {
     int own = pid == 0 || pid == pyprof__own_pid();
     pyprof__proc *proc = own ? &pyprof__own_proc : &target->other;
     pyprof_result result;
+    pyprof__libc libc;
     memset(target, 0, sizeof *target);
     pyprof__proc_init(&target->other, pid);
     result = pyprof__origin_open(&target->origin, proc);
@@ -5090,6 +5293,11 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
         target->waiters_offset = pyprof__waiters_offset();
         target->stack_end = pyprof__stack_end();
         target->forked_ident = pyprof__forked_self;
+    } else {
+        pyprof__libc_find(&libc, pool, &target->origin);
+        target->cpu_word = libc.cpu_word;
+        target->tid_offset = libc.tid_offset;
+        target->stack_end = pyprof__stack_start(proc);
     }
     result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     if (result != PYPROF_OK) pyprof__target_close(target);
