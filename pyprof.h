@@ -31238,7 +31238,7 @@ typedef enum {
 typedef struct {                 // a target, and the thread that samples it
     pyprof__sweeper sweeper;     // with the target; belongs to the sampler thread while that runs
     pyprof__pool pool;           // that this struct came from, if it is not the sampler of this process
-    pyprof__session *sessions[PYPROF__SESSIONS];   // that it samples for, by their slots; NULL = not for that one
+    pyprof__session *sessions[PYPROF__SESSIONS];   // that it samples for, by slot; NULL = not
     char program[256];           // the name of another process's program
     uint32_t stage;              // futex word: see pyprof__stage
     int stopping;                // number of threads that stop sessions of it
@@ -33283,8 +33283,8 @@ static pyprof_result pyprof__other_await(pyprof__sampler **place)
         && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return pyprof__fail(PYPROF_ERR_BUSY,
-                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, a "
-                            "hung file system)", (long long)sampler->first.pid,
+                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, "
+                            "a hung file system)", (long long)sampler->first.pid,
                             (double)PYPROF__TEST_PATIENCE / 1e9);
     if (sampler->opened == PYPROF_OK) return PYPROF_OK;
     result = pyprof__fail(sampler->opened, "%s", sampler->refused);
@@ -34143,7 +34143,8 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid < 0) return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
+    if (pid < 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
     if (options && options->native)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
