@@ -25,7 +25,7 @@ enum {   // commands, as bits: an option belongs to some of them
     CLI_SAVED = CLI_REPORT | CLI_FLAMEGRAPH | CLI_DIFF | CLI_CONVERT,         // they show recordings
     CLI_ALL = 1023
 };
-enum { CLI_USAGE = 2, CLI_FAILED = 1, CLI_MOST_OUTPUTS = 32 };
+enum { CLI_USAGE = 2, CLI_FAILED = 1, CLI_MOST_OUTPUTS = 32, CLI_MOST_OPTIONS = 80 };
 
 struct cli_options {
     int command;                   // its bit
@@ -44,6 +44,7 @@ struct cli_options {
     int outputs;
     const char **input;            // recordings: of --input, and words that are not options
     int inputs;
+    char given[CLI_MOST_OPTIONS];  // which rows of cli_option_table were on the command line: cli_given()
 };
 
 // ---- errors -------------------------------------------------------------------
@@ -218,7 +219,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_RECORD, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
     { CLI_LIVE, "rate", 'r', "HZ", "100", "samples a second", CLI_NUMBER, CLI_AT(rate_hz), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "subprocesses", 's', NULL, NULL, "follow child processes, too", CLI_FLAG, CLI_AT(subprocesses), NULL, "children", 1 },
-    { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too: sampled, or exact; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
+    { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
     { CLI_RECORD, "threads", 't', NULL, NULL, "keep threads apart in formats that join them", CLI_FLAG, CLI_AT(threads), NULL, NULL, 1 },
     { CLI_TOP, "threads", 't', NULL, NULL, "begin with the table of threads", CLI_FLAG, CLI_AT(threads), NULL, NULL, 1 },
     { CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "threads", 't', NULL, NULL, "keep threads apart in formats that join them", CLI_FLAG, CLI_AT(threads), NULL, NULL, 0 },
@@ -228,13 +229,12 @@ static const struct cli_option cli_option_table[] = {
     { CLI_LIVE | CLI_DUMP, "native", 'n', NULL, NULL, "native stacks, where they are supported", CLI_FLAG, CLI_AT(native), NULL, NULL, 1 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "lines", 0, NULL, NULL, "one frame for each line, not for each function", CLI_FLAG, CLI_AT(lines), NULL, NULL, 0 },
     { CLI_LIVE, "function", 'F', NULL, NULL, "one frame for each function; so it is without this, too", CLI_FLAG, CLI_AT(function), NULL, NULL, 1 },
-    { CLI_RECORD, "nolineno", 0, NULL, NULL, "likewise", CLI_FLAG, CLI_AT(nolineno), NULL, NULL, 1 },
+    { CLI_RECORD, "nolineno", 0, NULL, NULL, "no lines of source; so it is without this, too", CLI_FLAG, CLI_AT(nolineno), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "full-filenames", 0, NULL, NULL, "whole paths; so it is without this, too", CLI_FLAG, CLI_AT(full_filenames), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "nonblocking", 0, NULL, NULL, "never stop the process; so it is without this, too", CLI_FLAG, CLI_AT(nonblocking), NULL, NULL, 1 },
     { CLI_TOP, "delay", 0, "SECONDS", "1", "between two refreshes", CLI_NUMBER, CLI_AT(delay_s), NULL, NULL, 1 },
     { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened; they can hold secrets; -ll: longer", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
-    { CLI_REPORT, "json", 'j', NULL, NULL, "the table as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 0 },
     { CLI_DUMP, "core", 'c', "FILE", NULL, "read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
@@ -256,7 +256,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_SAVED | CLI_TOP, "show-from", 0, "GLOB", NULL, "begin stacks at the first such frame", CLI_WORD, CLI_AT(query.show_from), NULL, NULL, 0 },
     { CLI_SAVED, "from", 0, "SECONDS", NULL, "only from this second of the recording on", CLI_NUMBER, CLI_AT(query.from_s), NULL, NULL, 0 },
     { CLI_SAVED, "to", 0, "SECONDS", NULL, "only until this second of the recording", CLI_NUMBER, CLI_AT(query.to_s), NULL, NULL, 0 },
-    { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "paths", 0, "PATHS", "full", "file names: full, the base only, or hashed", CLI_CHOICE, CLI_AT(paths), cli_paths, NULL, 0 },
+    { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "paths", 0, "PATHS", "full", "how file names are shown", CLI_CHOICE, CLI_AT(paths), cli_paths, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "title", 0, "TEXT", NULL, "the title of the picture or report", CLI_WORD, CLI_AT(title), NULL, NULL, 0 },
     { CLI_RECORD | CLI_MERGE | CLI_CONVERT, "compact", 0, NULL, NULL, "shorter JSON", CLI_FLAG, CLI_AT(compact), NULL, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT | CLI_TOP, "quiet", 'q', NULL, NULL, "print errors only", CLI_FLAG, CLI_AT(quiet), NULL, NULL, 0 },
@@ -272,4 +272,14 @@ static const struct cli_command *cli_command_of(int bit)
     return command->bit ? command : NULL;
 }
 
+
+_Static_assert(sizeof cli_option_table / sizeof cli_option_table[0] <= CLI_MOST_OPTIONS, "struct cli_options has no room for all of them");
+
+static int cli_given(const struct cli_options *options, const char *name)   // was it on the command line?
+{
+    const struct cli_option *option;
+    for (option = cli_option_table; option->name; option++)
+        if (options->given[option - cli_option_table] && strcmp(option->name, name) == 0) return 1;
+    return 0;
+}
 #endif
