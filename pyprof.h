@@ -509,7 +509,7 @@ typedef enum pyprof_item_kind {
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
     int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
-    int64_t voluntary_switches, involuntary_switches;
+    int64_t voluntary_switches, involuntary_switches;   // -1 = unknown (of another process)
     int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
     int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
@@ -3014,12 +3014,31 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this pro
 }
 
 // the kernel's counters; takes some 10 us
+// Its context switches are counted for each thread only.
+static void pyprof__other_facts(pyprof__proc *proc, pyprof_process *facts)
+{
+    const uint64_t tick = pyprof__second / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t fields[16] = { 0 };    // from the 3rd on, the letter of the state
+    char text[1024], *at = NULL;
+    int i;
+    facts->voluntary_switches = facts->involuntary_switches = -1;
+    if (pyprof__proc_read(proc, "stat", text, sizeof text) > 0) at = strrchr(text, ')');
+    if (!at || strlen(at) < 4) return;
+    at += 3;
+    for (i = 4; i < 16; i++) fields[i] = strtoull(at, &at, 10);
+    facts->minor_faults = (int64_t)fields[10];
+    facts->major_faults = (int64_t)fields[12];
+    facts->user_ns = (int64_t)(fields[14] * tick);
+    facts->system_ns = (int64_t)(fields[15] * tick);
+}
+
 static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
     facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
+    if (!pyprof__is_own(proc)) pyprof__other_facts(proc, facts);
     if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -7954,8 +7973,8 @@ typedef struct {
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
     int elsewhere;                // it runs on another CPU than the one for which the sampler waited
-    // Of another process: its clock when it was proven to be off its CPU, 0 = never; its CPU then, -1 = it was
-    // blocked. See pyprof__is_still.
+    // Of another process: its clock when it was proven to be off its CPU, 0 = never; its CPU then, -1 = it
+    // was blocked. See pyprof__is_still.
     uint64_t still_ns;
     int still_cpu;
     int put_off;                  // left out of this sweep, because too many others were examined
@@ -10407,8 +10426,8 @@ static void pyprof__stay_again(pyprof__sweeper *sweeper)
 
 // The clock of a thread of another process proves only that the thread has not got a CPU since. So it must be
 // known that the thread was off its CPU when the clock had this value. Of a thread that was blocked that is
-// certain. A thread that stood on the sampler's CPU may in fact have been in a system call on another one, and
-// have gone on there: then the kernel has changed the word with its CPU.
+// certain. A thread that stood on the sampler's CPU may in fact have been in a system call on another one,
+// and have gone on there: then the kernel has changed the word with its CPU.
 static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (sweeper->target.fine_clock) return 1;
@@ -10730,8 +10749,8 @@ static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread 
 }
 
 // Did the thread not run since the window opened? In this process its CPU clock proves it. If clocks are
-// coarse, or for another process, the proof is that the sampler had the thread's CPU all the time, or that the
-// thread was blocked.
+// coarse, or for another process, the proof is that the sampler had the thread's CPU all the time, or that
+// the thread was blocked.
 static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
@@ -24417,8 +24436,10 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     facts->seen = gauge[count - 1].facts;
     facts->seen.user_ns -= first->user_ns;
     facts->seen.system_ns -= first->system_ns;
-    facts->seen.voluntary_switches -= first->voluntary_switches;
-    facts->seen.involuntary_switches -= first->involuntary_switches;
+    if (first->voluntary_switches >= 0) {
+        facts->seen.voluntary_switches -= first->voluntary_switches;
+        facts->seen.involuntary_switches -= first->involuntary_switches;
+    }
     facts->seen.minor_faults -= first->minor_faults;
     facts->seen.major_faults -= first->major_faults;
     if (first->gc_runs < 0 || facts->seen.gc_runs < 0) facts->seen.gc_runs = INT64_MIN;   // not known
@@ -27916,8 +27937,12 @@ static void pyprof__text_process(const pyprof__job *job)
         pyprof__put_counted(s, facts.seen.gc_runs, " garbage collections");
     }
     pyprof__put(s, "\n    context switches: ");
-    pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
-    pyprof__put_counted(s, facts.seen.involuntary_switches, " forced; page faults: ");
+    if (facts.seen.voluntary_switches < 0) pyprof__put(s, "not known");
+    else {
+        pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
+        pyprof__put_counted(s, facts.seen.involuntary_switches, " forced");
+    }
+    pyprof__put(s, "; page faults: ");
     pyprof__put_counted(s, facts.seen.minor_faults, " minor, ");
     pyprof__put_counted(s, facts.seen.major_faults, " from disk\n");
     pyprof__text_resident(job, &facts, "    resident: ");
@@ -31510,9 +31535,12 @@ static void pyprof__om_process(const pyprof__job *job)
     pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
     pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
     pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
-    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
-    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
-    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    if (facts->voluntary_switches >= 0) {
+        pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL,
+                          "context switches since the process started");
+        pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+        pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    }
     pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
     pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
     pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
