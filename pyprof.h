@@ -1962,7 +1962,7 @@ static void pyprof__refusal_plain(pyprof__proc *proc, const char *theirs, const 
                  group ? "group" : "user");
         return;
     }
-    place = pyprof__proc_place(proc, ".", path, sizeof path);
+    place = pyprof__proc_place(proc, "maps", path, sizeof path);   // not the folder: that stays its user's
     if (they.caps & ~we.caps) {
         snprintf(why, capacity, "it has capabilities that this process lacks (%llx): run this one as root, "
                  PYPROF__GIVE_PTRACE, (unsigned long long)(they.caps & ~we.caps));
@@ -5140,6 +5140,7 @@ static uint32_t pyprof__version_by_name(const char *path)
 {
     const char *name = strrchr(path, '/'), *at = name ? strstr(name, "python") : NULL;
     int version = at ? pyprof__version_of(at + strlen("python")) : 0;
+    if (at && at[strlen("python") + 1] != '.') return 0;   // "python3" tells no minor version
     return version >> 8 == 2 || version >> 8 == 3 ? (uint32_t)version << 16 : 0;
 }
 
@@ -5295,10 +5296,16 @@ static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__po
 static pyprof__bool pyprof__looks_like_runtime(const pyprof__origin *origin, const pyprof__layout *layout,
                                                uint64_t interp)
 {
-    uint64_t thread = 0, back = 0, ident = 0;
+    uint64_t thread = 0, back = 0, ident = 0, next = 1, id = 1, native = 1;
     if (!pyprof__copy(origin, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8)
         return 0;
     if (!pyprof__copy(origin, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
+    // the main interpreter is the oldest one
+    if (!pyprof__copy(origin, &next, interp + layout->interp_next, 8) || next != 0
+        || !pyprof__copy(origin, &id, interp + layout->interp_id, 8) || id != 0) return 0;
+    if (layout->thread_native != PYPROF__NO
+        && (!pyprof__copy(origin, &native, thread + layout->thread_native, 8) || native - 1 >= INT_MAX))
+        return 0;
     return pyprof__copy(origin, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
 }
 
