@@ -54,6 +54,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
     RECORD     the way into the model: a sample's thread, the time it stands for, its node
+    LOCKS      for a dump: what threads wait for, which thread has it, and the values of variables
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
@@ -498,9 +499,11 @@ typedef enum pyprof_item_kind {
                                     // GIL_WAIT_NS
     PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while others waited: stack,
                                     // timestamp (of its end); self: GIL_NS, to within one sampling period
-    PYPROF_ITEM_TASK = 8            // what suspended asyncio tasks awaited (3.14 and later): thread, stack
+    PYPROF_ITEM_TASK = 8,           // what suspended asyncio tasks awaited (3.14 and later): thread, stack
                                     // (the task, then its coroutines, each awaiting the next), count; self:
                                     // WAIT_NS in task-seconds, which are not part of other totals
+    PYPROF_ITEM_WAIT = 9            // of a dump: thread waits; other: the thread that has what it waits for,
+                                    // NULL = unknown; stack, wait
 } pyprof_item_kind;
 
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
@@ -512,6 +515,15 @@ typedef struct pyprof_process {     // facts about the process at one moment, co
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
 } pyprof_process;
 
+typedef struct pyprof_wait {        // what a thread waits for, in a dump
+    const char *kind;               // "lock", "rlock", "thread", "GIL", "socket", ...: see docs/dump.md
+    const char *what;               // "<_thread.lock object at 0x7f0123456789>", "recv 10.0.0.7:5432", ""
+    const char *how;                // how it is known which thread has it: "owner" (of an RLock), "with" (it
+                                    // is inside a with statement of the lock), "join", "GIL"; "" = unknown
+    int64_t waited_ns;              // for how long so far, to within 10 ms; -1 = unknown
+    int timed;                      // it ends after a timeout at the latest
+    int deadlock;                   // threads with the same number wait for each other, for ever; 0 = none
+} pyprof_wait;
 typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
@@ -520,8 +532,9 @@ typedef struct pyprof_item {        // valid only during the call; its strings l
     const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
     double timestamp;               // Unix seconds
     uint64_t count;
-    const pyprof_thread *other;     // GIL: the thread that held it; otherwise NULL
+    const pyprof_thread *other;     // GIL: the thread that held it; WAIT: that has it; otherwise NULL
     const pyprof_process *process;  // MEMORY; otherwise NULL
+    const pyprof_wait *wait;        // WAIT; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -678,7 +691,7 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
-// pairs, the longest holds of the GIL, waiting tasks.
+// pairs, the longest holds of the GIL, waiting tasks, the waits of a dump.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
@@ -1858,6 +1871,15 @@ static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
     at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+// How often a thread has been given a CPU so far (Documentation/scheduler/sched-stats.rst); 0 = unknown.
+static uint64_t pyprof__times_run(pyprof__proc *proc, int64_t tid)
+{
+    char text[128], *at;
+    at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    at = at ? strchr(at + 1, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
@@ -4017,6 +4039,10 @@ typedef enum {
     X(frame_builtins, 512, {8, 40}, {11, 16}, {12, 32}) \
     X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
     X(frame_stack, 512, {14, 64}) \
+    /* up to 3.10: where its value stack begins; its blocks, and how many there are */ \
+    X(frame_values, 512, {8, 64}, {11, PYPROF__NO}) \
+    X(frame_block_count, 512, {8, 112}, {10, 104}, {11, PYPROF__NO}) \
+    X(frame_blocks, 512, {8, 120}, {10, 112}, {11, PYPROF__NO}) \
     X(awaited, 64, {14, 8}, {15, 16}) \
     /* PyCodeObject. code_locals: from 3.11 on the names of all variables; code_string: a bytes object; \
        code_units: how many two-byte units of bytecode it has */ \
@@ -4037,6 +4063,8 @@ typedef enum {
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
+    X(code_stack, 512, {8, 32}, {11, 68}, {12, 64}, {113, 80})   /* how large its value stack can be */ \
+    X(code_exceptions, 512, {11, 40}, {113, 56}) \
     /* objects. object_refs: how many references, where one number tells; object_data: where what follows \
        the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
@@ -4084,6 +4112,9 @@ typedef enum {
     X(managed_values, 64, {11, 32}, {12, 24}, {13, PYPROF__NO}) \
     X(managed_dict, 64, {11, 24}, {113, 8}) \
     X(module_dict, 128, {8, 16}, {113, 32}) \
+    X(func_name, 128, {8, 64}, {10, 32}, {113, 48}) \
+    /* who has an RLock (rlockobject in Modules/_threadmodule.c; from 3.14 on _PyRecursiveMutex) */ \
+    X(rlock_owner, 128, {8, 24}, {113, 40}) \
     /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a \
        coroutine, and its state when it awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
     X(task_coro, 512, {12, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, {114, PYPROF__NO}) \
@@ -4199,6 +4230,10 @@ static const struct { uint32_t field, with; } pyprof__neighbours[] = {
     PYPROF__X(frame_globals, frame_code)
     PYPROF__X(frame_builtins, frame_code)
     PYPROF__X(code_traceable, code_bytes)
+    PYPROF__X(code_exceptions, code_filename)
+    PYPROF__X(code_stack, code_firstline)
+    PYPROF__X(func_name, object_type)
+    PYPROF__X(rlock_owner, object_type)
     PYPROF__X(object_data, object_type)
     PYPROF__X(type_flags, type_dictoffset)
     PYPROF__X(type_dict, type_dictoffset)
@@ -5620,7 +5655,7 @@ enum { PYPROF__RSEQ_OFFSET, PYPROF__RSEQ_SIZE, PYPROF__DB_TID, PYPROF__DB_SIZE, 
 static const char *const pyprof__libc_names[PYPROF__LIBC_FACTS] = {
     "__rseq_offset", "__rseq_size", "_thread_db_pthread_tid", "_thread_db_sizeof_pthread",
 };
-typedef struct { int64_t cpu_word, tid_offset; } pyprof__libc;
+typedef struct { int64_t cpu_word, tid_offset; } pyprof__c_library;
 
 // A program without a dynamic linker has these symbols in its file, if it was not stripped.
 static void pyprof__libc_static(uint64_t *facts, pyprof__pool *pool, const pyprof__origin *origin,
@@ -5665,7 +5700,7 @@ static uint32_t pyprof__fact(const pyprof__origin *origin, uint64_t address, uin
     return address && pyprof__copy(origin, &value, address + at, sizeof value) ? value : 0;
 }
 
-static void pyprof__libc_find(pyprof__libc *libc, pyprof__pool *pool, const pyprof__origin *origin)
+static void pyprof__c_library_find(pyprof__c_library *libc, pyprof__pool *pool, const pyprof__origin *origin)
 {
     uint64_t facts[PYPROF__LIBC_FACTS];
     size_t capacity = 0;
@@ -5841,14 +5876,14 @@ static pyprof__bool pyprof__target_is_starting(const pyprof__target *target, pyp
 static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *pool)
 {
     const uint64_t until = pyprof__now() + pyprof__second;
-    pyprof__libc libc;
+    pyprof__c_library libc;
     pyprof_result result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     while (pyprof__target_is_starting(target, result) && pyprof__now() < until) {
         pyprof__nap(1000000);
         result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     }
     if (result != PYPROF_OK) return result;
-    pyprof__libc_find(&libc, pool, &target->origin);
+    pyprof__c_library_find(&libc, pool, &target->origin);
     target->cpu_word = libc.cpu_word;
     target->tid_offset = libc.tid_offset;
     target->stack_end = pyprof__stack_start(target->origin.proc);
@@ -9620,6 +9655,14 @@ typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;
 // Tasks that did not run: for how long, and in how many samples.
 typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;
 
+// Of a dump: what a thread waited for. other: 1 + the thread that had it, 0 = unknown. Strings: kind, what,
+// how.
+typedef struct {
+    int64_t waited_ns;         // -1 = unknown
+    uint32_t thread, node, other, kind, what, how, ring;
+    int timed;
+} pyprof__recorded_wait;
+
 enum { PYPROF__MARKS = 16 };   // an even number
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
@@ -9648,6 +9691,7 @@ typedef struct {
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
+    pyprof__array waits;           // pyprof__recorded_wait
     pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
     pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
     pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
@@ -9681,6 +9725,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
+    pyprof__array_init(&model->waits, sizeof(pyprof__recorded_wait));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     pyprof__array_init(&model->births, sizeof(pyprof__births));
@@ -9701,6 +9746,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->waited);
+    pyprof__array_free(model->pool, &model->waits);
     pyprof__index_free(model->pool, &model->waited_index);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
@@ -10146,6 +10192,7 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)
         || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
+    if (!pyprof__array_copy(pool, &to->waits, &from->waits)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history)
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
@@ -16894,6 +16941,765 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 }
 
 // ============================================================================
+// [SECTION] LOCKS -- for a dump: what threads wait for, which thread has it, and the values of variables
+//   Runs on    the thread of a dump, after its last sweep, the GIL not held
+//   Uses       SAMPLER, RECORD
+//   Promise    a holder is named only on evidence, a deadlock only if its threads have not run meanwhile;
+//              every object is read in bounded time and space, whatever it contains
+// ============================================================================
+// How a holder is found, from memory alone:
+//   1. A thread that waits for a lock is in C code that its innermost frame has called. The lock object, or a
+//      method of it, is in that frame's value stack or in a variable. Up to 3.13 the lock refers to the word
+//      on which the kernel says that the thread waits. Later it has a bit that says that threads wait for it.
+//   2. An RLock names its owner, and so do the import system's locks. Thread.join names the thread.
+//   3. A plain lock has no owner. But a `with` statement keeps the method __exit__ of its lock on the value
+//      stack: a thread that is inside that statement has the lock, unless it waits for that lock itself, or
+//      waits in Condition.wait, which gives it back for that time.
+//   4. Threads that wait for each other are in a deadlock if none of them has run since before the first of
+//      them was read, and none waits with a timeout. Otherwise they were read at different moments.
+enum { PYPROF__SLOTS = 256, PYPROF__CALLERS = 8, PYPROF__BLOCK_SIZE = 12, PYPROF__BLOCK_LEVEL = 8,
+       PYPROF__MUTEX_LOCKED = 1, PYPROF__MUTEX_WAITED = 3, PYPROF__TYPE_SIZE = 64 };
+
+typedef struct { uint64_t at; uint32_t spot, node; } pyprof__dump_frame;
+
+typedef struct {               // a thread of the dump
+    const pyprof__thread *thread;
+    uint32_t recorded, node;       // node: of its stack, with what it waits for
+    uint32_t first, count;         // its frames, innermost first
+    uint64_t runs;                 // how often it had been given a CPU before it was read; 0 = unknown
+    uint32_t switches;             // how often its GIL had changed hands then
+    int still;                     // it has not run since
+    const char *kind, *how;        // of its wait; NULL = none
+    char what[PYPROF__LEAF_SIZE];
+    uint64_t lock, owner;          // the lock's object; the owner's ident
+    uint32_t other, ring;          // other: index of the holder, PYPROF__NONE = unknown
+    int64_t waited_ns;             // -1 = unknown
+    int timed;
+} pyprof__dump_thread;
+
+typedef struct { uint64_t lock; uint32_t thread; } pyprof__dump_held;   // inside a `with` of this lock
+
+typedef struct {
+    pyprof__sweeper *sweeper;
+    pyprof__recorder *recorder;
+    pyprof__mirror *mirror;
+    const pyprof__layout *layout;
+    pyprof__array threads, frames, held;
+    pyprof__stack walked;
+    pyprof__array steps;           // pyprof__walked_frame
+    int64_t clocks[PYPROF__AHEAD_CPUS];   // the scheduler's clock of a CPU less the program's; 0 = not read
+} pyprof__facts;
+
+static pyprof__dump_thread *pyprof__dump_thread_at(const pyprof__facts *facts, size_t i)
+{
+    return &PYPROF__AT(pyprof__dump_thread, facts->threads, i);
+}
+
+static const pyprof__dump_frame *pyprof__dump_frame_at(const pyprof__facts *facts,
+                                                       const pyprof__dump_thread *of, size_t i)
+{
+    return &PYPROF__AT(const pyprof__dump_frame, facts->frames, of->first + i);
+}
+
+static const pyprof__code *pyprof__dump_code(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    return &PYPROF__AT(const pyprof__code, codes->codes,
+                       PYPROF__AT(const pyprof__spot, codes->spots, frame->spot).code);
+}
+
+// ---- objects -----------------------------------------------------------------------------------------
+static uint64_t pyprof__object_type(const pyprof__facts *facts, uint64_t object)   // 0 = not an object
+{
+    uint64_t type;
+    if (!object || object % 8) return 0;
+    type = pyprof__read_pointer(facts->mirror, object + facts->layout->object_type);
+    return type % 8 ? 0 : type;
+}
+
+// The type's name as C has it, with the module of a type made by C; "" = unreadable.
+static void pyprof__type_text(const pyprof__facts *facts, uint64_t type, char *name)
+{
+    uint64_t at = type ? pyprof__read_pointer(facts->mirror, type + facts->layout->type_name) : 0;
+    size_t i;
+    memset(name, 0, PYPROF__TYPE_SIZE);
+    for (i = 0; at && i < PYPROF__TYPE_SIZE - 1; i++)
+        if (!pyprof__read(facts->mirror, name + i, at + i, 1) || !name[i]) break;
+    name[i] = 0;
+}
+
+static pyprof__bool pyprof__object_is(const pyprof__facts *facts, uint64_t object, const char *type)
+{
+    char name[PYPROF__TYPE_SIZE];
+    pyprof__type_text(facts, pyprof__object_type(facts, object), name);
+    return strcmp(name, type) == 0;
+}
+
+// An attribute in the instance itself; 0 = it has none of that name.
+static uint64_t pyprof__object_attribute(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t type = pyprof__object_type(facts, object), offset;
+    pyprof__dict dict;
+    if (!type) return 0;
+    offset = pyprof__read_pointer(facts->mirror, type + layout->type_dictoffset);
+    if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
+    if (layout->attrs_form != PYPROF__ATTRS_DICT
+        && !(pyprof__read_pointer(facts->mirror, type + layout->type_flags) & layout->type_managed)) return 0;
+    if (!pyprof__attributes(facts->mirror, layout, object, &dict)) return 0;
+    return pyprof__dict_get(facts->mirror, layout, &dict, name);
+}
+
+// "<threading.Condition object at 0x7f0123456789>"
+static void pyprof__object_text(const pyprof__facts *facts, uint64_t object, char *out, size_t capacity)
+{
+    char name[PYPROF__TYPE_SIZE], module[PYPROF__MAX_CHARS * 4 + 8] = "", whole[2 * PYPROF__TYPE_SIZE];
+    uint64_t type = pyprof__object_type(facts, object), found;
+    pyprof__dict dict;
+    pyprof__type_text(facts, type, name);
+    if (*name && !strchr(name, '.')
+        && pyprof__dict_open(facts->mirror, facts->layout,
+                             pyprof__read_pointer(facts->mirror, type + facts->layout->type_dict), &dict)) {
+        found = pyprof__dict_get(facts->mirror, facts->layout, &dict, "__module__");
+        if (!pyprof__is_str(&facts->sweeper->codes, facts->mirror, found)
+            || pyprof__read_str(facts->mirror, facts->layout, found, module) < 0
+            || strlen(module) >= PYPROF__TYPE_SIZE) module[0] = 0;
+    }
+    snprintf(whole, sizeof whole, "%.63s%s%.63s", module, *module ? "." : "", *name ? name : "?");
+    pyprof__utf8_repair(module, sizeof module, whole);
+    snprintf(out, capacity, "<%.126s object at 0x%llx>", module, (unsigned long long)object);
+}
+
+typedef enum { PYPROF__NO_LOCK, PYPROF__PLAIN_LOCK, PYPROF__RECURSIVE_LOCK } pyprof__lock_kind;
+
+static pyprof__lock_kind pyprof__lock_kind_of(const pyprof__facts *facts, uint64_t object)
+{
+    char name[PYPROF__TYPE_SIZE];
+    pyprof__type_text(facts, pyprof__object_type(facts, object), name);
+    return strcmp(name, "_thread.lock") == 0 ? PYPROF__PLAIN_LOCK
+        : strcmp(name, "_thread.RLock") == 0 ? PYPROF__RECURSIVE_LOCK : PYPROF__NO_LOCK;
+}
+
+// What a bound method is bound to; otherwise the object itself.
+static uint64_t pyprof__method_self(const pyprof__facts *facts, uint64_t object)
+{
+    return pyprof__object_is(facts, object, "builtin_function_or_method")
+            || pyprof__object_is(facts, object, "method")
+        ? pyprof__read_pointer(facts->mirror, object + facts->layout->object_data + 8) : object;
+}
+
+// The lock that the object is, or that a Condition uses; 0 = none.
+static uint64_t pyprof__lock_of(const pyprof__facts *facts, uint64_t object)
+{
+    if (pyprof__lock_kind_of(facts, object)) return object;
+    if (!pyprof__object_is(facts, object, "Condition")) return 0;
+    object = pyprof__object_attribute(facts, object, "_lock");
+    return pyprof__lock_kind_of(facts, object) ? object : 0;
+}
+
+// Is it a function of this name, in C or Python, bound or not?
+static pyprof__bool pyprof__is_function(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    const pyprof__layout *layout = facts->layout;
+    char text[32], type[PYPROF__TYPE_SIZE];
+    uint64_t at;
+    if (pyprof__object_is(facts, object, "method"))
+        object = pyprof__read_pointer(facts->mirror, object + layout->object_data);
+    pyprof__type_text(facts, pyprof__object_type(facts, object), type);
+    if (strcmp(type, "builtin_function_or_method") == 0) {
+        at = pyprof__read_pointer(facts->mirror, object + layout->object_data);
+        at = at ? pyprof__read_pointer(facts->mirror, at) : 0;
+        return at && pyprof__read(facts->mirror, text, at, strlen(name) + 1)
+            && memcmp(text, name, strlen(name) + 1) == 0;
+    }
+    if (strcmp(type, "function") == 0)
+        at = pyprof__read_pointer(facts->mirror, object + layout->func_name);
+    else if (strcmp(type, "method_descriptor") == 0)
+        at = pyprof__read_pointer(facts->mirror, object + layout->object_data + 8);
+    else return 0;
+    return at && pyprof__str_is(facts->mirror, layout, at, name);
+}
+
+// ---- a frame's variables and value stack ----------------------------------------------------------------
+static uint64_t pyprof__tuple_size(const pyprof__facts *facts, uint64_t tuple)
+{
+    return tuple ? pyprof__read_pointer(facts->mirror, tuple + facts->layout->bytes_size) : 0;
+}
+
+static uint64_t pyprof__code_tuple(const pyprof__facts *facts, uint64_t code, uint32_t field)   // 0 = none
+{
+    return field == PYPROF__NO ? 0 : pyprof__read_pointer(facts->mirror, code + field);
+}
+
+// Where its value stack begins; *room = how many values it can have. 0 = unreadable.
+static uint64_t pyprof__frame_values(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                     uint32_t *room)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t code = pyprof__dump_code(facts, frame)->key.address, names;
+    *room = pyprof__read_u32(facts->mirror, code + layout->code_stack);
+    if (*room > PYPROF__SLOTS) *room = PYPROF__SLOTS;
+    if (layout->frame_values != PYPROF__NO)
+        return pyprof__read_pointer(facts->mirror, frame->at + layout->frame_values);
+    names = pyprof__tuple_size(facts, pyprof__code_tuple(facts, code, layout->code_locals));
+    return names > 65536 ? 0 : frame->at + layout->frame_locals + names * 8;
+}
+
+static uint32_t pyprof__exceptions_number(const unsigned char *table, size_t size, size_t *at)
+{
+    uint32_t value = 0;
+    int more = 1;
+    while (more && *at < size) {
+        value = value << 6 | (table[*at] & 63u);
+        more = table[(*at)++] & 64;
+    }
+    return value;
+}
+
+// From 3.11 on the code's table of exceptions tells how many values the handler of an instruction finds
+// (Objects/exception_handling_notes.txt).
+static uint32_t pyprof__handler_depth(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    int64_t instruction = PYPROF__AT(const pyprof__spot, codes->spots, frame->spot).instruction;
+    uint64_t bytes = pyprof__read_pointer(facts->mirror, pyprof__dump_code(facts, frame)->key.address
+                                          + layout->code_exceptions);
+    uint64_t size = pyprof__tuple_size(facts, bytes);
+    unsigned char table[4096];
+    size_t at = 0;
+    if (size == 0 || size > sizeof table
+        || !pyprof__read(facts->mirror, table, bytes + layout->bytes_data, (size_t)size)) return 0;
+    while (at < size) {
+        uint32_t begin = pyprof__exceptions_number(table, (size_t)size, &at);
+        uint32_t length = pyprof__exceptions_number(table, (size_t)size, &at), depth;
+        pyprof__exceptions_number(table, (size_t)size, &at);
+        depth = pyprof__exceptions_number(table, (size_t)size, &at) >> 1;
+        if (instruction >= begin && instruction < (int64_t)begin + length) return depth;
+    }
+    return 0;
+}
+
+// How many values lie below the innermost `with` or `try` that the frame is inside of: they stay where they
+// are until it leaves. Up to 3.10 the frame has a stack of such blocks (PyTryBlock in
+// Include/cpython/frameobject.h or Include/frameobject.h).
+static uint32_t pyprof__frame_kept(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint32_t count;
+    if (layout->frame_blocks == PYPROF__NO) return pyprof__handler_depth(facts, frame);
+    count = pyprof__read_u32(facts->mirror, frame->at + layout->frame_block_count);
+    if (count == 0 || count > 20) return 0;
+    return pyprof__read_u32(facts->mirror, frame->at + layout->frame_blocks
+                            + (uint64_t)(count - 1) * PYPROF__BLOCK_SIZE + PYPROF__BLOCK_LEVEL);
+}
+
+// The values from the bottom on. Returns how many.
+static uint32_t pyprof__frame_slots(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                    uint32_t wanted, uint64_t *slots)
+{
+    uint32_t room, i;
+    uint64_t at = pyprof__frame_values(facts, frame, &room);
+    if (!at || at % 8) return 0;
+    if (wanted > room) wanted = room;
+    for (i = 0; i < wanted; i++)
+        slots[i] = pyprof__untagged(pyprof__read_pointer(facts->mirror, at + (uint64_t)i * 8));
+    return wanted;
+}
+
+static uint64_t pyprof__frame_variable(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                       uint32_t i)
+{
+    return pyprof__untagged(pyprof__read_pointer(facts->mirror,
+                                                 frame->at + facts->layout->frame_locals + (uint64_t)i * 8));
+}
+
+static uint64_t pyprof__in_cell(const pyprof__facts *facts, uint64_t object)   // if it is a cell
+{
+    return pyprof__object_is(facts, object, "cell")
+        ? pyprof__read_pointer(facts->mirror, object + facts->layout->object_data) : object;
+}
+
+// The first variable: self, in a method. If a function inside the method uses it, it is in a cell: from 3.11
+// on in the same place, before among the cells, which come after all variables.
+static uint64_t pyprof__frame_self(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t self = pyprof__frame_variable(facts, frame, 0);
+    uint64_t code = pyprof__dump_code(facts, frame)->key.address;
+    uint64_t names = pyprof__code_tuple(facts, code, layout->code_locals), name, count, i;
+    uint64_t cells = pyprof__code_tuple(facts, code, layout->code_cells);
+    if (self || !cells) return pyprof__in_cell(facts, self);
+    name = pyprof__read_pointer(facts->mirror, names + layout->tuple_items);
+    count = pyprof__tuple_size(facts, names);
+    for (i = 0; i < pyprof__tuple_size(facts, cells) && i < PYPROF__SLOTS && count < PYPROF__SLOTS; i++)
+        if (pyprof__read_pointer(facts->mirror, cells + layout->tuple_items + i * 8) == name)
+            return pyprof__in_cell(facts, pyprof__frame_variable(facts, frame, (uint32_t)(count + i)));
+    return 0;
+}
+
+// ---- which lock a thread waits for ------------------------------------------------------------------------
+// What the lock shows of its waiters: nothing, that it may be the one on whose word the thread waits (a
+// PyMutex inside the object, which only tells that threads wait for it), or that it is.
+typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited;
+
+static pyprof__waited pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
+{
+    uint64_t word = 0;
+    if (!lock || !pyprof__read(facts->mirror, &word, lock + facts->layout->object_data, sizeof word))
+        return PYPROF__NOT_WAITED;
+    if (word > 255) return word == futex ? PYPROF__WAITED : PYPROF__NOT_WAITED;
+    return (word & PYPROF__MUTEX_WAITED) == PYPROF__MUTEX_WAITED ? PYPROF__MAY_BE_WAITED : PYPROF__NOT_WAITED;
+}
+
+// The innermost frame's values that are in use, as far as it is known: from 3.14 on it notes its top.
+static uint32_t pyprof__slots_in_use(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                     uint32_t count)
+{
+    uint32_t room;
+    uint64_t bottom = pyprof__frame_values(facts, frame, &room), top;
+    if (facts->layout->frame_stack == PYPROF__NO) return count;
+    top = pyprof__read_pointer(facts->mirror, frame->at + facts->layout->frame_stack);
+    return top >= bottom && top - bottom <= (uint64_t)count * 8 ? (uint32_t)((top - bottom) / 8) : count;
+}
+
+// Among the variables of the innermost frame: a lock of which it is certain.
+static uint64_t pyprof__lock_in_variables(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                          uint64_t futex)
+{
+    uint64_t names = pyprof__code_tuple(facts, pyprof__dump_code(facts, frame)->key.address,
+                                        facts->layout->code_locals), count, lock;
+    uint32_t i;
+    count = pyprof__tuple_size(facts, names);
+    for (i = 0; i < count && i < PYPROF__SLOTS; i++) {
+        lock = pyprof__lock_of(facts, pyprof__frame_variable(facts, frame, i));
+        if (pyprof__lock_waited(facts, lock, futex) == PYPROF__WAITED) return lock;
+    }
+    return 0;
+}
+
+// Among the values of the innermost frame, from the top down, then among its variables. If it is not certain
+// which lock it is, it must be the topmost one; where the top is not known, the only one.
+static uint64_t pyprof__lock_find(const pyprof__facts *facts, const pyprof__dump_frame *frame, uint64_t futex)
+{
+    uint64_t slots[PYPROF__SLOTS], lock, found = 0;
+    uint32_t count = pyprof__frame_slots(facts, frame, PYPROF__SLOTS, slots), i;
+    uint32_t kept = pyprof__frame_kept(facts, frame), used = pyprof__slots_in_use(facts, frame, count);
+    int several = 0;
+    for (i = count; i-- > 0;) {
+        pyprof__waited waited;
+        lock = pyprof__lock_of(facts, pyprof__method_self(facts, slots[i]));
+        waited = pyprof__lock_waited(facts, lock, futex);
+        if (waited == PYPROF__WAITED) return lock;
+        if (waited == PYPROF__NOT_WAITED || i < kept || i >= used) continue;
+        if (!found) found = lock;
+        else if (found != lock && facts->layout->frame_stack == PYPROF__NO) several = 1;
+    }
+    lock = pyprof__lock_in_variables(facts, frame, futex);
+    return lock ? lock : several ? 0 : found;
+}
+
+// The functions of the standard library in which threads wait for each other. self is what is waited for.
+static const struct { const char *file, *function, *type, *kind; } pyprof__waiting[] = {
+    { "threading.py", "_wait_for_tstate_lock", "", "thread" },
+    { "threading.py", "join", "", "thread" },
+    { "threading.py", "_shutdown", "", "threads" },
+    { "threading.py", "wait", "Condition", "condition" },
+    { "threading.py", "wait", "Event", "event" },
+    { "threading.py", "wait", "Barrier", "barrier" },
+    { "threading.py", "_wait", "Barrier", "barrier" },
+    { "threading.py", "wait_for", "Condition", "condition" },
+    { "threading.py", "acquire", "Semaphore", "semaphore" },
+    { "threading.py", "acquire", "BoundedSemaphore", "semaphore" },
+    { "queue.py", "get", "", "queue" }, { "queue.py", "put", "", "queue" },
+    { "queue.py", "join", "", "queue" },
+    { "_base.py", "result", "", "future" }, { "_base.py", "exception", "", "future" },
+    { "<frozen importlib._bootstrap>", "acquire", "_ModuleLock", "import lock" },
+};
+
+// The number of the row; PYPROF__COUNT(pyprof__waiting) = no such function.
+static size_t pyprof__waiting_find(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    const pyprof__code *code = pyprof__dump_code(facts, frame);
+    const char *file = pyprof__string(&codes->strings, code->file), *slash = strrchr(file, '/');
+    const char *function = pyprof__string(&codes->strings, code->name);
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__waiting); i++) {
+        if (strcmp(pyprof__waiting[i].file, slash ? slash + 1 : file) != 0
+            || strcmp(pyprof__waiting[i].function, function) != 0) continue;
+        if (!pyprof__waiting[i].type[0]
+            || pyprof__object_is(facts, pyprof__frame_self(facts, frame), pyprof__waiting[i].type)) return i;
+    }
+    return i;
+}
+
+// The index of a thread with this ident; PYPROF__NONE = it is not in the dump.
+static uint32_t pyprof__dump_ident(const pyprof__facts *facts, const pyprof__dump_thread *of, uint64_t ident)
+{
+    size_t i;
+    for (i = 0; ident && i < facts->threads.count; i++) {
+        const pyprof__thread *thread = pyprof__dump_thread_at(facts, i)->thread;
+        if (thread->ident == ident && thread->interp == of->thread->interp) return (uint32_t)i;
+    }
+    return PYPROF__NONE;
+}
+
+// An attribute that is an int, such as Thread._ident; 0 = none.
+static uint64_t pyprof__object_number(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    uint64_t value = pyprof__object_attribute(facts, object, name);
+    return pyprof__object_is(facts, value, "int")
+        ? pyprof__long_value(facts->mirror, facts->layout, value) : 0;
+}
+
+// What the wait is for, by the standard library's frames around the call: the outermost of them counts.
+static void pyprof__wait_by_frames(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    uint32_t i, last = PYPROF__NONE;
+    size_t row, found = 0;
+    uint64_t self;
+    for (i = 0; i < of->count && i < PYPROF__CALLERS; i++) {
+        row = pyprof__waiting_find(facts, pyprof__dump_frame_at(facts, of, i));
+        if (row == PYPROF__COUNT(pyprof__waiting)) break;
+        last = i;
+        found = row;
+    }
+    if (last == PYPROF__NONE) return;
+    self = pyprof__frame_self(facts, pyprof__dump_frame_at(facts, of, last));
+    // To come back from Condition.wait it needs the condition's own lock.
+    if (of->lock && pyprof__object_is(facts, self, "Condition")
+        && pyprof__object_attribute(facts, self, "_lock") == of->lock) return;
+    of->kind = pyprof__waiting[found].kind;
+    of->lock = of->owner = 0;
+    of->how = NULL;
+    pyprof__object_text(facts, self, of->what, sizeof of->what);
+    if (strcmp(of->kind, "thread") == 0) {
+        of->owner = pyprof__object_number(facts, self, "_ident");
+        of->how = "join";
+    } else if (strcmp(of->kind, "import lock") == 0) {
+        of->owner = pyprof__object_number(facts, self, "owner");
+        of->how = "owner";
+    }
+}
+
+// The kind of a wait for something outside the program, by the words that describe it.
+static const char *pyprof__wait_kind(const char *words)
+{
+    static const struct { const char *word, *kind; } kinds[] = {
+        { "GIL", "GIL" }, { "sleep", "sleep" }, { "wait child", "child" }, { "wait signal", "signal" },
+        { "flock", "file lock" }, { "lock", "file lock" }, { "futex", "futex" }, { "poll", "poll" },
+        { "select", "poll" }, { "epoll", "poll" }, { "accept", "socket" }, { "connect", "socket" },
+        { "recv", "socket" }, { "send", "socket" }, { "stopped", "stopped" }, { "page fault", "memory" },
+        { "read pipe", "pipe" }, { "write pipe", "pipe" }, { "read socket", "socket" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(kinds); i++)
+        if (strncmp(words, kinds[i].word, strlen(kinds[i].word)) == 0) return kinds[i].kind;
+    return strstr(words, " file") || strstr(words, " folder") || strstr(words, " device") ? "file" : "call";
+}
+
+// The leaf of the thread's stack, without its brackets.
+static void pyprof__wait_by_leaf(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    const pyprof__model *model = &facts->recorder->model;
+    const pyprof__location *at = &PYPROF__AT(const pyprof__location, model->locations,
+                                             PYPROF__AT(const pyprof__node, model->nodes, of->node).location);
+    const pyprof__function *leaf = &PYPROF__AT(const pyprof__function, model->functions, at->function);
+    const char *words = pyprof__string(&model->strings, leaf->name);
+    size_t size = strlen(words);
+    of->kind = "call";
+    if (of->thread->state & PYPROF__WANTS_CPU) of->kind = "CPU";
+    else if (of->thread->state & PYPROF__IS_UNKNOWN) of->kind = "unknown";
+    if (leaf->kind != PYPROF_KIND_WAIT || size < 2) return;
+    of->kind = pyprof__wait_kind(words + 1);
+    if (size - 2 >= sizeof of->what) size = sizeof of->what + 1;
+    memcpy(of->what, words + 1, size - 2);
+    of->what[size - 2] = 0;
+    if (strcmp(of->kind, of->what) == 0) of->what[0] = 0;
+}
+
+static void pyprof__wait_lock(const pyprof__facts *facts, pyprof__dump_thread *of, uint64_t futex)
+{
+    pyprof__lock_kind kind;
+    of->lock = pyprof__lock_find(facts, pyprof__dump_frame_at(facts, of, 0), futex);
+    if (!of->lock) return;
+    kind = pyprof__lock_kind_of(facts, of->lock);
+    of->kind = kind == PYPROF__RECURSIVE_LOCK ? "rlock" : "lock";
+    pyprof__object_text(facts, of->lock, of->what, sizeof of->what);
+    if (kind != PYPROF__RECURSIVE_LOCK) return;
+    of->owner = pyprof__read_pointer(facts->mirror, of->lock + facts->layout->rlock_owner);
+    of->how = "owner";
+}
+
+// Since when a thread has not run. Each CPU has a scheduler's clock of its own: it is read there, once.
+static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *thread)   // -1 = unknown
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    uint64_t ran = pyprof__last_run(proc, thread->native), own;
+    int cpu = pyprof__cpu_from_proc(proc, thread->native);
+    int64_t now;
+    if (ran <= PYPROF__LAST_MOVED || cpu < 0 || cpu >= PYPROF__AHEAD_CPUS) return -1;
+    if (!facts->clocks[cpu]) {
+        pyprof__go_to(facts->sweeper, cpu);
+        own = pyprof__own_last_run();
+        if (!own || pyprof__cpu_here(facts->sweeper->own_word) != cpu) return -1;
+        facts->clocks[cpu] = (int64_t)(own - pyprof__now()) | 1;
+    }
+    now = (int64_t)pyprof__now() + facts->clocks[cpu];
+    return now > (int64_t)ran ? now - (int64_t)ran : 0;
+}
+
+// What the thread waits for. Its stack and state are known.
+static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
+    pyprof__call call = { 0, { 0 }, "" };
+    int blocked;
+    if (!(of->thread->state & PYPROF__IS_WAITING)) return;
+    pyprof__wait_by_leaf(facts, of);
+    if (of->thread->state & PYPROF__WANTS_GIL) {
+        of->kind = "GIL";
+        of->how = "GIL";
+        of->what[0] = 0;
+        of->owner = gil && gil->slot != PYPROF__NONE
+            ? PYPROF__AT(const pyprof__thread, facts->sweeper->list.threads, gil->slot).ident : 0;
+        return;   // it wakes up every 5 ms to ask for it: since when it has waited is not known
+    }
+    blocked = pyprof__call_read(proc, of->thread->native, &call) == PYPROF__CALL_BLOCKED;
+    if (blocked && strcmp(of->kind, "futex") == 0 && call.number == SYS_futex) {
+        of->timed = call.argument[3] != 0;
+        if (of->count) pyprof__wait_lock(facts, of, call.argument[0]);
+        if (of->count) pyprof__wait_by_frames(facts, of);
+    }
+    if (blocked && strcmp(of->kind, "child") == 0 && (int32_t)call.argument[0] > 0)
+        snprintf(of->what, sizeof of->what, "pid %d", (int)(int32_t)call.argument[0]);
+    if (blocked) of->waited_ns = pyprof__wait_length(facts, of->thread);
+}
+
+// ---- locks that threads have: the `with` statements that they are inside of -------------------------------
+// Does the thread wait in Condition.wait for a condition that uses this lock?
+static pyprof__bool pyprof__gave_back(const pyprof__facts *facts, const pyprof__dump_thread *of,
+                                      uint64_t lock)
+{
+    uint32_t i;
+    for (i = 0; i < of->count && i < PYPROF__CALLERS; i++) {
+        const pyprof__dump_frame *frame = pyprof__dump_frame_at(facts, of, i);
+        size_t row = pyprof__waiting_find(facts, frame);
+        if (row == PYPROF__COUNT(pyprof__waiting)) continue;
+        if (strcmp(pyprof__waiting[row].kind, "condition") == 0
+            && pyprof__lock_of(facts, pyprof__frame_self(facts, frame)) == lock) return 1;
+    }
+    return 0;
+}
+
+static void pyprof__held_add(pyprof__facts *facts, uint32_t thread, uint64_t lock)
+{
+    const pyprof__dump_thread *of = pyprof__dump_thread_at(facts, thread);
+    pyprof__dump_held *held;
+    if (pyprof__gave_back(facts, of, lock)) return;
+    held = (pyprof__dump_held *)pyprof__push(&facts->sweeper->pool, &facts->held);
+    if (!held) return;
+    held->lock = lock;
+    held->thread = thread;
+}
+
+// The method __exit__, from 3.14 on a function and then its self, unless it is bound.
+static void pyprof__held_read(pyprof__facts *facts, uint32_t thread)
+{
+    const pyprof__dump_thread *of = pyprof__dump_thread_at(facts, thread);
+    uint64_t slots[PYPROF__SLOTS], self, lock;
+    uint32_t i, k, count;
+    for (i = 0; i < of->count; i++) {
+        const pyprof__dump_frame *frame = pyprof__dump_frame_at(facts, of, i);
+        uint32_t kept = pyprof__frame_kept(facts, frame);
+        count = kept ? pyprof__frame_slots(facts, frame, kept, slots) : 0;
+        for (k = 0; k < count; k++) {
+            if (!pyprof__is_function(facts, slots[k], "__exit__")) continue;
+            self = pyprof__method_self(facts, slots[k]);
+            if (self == slots[k]) self = k + 1 < count ? slots[k + 1] : 0;
+            lock = pyprof__lock_of(facts, self);
+            if (lock) pyprof__held_add(facts, thread, lock);
+        }
+    }
+}
+
+// Of a plain lock: the thread that is inside a `with` of it. If that can be several, none is named.
+static void pyprof__holder_find(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    size_t i;
+    of->other = PYPROF__NONE;
+    if (of->owner) of->other = pyprof__dump_ident(facts, of, of->owner);
+    if (of->owner || !of->lock) return;
+    for (i = 0; i < facts->held.count; i++) {
+        const pyprof__dump_held *held = &PYPROF__AT(const pyprof__dump_held, facts->held, i);
+        if (held->lock != of->lock || held->thread == of->other) continue;
+        if (of->other != PYPROF__NONE) { of->other = PYPROF__NONE; break; }
+        of->other = held->thread;
+    }
+    of->how = of->other == PYPROF__NONE ? NULL : "with";
+}
+
+// ---- the threads of a dump --------------------------------------------------------------------------------
+// Its frames, each with its node in the recording. 0 = it has moved on, or there is no memory.
+static pyprof__bool pyprof__dump_frames(pyprof__facts *facts, pyprof__dump_thread *of,
+                                        const pyprof__followed_thread *followed)
+{
+    const pyprof__array *spots = &of->thread->stack.spots, *steps = &facts->steps;
+    size_t count = spots->count, i, at = 0;
+    pyprof__walk walk;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &facts->sweeper->codes;
+    walk.mirror = facts->mirror;
+    walk.stack = &facts->walked;
+    walk.max_depth = facts->sweeper->max_depth;
+    walk.steps = &facts->steps;
+    if (pyprof__walk_from(&walk, of->thread->address, of->thread->base) != PYPROF__WALK_OK) return 0;
+    for (i = 0; i < steps->count; i++) {
+        const pyprof__walked_frame *step = &PYPROF__AT(const pyprof__walked_frame, *steps, i);
+        uint32_t spot = PYPROF__AT(const uint32_t, facts->walked.spots, step->place);
+        pyprof__dump_frame *frame;
+        while (at < count && PYPROF__AT(const uint32_t, *spots, at) != spot) at++;
+        frame = at < count ? (pyprof__dump_frame *)pyprof__push(&facts->sweeper->pool, &facts->frames) : NULL;
+        if (!frame) return 0;
+        frame->at = step->at;
+        frame->spot = spot;
+        frame->node = followed->nodes.count == count
+            ? PYPROF__AT(const uint32_t, followed->nodes, count - 1 - at) : 0;
+        at++;
+        of->count++;
+    }
+    return 1;
+}
+
+static void pyprof__dump_add(pyprof__facts *facts, const pyprof__thread *thread)
+{
+    pyprof__followed_thread *followed = pyprof__followed_at(facts->recorder, thread->slot);
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, thread->interp);
+    pyprof__dump_thread *of;
+    if (!followed || followed->recorded == PYPROF__NONE || followed->address != thread->address) return;
+    of = (pyprof__dump_thread *)pyprof__push(&facts->sweeper->pool, &facts->threads);
+    if (!of) return;
+    of->thread = thread;
+    of->recorded = followed->recorded;
+    of->other = PYPROF__NONE;
+    of->waited_ns = -1;
+    of->runs = pyprof__times_run(proc, thread->native);
+    of->switches = gil ? gil->switches : 0;
+    of->first = (uint32_t)facts->frames.count;
+    of->node = pyprof__sample_node(facts->recorder, followed, thread, thread->leaf);
+    if (thread->cause || !pyprof__dump_frames(facts, of, followed)) {
+        facts->frames.count = of->first;
+        of->count = 0;
+    }
+}
+
+// Has it not run since it was read? A thread that waits for the GIL wakes up, but then sleeps again, as long
+// as the GIL has not changed hands.
+static pyprof__bool pyprof__dump_is_still(const pyprof__facts *facts, const pyprof__dump_thread *of)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
+    uint32_t switches = 0;
+    if (of->thread->state & PYPROF__WANTS_GIL)
+        return gil && pyprof__copy(facts->mirror->origin, &switches,
+                                   gil->address + facts->layout->gil_switches, sizeof switches)
+            && switches == of->switches;
+    return of->runs && pyprof__times_run(facts->sweeper->target.origin.proc, of->thread->native) == of->runs;
+}
+
+// Step 4: each thread waits for at most one other, so a ring is found by going on from thread to thread.
+static void pyprof__rings_find(const pyprof__facts *facts)
+{
+    size_t count = facts->threads.count, i, steps;
+    uint32_t at, rings = 0;
+    for (i = 0; i < count; i++) {
+        pyprof__dump_thread *of = pyprof__dump_thread_at(facts, i);
+        if (of->ring) continue;
+        for (at = (uint32_t)i, steps = 0; at != PYPROF__NONE && steps <= count; steps++) {
+            const pyprof__dump_thread *next = pyprof__dump_thread_at(facts, at);
+            at = next->still && !next->timed ? next->other : PYPROF__NONE;
+            if (at == i) break;
+        }
+        if (at != i) continue;
+        rings++;
+        do {
+            pyprof__dump_thread_at(facts, at)->ring = rings;
+            at = pyprof__dump_thread_at(facts, at)->other;
+        } while (at != i);
+    }
+}
+
+static void pyprof__wait_record(const pyprof__facts *facts, const pyprof__dump_thread *of)
+{
+    pyprof__model *model = &facts->recorder->model;
+    pyprof__recorded_wait *wait;
+    if (!of->kind) return;
+    wait = (pyprof__recorded_wait *)pyprof__push(model->pool, &model->waits);
+    if (!wait) return;
+    wait->thread = of->recorded;
+    wait->node = of->node;
+    wait->other = of->other == PYPROF__NONE ? 0 : pyprof__dump_thread_at(facts, of->other)->recorded + 1;
+    wait->kind = pyprof__model_string(model, of->kind);
+    wait->what = pyprof__model_string(model, of->what);
+    wait->how = pyprof__model_string(model, of->how ? of->how : "");
+    wait->waited_ns = of->waited_ns;
+    wait->ring = of->ring;
+    wait->timed = of->timed;
+    if (wait->kind == PYPROF__NONE || wait->what == PYPROF__NONE || wait->how == PYPROF__NONE)
+        model->waits.count--;
+}
+
+static void pyprof__facts_open(pyprof__facts *facts, pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+{
+    memset(facts, 0, sizeof *facts);
+    facts->sweeper = sweeper;
+    facts->recorder = recorder;
+    facts->mirror = &sweeper->mirror;
+    facts->layout = &sweeper->target.runtime.layout;
+    pyprof__array_init(&facts->threads, sizeof(pyprof__dump_thread));
+    pyprof__array_init(&facts->frames, sizeof(pyprof__dump_frame));
+    pyprof__array_init(&facts->held, sizeof(pyprof__dump_held));
+    pyprof__array_init(&facts->walked.spots, sizeof(uint32_t));
+    pyprof__array_init(&facts->steps, sizeof(pyprof__walked_frame));
+}
+
+static void pyprof__facts_close(pyprof__facts *facts)
+{
+    pyprof__pool *pool = &facts->sweeper->pool;
+    pyprof__mirror_own(facts->mirror, PYPROF__NONE);
+    pyprof__array_free(pool, &facts->threads);
+    pyprof__array_free(pool, &facts->frames);
+    pyprof__array_free(pool, &facts->held);
+    pyprof__array_free(pool, &facts->walked.spots);
+    pyprof__array_free(pool, &facts->steps);
+}
+
+// Right after the sweep has been recorded.
+static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+{
+    pyprof__facts facts;
+    size_t i;
+    pyprof__facts_open(&facts, sweeper, recorder);
+    pyprof__mirror_begin(facts.mirror);
+    sweeper->codes.decoded = 0;
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        if (thread->tick == sweeper->list.tick) pyprof__dump_add(&facts, thread);
+    }
+    for (i = 0; i < facts.threads.count; i++) pyprof__wait_read(&facts, pyprof__dump_thread_at(&facts, i));
+    for (i = 0; i < facts.threads.count; i++) pyprof__held_read(&facts, (uint32_t)i);
+    for (i = 0; i < facts.threads.count; i++) pyprof__holder_find(&facts, pyprof__dump_thread_at(&facts, i));
+    for (i = 0; i < facts.threads.count; i++)
+        pyprof__dump_thread_at(&facts, i)->still = pyprof__dump_is_still(&facts,
+                                                                         pyprof__dump_thread_at(&facts, i));
+    pyprof__rings_find(&facts);
+    for (i = 0; i < facts.threads.count; i++) pyprof__wait_record(&facts, pyprof__dump_thread_at(&facts, i));
+    pyprof__facts_close(&facts);
+}
+
+// ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
 //   Runs on    the caller's thread
 //   Uses       PROFILE
@@ -17828,6 +18634,22 @@ static pyprof__bool pyprof__part_tasks(pyprof__part *part)
     return 1;
 }
 
+static pyprof__bool pyprof__part_waits(pyprof__part *part)
+{
+    const pyprof__array *waits = &part->from->model.waits;
+    size_t i;
+    for (i = 0; i < waits->count; i++) {
+        const pyprof__recorded_wait *one = &PYPROF__AT(const pyprof__recorded_wait, *waits, i);
+        pyprof__recorded_wait *added;
+        if (part->selection.chosen[one->node] != PYPROF__SHOWN) continue;
+        added = (pyprof__recorded_wait *)pyprof__push(&part->to->pool, &part->to->model.waits);
+        if (!added) return 0;
+        *added = *one;
+        added->node = part->map[one->node];
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__part_threads(pyprof__part *part)
 {
     pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
@@ -17915,6 +18737,7 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     to->model.moments = none.moments;
     to->model.rivals = none.rivals;
     to->model.waited = none.waited;
+    to->model.waits = none.waits;
     to->model.history = none.history;
     to->model.history_at = none.history_at;
     to->model.births = none.births;
@@ -17938,6 +18761,7 @@ static pyprof__bool pyprof__part_fill(pyprof__part *part)   // 0 = no memory
     if (!part->map || !part->marks || !pyprof__choose(&part->selection, part->query)) return 0;
     return pyprof__part_nodes(part) && pyprof__part_threads(part) && pyprof__part_moments(part)
         && (pyprof__has_range(part->query) || pyprof__part_values(part)) && pyprof__part_tasks(part)
+        && pyprof__part_waits(part)
         && pyprof__measure_depth(part->to);
 }
 
@@ -22289,6 +23113,29 @@ static void pyprof__load_tasks(pyprof__loader *l, void *to)
     pyprof__load_list(l, &l->model->waited, fields, PYPROF__COUNT(fields));
 }
 
+static void pyprof__load_holder(pyprof__loader *l, void *to)   // 1 + the number of a thread
+{
+    pyprof__load_thread_number(l, to);
+    ++*(uint32_t *)to;
+}
+
+static void pyprof__load_waits(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "kind", pyprof__load_string, offsetof(pyprof__recorded_wait, kind), 1 },
+        { "what", pyprof__load_string, offsetof(pyprof__recorded_wait, what), 1 },
+        { "how", pyprof__load_string, offsetof(pyprof__recorded_wait, how), 1 },
+        { "waited_ns", pyprof__load_int, offsetof(pyprof__recorded_wait, waited_ns), 1 },
+        { "timed", pyprof__load_bool, offsetof(pyprof__recorded_wait, timed), 1 },
+        { "deadlock", pyprof__load_unsigned, offsetof(pyprof__recorded_wait, ring), 1 },
+        { "thread", pyprof__load_thread_number, offsetof(pyprof__recorded_wait, thread), 1 },
+        { "holder_thread", pyprof__load_holder, offsetof(pyprof__recorded_wait, other), 0 },
+        { "node", pyprof__load_node, offsetof(pyprof__recorded_wait, node), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->waits, fields, PYPROF__COUNT(fields));
+}
+
 // ---- the whole --------------------------------------------------------------------------------------------
 static void pyprof__load_version(pyprof__loader *l)
 {
@@ -22384,6 +23231,7 @@ static void pyprof__load_body(pyprof__loader *l)
         { "gil", pyprof__load_gil, 0, 0 },
         { "process", pyprof__load_process_facts, 0, 0 },
         { "tasks", pyprof__load_tasks, 0, 0 },
+        { "waits", pyprof__load_waits, 0, 0 },
         { "samples", pyprof__load_samples, 0, 1 },
     };
     pyprof__load_rest(l, fields, PYPROF__COUNT(fields), l->profile, 3, 1);
@@ -25200,6 +26048,34 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_close(s, "]");
 }
 
+static void pyprof__json_waits(const pyprof__job *job, pyprof__cursor *cursor)   // of a dump
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (model->waits.count == 0) return;
+    pyprof__emit_open(s, "\n", "waits", '[');
+    for (i = 0; i < model->waits.count; i++) {
+        const pyprof__recorded_wait *wait = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
+        if (!pyprof__recorded_wanted(job->profile, job->output->filter, wait->thread)) continue;
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id",
+                         (int64_t)pyprof__recorded_of(job->profile, wait->thread)->native);
+        pyprof__emit_text(s, "kind", pyprof__text(job->profile, wait->kind));
+        pyprof__emit_text(s, "what", pyprof__text(job->profile, wait->what));
+        pyprof__emit_text(s, "how", pyprof__text(job->profile, wait->how));
+        pyprof__emit_int(s, "waited_ns", wait->waited_ns);
+        pyprof__emit_word(s, "timed", wait->timed ? "true" : "false");
+        pyprof__emit_int(s, "deadlock", wait->ring);
+        pyprof__emit_int(s, "thread", wait->thread);
+        if (wait->other) pyprof__emit_int(s, "holder_thread", wait->other - 1);
+        pyprof__emit_int(s, "node", wait->node);
+        pyprof__json_stack(s, cursor, wait->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
 // One object; each part below writes one or more of its fields.
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
@@ -25217,6 +26093,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
     pyprof__json_tasks(job, &cursor);
+    pyprof__json_waits(job, &cursor);
     if (result == PYPROF_OK && job->output->compact) result = pyprof__json_compact(job);
     else if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
     pyprof__cursor_end(&cursor);
@@ -33024,6 +33901,7 @@ static void *pyprof__dump_main(void *argument)
         tick.rate = job->session.config.rate_hz;
         pyprof__record(recorder, sweeper, &tick);
         pyprof__record_awaits(recorder, sweeper);
+        pyprof__facts_record(sweeper, recorder);
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
@@ -34620,6 +35498,34 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     }
 }
 
+// Of a dump: what the threads waited for.
+static void pyprof__visit_waits(pyprof__visitor *visitor, const pyprof_query *query)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    pyprof_item item;
+    pyprof_wait wait;
+    size_t i;
+    for (i = 0; i < model->waits.count && !visitor->stopped; i++) {
+        const pyprof__recorded_wait *one = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
+        if (!pyprof__recorded_wanted(visitor->profile, query, one->thread)) continue;
+        memset(&item, 0, sizeof item);
+        memset(&wait, 0, sizeof wait);
+        wait.kind = pyprof__text(visitor->profile, one->kind);
+        wait.what = pyprof__text(visitor->profile, one->what);
+        wait.how = pyprof__text(visitor->profile, one->how);
+        wait.waited_ns = one->waited_ns;
+        wait.timed = one->timed;
+        wait.deadlock = (int)one->ring;
+        item.kind = PYPROF_ITEM_WAIT;
+        item.thread = &visitor->threads[one->thread];
+        item.other = one->other ? &visitor->threads[one->other - 1] : NULL;
+        item.depth = pyprof__visit_stack(visitor, one->node);
+        item.stack = visitor->stack;
+        item.wait = &wait;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
 // The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                        pyprof_visit_fn *fn, void *user)
@@ -34656,6 +35562,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_memory(&visitor);
         pyprof__visit_gil(&visitor, query);
         pyprof__visit_tasks(&visitor);
+        pyprof__visit_waits(&visitor, query);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
