@@ -31,6 +31,14 @@ sys.stdout.flush()
 time.sleep(600)
 '''
 
+# One thread, nothing but built-in modules.
+ALONE = '''
+import _thread, os, sys, time
+print(_thread.get_ident(), os.getpid())
+sys.stdout.flush()
+time.sleep(600)
+'''
+
 
 def target_of(pid):   # facts, or (code, message)
     text = ctypes.create_string_buffer(16384)
@@ -76,6 +84,12 @@ def started(command, ready=True, **options):   # the process and the words of it
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def recorded(pid):   # a profile with samples
+    session = bind.Session(pid=pid, rate_hz=200)
+    bind.eventually(lambda: session.stats().samples > 30, 'samples')
+    return session.stop()
 
 
 def descendants(pid):
@@ -283,9 +297,7 @@ def static_program(folder, home, version, *options):   # NULL: cannot be built h
     return program if done.returncode == 0 else None
 
 
-@bind.test(limit=120, long=True)
-def hidden_in_a_program_without_symbols():
-    """_PyRuntime is not exported, the program is stripped: the section, the table's first bytes, or its shape are left."""
+def hidden(options, steps):
     tried = 0
     for version, python in versions():
         minor = '.'.join(version.split('.')[:2])
@@ -293,25 +305,39 @@ def hidden_in_a_program_without_symbols():
             continue
         home = os.path.dirname(os.path.dirname(python))
         with bind.folder() as folder:
-            program = static_program(folder, home, minor)
+            program = static_program(folder, home, minor, *options)
             if not program:
                 continue
-            for step in ('strip', 'no section headers'):
+            for step in steps:
                 if step == 'strip':
                     subprocess.check_call(['strip', '--strip-all', program])
-                else:
+                if step == 'no section headers':
                     with open(program, 'r+b') as file:
                         file.seek(0x28)
                         file.write(bytes(8))
                         file.seek(0x3c)
                         file.write(bytes(4))
-                with started(command_of(program), env=dict(os.environ, PYTHONHOME=home)) as (process, words):
+                with started(command_of(program, ALONE), env=dict(os.environ, PYTHONHOME=home)) as (process, words):
                     target = found(process.pid)
                     bind.equal(target['version'].split('.')[:2], minor.split('.'), 'version')
-                    match(target, words, process.pid)
+                    if target['tid_offset']:
+                        match(target, words, process.pid)
+                    bind.check(target['cpu_word'] or '-static' in options, 'no rseq: %r', target)
                     tried += 1
     if not tried:
         bind.skip('no libpython3.x.a that can be linked here')
+
+
+@bind.test(limit=120, long=True)
+def hidden_in_a_program_without_symbols():
+    """_PyRuntime is not exported, the program is stripped: the section, the table's first bytes, or its shape are left."""
+    hidden([], ['strip', 'no section headers'])
+
+
+@bind.test(limit=120, long=True)
+def a_static_program():
+    """No dynamic linker and no libpython: symbols in the file, if it was not stripped."""
+    hidden(['-static'], ['', 'strip'])
 
 
 @bind.test
@@ -353,6 +379,9 @@ def in_another_pid_namespace():
         target = found(pid, bind.VERSION, main=1)
         bind.equal(int(words[1]), 1, 'its number for itself')
         match(target, words, pid)
+        profile = recorded(pid)
+        bind.equal(profile.info().pid, pid, 'pid of the profile')
+        bind.equal(sorted(thread.thread_id for thread in profile.threads()), sorted(int(word) for word in words[1::2]), 'thread ids: the target\'s own')
         for _, _, inside, outside in target['threads']:
             bind.check(inside < 20 and outside != inside and os.path.exists('/proc/%d/task/%d' % (pid, outside)), '%r', target)
 
@@ -467,10 +496,7 @@ def a_filter_refuses_process_vm_readv():
 
             def record():
                 refuse_calls(error, *calls)
-                session = bind.Session(pid=process.pid, rate_hz=200)
-                time.sleep(0.3)
-                stats = session.stop().stats()
-                bind.check(stats.samples > 0, 'no sample: %r', stats)
+                recorded(process.pid)
             as_user(record, user=0)
 
 
