@@ -5520,10 +5520,12 @@ static pyprof_result pyprof__runtime_old(pyprof__runtime *runtime, const pyprof_
     return PYPROF_OK;
 }
 
+#define PYPROF__LOOKED_IN \
+    "in the symbols and .PyRuntime sections of %d mapped files, and for its shape in the program's data. "
+
 static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const char *maps,
                                           const char *program)
 {
-    const int own = pyprof__is_own(origin->proc);
     pyprof__mapping mapping;
     int looked_at = 0;
     const char *at;
@@ -5534,12 +5536,15 @@ static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const ch
             return pyprof__fail(PYPROF_ERR_NO_PYTHON, "the process runs PyPy (%.200s), which is not "
                                 "supported: only CPython is", mapping.path);
     }
+    if (!pyprof__is_own(origin->proc))
+        return pyprof__fail(PYPROF_ERR_NO_PYTHON,
+                            "no CPython in process %lld (%.160s): looked for _PyRuntime in the dynamic "
+                            "symbols, " PYPROF__LOOKED_IN "Is it the right process, not one that started it?",
+                            (long long)pyprof__pid_of(origin->proc), program, looked_at);
     return pyprof__fail(PYPROF_ERR_NO_PYTHON,
-                        "no CPython in %s (%.160s): looked for _PyRuntime in the dynamic symbols, in the "
-                        "symbols and .PyRuntime sections of %d mapped files, and for its shape in the "
-                        "program's data. %s", own ? "this process" : "that process", program, looked_at,
-                        own ? "Link the program with libpython (python3-config --embed --ldflags), or load "
-                        "that (dlopen) first" : "Is it the right process, not a wrapper around it?");
+                        "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, "
+                        PYPROF__LOOKED_IN "Link the program with libpython (python3-config --embed "
+                        "--ldflags), or load that (dlopen) first", program, looked_at);
 }
 
 // First the dynamic symbols, which are in memory, then the files, then the shape of memory.

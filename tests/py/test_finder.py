@@ -200,7 +200,7 @@ def what_is_too_old_or_no_python():
                 refused(process.pid, bind.UNSUPPORTED, r'CPython %s is not supported.*3\.8 to 3\.15' % '.'.join(version.split('.')[:2]))
     with started(['sleep', '600'], ready=False) as (process, _):
         time.sleep(0.05)
-        refused(process.pid, bind.NO_PYTHON, 'no CPython in that process', 'sleep')
+        refused(process.pid, bind.NO_PYTHON, 'no CPython in process %d' % process.pid, 'sleep')
 
 
 @bind.test
