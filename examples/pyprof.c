@@ -4,8 +4,9 @@
 // Prints: pyprof: 2.0 s of app.py (pid 4242): 200 samples, 0 lost; wrote app.svg
 #define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
-#include "pyprof_cli.h"
 #include "pyprof_parse.h"
+#include "pyprof_record.h"
+#include "pyprof_saved.h"
 #include "pyprof_dump.h"
 #include "pyprof_top.h"
 
@@ -18,8 +19,13 @@ int main(int argc, char **argv)
     if (!options.input) return cli_fail("no memory");
     status = cli_parse(&options, argc, argv);
     if (status == -2) switch (options.command) {
+    case CLI_RECORD: status = cli_record(&options); break;
     case CLI_TOP: status = pyprof_cli_top(&options); break;
     case CLI_DUMP: status = pyprof_cli_dump(&options); break;
+    case CLI_REPORT: status = cli_report(&options); break;
+    case CLI_FLAMEGRAPH: case CLI_CONVERT: status = cli_convert(&options); break;
+    case CLI_DIFF: status = cli_diff(&options); break;
+    case CLI_MERGE: status = cli_merge(&options); break;
     default: status = cli_fail("not built yet"); break;
     }
     free(options.input);

@@ -25,7 +25,7 @@ enum {   // commands, as bits: an option belongs to some of them
     CLI_SAVED = CLI_REPORT | CLI_FLAMEGRAPH | CLI_DIFF | CLI_CONVERT,         // they show recordings
     CLI_ALL = 1023
 };
-enum { CLI_USAGE = 2, CLI_FAILED = 1, CLI_MOST_OUTPUTS = 32 };
+enum { CLI_USAGE = 2, CLI_FAILED = 1, CLI_MOST_OUTPUTS = 32, CLI_MOST_OPTIONS = 80 };
 
 struct cli_options {
     int command;                   // its bit
@@ -44,6 +44,7 @@ struct cli_options {
     int outputs;
     const char **input;            // recordings: of --input, and words that are not options
     int inputs;
+    char given[CLI_MOST_OPTIONS];  // which rows of cli_option_table were on the command line: cli_given()
 };
 
 // ---- errors -------------------------------------------------------------------
@@ -234,7 +235,6 @@ static const struct cli_option cli_option_table[] = {
     { CLI_TOP, "delay", 0, "SECONDS", "1", "between two refreshes", CLI_NUMBER, CLI_AT(delay_s), NULL, NULL, 1 },
     { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened; they can hold secrets; -ll: longer", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
-    { CLI_REPORT, "json", 'j', NULL, NULL, "the table as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 0 },
     { CLI_DUMP, "core", 'c', "FILE", NULL, "read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
@@ -272,4 +272,14 @@ static const struct cli_command *cli_command_of(int bit)
     return command->bit ? command : NULL;
 }
 
+
+_Static_assert(sizeof cli_option_table / sizeof cli_option_table[0] <= CLI_MOST_OPTIONS, "struct cli_options has no room for all of them");
+
+static int cli_given(const struct cli_options *options, const char *name)   // was it on the command line?
+{
+    const struct cli_option *option;
+    for (option = cli_option_table; option->name; option++)
+        if (options->given[option - cli_option_table] && strcmp(option->name, name) == 0) return 1;
+    return 0;
+}
 #endif

@@ -194,6 +194,7 @@ static int cli_word(struct cli_options *options, char **argv, int *at)
         if (text && !option->argument) return cli_misuse(options, "--%s takes no value", option->name);
         if (!text && option->argument && option->argument[0] != '[' && !(text = argv[++*at]))
             return cli_misuse(options, "--%s needs a value: %s", option->name, option->argument);
+        options->given[option - cli_option_table] = 1;
         if (option->kind == CLI_SPECIAL) letter = option->letter == 'h' ? "h" : "V";
         else return (status = cli_set(options, option, text)) != 0 ? status : -2;
     } else letter = word + 1;
@@ -203,6 +204,7 @@ static int cli_word(struct cli_options *options, char **argv, int *at)
         if (*letter == 'h') return cli_explain(options->command), 0;
         if (*letter == 'V') return printf("pyprof %s\n", pyprof_version()), 0;
         text = NULL;
+        options->given[option - cli_option_table] = 1;
         if (option->argument) {
             text = letter[1] ? letter + 1 + (letter[1] == '=') : argv[++*at];
             if (!text) return cli_misuse(options, "-%c needs a value: %s", *letter, option->argument);
