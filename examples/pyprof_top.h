@@ -260,7 +260,7 @@ static void top_put(struct top_line *line, const char *text, int most)
         int width = top_glyph(&text, line->utf8, shown);
         if (!whole && used + width > room - 1) {
             top_raw(line, more, strlen(more));
-            used++;
+            for (used++; used < room; used++) top_raw(line, " ", 1);   // half of a wide character: nothing comes after it
             break;
         }
         marks = width ? 0 : marks + 1;
@@ -922,11 +922,15 @@ static int top_matches(const char *filter, const char *name, const char *file)
     }
 }
 
+static const char *top_process_name(const struct top_ui *ui, uint32_t process)
+{
+    return *ui->model.processes[process].name ? ui->model.processes[process].name : ui->model.program;
+}
+
 static const char *top_row_name(const struct top_ui *ui, const struct top_row *row)
 {
     if (ui->view == TOP_THREADS) return ui->model.threads[row->thread].name;
-    if (ui->view != TOP_PROCESSES) return ui->model.places[row->place].name;
-    return *ui->model.processes[row->process].name ? ui->model.processes[row->process].name : ui->model.program;
+    return ui->view == TOP_PROCESSES ? top_process_name(ui, row->process) : ui->model.places[row->place].name;
 }
 
 static uint64_t top_row_id(const struct top_ui *ui, const struct top_row *row)
@@ -1110,7 +1114,7 @@ static void top_line_tabs(const struct top_ui *ui, struct top_line *line)
     }
     if (ui->focus_process >= 0) {
         top_format(line, "  process: ");
-        top_put(line, ui->model.processes[ui->focus_process].name, 24);
+        top_put(line, top_process_name(ui, (uint32_t)ui->focus_process), 24);
     }
     if (ui->focus_thread >= 0) {
         top_format(line, "  thread: ");
@@ -1159,17 +1163,15 @@ static void top_line_header(const struct top_ui *ui, struct top_line *line, cons
 static void top_put_place(const struct top_ui *ui, struct top_line *line, const struct top_place *place, int dim)
 {
     const char *base = strrchr(place->file, '/');
-    char number[16] = "";
+    char text[5000], number[16] = "";
     int room = line->limit - line->cells, whole;
     if (place->line > 0) snprintf(number, sizeof number, ":%d", (int)place->line);
     whole = top_text_width(place->name, ui->utf8) + top_text_width(place->file, ui->utf8) + (int)strlen(number) + 3 <= room;
     top_put(line, place->name, room);
     if (!*place->file) return;
+    snprintf(text, sizeof text, " (%s%s)", !whole && base && base[1] ? base + 1 : place->file, number);
     if (dim) top_style(line, TOP_DIM);
-    top_put(line, " (", 2);
-    top_put(line, !whole && base && base[1] ? base + 1 : place->file, INT32_MAX);
-    top_put(line, number, 16);
-    top_put(line, ")", 1);
+    top_put(line, text, INT32_MAX);
     if (dim) top_style(line, TOP_PLAIN);
 }
 
@@ -1182,10 +1184,10 @@ static void top_put_name(const struct top_ui *ui, struct top_line *line, const s
     }
     top_put(line, top_row_name(ui, row), ui->view == TOP_THREADS && thread->at ? (line->limit - line->cells) * 2 / 3 : INT32_MAX);
     if (ui->view != TOP_THREADS || thread->interval != ui->model.interval || !thread->at) return;
-    top_put(line, "  ", 2);
+    top_spaces(line, 2);
     if (thread->leaf) {
         top_put(line, ui->model.places[thread->leaf].name, INT32_MAX);
-        top_put(line, " ", 1);
+        top_spaces(line, 1);
     }
     top_put_place(ui, line, &ui->model.places[thread->at], dim);
 }
@@ -1723,6 +1725,7 @@ static void top_check_end(struct top_ui *ui)
     }
     top_refresh(ui);
     ui->paused = 0;
+    *ui->message = '\0';
 }
 
 static void top_prepare_query(struct top_ui *ui)
@@ -1922,12 +1925,12 @@ static void top_run_plain(struct top_ui *ui)
         return;
     }
     ui->next = top_now() + ui->delay_s;
-    for (int last = 0; !last && !ferror(stdout);) {
+    for (int last = 0, printed = 1; !last && !ferror(stdout); printed++) {
         while (top_now() < ui->next && top_now() < end && !top_tty.interrupted && !*ui->ended) {
             top_wait(ui->next < end ? ui->next < top_now() + 0.25 ? ui->next : top_now() + 0.25 : end, 0);
             top_check_end(ui);
         }
-        last = *ui->ended || top_tty.interrupted || top_now() >= end - 1e-3;
+        last = *ui->ended || top_tty.interrupted || top_now() >= end - 1e-3 || printed == ui->options->count;
         if (!*ui->ended) top_refresh(ui);
         ui->next += ui->delay_s;
         if (ui->next < top_now()) ui->next = top_now() + ui->delay_s;
@@ -2047,6 +2050,10 @@ static int pyprof_cli_top(const struct cli_options *options)
     struct top_ui *ui = calloc(1, sizeof *ui);
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     int screen = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb"), status, end;
+    if (!options->pid && !options->program && !options->inputs) {
+        cli_fail("top needs --pid PID, --input FILE or a COMMAND; see pyprof top --help");
+        return CLI_USAGE;
+    }
     if (!ui) return cli_fail("no memory");
     ui->options = options;
     ui->delay_s = options->delay_s > 0 ? options->delay_s < 0.05 ? 0.05 : options->delay_s : 1;
