@@ -19,6 +19,7 @@ cleanup() {
 trap cleanup EXIT
 
 in_tmux=''
+down=$(printf '\342\226\274') # of the column that sorts
 wait_for() { # COMMAND...: until it succeeds
     local tries=0
     until "$@" >"$dir/waited" 2>&1; do
@@ -153,9 +154,9 @@ views() {
         keys w && sees '[5 waits]' '[poll 3 fds]' && keys m && sees '[6 memory]' 'no memory by place' && keys Tab && sees '[1 functions]'
 }
 sorts() {
-    first 'load (app.py' && keys T && sees '▼%Total' && first 'main (app.py:9)' && keys T && sees '▼TotalTime' && keys '>' && sees '▼%CPU' && first 'load (' &&
-        keys R && sees '^%CPU' && first '<GC>' && keys R G && sees '▼%GIL' && keys W && sees '▼%Wait' && keys '<' && sees '▼%GIL' && keys C && sees '▼%CPU' &&
-        keys S S && sees '▼OwnTime' && keys S && sees '▼%Own' && keys i && sees '(idle too)' && sees 'select (' && keys i && sees '!select ('
+    first 'load (app.py' && keys T && sees "$down%Total" && first 'main (app.py:9)' && keys T && sees "${down}TotalTime" && keys '>' && sees "$down%CPU" && first 'load (' &&
+        keys R && sees '^%CPU' && first '<GC>' && keys R G && sees "$down%GIL" && keys W && sees "$down%Wait" && keys '<' && sees "$down%GIL" && keys C && sees "$down%CPU" &&
+        keys S S && sees "${down}OwnTime" && keys S && sees "$down%Own" && keys i && sees '(idle too)' && sees 'select (' && keys i && sees '!select ('
 }
 filters() {
     keys / lo && sees 'filter: lo' '!main (app' && keys x && sees 'filter: lox' '!load (' && keys BSpace Enter && sees 'filter: lo' 'load (' &&
@@ -167,7 +168,7 @@ focuses() {
         keys p && sees '[4 processes]' && keys Enter && sees '[3 threads]' 'process: host' && keys Escape && sees '[4 processes]' '!process: ' && keys f && sees '[1 functions]'
 }
 resizes() {
-    size 40 10 && sees '▼%Own' 'load (app.py:4)' '? help' '!tab view' && size 200 50 && sees '%GILwait' 'tab view' && size 20 4 && sees 'load' '? help' &&
+    size 40 10 && sees "$down%Own" 'load (app.py:4)' '? help' '!tab view' && size 200 50 && sees '%GILwait' 'tab view' && size 20 4 && sees 'load' '? help' &&
         size 1 1 && size 80 24 && sees '[1 functions] 2 lines' 'tab view'
 }
 quits() { keys q && gone 0 && sees 'ready' '!load (app.py'; }
@@ -211,7 +212,7 @@ pauses() {
     keys Space && sees PAUSED 'space goes on' && before=$(screen) && keys r && sees 'began anew' && keys Space && sees '!PAUSED' &&
         keys + && sees 'every 0.2s' && keys - - && sees 'every 1s' && keys "]" && sees 'the last 2 s' && [ "$before" != "$(screen)" ]
 }
-target_ends() { end && sees 'ended. q quits' ENDED 'spin (app.py:2)' && keys T && sees '▼%Total' && keys q && gone 0; }
+target_ends() { end && sees 'ended. q quits' ENDED 'spin (app.py:2)' && keys T && sees "$down%Total" && keys q && gone 0; }
 of_command() { # its output comes after the table
     start -- "$python" "$dir/app.py" 1 && sees 'spin (app.py:2)' '!begun' && sees 'ended with status 7' && keys q && gone 7 && sees begun
 }
