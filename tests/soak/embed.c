@@ -4,7 +4,6 @@
 //   soak_embed CYCLES with|without
 //
 // Prints one line of NAME=NUMBER words; exits 1 with a message if something is wrong.
-#define PYPROF_IMPLEMENTATION
 #include "../../pyprof.h"
 #include <dirent.h>
 #include <malloc.h>
