@@ -581,14 +581,18 @@ def runs_of_gc():
 @bind.test
 def facts_are_right():
     """What happens between two rests is the difference between the facts of these rests."""
-    def rest():
+    def rest(more=0):
+        # a thread that has ended is listed until the kernel is through with it
+        bind.eventually(lambda: len(bind.tasks()) == before + more, '%d threads more' % more)
         time.sleep(0.35)
-        moments.append((time.time(), runs_of_gc(), resource.getrusage(resource.RUSAGE_SELF), len(os.listdir('/proc/self/task'))))
+        moments.append((time.time(), runs_of_gc(), resource.getrusage(resource.RUSAGE_SELF), before + more))
         time.sleep(0.35)
 
     moments, stop = [], threading.Event()
     gc.disable()
     with bind.record(rate_hz=200) as r:
+        bind.eventually(lambda: r.stats().samples > 2, 'the first samples')
+        before = len(bind.tasks())
         rest()
         gc.collect()
         for generation in (0, 1, 2, 0):
@@ -606,7 +610,7 @@ def facts_are_right():
         threads = [threading.Thread(target=stop.wait, daemon=True) for _ in range(7)]
         for thread in threads:
             thread.start()
-        rest()
+        rest(7)
         stop.set()
         for thread in threads:
             thread.join()
