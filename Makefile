@@ -88,7 +88,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
-    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
+    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint man install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -279,6 +279,12 @@ $(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
+man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
+	$< --man >docs/pyprof.1
+	@mkdir -p $(BUILD)/completions
+	$< completion bash >$(BUILD)/completions/pyprof
+	$< completion zsh >$(BUILD)/completions/_pyprof
+	$< completion fish >$(BUILD)/completions/pyprof.fish
 $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)
 $(BUILD)/%.compiles: examples/%.c

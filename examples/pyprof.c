@@ -10,6 +10,17 @@
 #include "pyprof_dump.h"
 #include "pyprof_top.h"
 
+static int cli_help(struct cli_options *options)   // of the command that is named
+{
+    int status;
+    if (options->inputs == 0) return cli_explain(0), 0;
+    options->command = 0;
+    status = cli_command_word(options, options->input[0]);
+    if (status != -2) return status;
+    cli_explain(options->command);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct cli_options options;
@@ -26,7 +37,11 @@ int main(int argc, char **argv)
     case CLI_FLAMEGRAPH: case CLI_CONVERT: status = cli_convert(&options); break;
     case CLI_DIFF: status = cli_diff(&options); break;
     case CLI_MERGE: status = cli_merge(&options); break;
-    default: status = cli_fail("not built yet"); break;
+    case CLI_COMPLETION:
+        status = cli_complete(&options);
+        if (status) status = cli_misuse(&options, "for which shell? pyprof completion bash, zsh or fish");
+        break;
+    case CLI_HELP: status = cli_help(&options); break;
     }
     free(options.input);
     return status;

@@ -37,7 +37,7 @@ struct cli_options {
     int heap;                      // pyprof_heap_mode
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
-    int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows;
+    int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
     const char *core, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
@@ -216,10 +216,10 @@ static const struct cli_option cli_option_table[] = {
     { CLI_REPORT | CLI_FLAMEGRAPH | CLI_CONVERT, "input", 'i', "FILE", NULL, "the recording to read", CLI_INPUT, 0, NULL, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT, "format", 'f', "FORMAT", NULL,
       "the format of all files, whatever their suffixes are", CLI_CHOICE, CLI_AT(format), cli_formats, NULL, 1 },
-    { CLI_RECORD, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
+    { CLI_LIVE, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
     { CLI_LIVE, "rate", 'r', "HZ", "100", "samples a second", CLI_NUMBER, CLI_AT(rate_hz), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "subprocesses", 's', NULL, NULL, "follow child processes, too", CLI_FLAG, CLI_AT(subprocesses), NULL, "children", 1 },
-    { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too: sampled, or exact; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
+    { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
     { CLI_RECORD, "threads", 't', NULL, NULL, "keep threads apart in formats that join them", CLI_FLAG, CLI_AT(threads), NULL, NULL, 1 },
     { CLI_TOP, "threads", 't', NULL, NULL, "begin with the table of threads", CLI_FLAG, CLI_AT(threads), NULL, NULL, 1 },
     { CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "threads", 't', NULL, NULL, "keep threads apart in formats that join them", CLI_FLAG, CLI_AT(threads), NULL, NULL, 0 },
@@ -229,10 +229,11 @@ static const struct cli_option cli_option_table[] = {
     { CLI_LIVE | CLI_DUMP, "native", 'n', NULL, NULL, "native stacks, where they are supported", CLI_FLAG, CLI_AT(native), NULL, NULL, 1 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "lines", 0, NULL, NULL, "one frame for each line, not for each function", CLI_FLAG, CLI_AT(lines), NULL, NULL, 0 },
     { CLI_LIVE, "function", 'F', NULL, NULL, "one frame for each function; so it is without this, too", CLI_FLAG, CLI_AT(function), NULL, NULL, 1 },
-    { CLI_RECORD, "nolineno", 0, NULL, NULL, "likewise", CLI_FLAG, CLI_AT(nolineno), NULL, NULL, 1 },
+    { CLI_RECORD, "nolineno", 0, NULL, NULL, "no lines of source; so it is without this, too", CLI_FLAG, CLI_AT(nolineno), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "full-filenames", 0, NULL, NULL, "whole paths; so it is without this, too", CLI_FLAG, CLI_AT(full_filenames), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "nonblocking", 0, NULL, NULL, "never stop the process; so it is without this, too", CLI_FLAG, CLI_AT(nonblocking), NULL, NULL, 1 },
     { CLI_TOP, "delay", 0, "SECONDS", "1", "between two refreshes", CLI_NUMBER, CLI_AT(delay_s), NULL, NULL, 1 },
+    { CLI_TOP, "count", 0, "N", NULL, "end after so many tables", CLI_INTEGER, CLI_AT(count), NULL, NULL, 0 },
     { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened (-ll: less so); values of names such as password, token, key are masked", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
     { CLI_DUMP, "secrets", 0, NULL, NULL, "do not mask values", CLI_FLAG, CLI_AT(secrets), NULL, NULL, 0 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
@@ -257,7 +258,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_SAVED | CLI_TOP, "show-from", 0, "GLOB", NULL, "begin stacks at the first such frame", CLI_WORD, CLI_AT(query.show_from), NULL, NULL, 0 },
     { CLI_SAVED, "from", 0, "SECONDS", NULL, "only from this second of the recording on", CLI_NUMBER, CLI_AT(query.from_s), NULL, NULL, 0 },
     { CLI_SAVED, "to", 0, "SECONDS", NULL, "only until this second of the recording", CLI_NUMBER, CLI_AT(query.to_s), NULL, NULL, 0 },
-    { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "paths", 0, "PATHS", "full", "file names: full, the base only, or hashed", CLI_CHOICE, CLI_AT(paths), cli_paths, NULL, 0 },
+    { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "paths", 0, "PATHS", "full", "how file names are shown", CLI_CHOICE, CLI_AT(paths), cli_paths, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "title", 0, "TEXT", NULL, "the title of the picture or report", CLI_WORD, CLI_AT(title), NULL, NULL, 0 },
     { CLI_RECORD | CLI_MERGE | CLI_CONVERT, "compact", 0, NULL, NULL, "shorter JSON", CLI_FLAG, CLI_AT(compact), NULL, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT | CLI_TOP, "quiet", 'q', NULL, NULL, "print errors only", CLI_FLAG, CLI_AT(quiet), NULL, NULL, 0 },

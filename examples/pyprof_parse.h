@@ -236,6 +236,7 @@ static int cli_parse(struct cli_options *options, int argc, char **argv)
     if (argc < 2) return cli_explain(0), CLI_USAGE;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return cli_explain(0), 0;
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) return printf("pyprof %s\n", pyprof_version()), 0;
+    if (!strcmp(argv[1], "--man")) return cli_man(), 0;
     if ((status = cli_command_word(options, argv[1])) != -2) return status;
     cli_defaults(options);
     for (at = 2; at < argc; at++) {

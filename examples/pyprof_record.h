@@ -15,6 +15,7 @@ struct cli_recording {
     double begin, deadline;        // of this recording; deadline 0 = none
     enum cli_end end;
     int signals;                   // to end the recording, so far
+    int ended;                     // set by the sampler's thread: the process has ended
     char folder[4096];             // with the preload library; "" = it is not used
     // ---- progress, on a terminal
     int shows, shown;              // shown: the line stands there
@@ -120,9 +121,16 @@ static void cli_take_signal(struct cli_recording *r, int number, const siginfo_t
     _exit(128 + number);   // at once
 }
 
+static void cli_take_event(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    (void)session, (void)detail;
+    if (event == PYPROF_EVENT_ENDED) __atomic_store_n(&((struct cli_recording *)user)->ended, 1, __ATOMIC_RELEASE);
+}
+
 static int cli_target_ended(struct cli_recording *r)
 {
     if (r->child.pid) return cli_has_ended(&r->child);
+    if (__atomic_load_n(&r->ended, __ATOMIC_ACQUIRE)) return 1;
     return kill((pid_t)r->options->pid, 0) != 0 && errno == ESRCH;
 }
 
@@ -154,14 +162,17 @@ static int cli_attach(struct cli_recording *r)   // an exit status
 {
     pyprof_config config = cli_config(r->options, r->child.pid ? r->child.pid : r->options->pid);
     pyprof_result result;
-    double begin = cli_now();
+    double begin = cli_now(), tried;
     config.timeline_s = 999999999;   // all of it, as far as max_bytes goes
     config.duration_s = r->options->duration_s;
+    config.on_event.fn = cli_take_event;
+    config.on_event.user = r;
     cli_begin_time(r);
     for (;;) {
+        tried = cli_now();
         result = cli_session(&config, &r->session);
-        if (result == PYPROF_OK || !r->child.pid || !cli_too_early(result) || r->end != CLI_GOES_ON) break;
-        cli_tick(r, cli_next_try(begin));
+        if (result == PYPROF_OK || !r->child.pid || !cli_too_early(result, tried - begin) || r->end != CLI_GOES_ON) break;
+        for (tried = cli_next_try(begin, tried); r->end == CLI_GOES_ON && cli_now() < tried;) cli_tick(r, tried);
     }
     cli_clear_progress(r);
     if (result == PYPROF_OK) {
@@ -389,9 +400,7 @@ static int cli_finish(struct cli_recording *r)   // an exit status
 static int cli_record(struct cli_options *options)
 {
     struct cli_recording *r;
-    int status, preload;
-    pyprof_config probe = cli_config(options, getppid());
-    pyprof *session = NULL;
+    int status;
     if (options->pid && options->program) return cli_misuse(options, "either --pid or a command, not both");
     if (!options->pid && !options->program) return cli_misuse(options, "record what? --pid PID, or a command");
     if (options->heap && options->pid) return cli_misuse(options, "--heap needs a command: memory is recorded in the process itself, from its start");
@@ -402,10 +411,7 @@ static int cli_record(struct cli_options *options)
     r->shows = cli_may_show(options);
     cli_hold_signals();
     signal(SIGPIPE, SIG_IGN);
-    probe.native = probe.children = 0;
-    preload = options->program && (options->heap || pyprof_start(&probe, &session) == PYPROF_ERR_UNSUPPORTED);
-    if (session) pyprof_stop(session, NULL);
-    if (preload) status = cli_start_preloaded(r);
+    if (options->heap) status = cli_start_preloaded(r);
     else {
         if (options->program) status = cli_start(options->program, NULL, &r->child);
         if (!status) status = cli_attach(r);

@@ -121,15 +121,19 @@ static pyprof_result cli_session(pyprof_config *config, pyprof **session)
     return result;
 }
 
-// A command that was just started: may a session on it succeed a little later? Its Python has to start first.
-static int cli_too_early(pyprof_result result)
+// A command was started so many seconds ago: may a session on it succeed a little later? Its Python has to start first.
+static int cli_too_early(pyprof_result result, double since)
 {
-    return result == PYPROF_ERR_NO_PYTHON || result == PYPROF_ERR_STATE || result == PYPROF_ERR_BUSY;
+    return result == PYPROF_ERR_NO_PYTHON || result == PYPROF_ERR_STATE || result == PYPROF_ERR_BUSY
+        || (result == PYPROF_ERR_UNSUPPORTED && since < 0.5);   // a version that is not there yet cannot be read
 }
 
-static double cli_next_try(double begin)   // ever rarer: a command need not be Python
+// When to try again: ever later, and the tries may cost half of the time, as a command need not be Python.
+static double cli_next_try(double begin, double last)
 {
     double now = cli_now(), pause = (now - begin) / 20;
-    return now + (pause < 0.001 ? 0.001 : pause > 0.05 ? 0.05 : pause);
+    if (pause > 0.05) pause = 0.05;
+    if (pause < now - last) pause = now - last;
+    return now + (pause < 0.001 ? 0.001 : pause);
 }
 #endif
