@@ -112,9 +112,9 @@ def fill(structure, **fields):
     return structure
 
 
-FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple = (
-    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait))
-ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait')
+FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple, LocalTuple = (
+    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait, Local))
+ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait local')
 
 
 def is_leaf(kind, name):
@@ -235,6 +235,10 @@ class Profile:
                 wait = wait.contents
                 return WaitTuple(text(wait.kind), text(wait.what), text(wait.how), wait.waited_ns, wait.timed, wait.deadlock)
 
+        def local_of(local):
+            if local:
+                return LocalTuple(text(local.contents.name), text(local.contents.value), local.contents.masked, local.contents.sure)
+
         def see(_, pointer):
             try:
                 item = pointer.contents
@@ -250,7 +254,7 @@ class Profile:
                 items.append(ItemTuple(
                     item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
                     metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
-                    process_of(item.process.contents if item.process else None), wait_of(item.wait)))
+                    process_of(item.process.contents if item.process else None), wait_of(item.wait), local_of(item.local)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
                 return 1
@@ -385,9 +389,9 @@ class Model:
         return Profile(held.pyprof_test_model_seal(self.pointer, python.encode()))
 
 
-def dump_profile(lib=None, **options):
+def dump_profile(lib=None, pid=0, **options):
     pointer = c_void_p()
-    call('dump', 0, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
+    call('dump', pid, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
     return Profile(pointer.value, lib)
 
 
