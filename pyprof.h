@@ -521,7 +521,7 @@ typedef enum pyprof_item_kind {
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
     int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
-    int64_t voluntary_switches, involuntary_switches;
+    int64_t voluntary_switches, involuntary_switches;   // -1 = unknown (of another process)
     int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
     int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
@@ -1422,6 +1422,12 @@ static uint32_t pyprof__waiters_offset(void)
     return count == 1 ? found : 0;
 }
 
+static int64_t pyprof__own_switches(void)   // how often the calling thread was switched out; -1 = unknown
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
+}
+
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
 {
     unsigned cpu = 0;
@@ -1864,13 +1870,20 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
 // (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
-// pthread_t that is known to be alive. For threads of another process no such clock exists: /proc has what
-// the kernel has counted so far, which is no proof.
+// pthread_t that is known to be alive. For threads of another process no such clock exists. The kernel's
+// account of them, the first number in schedstat, is up to date for a thread that is off its CPU, and up to
+// 4 ms old for one that runs. The third number tells how often the thread got a CPU. Their sum advances
+// whenever the thread runs again, and is otherwise as good as the first number: it is a few us more in a
+// second.
 static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 {
-    char text[128];
+    char text[128], *at = text;
+    uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+    if (pyprof__task_read(proc, tid, "schedstat", text, sizeof text) <= 0) return 0;
+    ran = strtoull(at, &at, 10);
+    strtoull(at, &at, 10);
+    return ran + strtoull(at, NULL, 10);
 }
 
 // Of all its threads, including ended ones. The kernel visits all of them: 10,000 take 1 ms.
@@ -2199,6 +2212,15 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
     else if (!__atomic_load_n(&proc->lack, __ATOMIC_RELAXED))
         pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
+}
+
+// Is it off its CPU, and not waiting for one? The kernel shows the call of a thread, or the function in which
+// it waits, only after the thread has left its CPU.
+static pyprof__bool pyprof__task_is_blocked(pyprof__proc *proc, int64_t tid)
+{
+    char text[256];
+    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) > 0) return text[0] != 'r';
+    return pyprof__function_read(proc, tid, text, sizeof text);
 }
 
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
@@ -3013,12 +3035,31 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this pro
 }
 
 // the kernel's counters; takes some 10 us
+// Its context switches are counted for each thread only.
+static void pyprof__other_facts(pyprof__proc *proc, pyprof_process *facts)
+{
+    const uint64_t tick = pyprof__second / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t fields[16] = { 0 };    // from the 3rd on, the letter of the state
+    char text[1024], *at = NULL;
+    int i;
+    facts->voluntary_switches = facts->involuntary_switches = -1;
+    if (pyprof__proc_read(proc, "stat", text, sizeof text) > 0) at = strrchr(text, ')');
+    if (!at || strlen(at) < 4) return;
+    at += 3;
+    for (i = 4; i < 16; i++) fields[i] = strtoull(at, &at, 10);
+    facts->minor_faults = (int64_t)fields[10];
+    facts->major_faults = (int64_t)fields[12];
+    facts->user_ns = (int64_t)(fields[14] * tick);
+    facts->system_ns = (int64_t)(fields[15] * tick);
+}
+
 static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
     facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
+    if (!pyprof__is_own(proc)) pyprof__other_facts(proc, facts);
     if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -5802,6 +5843,7 @@ typedef struct {
     uint64_t forked_ident;         // pthread_t of the thread that forked it: its thread id is the pid,
                                    // whatever Python recorded
     int fine_clock;                // a thread's CPU clock is a proof (see pyprof__clock_is_fine)
+    int switch_clock;              // it is one for threads that were off their CPU (see pyprof__thread_cpu)
 } pyprof__target;
 
 static void pyprof__target_close(pyprof__target *target)
@@ -5957,7 +5999,8 @@ static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *
 // pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
-    if (!pyprof__is_own(target->origin.proc)) return;
+    target->switch_clock = !pyprof__is_own(target->origin.proc);
+    if (target->switch_clock) return;
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
@@ -7965,6 +8008,10 @@ typedef struct {
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
     int elsewhere;                // it runs on another CPU than the one for which the sampler waited
+    // Of another process: its clock when it was proven to be off its CPU, 0 = never; its CPU then, -1 = it
+    // was blocked. See pyprof__is_still.
+    uint64_t still_ns;
+    int still_cpu;
     int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
@@ -8192,7 +8239,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
-    slot->proven_cpu_ns = 0;
+    slot->proven_cpu_ns = slot->still_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -10279,6 +10326,8 @@ typedef struct {
     pyprof__threads list;
     pyprof__array wanted;          // unsigned char per owner of blocks: worth fetching ahead
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
+    int64_t switches;              // without that word: see pyprof__own_switches
+    int lost_cpu;                  // the sampler lost its CPU since it woke up, before the current window
     int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants opcodes
     // a session wants the sampler to stay on its CPU; running threads are halted
@@ -10366,7 +10415,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     sweeper->own_word = pyprof__cpu_word_offset();
     pyprof__target_settle(&sweeper->target, sweeper->own_word);
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
-    if (!sweeper->target.fine_clock && !sweeper->target.cpu_word)
+    if (!sweeper->target.fine_clock && !sweeper->target.switch_clock && !sweeper->target.cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
@@ -10389,9 +10438,57 @@ static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread
 static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->target.cpu_word) return -1;
+    if (!sweeper->target.cpu_word)
+        return sweeper->target.switch_clock
+            ? pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native) : -1;
     return pyprof__copy(&sweeper->target.origin, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
                         sizeof cpu) ? cpu : -1;
+}
+
+static void pyprof__stay_begin(pyprof__sweeper *sweeper)   // from now on, does the sampler keep its CPU?
+{
+    sweeper->lost_cpu = 0;
+    if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    else if (!sweeper->target.fine_clock) sweeper->switches = pyprof__own_switches();
+}
+
+static pyprof__bool pyprof__stays(const pyprof__sweeper *sweeper)   // since the window began
+{
+    if (sweeper->own_word) return pyprof__switches_none(sweeper->own_word);
+    return sweeper->switches >= 0 && pyprof__own_switches() == sweeper->switches;
+}
+
+// For a window, which is proven by itself, although the sampler may have lost its CPU before.
+static void pyprof__stay_again(pyprof__sweeper *sweeper)
+{
+    int lost = sweeper->lost_cpu || !pyprof__stays(sweeper);
+    pyprof__stay_begin(sweeper);
+    sweeper->lost_cpu = lost;
+}
+
+// The clock of a thread of another process proves only that the thread has not got a CPU since. So it must be
+// known that the thread was off its CPU when the clock had this value. Of a thread that was blocked that is
+// certain. A thread that stood on the sampler's CPU may in fact have been in a system call on another one,
+// and have gone on there: then the kernel has changed the word with its CPU.
+static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (sweeper->target.fine_clock) return 1;
+    if (!thread->still_ns || thread->still_ns != thread->cpu_ns) return 0;
+    if (thread->still_cpu < 0 || pyprof__cpu_of(sweeper, thread) == thread->still_cpu) return 1;
+    thread->still_ns = 0;
+    return 0;
+}
+
+// Is it blocked, and has been so since its clock was read? Threads of another process.
+static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (!sweeper->target.switch_clock || thread->shared_tid) return 0;
+    if (thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0) return 1;
+    if (!pyprof__task_is_blocked(sweeper->target.origin.proc, thread->native)
+        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    thread->still_ns = thread->cpu_ns;
+    thread->still_cpu = -1;
+    return 1;
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -10403,7 +10500,7 @@ static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = th
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         sweeper->hopped = 1;
-        if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+        pyprof__stay_begin(sweeper);
         return 1;
     }
     // The cpuset was changed.
@@ -10523,7 +10620,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     size_t i;
     sweeper->window++;
-    if (!sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    if (!sweeper->target.fine_clock) pyprof__stay_again(sweeper);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
         int now = i >= list->before.count;
         pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
@@ -10569,7 +10666,8 @@ static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
-    if (sweeper->target.fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
+    if ((sweeper->target.fine_clock || sweeper->target.switch_clock) && sweeper->asked != sweeper->list.tick)
+        pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
@@ -10592,10 +10690,10 @@ static pyprof__bool pyprof__should_collect(const pyprof__sweeper *sweeper, const
 }
 
 // Is the thread proven not to have run since its stack was proven?
-static pyprof__bool pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_unchanged(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns
-        && thread->proven_cpu_ns == thread->cpu_ns
+    return !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+        && pyprof__is_still(sweeper, thread)
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
@@ -10677,32 +10775,44 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
-// Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
-// that the sampler was on the thread's CPU from beginning to end without a switch.
-static pyprof__bool pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+// Was the sampler on the thread's CPU from the beginning of the window until now, without a switch?
+static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int here;
-    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    if (sweeper->target.fine_clock) return 1;
-    if (!sweeper->own_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->own_word)) return 0;
+    if (thread->clock_cpu < 0 || !pyprof__stays(sweeper)) return 0;
     here = pyprof__cpu_here(sweeper->own_word);
-    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here
-        && pyprof__switches_none(sweeper->own_word);
+    if (thread->clock_cpu != here || pyprof__cpu_now(sweeper, thread) != here || !pyprof__stays(sweeper))
+        return 0;
+    if (sweeper->target.switch_clock) {
+        thread->still_ns = thread->cpu_ns;
+        thread->still_cpu = here;
+    }
+    return 1;
+}
+
+// Did the thread not run since the window opened? In this process its CPU clock proves it. If clocks are
+// coarse, or for another process, the proof is that the sampler had the thread's CPU all the time, or that
+// the thread was blocked.
+static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    return sweeper->target.fine_clock || pyprof__shared_cpu(sweeper, thread)
+        || (sweeper->target.switch_clock && pyprof__is_blocked(sweeper, thread));
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
 // can have changed a frame, whatever it did.
-static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    const pyprof__thread *holder = NULL;
+    pyprof__thread *holder = NULL;
     uint64_t now = 0;
     uint32_t locked = 0;
     size_t i;
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
-        const pyprof__thread *other = pyprof__listed(&sweeper->list, i);
+        pyprof__thread *other = pyprof__listed(&sweeper->list, i);
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick)
             holder = other;
     }
@@ -10713,7 +10823,7 @@ static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const 
         && locked == 1;
 }
 
-static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__stood_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (pyprof__did_not_run(sweeper, thread)) return 1;
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
@@ -10733,7 +10843,8 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         if (thread->cpu_ns == 0) { thread->tick--; continue; }
         // The earlier reading was of another thread with the same id.
         if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;
-        if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
+        if (thread->fresh)
+            thread->waiting = thread->cpu_ns == thread->last_cpu_ns && pyprof__is_still(sweeper, thread);
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
         if (!thread->pending) thread->cause = PYPROF__WALK_OK;
@@ -10743,12 +10854,12 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
 // GIL, one that ran lately on this CPU.
-static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    int ran = thread->cpu_ns != thread->last_cpu_ns;
-    if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock
+    int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
+    if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
+    if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1)
         || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
@@ -10756,12 +10867,14 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__t
 
 // Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
 // GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
-static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
+    if ((gil && gil->enabled && !sweeper->stay)
+        || (!sweeper->target.fine_clock && !sweeper->target.switch_clock)) return 0;
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
-    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
+    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns
+        || (sweeper->target.switch_clock && !pyprof__is_blocked(sweeper, thread));
 }
 
 typedef struct {
@@ -10836,6 +10949,10 @@ static pyprof__bool pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thr
     clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__used_cpu(sweeper, thread);
     moves = sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
     if (sweeper->target.fine_clock && !moves && sweeper->cpu >= 0) return 0;
+    if (sweeper->target.switch_clock && sweeper->cpu >= 0) {
+        if (pyprof__is_blocked(sweeper, thread)) return 0;
+        moves = 1;
+    }
     if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
 }
@@ -11344,17 +11461,19 @@ static pyprof__bool pyprof__ran_through(const pyprof__sweeper *sweeper, const py
 }
 
 // Does it run at this moment, on another CPU?
-static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
+    if (sweeper->target.switch_clock)
+        return !pyprof__is_still(sweeper, thread) && !pyprof__is_blocked(sweeper, thread);
     return !sweeper->target.fine_clock || thread->unfrozen
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
-static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__had_no_time(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock
+    return thread->decided + 1 == sweeper->list.tick && pyprof__is_still(sweeper, thread)
         && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
@@ -11364,11 +11483,12 @@ static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const py
 // sampler has stopped it.
 enum { PYPROF__CLUE_STILL, PYPROF__CLUE_RUNS, PYPROF__CLUE_SAME, PYPROF__CLUE_MAYBE, PYPROF__CLUE_UNSEEN };
 
-static int pyprof__clue_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static int pyprof__clue_of(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
                                     || pyprof__is_moving(sweeper, thread));
-    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns
+    int same = !runs && thread->spell_ns && thread->spell_ns == thread->cpu_ns
+        && pyprof__is_still(sweeper, thread)
         && !(thread->spell & PYPROF__WANTS_CPU);
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__CLUE_STILL;
     if (same || thread->stayed) {
@@ -11431,7 +11551,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
     case PYPROF__CALL_RUNS:   // it was woken up, but has not got the GIL yet
-        if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
+        if (!wanted_gil && !pyprof__is_still(sweeper, thread)) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
@@ -11449,7 +11569,8 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
     // The thread went on: what was read may be inconsistent.
-    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
+    if ((sweeper->target.fine_clock || sweeper->target.switch_clock)
+        && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
@@ -11500,7 +11621,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // Since the sampler woke up, or came to this CPU.
 static pyprof__bool pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
-    return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
+    return !sweeper->own_word || (!sweeper->lost_cpu && pyprof__switches_none(sweeper->own_word));
 }
 
 // Since when a thread that stands still has been off its CPU; *until = it was on this CPU until the sampler
@@ -11552,9 +11673,10 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     uint64_t woke = sweeper->list.now_ns, off;
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
-    if (thread->cpu_ns == thread->last_cpu_ns) {
+    if (thread->cpu_ns == thread->last_cpu_ns
+        && (!sweeper->target.switch_clock || pyprof__is_still(sweeper, thread))) {
         // Its clock proves nothing.
-        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;
+        if (thread->shared_tid || !pyprof__is_still(sweeper, thread)) thread->off_ns = woke;
         return;
     }
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it still waits in the same place
@@ -11798,7 +11920,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
         pyprof__thread *thread = pyprof__listed(list, i);
         int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder
             && thread->waiting
-            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->target.fine_clock
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid
+            && pyprof__is_still(sweeper, thread)
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
         if (thread->cold || thread->calm < PYPROF__CALM) continue;
@@ -11850,7 +11973,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
         sweeper->waited_for = 0;
     }
     sweeper->mine = 0;
-    if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    if (sweeper->own_word) pyprof__stay_begin(sweeper);
     // Threads that were read last time will be read again.
     for (i = 0; i < sweeper->list.before.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads,
@@ -24748,8 +24871,10 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     facts->seen = gauge[count - 1].facts;
     facts->seen.user_ns -= first->user_ns;
     facts->seen.system_ns -= first->system_ns;
-    facts->seen.voluntary_switches -= first->voluntary_switches;
-    facts->seen.involuntary_switches -= first->involuntary_switches;
+    if (first->voluntary_switches >= 0) {
+        facts->seen.voluntary_switches -= first->voluntary_switches;
+        facts->seen.involuntary_switches -= first->involuntary_switches;
+    }
     facts->seen.minor_faults -= first->minor_faults;
     facts->seen.major_faults -= first->major_faults;
     if (first->gc_runs < 0 || facts->seen.gc_runs < 0) facts->seen.gc_runs = INT64_MIN;   // not known
@@ -28270,8 +28395,12 @@ static void pyprof__text_process(const pyprof__job *job)
         pyprof__put_counted(s, facts.seen.gc_runs, " garbage collections");
     }
     pyprof__put(s, "\n    context switches: ");
-    pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
-    pyprof__put_counted(s, facts.seen.involuntary_switches, " forced; page faults: ");
+    if (facts.seen.voluntary_switches < 0) pyprof__put(s, "not known");
+    else {
+        pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
+        pyprof__put_counted(s, facts.seen.involuntary_switches, " forced");
+    }
+    pyprof__put(s, "; page faults: ");
     pyprof__put_counted(s, facts.seen.minor_faults, " minor, ");
     pyprof__put_counted(s, facts.seen.major_faults, " from disk\n");
     pyprof__text_resident(job, &facts, "    resident: ");
@@ -31864,9 +31993,12 @@ static void pyprof__om_process(const pyprof__job *job)
     pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
     pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
     pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
-    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
-    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
-    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    if (facts->voluntary_switches >= 0) {
+        pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL,
+                          "context switches since the process started");
+        pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+        pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    }
     pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
     pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
     pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);

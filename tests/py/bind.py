@@ -344,10 +344,69 @@ class Session:
         return stats
 
 
+class Outside:
+    """A recording of a process, by a program that samples it from outside: tests/outside.c. What it tells is read from a
+    file."""
+
+    def __init__(self, pid=None, rate_hz=100, capture=0, max_depth=0, opcodes=0):
+        self.process = subprocess.Popen([os.path.join(BUILD, 'outside')] + [str(value) for value in (
+            pid or os.getpid(), rate_hz, capture, max_depth, opcodes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        universal_newlines=True)
+        self._answer('start')
+
+    def _answer(self, function):
+        code, _, detail = (self.process.stdout.readline() or '%d it died\n' % STATE).strip().partition(' ')
+        if int(code) != OK:
+            self.end()
+            raise Error(function, int(code), detail)
+
+    def _ask(self, command):
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        self._answer(command.split()[0])
+
+    def _profile(self, command):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'outside.json')
+            self._ask('%s %s' % (command, path))
+            return load(path)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def stop(self):
+        profile = self._profile('stop')
+        self.end()
+        return profile
+
+    def snapshot(self, reset=0):
+        return self._profile('reset' if reset else 'snapshot')
+
+    def dump(self):
+        return self._profile('dump')
+
+    def pause(self):
+        self._ask('pause')
+
+    def resume(self):
+        self._ask('resume')
+
+
+def load(path):
+    pointer = c_void_p()
+    call('load', os.fsencode(path), byref(pointer))
+    return Profile(pointer.value)
+
+
+OUTSIDE = bool(os.environ.get('PYPROF_OUTSIDE'))   # the tests of recordings, by a recorder in another process
+
+
 @contextlib.contextmanager
 def record(lib=None, **config):
     """with record(rate_hz=1000) as r: work()   then r.profile, r.elapsed (seconds between start and stop)"""
-    session = Session(lib, **config)
+    session = Outside(**config) if OUTSIDE and not lib else Session(lib, **config)
     start = time.perf_counter()
     try:
         yield session
