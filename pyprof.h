@@ -17234,9 +17234,9 @@ static uint64_t pyprof__frame_self(const pyprof__facts *facts, const pyprof__dum
 // ---- which lock a thread waits for ------------------------------------------------------------------------
 // What the lock shows of its waiters: nothing, that it may be the one on whose word the thread waits (a
 // PyMutex inside the object, which only tells that threads wait for it), or that it is.
-typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited;
+typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__is_waited;
 
-static pyprof__waited pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
+static pyprof__is_waited pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
 {
     uint64_t word = 0;
     if (!lock || !pyprof__read(facts->mirror, &word, lock + facts->layout->object_data, sizeof word))
@@ -17280,7 +17280,7 @@ static uint64_t pyprof__lock_find(const pyprof__facts *facts, const pyprof__dump
     uint32_t kept = pyprof__frame_kept(facts, frame), used = pyprof__slots_in_use(facts, frame, count);
     int several = 0;
     for (i = count; i-- > 0;) {
-        pyprof__waited waited;
+        pyprof__is_waited waited;
         lock = pyprof__lock_of(facts, pyprof__method_self(facts, slots[i]));
         waited = pyprof__lock_waited(facts, lock, futex);
         if (waited == PYPROF__WAITED) return lock;
