@@ -5315,6 +5315,7 @@ static char *pyprof__read_maps(pyprof__pool *pool, pyprof__proc *proc, size_t *c
         ssize_t size = text ? pyprof__proc_read(proc, "maps", text, *capacity) : -1;
         if (size >= 0 && (size_t)size < *capacity - 1) return text;
         pyprof__free(pool, text, *capacity);
+        if (!text) errno = ENOMEM;
         if (size < 0) break;
     }
     return NULL;
@@ -5680,6 +5681,7 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         return pyprof__runtime_identify(runtime, origin, &symbols);
     }
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
+    if (!maps && errno == ENOMEM) return pyprof__fail_memory("the list of the process's files");
     if (!maps)
         return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
@@ -5988,6 +5990,10 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
         pyprof__nap(1000000);
         result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     }
+    if (result != PYPROF_OK && pyprof__thread_started(target->origin.proc,
+                                                      pyprof__main_of(target->origin.proc)) != target->started)
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended",
+                            (long long)pyprof__pid_of(target->origin.proc));
     if (result != PYPROF_OK) return result;
     pyprof__c_library_find(&libc, pool, &target->origin);
     target->cpu_word = libc.cpu_word;
