@@ -141,7 +141,8 @@ TEST(numbers)
 
 TEST(filters)
 {
-    CHECK(top_matches("", "spin", "app.py") && top_matches("pi", "spin", "") && top_matches("SP|pin", "spin", "") && !top_matches("Spin", "spin", ""));
+    CHECK(top_matches("", "spin", "app.py") && top_matches("pi", "spin", "") && top_matches("SP|pin", "spin", ""));
+    CHECK(!top_matches("Spin", "spin", ""));
     CHECK(top_matches("spin", "SPIN", "") && top_matches("app", "spin", "/srv/app.py") && !top_matches("^app", "spin", "/srv/app.py"));
     CHECK(top_matches("^sp", "spin", "") && !top_matches("^pin", "spin", "") && top_matches("pin$", "spin", "") && !top_matches("spi$", "spin", ""));
     CHECK(top_matches("s*n", "spin", "") && top_matches("s.*n", "spin", "") && top_matches("s?in", "spin", "") && top_matches("[st]pin", "spin", ""));
