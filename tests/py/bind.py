@@ -577,6 +577,7 @@ TESTS = collections.OrderedDict()
 LIMIT_S = 60
 LONG = bool(os.environ.get('TEST_LONG'))       # make test-long: all tests, and all that each can do
 BESIDE = bool(os.environ.get('TEST_BESIDE'))   # other programs' tests run at the same time
+FRESH = bool(os.environ.get('TEST_FRESH'))     # each test is a program of its own here, too
 AGAIN = bool(os.environ.get('TEST_AGAIN'))     # CI: see _tries
 PART = os.environ.get('T', '')                 # make test T=part
 Test = collections.namedtuple('Test', 'function limit long alone')
@@ -645,13 +646,52 @@ def _cpu_of_children():
     return used.ru_utime + used.ru_stime
 
 
+class Forked:
+    """A test in a fork of this process, which has the modules already. The child begins anew in run()."""
+
+    def __init__(self, name, output):
+        sys.stdout.flush()
+        self.pid, self.code = os.fork(), None
+        if self.pid == 0:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            raise Child(name)
+
+    def wait(self, seconds=None):
+        end = None if seconds is None else time.monotonic() + seconds
+        pause = 0.001
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, 0 if end is None else os.WNOHANG)
+            if pid:
+                self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            elif time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.pid, seconds)
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.02)
+        return self.code
+
+
+class Child(BaseException):
+    """We are the process of the test of that name."""
+
+
+def _started(name, output):
+    """make test-long starts each test as a program of its own, which costs a tenth of a second."""
+    if not LONG and not FRESH:
+        return Forked(name, output)
+    return subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
+                            stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+
 def _attempt(name):
     """Runs the test in a process of its own. Returns its exit code, whether it came to its limit, how long it took, and
     what it printed."""
     with tempfile.TemporaryFile() as output:
         start, cpu = time.monotonic(), _cpu_of_children()
-        process = subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = _started(name, output)
         code, late = _end(process, TESTS[name].limit)
         took = '%.2f s' % (time.monotonic() - start)
         if os.environ.get('TEST_TIMES'):
@@ -736,6 +776,15 @@ def run():
     names = _chosen(suite, arguments)
     if not names and not PART:
         sys.exit('%s: no test is named %s; there are: %s' % (suite, ' '.join(arguments), ' '.join(TESTS)))
+    try:
+        _run_all(suite, names, not arguments)
+    except Child as child:
+        name = child.args[0]
+    sys.argv[2:] = ['--run', name]
+    sys.exit(_run_here(name))
+
+
+def _run_all(suite, names, whole):
     counts = collections.Counter()
     for name in names:
         if BESIDE and TESTS[name].alone:
@@ -743,7 +792,7 @@ def run():
         else:
             counts[_report(suite, name)] += 1
         sys.stdout.flush()
-    if not arguments and not PART and 'TEST_ONLY' not in os.environ and len(names) < len(TESTS):
+    if whole and not PART and 'TEST_ONLY' not in os.environ and len(names) < len(TESTS):
         print('long  %d' % (len(TESTS) - len(names)))
     print('%d passed, %d failed, %d skipped' % (counts['passed'], counts['failed'], counts['skipped']))
     sys.exit(1 if counts['failed'] else 0)

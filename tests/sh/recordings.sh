@@ -25,7 +25,7 @@ merges() {
     "$tool" merge "$dir/both.json" $golden/example.json $golden/states.json && grep -q '"merged": 2' "$dir/both.json" &&
         says 0 running "$tool" top "$dir/both.json"
 }
-try "it builds" "$CC" -O0 -pthread examples/06_recordings.c -o "$tool" -ldl || finish
+try "it builds" "$CC" -O0 -Wall -Wextra -Werror -pthread examples/06_recordings.c -o "$tool" -ldl || finish
 for suffix in json folded speedscope.json pb.gz prof callgrind; do try "convert: .$suffix" converts $suffix; done
 try "compare" compares
 try "merge, top" merges
