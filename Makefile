@@ -25,12 +25,14 @@ export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-# make test compiles with -O1, and what only tests use with -O0, in a half and a quarter of the time; make test-long has all of it -O2.
+# make test compiles the library of the Python tests with -O1 and all else with -O0, in a half and a quarter of the time; make test-long
+# has all of it -O2.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
+EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
 LIBS = -pthread -ldl
 SHARED = -shared -fPIC
 
@@ -46,7 +48,7 @@ LIBRARIES := $(patsubst examples/preload.c,$(BUILD)/libpyprof.so,$(wildcard exam
 PROGRAMS := $(patsubst examples/%.c,$(BUILD)/%,$(filter-out $(MODULE) examples/preload.c,$(wildcard examples/*.c)))
 CAN_BUILD := $(LIBRARIES) $(filter-out $(EMBEDDING),$(PROGRAMS))
 ifneq ($(and $(PY_INCLUDE),$(PY_LIBS)),)
-CAN_BUILD += $(filter $(EMBEDDING),$(PROGRAMS)) $(if $(MODULE),$(BUILD)/pyprof$(PY_SUFFIX))
+CAN_BUILD += $(filter $(EMBEDDING),$(PROGRAMS)) $(if $(MODULE),$(BUILD)/_pyprof$(PY_SUFFIX))
 else
 CANNOT_EMBED := no Python.h and libpython for $(PYTHON)
 endif
@@ -58,7 +60,7 @@ C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
-LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle capture states heap outputs frames waits workers sessions)))
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,workers env oracle states capture native frames outputs endings heap heap_hooks waits sessions)))
 PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
 WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
 PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
@@ -78,9 +80,10 @@ HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
 # The examples that no test runs are only checked by the compiler, a second each; test-long builds them.
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
-COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
-NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
+COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL) $(BUILD)/06_recordings,$(CAN_BUILD)))
+NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
+    $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
     $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
     $(if $(filter %/command.sh %/top.sh %/dump.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
@@ -246,14 +249,16 @@ $(BUILD)/inside.o: pyprof.h tests/inside.py
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
+	$(QUICK_COMPILE) -std=gnu11 $^ -o $@ -Wl,-rpath,$(abspath $(BUILD)) $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
-$(BUILD)/soak_embed: tests/soak/embed.c
-	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/soak_embed: tests/soak/embed.c $(BUILD)/inside.o
+	$(QUICK_COMPILE) -std=gnu11 $(filter %.c %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/libheap_count.so: tests/heap_count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/heap_embed: tests/heap_embed.c
-	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/heap_embed: tests/heap_embed.c $(BUILD)/inside.o
+	$(QUICK_COMPILE) -std=gnu11 $(filter %.c %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/libpyprof_campaign.so: pyprof.h
 	$(COMPILE) -std=c11 $(SHARED) -DPYPROF_DLL -DPYPROF_IMPLEMENTATION -x c $< -o $@ $(LIBS)
 $(BUILD)/libcampaign_%.so: tests/campaign/%.c tests/campaign/shim.h
@@ -273,11 +278,19 @@ $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libpyprof.so: examples/preload.c
-	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
+$(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)
+	@mkdir -p $(BUILD) && rm -f $(BUILD)/pyprof.*.so # an older extension module of that name, which Python would prefer
+	@cp $^ $(BUILD)/
+# The same module for the tests: compiled in a second, the profiler is that of the tests.
+$(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard examples/pytest_pyprof.py) $(BUILD)/libpyprof_test.so
+	@mkdir -p $(BUILD)/module && cp $(filter %.py,$^) $(BUILD)/module/
+	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) -DPYPROF_DLL -DPYPROF__IMPLEMENTED $< -o $@ -L$(BUILD) -l:libpyprof_test.so \
+	    -Wl,-rpath,$(abspath $(BUILD))
 $(EMBEDDING): $(BUILD)/%: examples/%.c
-	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
 man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
 	$< --man >docs/pyprof.1
@@ -286,10 +299,10 @@ man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $
 	$< completion zsh >$(BUILD)/completions/_pyprof
 	$< completion fish >$(BUILD)/completions/pyprof.fish
 $(BUILD)/%: examples/%.c
-	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $< -o $@ $(LIBS)
 $(BUILD)/%.compiles: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
 	@touch $@
-$(BUILD)/pyprof$(PY_SUFFIX).compiles: $(MODULE)
+$(BUILD)/_pyprof$(PY_SUFFIX).compiles: $(MODULE)
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
 	@touch $@
