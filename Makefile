@@ -311,6 +311,7 @@ $(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard exa
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
+$(BUILD)/pyprof: LIBS += -lm
 man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
 	$< --man >docs/pyprof.1
 	@mkdir -p $(BUILD)/completions
