@@ -1026,6 +1026,15 @@ static int64_t pyprof__own_pid(void)   // from the kernel: libfaketime fakes lib
     return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
+// Does /proc number processes as system calls do? Not if it is that of a pid namespace above this process's.
+static pyprof__bool pyprof__proc_is_of_ours(void)
+{
+    char text[32];
+    ssize_t size = readlink("/proc/self", text, sizeof text - 1);
+    text[size > 0 ? size : 0] = 0;
+    return size <= 0 || strtoll(text, NULL, 10) == pyprof__own_pid();
+}
+
 // An address above the main thread's first frame; 0 = unknown. The kernel stored its random bytes there.
 static uint64_t pyprof__stack_end(void) { return getauxval(AT_RANDOM); }
 
@@ -3620,7 +3629,9 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
     origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : pyprof__memory_of(proc);
     origin->fd = -1;
     origin->end = pyprof__address_end();
-    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV && method != PYPROF__BY_MEM) return 0;
+    errno = EPERM;
+    if (!pyprof__is_own(proc) && method != PYPROF__BY_MEM
+        && (method != PYPROF__BY_READV || !pyprof__proc_is_of_ours())) return 0;
     if (method >= PYPROF__BY_MEMFD) {
         snprintf(name, sizeof name, "task/%lld/mem", (long long)origin->tid);
         place = method == PYPROF__BY_MEM ? pyprof__proc_place(proc, name, path, sizeof path) : 0;
@@ -5433,19 +5444,22 @@ static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof_
 static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof__mapping *mapping,
                                      uint32_t minor)
 {
-    char text[4096 + 16];
+    enum { STEP = 32768 };
+    char text[STEP + 16], *found;
     uint64_t at, size;
     uint32_t version;
     size_t i;
-    for (at = mapping->start; at < mapping->end; at += 4096) {
+    for (at = mapping->start; at < mapping->end; at += STEP) {
         size = mapping->end - at < sizeof text - 1 ? mapping->end - at : sizeof text - 1;
         if (!pyprof__copy(origin, text, at, (size_t)size)) return 0;
         text[size] = 0;
-        for (i = 1; i + 8 < size; i++) {
+        for (i = 1; i <= STEP && i < size; i = (size_t)(found - text) + 1) {   // the next piece has the rest
+            found = (char *)memchr(text + i, '3', (size_t)size - i);
+            if (!found || found > text + STEP) break;
             // Possibly the end of a path.
-            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;
-            version = pyprof__parse_version(text + i);
-            if (!version || version >= PYPROF__TABLE_SINCE || strlen(text + i) > 8) continue;
+            if (found[1] != '.' || found[-1] == '.' || (found[-1] >= '0' && found[-1] <= '9')) continue;
+            version = pyprof__parse_version(found);
+            if (!version || version >= PYPROF__TABLE_SINCE || strlen(found) > 8) continue;
             if (!minor || version >> 16 == minor) return version;
         }
     }
