@@ -48,7 +48,7 @@ LIBRARIES := $(patsubst examples/preload.c,$(BUILD)/libpyprof.so,$(wildcard exam
 PROGRAMS := $(patsubst examples/%.c,$(BUILD)/%,$(filter-out $(MODULE) examples/preload.c,$(wildcard examples/*.c)))
 CAN_BUILD := $(LIBRARIES) $(filter-out $(EMBEDDING),$(PROGRAMS))
 ifneq ($(and $(PY_INCLUDE),$(PY_LIBS)),)
-CAN_BUILD += $(filter $(EMBEDDING),$(PROGRAMS)) $(if $(MODULE),$(BUILD)/pyprof$(PY_SUFFIX))
+CAN_BUILD += $(filter $(EMBEDDING),$(PROGRAMS)) $(if $(MODULE),$(BUILD)/_pyprof$(PY_SUFFIX))
 else
 CANNOT_EMBED := no Python.h and libpython for $(PYTHON)
 endif
@@ -81,8 +81,9 @@ HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL) $(BUILD)/06_recordings,$(CAN_BUILD)))
-NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
+NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
+    $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
     $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
     $(if $(filter %/command.sh %/top.sh %/dump.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
@@ -248,6 +249,8 @@ $(BUILD)/inside.o: pyprof.h tests/inside.py
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
+	$(QUICK_COMPILE) -std=gnu11 $^ -o $@ -Wl,-rpath,$(abspath $(BUILD)) $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
 $(BUILD)/soak_embed: tests/soak/embed.c $(BUILD)/inside.o
@@ -276,8 +279,16 @@ $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libpyprof.so: examples/preload.c
 	$(EXAMPLE_COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)
+$(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
+$(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)
+	@mkdir -p $(BUILD) && rm -f $(BUILD)/pyprof.*.so # an older extension module of that name, which Python would prefer
+	@cp $^ $(BUILD)/
+# The same module for the tests: compiled in a second, the profiler is that of the tests.
+$(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard examples/pytest_pyprof.py) $(BUILD)/libpyprof_test.so
+	@mkdir -p $(BUILD)/module && cp $(filter %.py,$^) $(BUILD)/module/
+	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) -DPYPROF_DLL -DPYPROF__IMPLEMENTED $< -o $@ -L$(BUILD) -l:libpyprof_test.so \
+	    -Wl,-rpath,$(abspath $(BUILD))
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
@@ -292,6 +303,6 @@ $(BUILD)/%: examples/%.c
 $(BUILD)/%.compiles: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
 	@touch $@
-$(BUILD)/pyprof$(PY_SUFFIX).compiles: $(MODULE)
+$(BUILD)/_pyprof$(PY_SUFFIX).compiles: $(MODULE)
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
 	@touch $@

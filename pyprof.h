@@ -450,8 +450,19 @@ typedef struct pyprof_merge_options {
                                     // threads of one name are one thread
     uint64_t reserved[4];
 } pyprof_merge_options;
+typedef enum pyprof_locals {        // local variables in a dump: they may hold what nobody should see
+    PYPROF_LOCALS_OFF = 0,
+    PYPROF_LOCALS_MASKED = 1,       // values of names with password, secret, token, key... are <masked>
+    PYPROF_LOCALS_ALL = 2
+} pyprof_locals;
 typedef struct pyprof_dump_options {
-    uint32_t max_depth; int native; int paths; uint64_t reserved[4];
+    uint32_t max_depth;
+    int native;
+    int paths;                      // pyprof_paths
+    int locals;                     // pyprof_locals
+    uint32_t max_locals;            // variables per frame, 0 = 50
+    uint32_t max_value;             // bytes of a value, up to 4096; 0 = 120
+    uint64_t reserved[3];
 } pyprof_dump_options;
 
 typedef struct pyprof_row {
@@ -502,14 +513,15 @@ typedef enum pyprof_item_kind {
     PYPROF_ITEM_TASK = 8,           // what suspended asyncio tasks awaited (3.14 and later): thread, stack
                                     // (the task, then its coroutines, each awaiting the next), count; self:
                                     // WAIT_NS in task-seconds, which are not part of other totals
-    PYPROF_ITEM_WAIT = 9            // of a dump: thread waits; other: the thread that has what it waits for,
+    PYPROF_ITEM_WAIT = 9,           // of a dump: thread waits; other: the thread that has what it waits for,
                                     // NULL = unknown; stack, wait
+    PYPROF_ITEM_LOCAL = 10          // of a dump: a variable of the last frame of stack, in thread: local
 } pyprof_item_kind;
 
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
     int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
-    int64_t voluntary_switches, involuntary_switches;
+    int64_t voluntary_switches, involuntary_switches;   // -1 = unknown (of another process)
     int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
     int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
@@ -524,6 +536,14 @@ typedef struct pyprof_wait {        // what a thread waits for, in a dump
     int timed;                      // it ends after a timeout at the latest
     int deadlock;                   // threads with the same number wait for each other, for ever; 0 = none
 } pyprof_wait;
+typedef struct pyprof_local {       // a local variable, in a dump
+    const char *name;
+    const char *value;              // as repr writes it, for None, bool, int, float, str, bytes, and lists,
+                                    // tuples, dicts and sets of them; of other types
+                                    // "<module.Class object at 0x7f0123456789>"; where it is cut: "..."
+    int masked;                     // (a part of) the value is <masked>
+    int sure;                       // the thread did not run while it was read
+} pyprof_local;
 typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
@@ -535,6 +555,7 @@ typedef struct pyprof_item {        // valid only during the call; its strings l
     const pyprof_thread *other;     // GIL: the thread that held it; WAIT: that has it; otherwise NULL
     const pyprof_process *process;  // MEMORY; otherwise NULL
     const pyprof_wait *wait;        // WAIT; otherwise NULL
+    const pyprof_local *local;      // LOCAL; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -691,7 +712,7 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
-// pairs, the longest holds of the GIL, waiting tasks, the waits of a dump.
+// pairs, the longest holds of the GIL, waiting tasks, the waits and variables of a dump.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
@@ -1003,6 +1024,15 @@ static const char pyprof__own_program[] = "/proc/thread-self/exe";
 static int64_t pyprof__own_pid(void)   // from the kernel: libfaketime fakes libc's answer
 {
     return (int64_t)pyprof__kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+// Does /proc number processes as system calls do? Not if it is that of a pid namespace above this process's.
+static pyprof__bool pyprof__proc_is_of_ours(void)
+{
+    char text[32];
+    ssize_t size = readlink("/proc/self", text, sizeof text - 1);
+    text[size > 0 ? size : 0] = 0;
+    return size <= 0 || strtoll(text, NULL, 10) == pyprof__own_pid();
 }
 
 // An address above the main thread's first frame; 0 = unknown. The kernel stored its random bytes there.
@@ -1399,6 +1429,12 @@ static uint32_t pyprof__waiters_offset(void)
     }
     pthread_condattr_destroy(&how);
     return count == 1 ? found : 0;
+}
+
+static int64_t pyprof__own_switches(void)   // how often the calling thread was switched out; -1 = unknown
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
 }
 
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
@@ -1843,13 +1879,20 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
 // (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
-// pthread_t that is known to be alive. For threads of another process no such clock exists: /proc has what
-// the kernel has counted so far, which is no proof.
+// pthread_t that is known to be alive. For threads of another process no such clock exists. The kernel's
+// account of them, the first number in schedstat, is up to date for a thread that is off its CPU, and up to
+// 4 ms old for one that runs. The third number tells how often the thread got a CPU. Their sum advances
+// whenever the thread runs again, and is otherwise as good as the first number: it is a few us more in a
+// second.
 static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
 {
-    char text[128];
+    char text[128], *at = text;
+    uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    return pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+    if (pyprof__task_read(proc, tid, "schedstat", text, sizeof text) <= 0) return 0;
+    ran = strtoull(at, &at, 10);
+    strtoull(at, &at, 10);
+    return ran + strtoull(at, NULL, 10);
 }
 
 // Of all its threads, including ended ones. The kernel visits all of them: 10,000 take 1 ms.
@@ -2178,6 +2221,15 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
     else if (!__atomic_load_n(&proc->lack, __ATOMIC_RELAXED))
         pyprof__proc_lacks(proc, rights ? PYPROF__NO_RIGHTS PYPROF__NO_NAME
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
+}
+
+// Is it off its CPU, and not waiting for one? The kernel shows the call of a thread, or the function in which
+// it waits, only after the thread has left its CPU.
+static pyprof__bool pyprof__task_is_blocked(pyprof__proc *proc, int64_t tid)
+{
+    char text[256];
+    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) > 0) return text[0] != 'r';
+    return pyprof__function_read(proc, tid, text, sizeof text);
 }
 
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
@@ -2992,12 +3044,31 @@ static int64_t pyprof__thread_count(pyprof__proc *proc)   // threads of this pro
 }
 
 // the kernel's counters; takes some 10 us
+// Its context switches are counted for each thread only.
+static void pyprof__other_facts(pyprof__proc *proc, pyprof_process *facts)
+{
+    const uint64_t tick = pyprof__second / (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t fields[16] = { 0 };    // from the 3rd on, the letter of the state
+    char text[1024], *at = NULL;
+    int i;
+    facts->voluntary_switches = facts->involuntary_switches = -1;
+    if (pyprof__proc_read(proc, "stat", text, sizeof text) > 0) at = strrchr(text, ')');
+    if (!at || strlen(at) < 4) return;
+    at += 3;
+    for (i = 4; i < 16; i++) fields[i] = strtoull(at, &at, 10);
+    facts->minor_faults = (int64_t)fields[10];
+    facts->major_faults = (int64_t)fields[12];
+    facts->user_ns = (int64_t)(fields[14] * tick);
+    facts->system_ns = (int64_t)(fields[15] * tick);
+}
+
 static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
 {
     struct rusage usage;
     int64_t threads = pyprof__thread_count(proc);
     facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
+    if (!pyprof__is_own(proc)) pyprof__other_facts(proc, facts);
     if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
@@ -3558,7 +3629,9 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
     origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : pyprof__memory_of(proc);
     origin->fd = -1;
     origin->end = pyprof__address_end();
-    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV && method != PYPROF__BY_MEM) return 0;
+    errno = EPERM;
+    if (!pyprof__is_own(proc) && method != PYPROF__BY_MEM
+        && (method != PYPROF__BY_READV || !pyprof__proc_is_of_ours())) return 0;
     if (method >= PYPROF__BY_MEMFD) {
         snprintf(name, sizeof name, "task/%lld/mem", (long long)origin->tid);
         place = method == PYPROF__BY_MEM ? pyprof__proc_place(proc, name, path, sizeof path) : 0;
@@ -4065,6 +4138,7 @@ typedef enum {
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
     X(code_stack, 512, {8, 32}, {11, 68}, {12, 64}, {113, 80})   /* how large its value stack can be */ \
     X(code_exceptions, 512, {11, 40}, {113, 56}) \
+    X(code_kinds, 512, {11, 104}, {113, 120})   /* of code_locals, a byte each */ \
     /* objects. object_refs: how many references, where one number tells; object_data: where what follows \
        the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
@@ -4200,6 +4274,7 @@ static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positi
     PYPROF__X(code_units, {13, 416}, {14, 464}, {15, 560})
     PYPROF__X(code_tlbc, {14, 392}, {15, 456})
     PYPROF__X(code_locals, {13, 328}, {14, 368}, {15, 432})
+    PYPROF__X(code_kinds, {13, 336}, {14, 376}, {15, 440})
     PYPROF__X(object_type, {13, 360}, {14, 408}, {15, 472})
     PYPROF__X(type_name, {13, 376}, {14, 424}, {15, 488})
     PYPROF__X(type_basicsize, {15, 512})
@@ -5369,19 +5444,22 @@ static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof_
 static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof__mapping *mapping,
                                      uint32_t minor)
 {
-    char text[4096 + 16];
+    enum { STEP = 32768 };
+    char text[STEP + 16], *found;
     uint64_t at, size;
     uint32_t version;
     size_t i;
-    for (at = mapping->start; at < mapping->end; at += 4096) {
+    for (at = mapping->start; at < mapping->end; at += STEP) {
         size = mapping->end - at < sizeof text - 1 ? mapping->end - at : sizeof text - 1;
         if (!pyprof__copy(origin, text, at, (size_t)size)) return 0;
         text[size] = 0;
-        for (i = 1; i + 8 < size; i++) {
+        for (i = 1; i <= STEP && i < size; i = (size_t)(found - text) + 1) {   // the next piece has the rest
+            found = (char *)memchr(text + i, '3', (size_t)size - i);
+            if (!found || found > text + STEP) break;
             // Possibly the end of a path.
-            if (text[i] != '3' || text[i - 1] == '.' || (text[i - 1] >= '0' && text[i - 1] <= '9')) continue;
-            version = pyprof__parse_version(text + i);
-            if (!version || version >= PYPROF__TABLE_SINCE || strlen(text + i) > 8) continue;
+            if (found[1] != '.' || found[-1] == '.' || (found[-1] >= '0' && found[-1] <= '9')) continue;
+            version = pyprof__parse_version(found);
+            if (!version || version >= PYPROF__TABLE_SINCE || strlen(found) > 8) continue;
             if (!minor || version >> 16 == minor) return version;
         }
     }
@@ -5779,6 +5857,7 @@ typedef struct {
     uint64_t forked_ident;         // pthread_t of the thread that forked it: its thread id is the pid,
                                    // whatever Python recorded
     int fine_clock;                // a thread's CPU clock is a proof (see pyprof__clock_is_fine)
+    int switch_clock;              // it is one for threads that were off their CPU (see pyprof__thread_cpu)
 } pyprof__target;
 
 static void pyprof__target_close(pyprof__target *target)
@@ -5934,7 +6013,8 @@ static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *
 // pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
-    if (!pyprof__is_own(target->origin.proc)) return;
+    target->switch_clock = !pyprof__is_own(target->origin.proc);
+    if (target->switch_clock) return;
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
@@ -7942,6 +8022,10 @@ typedef struct {
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
     int elsewhere;                // it runs on another CPU than the one for which the sampler waited
+    // Of another process: its clock when it was proven to be off its CPU, 0 = never; its CPU then, -1 = it
+    // was blocked. See pyprof__is_still.
+    uint64_t still_ns;
+    int still_cpu;
     int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
@@ -8169,7 +8253,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
-    slot->proven_cpu_ns = 0;
+    slot->proven_cpu_ns = slot->still_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -9668,6 +9752,9 @@ typedef struct {
     int timed;
 } pyprof__recorded_wait;
 
+// A local variable, of a dump.
+typedef struct { uint32_t thread, node, name, value; int masked, sure; } pyprof__recorded_local;
+
 enum { PYPROF__MARKS = 16 };   // an even number
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
@@ -9697,6 +9784,7 @@ typedef struct {
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
     pyprof__array waits;           // pyprof__recorded_wait
+    pyprof__array locals;          // pyprof__recorded_local
     pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
     pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
     pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
@@ -9731,6 +9819,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
     pyprof__array_init(&model->waits, sizeof(pyprof__recorded_wait));
+    pyprof__array_init(&model->locals, sizeof(pyprof__recorded_local));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     pyprof__array_init(&model->births, sizeof(pyprof__births));
@@ -9752,6 +9841,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->waited);
     pyprof__array_free(model->pool, &model->waits);
+    pyprof__array_free(model->pool, &model->locals);
     pyprof__index_free(model->pool, &model->waited_index);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
@@ -10198,6 +10288,7 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
         || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
     if (!pyprof__array_copy(pool, &to->waits, &from->waits)) return 0;
+    if (!pyprof__array_copy(pool, &to->locals, &from->locals)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history)
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
@@ -10249,6 +10340,8 @@ typedef struct {
     pyprof__threads list;
     pyprof__array wanted;          // unsigned char per owner of blocks: worth fetching ahead
     int64_t own_word;              // of the sampler's thread: see pyprof__cpu_word_offset
+    int64_t switches;              // without that word: see pyprof__own_switches
+    int lost_cpu;                  // the sampler lost its CPU since it woke up, before the current window
     int may_move;                  // the sampler may change its own CPU
     int names_opcodes;             // a session wants opcodes
     // a session wants the sampler to stay on its CPU; running threads are halted
@@ -10336,7 +10429,7 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     sweeper->own_word = pyprof__cpu_word_offset();
     pyprof__target_settle(&sweeper->target, sweeper->own_word);
     if (!pyprof__cpus_get(&sweeper->allowed)) sweeper->may_move = 0;
-    if (!sweeper->target.fine_clock && !sweeper->target.cpu_word)
+    if (!sweeper->target.fine_clock && !sweeper->target.switch_clock && !sweeper->target.cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
 
@@ -10359,9 +10452,57 @@ static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread
 static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread *thread)   // -1 = unknown
 {
     int32_t cpu = -1;
-    if (!sweeper->target.cpu_word) return -1;
+    if (!sweeper->target.cpu_word)
+        return sweeper->target.switch_clock
+            ? pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native) : -1;
     return pyprof__copy(&sweeper->target.origin, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
                         sizeof cpu) ? cpu : -1;
+}
+
+static void pyprof__stay_begin(pyprof__sweeper *sweeper)   // from now on, does the sampler keep its CPU?
+{
+    sweeper->lost_cpu = 0;
+    if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    else if (!sweeper->target.fine_clock) sweeper->switches = pyprof__own_switches();
+}
+
+static pyprof__bool pyprof__stays(const pyprof__sweeper *sweeper)   // since the window began
+{
+    if (sweeper->own_word) return pyprof__switches_none(sweeper->own_word);
+    return sweeper->switches >= 0 && pyprof__own_switches() == sweeper->switches;
+}
+
+// For a window, which is proven by itself, although the sampler may have lost its CPU before.
+static void pyprof__stay_again(pyprof__sweeper *sweeper)
+{
+    int lost = sweeper->lost_cpu || !pyprof__stays(sweeper);
+    pyprof__stay_begin(sweeper);
+    sweeper->lost_cpu = lost;
+}
+
+// The clock of a thread of another process proves only that the thread has not got a CPU since. So it must be
+// known that the thread was off its CPU when the clock had this value. Of a thread that was blocked that is
+// certain. A thread that stood on the sampler's CPU may in fact have been in a system call on another one,
+// and have gone on there: then the kernel has changed the word with its CPU.
+static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (sweeper->target.fine_clock) return 1;
+    if (!thread->still_ns || thread->still_ns != thread->cpu_ns) return 0;
+    if (thread->still_cpu < 0 || pyprof__cpu_of(sweeper, thread) == thread->still_cpu) return 1;
+    thread->still_ns = 0;
+    return 0;
+}
+
+// Is it blocked, and has been so since its clock was read? Threads of another process.
+static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (!sweeper->target.switch_clock || thread->shared_tid) return 0;
+    if (thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0) return 1;
+    if (!pyprof__task_is_blocked(sweeper->target.origin.proc, thread->native)
+        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    thread->still_ns = thread->cpu_ns;
+    thread->still_cpu = -1;
+    return 1;
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -10373,7 +10514,7 @@ static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = th
     if (pyprof__cpus_only(cpu)) {
         sweeper->cpu = cpu;
         sweeper->hopped = 1;
-        if (sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+        pyprof__stay_begin(sweeper);
         return 1;
     }
     // The cpuset was changed.
@@ -10493,7 +10634,7 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     size_t i;
     sweeper->window++;
-    if (!sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    if (!sweeper->target.fine_clock) pyprof__stay_again(sweeper);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
         int now = i >= list->before.count;
         pyprof__thread *thread = now ? pyprof__listed(list, i - list->before.count)
@@ -10539,7 +10680,8 @@ static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags = pyprof__wanted(sweeper);
     pyprof__window_clocks(sweeper);
-    if (sweeper->target.fine_clock && sweeper->asked != sweeper->list.tick) pyprof__ask_first(sweeper);
+    if ((sweeper->target.fine_clock || sweeper->target.switch_clock) && sweeper->asked != sweeper->list.tick)
+        pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
     if (flags) pyprof__mirror_prefetch(&sweeper->mirror, flags, sweeper->wanted.count);
     PYPROF__TEST_WINDOW();
@@ -10562,10 +10704,10 @@ static pyprof__bool pyprof__should_collect(const pyprof__sweeper *sweeper, const
 }
 
 // Is the thread proven not to have run since its stack was proven?
-static pyprof__bool pyprof__is_unchanged(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_unchanged(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    return sweeper->target.fine_clock && !thread->shared_tid && thread->proven_cpu_ns
-        && thread->proven_cpu_ns == thread->cpu_ns
+    return !thread->shared_tid && thread->proven_cpu_ns && thread->proven_cpu_ns == thread->cpu_ns
+        && pyprof__is_still(sweeper, thread)
         && thread->proven_top == thread->top && thread->collecting == pyprof__should_collect(sweeper, thread);
 }
 
@@ -10647,32 +10789,44 @@ static void pyprof__doubt(pyprof__sweeper *sweeper, pyprof__thread *thread)
     if (thread->codes_from < thread->codes_to) pyprof__codes_distrust(&sweeper->codes);
 }
 
-// Did the thread not run since the window opened? Its CPU clock proves it. If clocks are coarse, the proof is
-// that the sampler was on the thread's CPU from beginning to end without a switch.
-static pyprof__bool pyprof__did_not_run(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+// Was the sampler on the thread's CPU from the beginning of the window until now, without a switch?
+static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int here;
-    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    if (sweeper->target.fine_clock) return 1;
-    if (!sweeper->own_word || thread->clock_cpu < 0 || !pyprof__switches_none(sweeper->own_word)) return 0;
+    if (thread->clock_cpu < 0 || !pyprof__stays(sweeper)) return 0;
     here = pyprof__cpu_here(sweeper->own_word);
-    return thread->clock_cpu == here && pyprof__cpu_now(sweeper, thread) == here
-        && pyprof__switches_none(sweeper->own_word);
+    if (thread->clock_cpu != here || pyprof__cpu_now(sweeper, thread) != here || !pyprof__stays(sweeper))
+        return 0;
+    if (sweeper->target.switch_clock) {
+        thread->still_ns = thread->cpu_ns;
+        thread->still_cpu = here;
+    }
+    return 1;
+}
+
+// Did the thread not run since the window opened? In this process its CPU clock proves it. If clocks are
+// coarse, or for another process, the proof is that the sampler had the thread's CPU all the time, or that
+// the thread was blocked.
+static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    return sweeper->target.fine_clock || pyprof__shared_cpu(sweeper, thread)
+        || (sweeper->target.switch_clock && pyprof__is_blocked(sweeper, thread));
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
 // can have changed a frame, whatever it did.
-static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    const pyprof__thread *holder = NULL;
+    pyprof__thread *holder = NULL;
     uint64_t now = 0;
     uint32_t locked = 0;
     size_t i;
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
-        const pyprof__thread *other = pyprof__listed(&sweeper->list, i);
+        pyprof__thread *other = pyprof__listed(&sweeper->list, i);
         if (other->holder && other->address == gil->holder && other->tick == sweeper->list.tick)
             holder = other;
     }
@@ -10683,7 +10837,7 @@ static pyprof__bool pyprof__gil_is_frozen(const pyprof__sweeper *sweeper, const 
         && locked == 1;
 }
 
-static pyprof__bool pyprof__stood_still(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__stood_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (pyprof__did_not_run(sweeper, thread)) return 1;
     return !thread->holder && pyprof__gil_is_frozen(sweeper, thread);
@@ -10703,7 +10857,8 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
         if (thread->cpu_ns == 0) { thread->tick--; continue; }
         // The earlier reading was of another thread with the same id.
         if (thread->cpu_ns < thread->last_cpu_ns) thread->last_cpu_ns = 0;
-        if (thread->fresh) thread->waiting = thread->cpu_ns == thread->last_cpu_ns;
+        if (thread->fresh)
+            thread->waiting = thread->cpu_ns == thread->last_cpu_ns && pyprof__is_still(sweeper, thread);
         thread->fresh = 0;
         thread->pending = !pyprof__is_unchanged(sweeper, thread);
         if (!thread->pending) thread->cause = PYPROF__WALK_OK;
@@ -10713,12 +10868,12 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
 // GIL, one that ran lately on this CPU.
-static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    int ran = thread->cpu_ns != thread->last_cpu_ns;
-    if (!ran) return 1;
-    if (thread->holder || thread->shared_tid || !sweeper->target.fine_clock
+    int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
+    if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
+    if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1)
         || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
@@ -10726,12 +10881,14 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, const pyprof__t
 
 // Free-threaded builds: a thread that runs on another CPU at this moment is read later, while it runs. With a
 // GIL this is not worth a look, because the sampler has already followed the holder, unless it may not move.
-static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__runs_elsewhere(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    if ((gil && gil->enabled && !sweeper->stay) || !sweeper->target.fine_clock) return 0;
+    if ((gil && gil->enabled && !sweeper->stay)
+        || (!sweeper->target.fine_clock && !sweeper->target.switch_clock)) return 0;
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
-    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
+    return pyprof__used_cpu(sweeper, thread) != thread->cpu_ns
+        || (sweeper->target.switch_clock && !pyprof__is_blocked(sweeper, thread));
 }
 
 typedef struct {
@@ -10806,6 +10963,10 @@ static pyprof__bool pyprof__follow(pyprof__sweeper *sweeper, pyprof__thread *thr
     clock = thread->clock_window == sweeper->window ? thread->clock_ns : pyprof__used_cpu(sweeper, thread);
     moves = sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != clock;
     if (sweeper->target.fine_clock && !moves && sweeper->cpu >= 0) return 0;
+    if (sweeper->target.switch_clock && sweeper->cpu >= 0) {
+        if (pyprof__is_blocked(sweeper, thread)) return 0;
+        moves = 1;
+    }
     if (moves) thread->seen_running = sweeper->list.tick;
     return pyprof__go_to(sweeper, cpu);
 }
@@ -11314,17 +11475,19 @@ static pyprof__bool pyprof__ran_through(const pyprof__sweeper *sweeper, const py
 }
 
 // Does it run at this moment, on another CPU?
-static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__is_moving(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (pyprof__cpu_of(sweeper, thread) == pyprof__cpu_here(sweeper->own_word)) return 0;
+    if (sweeper->target.switch_clock)
+        return !pyprof__is_still(sweeper, thread) && !pyprof__is_blocked(sweeper, thread);
     return !sweeper->target.fine_clock || thread->unfrozen
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns;
 }
 
 // The sampler has had the CPU for nearly all the time since the last sweep, and the thread did not run.
-static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static pyprof__bool pyprof__had_no_time(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    return thread->decided + 1 == sweeper->list.tick && sweeper->target.fine_clock
+    return thread->decided + 1 == sweeper->list.tick && pyprof__is_still(sweeper, thread)
         && thread->cpu_ns == thread->last_cpu_ns
         && sweeper->elapsed_ns < sweeper->took_ns + PYPROF__SWITCH_NS;
 }
@@ -11334,11 +11497,12 @@ static pyprof__bool pyprof__had_no_time(const pyprof__sweeper *sweeper, const py
 // sampler has stopped it.
 enum { PYPROF__CLUE_STILL, PYPROF__CLUE_RUNS, PYPROF__CLUE_SAME, PYPROF__CLUE_MAYBE, PYPROF__CLUE_UNSEEN };
 
-static int pyprof__clue_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
+static int pyprof__clue_of(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     int runs = !thread->waiting && (thread->holder || pyprof__ran_through(sweeper, thread)
                                     || pyprof__is_moving(sweeper, thread));
-    int same = !runs && sweeper->target.fine_clock && thread->spell_ns && thread->spell_ns == thread->cpu_ns
+    int same = !runs && thread->spell_ns && thread->spell_ns == thread->cpu_ns
+        && pyprof__is_still(sweeper, thread)
         && !(thread->spell & PYPROF__WANTS_CPU);
     if (pyprof__had_no_time(sweeper, thread)) return PYPROF__CLUE_STILL;
     if (same || thread->stayed) {
@@ -11401,7 +11565,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
     case PYPROF__CALL_RUNS:   // it was woken up, but has not got the GIL yet
-        if (!wanted_gil && !sweeper->target.fine_clock) { thread->waiting = 0; return 0; }   // it runs
+        if (!wanted_gil && !pyprof__is_still(sweeper, thread)) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
         break;
@@ -11419,7 +11583,8 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
     // The thread went on: what was read may be inconsistent.
-    if (sweeper->target.fine_clock && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
+    if ((sweeper->target.fine_clock || sweeper->target.switch_clock)
+        && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
         return 0;
@@ -11470,7 +11635,7 @@ static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, u
 // Since the sampler woke up, or came to this CPU.
 static pyprof__bool pyprof__kept_cpu(const pyprof__sweeper *sweeper)
 {
-    return !sweeper->own_word || pyprof__switches_none(sweeper->own_word);
+    return !sweeper->own_word || (!sweeper->lost_cpu && pyprof__switches_none(sweeper->own_word));
 }
 
 // Since when a thread that stands still has been off its CPU; *until = it was on this CPU until the sampler
@@ -11522,9 +11687,10 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
     uint64_t woke = sweeper->list.now_ns, off;
     int until, here;
     int wants = (thread->state & (PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN)) != 0;
-    if (thread->cpu_ns == thread->last_cpu_ns) {
+    if (thread->cpu_ns == thread->last_cpu_ns
+        && (!sweeper->target.switch_clock || pyprof__is_still(sweeper, thread))) {
         // Its clock proves nothing.
-        if (!sweeper->target.fine_clock || thread->shared_tid) thread->off_ns = woke;
+        if (thread->shared_tid || !pyprof__is_still(sweeper, thread)) thread->off_ns = woke;
         return;
     }
     if (thread->stayed && (thread->state & PYPROF__WANTS_GIL)) return;   // it still waits in the same place
@@ -11768,7 +11934,8 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
         pyprof__thread *thread = pyprof__listed(list, i);
         int calm = thread->tick == list->tick && !thread->pending && !thread->cause && !thread->holder
             && thread->waiting
-            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid && sweeper->target.fine_clock
+            && thread->cpu_ns == thread->last_cpu_ns && !thread->shared_tid
+            && pyprof__is_still(sweeper, thread)
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
         if (thread->cold || thread->calm < PYPROF__CALM) continue;
@@ -11820,7 +11987,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
         sweeper->waited_for = 0;
     }
     sweeper->mine = 0;
-    if (sweeper->target.fine_clock && sweeper->own_word) pyprof__switches_watch(sweeper->own_word);
+    if (sweeper->own_word) pyprof__stay_begin(sweeper);
     // Threads that were read last time will be read again.
     for (i = 0; i < sweeper->list.before.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads,
@@ -16992,6 +17159,7 @@ typedef struct {
     pyprof__array threads, frames, held;
     pyprof__stack walked;
     pyprof__array steps;           // pyprof__walked_frame
+    pyprof_dump_options options;   // with all defaults
     int64_t clocks[PYPROF__AHEAD_CPUS];   // the scheduler's clock of a CPU less the program's; 0 = not read
 } pyprof__facts;
 
@@ -17656,11 +17824,368 @@ static void pyprof__wait_record(const pyprof__facts *facts, const pyprof__dump_t
         model->waits.count--;
 }
 
-static void pyprof__facts_open(pyprof__facts *facts, pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+// ---- values of variables: as repr writes them, read from outside ------------------------------------------
+enum { PYPROF__MOST_VALUE = 4096, PYPROF__USUAL_VALUE = 120, PYPROF__USUAL_LOCALS = 50,
+       PYPROF__MOST_LOCALS = 20000, PYPROF__VALUE_DEPTH = 4, PYPROF__VALUE_PARTS = 256,
+       PYPROF__HIDDEN_VARIABLE = 0x10, PYPROF__CELL_VARIABLE = 0xc0 };
+
+typedef struct {               // a text that grows; cut: there was no room for more
+    const pyprof__facts *facts;
+    char text[PYPROF__MOST_VALUE + 8];
+    size_t size, room;
+    uint32_t parts;            // objects read so far
+    int cut, plain, masked;    // plain: secrets are shown; masked: one was not
+} pyprof__value;
+
+static void pyprof__value_put(pyprof__value *value, const char *text)
+{
+    size_t size = strlen(text);
+    if (value->cut) return;
+    if (value->size + size > value->room) { value->cut = 1; return; }
+    memcpy(value->text + value->size, text, size + 1);
+    value->size += size;
+}
+
+// A character within quotes.
+static void pyprof__value_character(pyprof__value *value, uint32_t c, int bytes)
+{
+    char text[16];
+    if (c == '\'' || c == '\\') snprintf(text, sizeof text, "\\%c", (char)c);
+    else if (c == '\n') memcpy(text, "\\n", 3);
+    else if (c == '\t') memcpy(text, "\\t", 3);
+    else if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (bytes && c >= 0x7f))
+        snprintf(text, sizeof text, "\\x%02x", c & 255u);
+    else text[pyprof__utf8(text, c)] = 0;
+    pyprof__value_put(value, text);
+}
+
+// count characters of `width` bytes
+static void pyprof__value_characters(pyprof__value *value, uint64_t at, uint64_t count, uint32_t width,
+                                     int bytes)
+{
+    uint64_t done;
+    pyprof__value_put(value, bytes ? "b'" : "'");
+    for (done = 0; done < count && !value->cut; done++) {
+        uint32_t c = 0;
+        if (!pyprof__read(value->facts->mirror, &c, at + done * width, width)) {
+            pyprof__value_put(value, "<unreadable>");
+            break;
+        }
+        pyprof__value_character(value, c, bytes);
+    }
+    pyprof__value_put(value, "'");
+}
+
+static void pyprof__value_str(pyprof__value *value, uint64_t object)
+{
+    const pyprof__layout *layout = value->facts->layout;
+    pyprof__mirror *mirror = value->facts->mirror;
+    uint64_t length = 0, data;
+    uint32_t state = pyprof__read_u32(mirror, object + layout->str_state);
+    uint32_t kind = state >> layout->str_kind_shift & 7u;
+    if (!pyprof__read(mirror, &length, object + layout->str_length, sizeof length)
+        || length >= (uint64_t)1 << 60 || (kind != 1 && kind != 2 && kind != 4)) {
+        pyprof__value_put(value, "<unreadable str>");
+        return;
+    }
+    if (!(state & layout->str_is_compact)) data = pyprof__read_pointer(mirror, object + layout->str_compact);
+    else data = object + (state & layout->str_is_ascii ? layout->str_ascii : layout->str_compact);
+    pyprof__value_characters(value, data, length, kind, 0);
+}
+
+static void pyprof__value_int(pyprof__value *value, uint64_t object)
+{
+    const pyprof__facts *facts = value->facts;
+    int64_t size = (int64_t)pyprof__read_pointer(facts->mirror, object + facts->layout->long_size);
+    uint64_t sign, count = pyprof__layout_digits(facts->layout, size, &sign), number;
+    uint32_t top = count ? pyprof__read_u32(facts->mirror, object + facts->layout->long_digits
+                                            + (count - 1) * 4) : 0;
+    char text[64];
+    if (count > 3 || (count == 3 && top > 15)) {
+        snprintf(text, sizeof text, "<int of %s30-bit digits: %llu>", sign ? "negative " : "",
+                 (unsigned long long)count);
+        pyprof__value_put(value, text);
+        return;
+    }
+    number = pyprof__long_value(facts->mirror, facts->layout, object);
+    snprintf(text, sizeof text, "%s%llu", sign && number ? "-" : "", (unsigned long long)number);
+    pyprof__value_put(value, text);
+}
+
+// As repr, with up to 17 digits. The largest and the smallest values keep 14 of them, and an exponent.
+static void pyprof__value_float(pyprof__value *value, double number)
+{
+    double size = number < 0 ? -number : number, scale = 10;
+    char text[64], power[16];
+    int exponent = 0, digits;
+    size_t end;
+    if (!(size <= 1.7976931348623157e308)) {
+        pyprof__value_put(value, size > 0 ? number < 0 ? "-inf" : "inf" : "nan");
+        return;
+    }
+    if (size > 0 && (size >= 1e15 || size < 1e-4)) {
+        for (; size >= 10; exponent++) size /= 10;
+        for (; size < 1; exponent--) size *= 10;
+        if (size > 9.9999999999994) { size = 1; exponent++; }   // it would be rounded to 10
+    }
+    for (digits = 1; digits < (exponent ? 13 : 17); digits++, scale *= 10) {
+        double whole = (double)(uint64_t)size;
+        double back = whole + (double)(uint64_t)((size - whole) * scale + 0.5) / scale;
+        if (!exponent && back >= size && back <= size) break;
+    }
+    end = pyprof__format_fixed(text, sizeof text, number < 0 ? -size : size, digits);
+    while (exponent && end > 3 && text[end - 1] == '0' && text[end - 2] != '.') text[--end] = 0;
+    snprintf(power, sizeof power, exponent ? "e%+d" : "", exponent);
+    pyprof__value_put(value, text);
+    pyprof__value_put(value, power);
+}
+
+// Is it a name of what should not be shown? "key" and "keys" only as a word of the name.
+static pyprof__bool pyprof__is_secret(const char *name)
+{
+    static const char *const words[] = { "password", "passwd", "passphrase", "secret", "token", "credential",
+                                         "apikey", "privatekey", "authorization", "cookie" };
+    char lower[64];
+    size_t i, size = 0;
+    const char *at;
+    for (; *name && size < sizeof lower - 1; name++)
+        lower[size++] = *name >= 'A' && *name <= 'Z' ? (char)(*name + 32) : *name;
+    lower[size] = 0;
+    for (i = 0; i < PYPROF__COUNT(words); i++) if (strstr(lower, words[i])) return 1;
+    for (at = lower; (at = strstr(at, "key")) != NULL; at += 3) {
+        char after = at[3] == 's' ? at[4] : at[3];
+        if ((at == lower || at[-1] < 'a' || at[-1] > 'z') && (after < 'a' || after > 'z')) return 1;
+    }
+    return strcmp(lower, "pwd") == 0 || strcmp(lower, "auth") == 0;
+}
+
+typedef struct {               // the items of a container, one after the other
+    char kind;                 // of its brackets: [, (, {, d (a dict), f (a frozenset); 0 = it is none
+    uint64_t at, count, next;
+    pyprof__dict dict;
+} pyprof__items;
+
+static void pyprof__items_open(const pyprof__facts *facts, uint64_t object, const char *type,
+                               pyprof__items *items)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t data = object + layout->object_data;
+    memset(items, 0, sizeof *items);
+    if (strcmp(type, "list") == 0 || strcmp(type, "tuple") == 0) {
+        items->kind = *type == 'l' ? '[' : '(';
+        items->count = pyprof__tuple_size(facts, object);
+        items->at = *type == 'l' ? pyprof__read_pointer(facts->mirror, data + 8)
+            : object + layout->tuple_items;
+    } else if (strcmp(type, "set") == 0 || strcmp(type, "frozenset") == 0) {
+        items->kind = *type == 's' ? '{' : 'f';
+        items->count = pyprof__read_pointer(facts->mirror, data + 16) + 1;   // fill, used, mask, table
+        items->at = pyprof__read_pointer(facts->mirror, data + 24);
+    } else if (strcmp(type, "dict") == 0) {
+        items->kind = 'd';
+        if (pyprof__dict_open(facts->mirror, layout, object, &items->dict)) items->count = items->dict.count;
+    }
+}
+
+// The next item that there is; *key only in a dict. 0 = there is none.
+static pyprof__bool pyprof__items_next(const pyprof__facts *facts, pyprof__items *items, uint64_t *key,
+                                       uint64_t *object)
+{
+    uint64_t entry[2] = { 0, 0 };
+    uint32_t looks;
+    for (looks = 0; items->next < items->count && looks < 4096; looks++) {
+        uint64_t i = items->next++;
+        *key = 0;
+        if (items->kind == 'd') {
+            if (pyprof__dict_entry(facts->mirror, &items->dict, (uint32_t)i, key, object)) return 1;
+        } else if (items->kind == '[' || items->kind == '(') {
+            *object = pyprof__read_pointer(facts->mirror, items->at + i * 8);
+            return *object != 0;
+        } else {   // a key and its hash, which is -1 where an item was removed (setentry)
+            if (!pyprof__read(facts->mirror, entry, items->at + i * 16, sizeof entry)) return 0;
+            *object = entry[0];
+            if (entry[0] && entry[1] != UINT64_MAX) return 1;
+        }
+    }
+    return 0;
+}
+
+// None, bool, int, float, str, bytes. 0 = another type.
+static pyprof__bool pyprof__value_plain(pyprof__value *value, uint64_t object, const char *type)
+{
+    const pyprof__facts *facts = value->facts;
+    double number = 0;
+    if (strcmp(type, "NoneType") == 0) pyprof__value_put(value, "None");
+    else if (strcmp(type, "bool") == 0)
+        pyprof__value_put(value, pyprof__long_value(facts->mirror, facts->layout, object) ? "True" : "False");
+    else if (strcmp(type, "int") == 0) pyprof__value_int(value, object);
+    else if (strcmp(type, "str") == 0) pyprof__value_str(value, object);
+    else if (strcmp(type, "bytes") == 0)
+        pyprof__value_characters(value, object + facts->layout->bytes_data, pyprof__tuple_size(facts, object),
+                                 1, 1);
+    else if (strcmp(type, "float") == 0) {
+        pyprof__read(facts->mirror, &number, object + facts->layout->object_data, sizeof number);
+        pyprof__value_float(value, number);
+    } else return 0;
+    return 1;
+}
+
+// Is the value of this key in a dict not to be shown?
+static pyprof__bool pyprof__key_is_secret(const pyprof__value *value, uint64_t key)
+{
+    char text[PYPROF__MAX_CHARS * 4 + 8];
+    return !value->plain && key && pyprof__object_is(value->facts, key, "str")
+        && pyprof__read_str(value->facts->mirror, value->facts->layout, key, text) > 0
+        && pyprof__is_secret(text);
+}
+
+// The object's type, if it really is one: where memory was freed and used again it is not.
+static void pyprof__value_type(const pyprof__facts *facts, uint64_t object, char *name)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t type = pyprof__object_type(facts, object), of = type ? pyprof__object_type(facts, type) : 0;
+    uint32_t flags = of ? pyprof__read_u32(facts->mirror, of + layout->type_flags) : 0;
+    name[0] = 0;
+    if (flags & layout->type_of_types) pyprof__type_text(facts, type, name);
+}
+
+static void pyprof__value_object(pyprof__value *value, uint64_t object, uint32_t depth)
+{
+    char type[PYPROF__TYPE_SIZE], text[256];
+    pyprof__items items;
+    uint64_t key, item;
+    uint32_t count = 0;
+    if (value->cut) return;
+    if (value->parts++ >= PYPROF__VALUE_PARTS) { value->cut = 1; return; }
+    pyprof__value_type(value->facts, object, type);
+    if (!*type) { pyprof__value_put(value, "<unreadable>"); return; }
+    if (pyprof__value_plain(value, object, type)) return;
+    pyprof__items_open(value->facts, object, type, &items);
+    if (!items.kind) {
+        pyprof__object_text(value->facts, object, text, sizeof text);
+        pyprof__value_put(value, text);
+        return;
+    }
+    pyprof__value_put(value, items.kind == 'f' ? "frozenset({" : items.kind == 'd' ? "{"
+                      : items.kind == '{' ? "{" : items.kind == '[' ? "[" : "(");
+    if (depth >= PYPROF__VALUE_DEPTH && items.count) pyprof__value_put(value, "...");
+    while (depth < PYPROF__VALUE_DEPTH && !value->cut
+           && pyprof__items_next(value->facts, &items, &key, &item)) {
+        if (count++) pyprof__value_put(value, ", ");
+        if (key) {
+            pyprof__value_object(value, key, depth + 1);
+            pyprof__value_put(value, ": ");
+        }
+        if (pyprof__key_is_secret(value, key)) {
+            pyprof__value_put(value, "<masked>");
+            value->masked = 1;
+        } else pyprof__value_object(value, item, depth + 1);
+    }
+    pyprof__value_put(value, items.kind == 'f' ? "})" : items.kind == '[' ? "]" : items.kind != '(' ? "}"
+                      : count == 1 ? ",)" : ")");
+}
+
+// ---- the variables of frames ------------------------------------------------------------------------------
+static pyprof__bool pyprof__local_record(const pyprof__facts *facts, const pyprof__dump_thread *of,
+                                         const pyprof__dump_frame *frame, const char *name, uint64_t object)
+{
+    pyprof__model *model = &facts->recorder->model;
+    pyprof__value value;
+    pyprof__recorded_local *local;
+    value.facts = facts;
+    value.size = value.parts = 0;
+    value.text[0] = 0;
+    value.room = facts->options.max_value;
+    value.cut = 0;
+    value.plain = facts->options.locals == PYPROF_LOCALS_ALL;
+    value.masked = !value.plain && pyprof__is_secret(name);
+    if (value.masked) pyprof__value_put(&value, "<masked>");
+    else pyprof__value_object(&value, object, 0);
+    if (value.cut) memcpy(value.text + value.size, "...", 4);
+    if (model->locals.count >= PYPROF__MOST_LOCALS) return 0;
+    local = (pyprof__recorded_local *)pyprof__push(model->pool, &model->locals);
+    if (!local) return 0;
+    local->thread = of->recorded;
+    local->node = frame->node;
+    local->name = pyprof__model_string(model, name);
+    local->value = pyprof__model_string(model, value.text);
+    local->masked = value.masked;
+    local->sure = 0;
+    if (local->name != PYPROF__NONE && local->value != PYPROF__NONE) return 1;
+    model->locals.count--;
+    return 0;
+}
+
+// The variables that this tuple of the code names; the frame has them from `place` on. cells: they are in
+// cells (up to 3.10). *left: how many more may be shown.
+static uint32_t pyprof__locals_named(const pyprof__facts *facts, const pyprof__dump_thread *of,
+                                     const pyprof__dump_frame *frame, uint32_t field, uint32_t place,
+                                     int cells, uint32_t *left)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t code = pyprof__dump_code(facts, frame)->key.address, kinds, object, name;
+    uint64_t names = pyprof__code_tuple(facts, code, field), count = pyprof__tuple_size(facts, names);
+    char text[PYPROF__MAX_CHARS * 4 + 8];
+    uint32_t i;
+    if (count > 65536) count = 0;
+    kinds = layout->code_kinds == PYPROF__NO ? 0
+        : pyprof__read_pointer(facts->mirror, code + layout->code_kinds);
+    for (i = 0; i < count && *left; i++) {
+        unsigned char kind = cells ? PYPROF__CELL_VARIABLE : 0;
+        if (kinds && !pyprof__read(facts->mirror, &kind, kinds + layout->bytes_data + i, 1)) break;
+        object = pyprof__frame_variable(facts, frame, place + i);
+        if (object && kind & PYPROF__CELL_VARIABLE) object = pyprof__in_cell(facts, object);
+        name = pyprof__read_pointer(facts->mirror, names + layout->tuple_items + (uint64_t)i * 8);
+        if (!object || kind & PYPROF__HIDDEN_VARIABLE
+            || pyprof__read_str(facts->mirror, layout, name, text) <= 0) continue;
+        if (strlen(text) > 200) memcpy(text + 197, "...", 4);
+        if (!pyprof__local_record(facts, of, frame, text, object)) *left = 0;
+        else --*left;
+    }
+    return place + (uint32_t)count;
+}
+
+// The frame must still be the same afterwards.
+static void pyprof__locals_of_frame(const pyprof__facts *facts, const pyprof__dump_thread *of,
+                                    const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    pyprof__model *model = &facts->recorder->model;
+    size_t before = model->locals.count;
+    uint64_t code = 0;
+    uint32_t place, left = facts->options.max_locals;
+    place = pyprof__locals_named(facts, of, frame, layout->code_locals, 0, 0, &left);
+    place = pyprof__locals_named(facts, of, frame, layout->code_cells, place, 1, &left);
+    pyprof__locals_named(facts, of, frame, layout->code_free, place, 1, &left);
+    if (!pyprof__copy(facts->mirror->origin, &code, frame->at + layout->frame_code, sizeof code)
+        || pyprof__untagged(code) != pyprof__dump_code(facts, frame)->key.address)
+        model->locals.count = before;
+}
+
+static void pyprof__locals_record(const pyprof__facts *facts, const pyprof__dump_thread *of)
+{
+    pyprof__model *model = &facts->recorder->model;
+    size_t first = model->locals.count, i;
+    int sure;
+    for (i = 0; i < of->count; i++) {
+        const pyprof__dump_frame *frame = pyprof__dump_frame_at(facts, of, i);
+        if (frame->node) pyprof__locals_of_frame(facts, of, frame);
+    }
+    sure = pyprof__dump_is_still(facts, of);
+    for (i = first; i < model->locals.count; i++)
+        PYPROF__AT(pyprof__recorded_local, model->locals, i).sure = sure;
+    if (model->locals.count >= PYPROF__MOST_LOCALS)
+        pyprof__degrade(facts->recorder, "too many local variables: not all of them were read");
+}
+
+static void pyprof__facts_open(pyprof__facts *facts, pyprof__sweeper *sweeper, pyprof__recorder *recorder,
+                               const pyprof_dump_options *options)
 {
     memset(facts, 0, sizeof *facts);
     facts->sweeper = sweeper;
     facts->recorder = recorder;
+    facts->options = *options;
+    if (!facts->options.max_locals) facts->options.max_locals = PYPROF__USUAL_LOCALS;
+    if (!facts->options.max_value) facts->options.max_value = PYPROF__USUAL_VALUE;
     facts->mirror = &sweeper->mirror;
     facts->layout = &sweeper->target.runtime.layout;
     pyprof__array_init(&facts->threads, sizeof(pyprof__dump_thread));
@@ -17682,11 +18207,12 @@ static void pyprof__facts_close(pyprof__facts *facts)
 }
 
 // Right after the sweep has been recorded.
-static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *recorder,
+                                 const pyprof_dump_options *options)
 {
     pyprof__facts facts;
     size_t i;
-    pyprof__facts_open(&facts, sweeper, recorder);
+    pyprof__facts_open(&facts, sweeper, recorder, options);
     pyprof__mirror_begin(facts.mirror);
     sweeper->codes.decoded = 0;
     for (i = 0; i < sweeper->list.listed.count; i++) {
@@ -17701,6 +18227,8 @@ static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *rec
                                                                          pyprof__dump_thread_at(&facts, i));
     pyprof__rings_find(&facts);
     for (i = 0; i < facts.threads.count; i++) pyprof__wait_record(&facts, pyprof__dump_thread_at(&facts, i));
+    for (i = 0; i < facts.threads.count && options->locals; i++)
+        pyprof__locals_record(&facts, pyprof__dump_thread_at(&facts, i));
     pyprof__facts_close(&facts);
 }
 
@@ -18655,6 +19183,22 @@ static pyprof__bool pyprof__part_waits(pyprof__part *part)
     return 1;
 }
 
+static pyprof__bool pyprof__part_locals(pyprof__part *part)
+{
+    const pyprof__array *locals = &part->from->model.locals;
+    size_t i;
+    for (i = 0; i < locals->count; i++) {
+        const pyprof__recorded_local *one = &PYPROF__AT(const pyprof__recorded_local, *locals, i);
+        pyprof__recorded_local *added;
+        if (!part->map[one->node]) continue;
+        added = (pyprof__recorded_local *)pyprof__push(&part->to->pool, &part->to->model.locals);
+        if (!added) return 0;
+        *added = *one;
+        added->node = part->map[one->node];
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__part_threads(pyprof__part *part)
 {
     pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
@@ -18743,6 +19287,7 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     to->model.rivals = none.rivals;
     to->model.waited = none.waited;
     to->model.waits = none.waits;
+    to->model.locals = none.locals;
     to->model.history = none.history;
     to->model.history_at = none.history_at;
     to->model.births = none.births;
@@ -18766,7 +19311,7 @@ static pyprof__bool pyprof__part_fill(pyprof__part *part)   // 0 = no memory
     if (!part->map || !part->marks || !pyprof__choose(&part->selection, part->query)) return 0;
     return pyprof__part_nodes(part) && pyprof__part_threads(part) && pyprof__part_moments(part)
         && (pyprof__has_range(part->query) || pyprof__part_values(part)) && pyprof__part_tasks(part)
-        && pyprof__part_waits(part)
+        && pyprof__part_waits(part) && pyprof__part_locals(part)
         && pyprof__measure_depth(part->to);
 }
 
@@ -23141,6 +23686,20 @@ static void pyprof__load_waits(pyprof__loader *l, void *to)
     pyprof__load_list(l, &l->model->waits, fields, PYPROF__COUNT(fields));
 }
 
+static void pyprof__load_locals(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "thread", pyprof__load_thread_number, offsetof(pyprof__recorded_local, thread), 1 },
+        { "node", pyprof__load_node, offsetof(pyprof__recorded_local, node), 1 },
+        { "name", pyprof__load_string, offsetof(pyprof__recorded_local, name), 1 },
+        { "value", pyprof__load_string, offsetof(pyprof__recorded_local, value), 1 },
+        { "masked", pyprof__load_bool, offsetof(pyprof__recorded_local, masked), 1 },
+        { "sure", pyprof__load_bool, offsetof(pyprof__recorded_local, sure), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->locals, fields, PYPROF__COUNT(fields));
+}
+
 // ---- the whole --------------------------------------------------------------------------------------------
 static void pyprof__load_version(pyprof__loader *l)
 {
@@ -23237,6 +23796,7 @@ static void pyprof__load_body(pyprof__loader *l)
         { "process", pyprof__load_process_facts, 0, 0 },
         { "tasks", pyprof__load_tasks, 0, 0 },
         { "waits", pyprof__load_waits, 0, 0 },
+        { "locals", pyprof__load_locals, 0, 0 },
         { "samples", pyprof__load_samples, 0, 1 },
     };
     pyprof__load_rest(l, fields, PYPROF__COUNT(fields), l->profile, 3, 1);
@@ -24325,8 +24885,10 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     facts->seen = gauge[count - 1].facts;
     facts->seen.user_ns -= first->user_ns;
     facts->seen.system_ns -= first->system_ns;
-    facts->seen.voluntary_switches -= first->voluntary_switches;
-    facts->seen.involuntary_switches -= first->involuntary_switches;
+    if (first->voluntary_switches >= 0) {
+        facts->seen.voluntary_switches -= first->voluntary_switches;
+        facts->seen.involuntary_switches -= first->involuntary_switches;
+    }
     facts->seen.minor_faults -= first->minor_faults;
     facts->seen.major_faults -= first->major_faults;
     if (first->gc_runs < 0 || facts->seen.gc_runs < 0) facts->seen.gc_runs = INT64_MIN;   // not known
@@ -26081,6 +26643,28 @@ static void pyprof__json_waits(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_close(s, "]");
 }
 
+static void pyprof__json_locals(const pyprof__job *job)   // of a dump
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (model->locals.count == 0) return;
+    pyprof__emit_open(s, "\n", "locals", '[');
+    for (i = 0; i < model->locals.count; i++) {
+        const pyprof__recorded_local *local = &PYPROF__AT(const pyprof__recorded_local, model->locals, i);
+        if (!pyprof__recorded_wanted(job->profile, job->output->filter, local->thread)) continue;
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread", local->thread);
+        pyprof__emit_int(s, "node", local->node);
+        pyprof__emit_text(s, "name", pyprof__text(job->profile, local->name));
+        pyprof__emit_text(s, "value", pyprof__text(job->profile, local->value));
+        pyprof__emit_word(s, "masked", local->masked ? "true" : "false");
+        pyprof__emit_word(s, "sure", local->sure ? "true" : "false");
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
 // One object; each part below writes one or more of its fields.
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
@@ -26099,6 +26683,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     if (result == PYPROF_OK) result = pyprof__json_source(job);
     pyprof__json_tasks(job, &cursor);
     pyprof__json_waits(job, &cursor);
+    pyprof__json_locals(job);
     if (result == PYPROF_OK && job->output->compact) result = pyprof__json_compact(job);
     else if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
     pyprof__cursor_end(&cursor);
@@ -27824,8 +28409,12 @@ static void pyprof__text_process(const pyprof__job *job)
         pyprof__put_counted(s, facts.seen.gc_runs, " garbage collections");
     }
     pyprof__put(s, "\n    context switches: ");
-    pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
-    pyprof__put_counted(s, facts.seen.involuntary_switches, " forced; page faults: ");
+    if (facts.seen.voluntary_switches < 0) pyprof__put(s, "not known");
+    else {
+        pyprof__put_counted(s, facts.seen.voluntary_switches, " to wait, ");
+        pyprof__put_counted(s, facts.seen.involuntary_switches, " forced");
+    }
+    pyprof__put(s, "; page faults: ");
     pyprof__put_counted(s, facts.seen.minor_faults, " minor, ");
     pyprof__put_counted(s, facts.seen.major_faults, " from disk\n");
     pyprof__text_resident(job, &facts, "    resident: ");
@@ -31418,9 +32007,12 @@ static void pyprof__om_process(const pyprof__job *job)
     pyprof__om_family(s, cpu, PYPROF__OM_COUNTER, "seconds", "CPU time of the process since it started");
     pyprof__om_sample(s, cpu, "_total", "mode", "user", facts->user_ns, 9);
     pyprof__om_sample(s, cpu, "_total", "mode", "system", facts->system_ns, 9);
-    pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL, "context switches since the process started");
-    pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
-    pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    if (facts->voluntary_switches >= 0) {
+        pyprof__om_family(s, switches, PYPROF__OM_COUNTER, NULL,
+                          "context switches since the process started");
+        pyprof__om_sample(s, switches, "_total", "kind", "voluntary", facts->voluntary_switches, 0);
+        pyprof__om_sample(s, switches, "_total", "kind", "involuntary", facts->involuntary_switches, 0);
+    }
     pyprof__om_family(s, faults, PYPROF__OM_COUNTER, NULL, "page faults since the process started");
     pyprof__om_sample(s, faults, "_total", "kind", "minor", facts->minor_faults, 0);
     pyprof__om_sample(s, faults, "_total", "kind", "major", facts->major_faults, 0);
@@ -33855,6 +34447,7 @@ typedef struct {
     pyprof__session session;
     pyprof_result result;
     int done;                    // the thread finished
+    pyprof_dump_options options;
     char error[512];
 } pyprof__dump_job;
 
@@ -33906,7 +34499,7 @@ static void *pyprof__dump_main(void *argument)
         tick.rate = job->session.config.rate_hz;
         pyprof__record(recorder, sweeper, &tick);
         pyprof__record_awaits(recorder, sweeper);
-        pyprof__facts_record(sweeper, recorder);
+        pyprof__facts_record(sweeper, recorder, &job->options);
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
@@ -35531,6 +36124,29 @@ static void pyprof__visit_waits(pyprof__visitor *visitor, const pyprof_query *qu
     }
 }
 
+static void pyprof__visit_locals(pyprof__visitor *visitor, const pyprof_query *query)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    pyprof_item item;
+    pyprof_local local;
+    size_t i;
+    for (i = 0; i < model->locals.count && !visitor->stopped; i++) {
+        const pyprof__recorded_local *one = &PYPROF__AT(const pyprof__recorded_local, model->locals, i);
+        if (!pyprof__recorded_wanted(visitor->profile, query, one->thread)) continue;
+        memset(&item, 0, sizeof item);
+        local.name = pyprof__text(visitor->profile, one->name);
+        local.value = pyprof__text(visitor->profile, one->value);
+        local.masked = one->masked;
+        local.sure = one->sure;
+        item.kind = PYPROF_ITEM_LOCAL;
+        item.thread = &visitor->threads[one->thread];
+        item.depth = pyprof__visit_stack(visitor, one->node);
+        item.stack = visitor->stack;
+        item.local = &local;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
 // The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                        pyprof_visit_fn *fn, void *user)
@@ -35568,6 +36184,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_gil(&visitor, query);
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
+        pyprof__visit_locals(&visitor, query);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
@@ -35648,11 +36265,17 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
                             PYPROF__MOST_DEPTH);
     if (options && (options->paths < 0 || options->paths > PYPROF_PATHS_HASHED))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "paths is %d: no such value", options->paths);
+    if (options && (options->locals < 0 || options->locals > PYPROF_LOCALS_ALL))
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "locals is %d: no such value", options->locals);
+    if (options && options->max_value > PYPROF__MOST_VALUE)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_value is %u: the most is %d", options->max_value,
+                            PYPROF__MOST_VALUE);
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
     if (options) job->session.config.max_depth = options->max_depth;
     if (options) job->session.config.paths = options->paths;
+    if (options) job->options = *options;
     job->session.sampler = &job->sampler;
     pyprof__config_defaults(&job->session.config);
     result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth,

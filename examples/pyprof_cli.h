@@ -37,7 +37,7 @@ struct cli_options {
     int heap;                      // pyprof_heap_mode
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
-    int quiet, json, compact, as_one, locals, sources, paths, scale, rows, count;
+    int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
     const char *core, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
@@ -234,9 +234,10 @@ static const struct cli_option cli_option_table[] = {
     { CLI_LIVE | CLI_DUMP, "nonblocking", 0, NULL, NULL, "never stop the process; so it is without this, too", CLI_FLAG, CLI_AT(nonblocking), NULL, NULL, 1 },
     { CLI_TOP, "delay", 0, "SECONDS", "1", "between two refreshes", CLI_NUMBER, CLI_AT(delay_s), NULL, NULL, 1 },
     { CLI_TOP, "count", 0, "N", NULL, "end after so many tables", CLI_INTEGER, CLI_AT(count), NULL, NULL, 0 },
-    { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened; they can hold secrets; -ll: longer", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
+    { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened (-ll: less so); values of names such as password, token, key are masked", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
+    { CLI_DUMP, "secrets", 0, NULL, NULL, "do not mask values", CLI_FLAG, CLI_AT(secrets), NULL, NULL, 0 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
-    { CLI_DUMP, "core", 'c', "FILE", NULL, "read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
+    { CLI_DUMP, "core", 'c', "FILE", NULL, "not supported yet: read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
     { CLI_REPORT | CLI_TOP | CLI_DIFF, "group", 0, "GROUP", "function", "what a row is", CLI_CHOICE, CLI_AT(query.group), cli_groups, NULL, 0 },

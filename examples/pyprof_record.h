@@ -269,26 +269,30 @@ static void cli_remove_folder(const char *folder)
     rmdir(folder);
 }
 
-// The processes of the command write their files now, not at their ends.
+// The processes of the command write their files now, not at their ends. What the file says when the library starts
+// does not count for it, so it is said again.
 static void cli_ask_for_files(struct cli_recording *r)
 {
-    char path[4200];
-    struct stat info;
+    char path[4200], result[4200];
+    struct stat asked, info;
+    double begin = cli_now(), next = begin;
     FILE *file;
-    double begin = cli_now();
-    time_t asked;
     snprintf(path, sizeof path, "%s/switch", r->folder);
-    if (!(file = fopen(path, "w"))) return;
-    fputs("stop\n", file);
-    fflush(file);
-    asked = fstat(fileno(file), &info) == 0 ? info.st_mtime : 0;
-    fclose(file);
-    snprintf(path, sizeof path, "%s/run_profile.json", r->folder);
+    snprintf(result, sizeof result, "%s/run_profile.json", r->folder);
+    memset(&asked, 0, sizeof asked);
     while (!cli_has_ended(&r->child) && cli_now() < begin + 10) {
         siginfo_t signal;
-        int number = cli_wait_signal(cli_now() + 0.02, &signal);
+        int number;
+        if (cli_now() >= next && (file = fopen(path, "w")) != NULL) {
+            fputs("stop\n", file);
+            fclose(file);
+            if (!asked.st_mtim.tv_sec && stat(path, &asked) != 0) return;
+            next += 0.5;
+        }
+        number = cli_wait_signal(cli_now() + 0.02, &signal);
         if (number) cli_take_signal(r, number, &signal);
-        if (cli_now() > begin + 0.4 && stat(path, &info) == 0 && info.st_mtime >= asked) break;
+        if (stat(result, &info) == 0 && (info.st_mtim.tv_sec > asked.st_mtim.tv_sec
+            || (info.st_mtim.tv_sec == asked.st_mtim.tv_sec && info.st_mtim.tv_nsec > asked.st_mtim.tv_nsec))) return;
     }
 }
 

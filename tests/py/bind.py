@@ -112,9 +112,9 @@ def fill(structure, **fields):
     return structure
 
 
-FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple = (
-    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait))
-ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait')
+FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple, LocalTuple = (
+    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait, Local))
+ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait local')
 
 
 def is_leaf(kind, name):
@@ -235,6 +235,10 @@ class Profile:
                 wait = wait.contents
                 return WaitTuple(text(wait.kind), text(wait.what), text(wait.how), wait.waited_ns, wait.timed, wait.deadlock)
 
+        def local_of(local):
+            if local:
+                return LocalTuple(text(local.contents.name), text(local.contents.value), local.contents.masked, local.contents.sure)
+
         def see(_, pointer):
             try:
                 item = pointer.contents
@@ -250,7 +254,7 @@ class Profile:
                 items.append(ItemTuple(
                     item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
                     metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
-                    process_of(item.process.contents if item.process else None), wait_of(item.wait)))
+                    process_of(item.process.contents if item.process else None), wait_of(item.wait), local_of(item.local)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
                 return 1
@@ -340,10 +344,69 @@ class Session:
         return stats
 
 
+class Outside:
+    """A recording of a process, by a program that samples it from outside: tests/outside.c. What it tells is read from a
+    file."""
+
+    def __init__(self, pid=None, rate_hz=100, capture=0, max_depth=0, opcodes=0):
+        self.process = subprocess.Popen([os.path.join(BUILD, 'outside')] + [str(value) for value in (
+            pid or os.getpid(), rate_hz, capture, max_depth, opcodes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        universal_newlines=True)
+        self._answer('start')
+
+    def _answer(self, function):
+        code, _, detail = (self.process.stdout.readline() or '%d it died\n' % STATE).strip().partition(' ')
+        if int(code) != OK:
+            self.end()
+            raise Error(function, int(code), detail)
+
+    def _ask(self, command):
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        self._answer(command.split()[0])
+
+    def _profile(self, command):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'outside.json')
+            self._ask('%s %s' % (command, path))
+            return load(path)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def stop(self):
+        profile = self._profile('stop')
+        self.end()
+        return profile
+
+    def snapshot(self, reset=0):
+        return self._profile('reset' if reset else 'snapshot')
+
+    def dump(self):
+        return self._profile('dump')
+
+    def pause(self):
+        self._ask('pause')
+
+    def resume(self):
+        self._ask('resume')
+
+
+def load(path):
+    pointer = c_void_p()
+    call('load', os.fsencode(path), byref(pointer))
+    return Profile(pointer.value)
+
+
+OUTSIDE = bool(os.environ.get('PYPROF_OUTSIDE'))   # the tests of recordings, by a recorder in another process
+
+
 @contextlib.contextmanager
 def record(lib=None, **config):
     """with record(rate_hz=1000) as r: work()   then r.profile, r.elapsed (seconds between start and stop)"""
-    session = Session(lib, **config)
+    session = Outside(**config) if OUTSIDE and not lib else Session(lib, **config)
     start = time.perf_counter()
     try:
         yield session
@@ -385,9 +448,9 @@ class Model:
         return Profile(held.pyprof_test_model_seal(self.pointer, python.encode()))
 
 
-def dump_profile(lib=None, **options):
+def dump_profile(lib=None, pid=0, **options):
     pointer = c_void_p()
-    call('dump', 0, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
+    call('dump', pid, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
     return Profile(pointer.value, lib)
 
 

@@ -256,4 +256,124 @@ def a_dump_can_be_saved_and_loaded():
 
 
 
+class Thing:
+    pass
+
+
+def variables():
+    """What a dump must tell of each of these variables."""
+    thing, recursive = Thing(), [1]
+    recursive.append(recursive)
+    torn = [object() for _ in range(3)]
+    values = {
+        'none': None, 'yes': True, 'no': False, 'zero': 0, 'negative': -5, 'large': (1 << 63) + 5, 'pi': 3.14159,
+        'third': 1 / 3, 'whole': 100.0, 'minus': -2.5, 'text': 'h\u00e4\u20ac\U0001f600', 'quoted': 'a\t\\ \n', 'raw': b'a\x00\xff',
+        'empty': (), 'single': (1,), 'numbers': [1, 2, 3], 'nested': {'a': [1, (2, 'x')], 2: None}, 'unique': {7},
+        'frozen': frozenset([8]), 'monkey': 'banana'}
+    expected = {name: repr(value) for name, value in values.items()}
+    expected.update(
+        thing='<%s.Thing object at 0x%x>' % (Thing.__module__, id(thing)), password='<masked>', api_key='<masked>', authToken='<masked>',
+        holds="{'user': 'me', 'password': <masked>}", recursive='[1, [1, [1, [1, [...]]]]]', infinite='-inf', small='1.5e-200')
+    return values, thing, recursive, expected, torn
+
+
+def show(ready, values, thing, recursive):
+    (none, yes, no, zero, negative, large, pi, third, whole, minus, text, quoted, raw, empty, single, numbers, nested, unique,
+     frozen, monkey) = [values[name] for name in (
+         'none yes no zero negative large pi third whole minus text quoted raw empty single numbers nested unique frozen monkey').split()]
+    password, api_key, authToken, holds = 'hunter2', b'k', 'abc', {'user': 'me', 'password': 'hunter2'}
+    infinite, small = float('-inf'), 1.5e-200
+    longest, many, deep = 'x' * (64 << 20), list(range(100000)), [[[[[[[[1]]]]]]]]
+    huge, ordered = 1 << 4000, {i: str(i) for i in range(5000)}
+
+    def inner():
+        return none, captured
+
+    captured = 'in a cell'
+    ready.set()
+    time.sleep(FOR_EVER)
+    return locals()
+
+
+def shown(name='shows', **options):
+    values, thing, recursive, expected, _torn = variables()
+    scene, ready = Scene(), threading.Event()
+    scene.start(name, show, ready, values, thing, recursive)
+    ready.wait()
+    scene.dump(**options)
+    items = [item for item in scene.profile.visit(bind.ITEM_LOCAL) if item.thread.name == name]
+    return scene, items, {item.local.name: item.local for item in items if item.stack[-1].name == 'show'}, expected
+
+
+@bind.test
+def values_of_variables():
+    _, items, found, expected = shown(locals=bind.LOCALS_MASKED)
+    for name, value in expected.items():
+        assert found[name].value == value, (name, found[name], value)
+        assert found[name].sure == 1
+        assert found[name].masked == (value == '<masked>' or name == 'holds'), found[name]
+    assert found['captured'].value == "'in a cell'", found['captured']
+    assert all(len(one.value.encode()) <= 123 for one in found.values())
+    assert found['longest'].value.startswith("'xxxx") and found['longest'].value.endswith('x...')
+    assert found['many'].value.startswith('[0, 1, 2, ') and found['ordered'].value.startswith("{0: '0', 1: '1', ")
+    assert found['deep'].value == '[[[[[...]]]]]' and 'int of' in found['huge'].value
+    outer = {item.local.name: item.local.value for item in items if item.stack[-1].name == 'run'}
+    assert outer['self'].startswith('<threading.Thread object at 0x'), outer
+
+
+@bind.test
+def variables_are_shown_only_if_asked_for():
+    scene, items, _, _ = shown()
+    assert not items and 'locals' not in scene.profile.json()
+    _, _, found, _ = shown('all', locals=bind.LOCALS_ALL, max_value=4096)
+    assert found['password'].value == "'hunter2'" and not found['password'].masked
+    assert found['holds'].value == "{'user': 'me', 'password': 'hunter2'}"
+    assert 4000 < len(found['longest'].value) < 4100
+    _, items, found, _ = shown('few', locals=bind.LOCALS_MASKED, max_locals=3)
+    assert len(found) == 3, found
+
+
+@bind.test
+def variables_can_be_saved_and_loaded():
+    scene, _, _, _ = shown(locals=bind.LOCALS_MASKED)
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'a.json')
+        scene.profile.save(path)
+        pointer = ctypes.c_void_p()
+        bind.call('load', path.encode(), ctypes.byref(pointer))
+        again = bind.Profile(pointer.value)
+        assert [item.local for item in again.visit(bind.ITEM_LOCAL)] == [item.local for item in scene.profile.visit(bind.ITEM_LOCAL)]
+
+
+@bind.test
+def objects_that_change_while_they_are_read():
+    """Lists, dicts and strings are made and freed all the time: every value is some text, and the dumps end."""
+    stop = []
+
+    def churn(seed):
+        while not stop:
+            made = [[seed, str(seed) * 50, {i: [i] for i in range(20)}] for _ in range(50)]
+            joined = ''.join(made[0][1:2])
+            made.clear()
+            del joined
+
+    threads = [threading.Thread(target=churn, args=(i,), name='churn') for i in range(2)]
+    for thread in threads:
+        thread.start()
+    count = 0
+    begin = time.monotonic()
+    try:
+        while time.monotonic() - begin < bind.length(5, 0.6):
+            profile = bind.dump_profile(locals=bind.LOCALS_MASKED)
+            found = [item.local for item in profile.visit(bind.ITEM_LOCAL) if item.thread.name == 'churn']
+            assert all(len(one.value) < 500 for one in found)
+            bind.strict_json(profile.write(bind.JSON))
+            count += len(found)
+    finally:
+        stop.append(1)
+        for thread in threads:
+            thread.join()
+    assert count
+
+
 bind.run()

@@ -500,21 +500,28 @@ def a_filter_refuses_process_vm_readv():
             as_user(record, user=0)
 
 
+def elsewhere(line, code):   # runs the code, which knows this file's names, in a process that this command starts
+    code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind\nfrom test_finder import *\n'
+            % (bind.BUILD, os.path.dirname(os.path.abspath(__file__)))) + code
+    try:
+        done = subprocess.run(line + [OWN, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except OSError as error:
+        bind.skip(str(error))
+    told = done.stdout.decode()
+    if re.search('^(mount|unshare|setpriv):', told, re.M):
+        bind.skip(told.strip())
+    bind.check(done.returncode == 0, '%s', told)
+
+
 @bind.test
 def without_the_capability():
     """Root without CAP_SYS_PTRACE, beside a process that has it."""
     need_root()
     if not shutil.which('setpriv'):
         bind.skip('no setpriv here')
-    code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind, test_finder\n'
-            'test_finder.refused(int(%%d), bind.DENIED, "capabilities", "CAP_SYS_PTRACE")\n'
-            % (bind.BUILD, os.path.dirname(os.path.abspath(__file__))))
     with started(command_of(OWN)) as (process, _):
-        done = subprocess.run(['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace', OWN, '-c', code % process.pid],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if b'setpriv:' in done.stdout:
-            bind.skip(done.stdout.decode())
-        bind.check(done.returncode == 0, '%s', done.stdout.decode())
+        elsewhere(['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace'],
+                  'refused(%d, bind.DENIED, "capabilities", "CAP_SYS_PTRACE")' % process.pid)
 
 
 @bind.test
@@ -522,14 +529,23 @@ def hidden_processes():
     """/proc mounted with hidepid: the process exists, but /proc does not show it."""
     need_root()
     with started(command_of(OWN)) as (process, _):
-        code = ('import sys, os; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind, test_finder\n'
-                'test_finder.as_user(lambda: test_finder.refused(%d, bind.DENIED, "hidepid", "root"))\n'
-                % (bind.BUILD, os.path.dirname(os.path.abspath(__file__)), process.pid))
-        done = subprocess.run(['unshare', '--mount', 'sh', '-c', 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', 'sh', OWN, '-c', code],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if b'mount:' in done.stdout or b'unshare:' in done.stdout:
-            bind.skip(done.stdout.decode())
-        bind.check(done.returncode == 0, '%s', done.stdout.decode())
+        elsewhere(['unshare', '--mount', 'sh', '-c', 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', 'sh'],
+                  'as_user(lambda: refused(%d, bind.DENIED, "hidepid", "root"))' % process.pid)
+
+
+@bind.test
+def from_another_user_namespace():
+    """Root there has all capabilities, but none over processes outside."""
+    with started(command_of(OWN)) as (process, _):
+        elsewhere(['unshare', '--user', '--map-root-user'], 'refused(%d, bind.DENIED, "user namespace above", "outside of its container")' % process.pid)
+
+
+@bind.test
+def from_another_pid_namespace():
+    """/proc there has other numbers than system calls take: the number is the one of /proc, and nothing is read of any other process."""
+    need_root()
+    with started(command_of(OWN)) as (process, words):
+        elsewhere(['unshare', '--pid', '--fork'], 'match(found(%d, method=3), %r, %d); recorded(%d)' % (process.pid, words, process.pid, process.pid))
 
 
 if __name__ == '__main__':
