@@ -5990,8 +5990,8 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
         pyprof__nap(1000000);
         result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     }
-    if (result != PYPROF_OK
-        && pyprof__thread_started(target->origin.proc, pyprof__main_of(target->origin.proc)) != target->started)
+    if (result != PYPROF_OK && target->started
+        != pyprof__thread_started(target->origin.proc, pyprof__main_of(target->origin.proc)))
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended",
                             (long long)pyprof__pid_of(target->origin.proc));
     if (result != PYPROF_OK) return result;

@@ -439,6 +439,9 @@ def in_another_system():
             match(target, words, process.pid)
             cpus_agree(process.pid)
             bind.check(target['waiters_offset'] in (0, 28, 36), '%r', target)
+            profile = recorded(process.pid)
+            bind.equal(len(profile.threads()), 3, 'threads')
+            bind.check('work' in [row.name for row in profile.top()], 'no function work: %r', profile.top())
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
