@@ -47,6 +47,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
     TARGET     a process as a value: its memory, its runtime, and how to see where its threads run
+    FAMILY     the processes below another one, found as they appear
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -2694,6 +2695,89 @@ static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
     facts->major_faults = usage.ru_majflt;
 }
 
+// ---- processes below another one ------------------------------------------------------
+typedef struct {                 // a process, as its line in /proc describes it
+    int64_t pid, parent, group, session;
+    uint64_t started;            // in clock ticks since boot: the kernel reuses pids
+    // A fingerprint of where the kernel has put its program, arguments and environment: a forked process has
+    // that of its parent, and exec makes another. 0 = the system does not tell.
+    uint64_t image;
+    int ended;                   // only its exit status is left
+} pyprof__process_line;
+
+static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
+{
+    char text[1024], *at, *next;
+    uint64_t fields[53];
+    int i;
+    memset(line, 0, sizeof *line);
+    snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
+    at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    if (!at || at[1] != ' ') return 0;
+    memset(fields, 0, sizeof fields);
+    line->ended = at[2] == 'Z' || at[2] == 'X';
+    for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
+        fields[i] = strtoull(at, &next, 10);
+    line->pid = pid;
+    line->parent = (int64_t)fields[4];
+    line->group = (int64_t)fields[5];
+    line->session = (int64_t)fields[6];
+    line->started = fields[22];
+    if (fields[28])              // the top of the main thread's stack; then arguments and environment
+        line->image = fields[28] ^ fields[26] << 7 ^ fields[48] << 19 ^ fields[49] << 23 ^ fields[51] << 31;
+    return 1;
+}
+
+// A number in /proc can be that of a thread, too, which is no process of its own.
+static pyprof__bool pyprof__is_process(int64_t pid)
+{
+    char text[1024], *at;
+    snprintf(text, sizeof text, "/proc/%lld/status", (long long)pid);
+    at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strstr(text, "\nTgid:") : NULL;
+    return at && strtoll(at + 6, NULL, 10) == pid;
+}
+
+// The latest number that the kernel has given to a process or thread: 0 = unknown. It goes up with each, and
+// begins anew at its end.
+static int64_t pyprof__latest_pid(void)
+{
+    char text[128], *at;
+    at = pyprof__read_file(AT_FDCWD, "/proc/loadavg", text, sizeof text) > 0 ? strrchr(text, ' ') : NULL;
+    return at ? strtoll(at, NULL, 10) : 0;
+}
+
+// Do two processes have the same memory, as a child between vfork and exec has that of its parent? -1 = the
+// system does not tell.
+static int pyprof__same_memory(int64_t pid, int64_t other)
+{
+    const long vm = 1;           // KCMP_VM
+    long result = syscall(SYS_kcmp, pid, other, vm, 0l, 0l);
+    return result < 0 ? -1 : result == 0;
+}
+
+// Does the kernel put programs at random places? If not, two processes that have nothing to do with each
+// other can have the same image.
+static pyprof__bool pyprof__images_differ(int64_t pid)
+{
+    char text[64];
+    if (pyprof__read_file(AT_FDCWD, "/proc/sys/kernel/randomize_va_space", text, sizeof text) <= 0
+        || *text == '0') return 0;
+    snprintf(text, sizeof text, "/proc/%lld/personality", (long long)pid);
+    if (pyprof__read_file(AT_FDCWD, text, text, sizeof text) <= 0) return 0;
+    return !(strtoul(text, NULL, 16) & 0x40000u);   // ADDR_NO_RANDOMIZE
+}
+
+typedef void pyprof__pid_fn(void *user, int64_t pid);
+
+static void pyprof__each_pid(pyprof__pid_fn *fn, void *user)   // of all processes
+{
+    DIR *folder = opendir("/proc");
+    struct dirent *entry;
+    while (folder && (entry = readdir(folder)) != NULL)
+        if (entry->d_name[0] > '0' && entry->d_name[0] <= '9') fn(user, strtoll(entry->d_name, NULL, 10));
+    if (folder) closedir(folder);
+}
+
 // Of this copy of pyprof, or of another copy in this process.
 static pyprof__bool pyprof__task_is_ours(int64_t tid)
 {
@@ -5099,6 +5183,173 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
+}
+
+// ============================================================================
+// [SECTION] FAMILY -- the processes below another one, found as they appear
+//   Runs on    the thread that follows children
+//   Uses       MEMORY
+//   Promise    a process belongs to the family only if that is proven, and is in its list once; a scan costs
+//              next to nothing while the system starts no process
+// ============================================================================
+enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
+
+// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
+// all.
+typedef enum {
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+} pyprof__kin_state;
+
+typedef struct {
+    pyprof__process_line line;   // as last read
+    pyprof__kin_state state;
+    uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
+    uint64_t look_ns;            // when to look for Python again
+    uint32_t looks;              // since it was found, or executed another program
+    struct pyprof__kin *kin;     // its recording, see SESSION; NULL = none
+} pyprof__descendant;
+
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array list;          // pyprof__descendant; the first is the root
+    int64_t latest, before;      // the kernel's latest pid at the last scan, and at the one before
+    uint64_t around_due;         // when to look at all processes again
+    // The image of the root, if processes outside the family can have it, too; otherwise 0.
+    uint64_t shared_image;
+    uint64_t cut;                // descendants for which there was no room
+} pyprof__family;
+
+static pyprof__descendant *pyprof__family_at(const pyprof__family *family, size_t i)
+{
+    return &PYPROF__AT(pyprof__descendant, family->list, i);
+}
+
+// The newest of that pid, alive or ended. NULL = none.
+static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int64_t pid)
+{
+    size_t i = family->list.count;
+    while (i > 0 && pyprof__family_at(family, i - 1)->line.pid != pid) i--;
+    return i ? pyprof__family_at(family, i - 1) : NULL;
+}
+
+// Reads its line again. 0 = it has ended.
+static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
+{
+    pyprof__process_line line;
+    if (one->ended_ns) return 0;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
+        one->line = line;
+        return 1;
+    }
+    one->ended_ns = now;
+    return 0;
+}
+
+// Is its number still that of its group or session? The kernel keeps that number back as long as these have
+// members.
+static pyprof__bool pyprof__descendant_leads(const pyprof__descendant *one)
+{
+    pyprof__process_line line;
+    return !pyprof__process_read(one->line.pid, &line) || line.started == one->line.started;
+}
+
+// Does this process descend from one of the family? Its parent may have ended: then the kernel has given it
+// another one. But it is still in the session or group that a member has begun, and a process that was forked
+// and has not executed another program has the image of a member.
+static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
+{
+    pyprof__descendant *parent = pyprof__family_find(family, line->parent);
+    size_t i;
+    if (parent && parent->line.started <= line->started && pyprof__descendant_read(parent, now)) return 1;
+    for (i = 0; i < family->list.count; i++) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        int leads = one->line.pid == line->session || (i > 0 && one->line.pid == line->group);
+        if (one->line.started > line->started) continue;
+        if (leads && pyprof__descendant_leads(one)) return 1;
+        if (line->image && one->line.image == line->image && line->image != family->shared_image
+            && pyprof__images_differ(line->pid)) return 1;
+    }
+    return 0;
+}
+
+// Forgets descendants that ended a while ago and have no recording.
+static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
+{
+    size_t i, kept = 1;
+    for (i = 1; i < family->list.count; i++) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (!one->kin && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (kept != i) *pyprof__family_at(family, kept) = *one;
+        kept++;
+    }
+    if (family->list.count) family->list.count = kept;
+}
+
+static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
+{
+    pyprof__descendant *one;
+    if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
+    one = family->list.count < PYPROF__MOST_DESCENDANTS
+        ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
+    if (!one) { family->cut++; return; }
+    one->line = *line;
+    one->seen_ns = now;
+    if (line->ended) one->ended_ns = now;
+}
+
+typedef struct { pyprof__family *family; uint64_t now; size_t found; } pyprof__family_scanner;
+
+static void pyprof__family_consider(void *user, int64_t pid)
+{
+    pyprof__family_scanner *scanner = (pyprof__family_scanner *)user;
+    pyprof__process_line line;
+    const pyprof__descendant *known = pyprof__family_find(scanner->family, pid);
+    if (pid == pyprof__own_pid() || !pyprof__process_read(pid, &line)) return;
+    if (known && known->line.started == line.started) return;
+    if (!pyprof__family_has(scanner->family, &line, scanner->now) || !pyprof__is_process(pid)) return;
+    pyprof__family_add(scanner->family, &line, scanner->now);
+    scanner->found++;
+}
+
+// Looks at the processes that have begun since the last scan, and once more at those since the scan before:
+// the kernel gives a number away some time before its process can be seen. At times, and when numbers begin
+// anew, it looks at all processes. Returns how many were found.
+static size_t pyprof__family_scan(pyprof__family *family, uint64_t now)
+{
+    pyprof__family_scanner scanner = { family, now, 0 };
+    int64_t latest = pyprof__latest_pid(), from = family->before, pid;
+    size_t before;
+    if (now >= family->around_due || (latest && (latest < from || latest - from > PYPROF__PIDS_APART))) {
+        family->around_due = now + (latest ? 10 : 1) * pyprof__second;
+        do {                     // a child can have a smaller number than its parent
+            before = scanner.found;
+            pyprof__each_pid(pyprof__family_consider, &scanner);
+        } while (scanner.found > before);
+    } else if (latest)
+        for (pid = from + 1; pid <= latest; pid++) pyprof__family_consider(&scanner, pid);
+    family->before = family->latest;
+    family->latest = latest;
+    return scanner.found;
+}
+
+// The family of that process, so far without anybody below it. 0 = no such process, or no memory.
+static pyprof__bool pyprof__family_open(pyprof__family *family, const pyprof_allocator *allocator, int64_t pid)
+{
+    pyprof__process_line line, parent;
+    memset(family, 0, sizeof *family);
+    pyprof__pool_init(&family->pool, allocator, UINT64_MAX);
+    pyprof__array_init(&family->list, sizeof(pyprof__descendant));
+    if (!pyprof__process_read(pid, &line)) return 0;
+    // A process that its parent has forked has the image of its siblings.
+    if (!pyprof__process_read(line.parent, &parent) || !parent.image || parent.image == line.image)
+        family->shared_image = line.image;
+    pyprof__family_add(family, &line, pyprof__now());
+    return family->list.count == 1;
+}
+
+static void pyprof__family_close(pyprof__family *family)
+{
+    pyprof__array_free(&family->pool, &family->list);
 }
 
 // ============================================================================
