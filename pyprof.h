@@ -2819,8 +2819,15 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
 //   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a
 //              crash
 // ============================================================================
-// refused: the allocator has returned NULL.
-typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;
+// What several pools may use together.
+typedef struct { uint64_t used, limit; } pyprof__budget;
+
+typedef struct {
+    pyprof_allocator allocator;
+    uint64_t used, limit;
+    pyprof__budget *budget;        // with other pools; NULL = with none
+    int refused;                 // the allocator has returned NULL
+} pyprof__pool;
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
@@ -2854,13 +2861,40 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
     pool->limit = limit;
 }
 
-// Zeroed memory; NULL = no memory, or the pool's limit is reached.
+// 0 = then it would be above the limit: it stays as it was.
+static pyprof__bool pyprof__budget_take(pyprof__budget *budget, size_t size)
+{
+    uint64_t before = budget ? __atomic_fetch_add(&budget->used, size, __ATOMIC_RELAXED) : 0;
+    if (!budget || before + size <= budget->limit) return 1;
+    __atomic_fetch_sub(&budget->used, size, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static void pyprof__budget_give(pyprof__budget *budget, size_t size)
+{
+    if (budget) __atomic_fetch_sub(&budget->used, size, __ATOMIC_RELAXED);
+}
+
+// From now on what this pool has and gets counts there, too. NULL = nowhere else.
+static void pyprof__pool_budget(pyprof__pool *pool, pyprof__budget *budget)
+{
+    pyprof__budget_give(pool->budget, pool->used);
+    pool->budget = budget;
+    if (budget) __atomic_fetch_add(&budget->used, pool->used, __ATOMIC_RELAXED);
+}
+
+// Zeroed memory; NULL = no memory, or the limit of the pool or of its budget is reached.
 static void *pyprof__alloc(pyprof__pool *pool, size_t size)
 {
     void *memory;
-    if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
+    if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used
+        || !pyprof__budget_take(pool->budget, size)) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
-    if (!memory) { pool->refused = 1; return NULL; }
+    if (!memory) {
+        pyprof__budget_give(pool->budget, size);
+        pool->refused = 1;
+        return NULL;
+    }
     // pyprof_get_stats reads it on other threads.
     __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
     memset(memory, 0, size);
@@ -2871,6 +2905,7 @@ static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
     __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
+    pyprof__budget_give(pool->budget, size);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
