@@ -318,7 +318,8 @@ typedef enum pyprof_level {
     PYPROF_LEVEL_ERROR = 1, PYPROF_LEVEL_WARNING = 2, PYPROF_LEVEL_INFO = 3
 } pyprof_level;
 typedef enum pyprof_event {
-    PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3
+    PYPROF_EVENT_DURATION = 1, PYPROF_EVENT_HOOKS_LOST = 2, PYPROF_EVENT_DEGRADED = 3,
+    PYPROF_EVENT_ENDED = 4        // the process that is sampled from outside has ended
 } pyprof_event;
 
 // Why a stack was not counted as a sample; index into pyprof_stats.rejected_by_cause. See
@@ -353,7 +354,8 @@ typedef struct pyprof_on_event {
 } pyprof_on_event;
 
 typedef struct pyprof_config {      // leave every other field 0: 0 = default
-    int64_t pid;                    // 0 = this process (other processes: not yet)
+    int64_t pid;                    // 0 = this process; another one is sampled from outside, and neither
+                                    // stopped nor signalled
     double rate_hz;                 // samples a second, up to 100,000 (default 100)
     double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
                                     // none)
@@ -1678,6 +1680,16 @@ static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)
     char text[1024];
     const char *at = pyprof__task_stat(proc, tid, 22, text, sizeof text);
     return at ? strtoull(at, NULL, 10) : 0;
+}
+
+// When a process began, in clock ticks since boot; 0 = there is none of that pid.
+static uint64_t pyprof__process_started(int64_t pid)
+{
+    pyprof__proc proc;
+    memset(&proc, 0, sizeof proc);
+    proc.pid = pid;
+    proc.fd = -1;
+    return pyprof__thread_started(&proc, pid);
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -31284,7 +31296,7 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
 //   Promise    a session is a token; a forked child finds everything off; nothing is freed that another
 //              thread may touch
 // ============================================================================
-enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
+enum { PYPROF__SESSIONS = 8, PYPROF__OTHERS = 511, PYPROF__MIN_BYTES = 4 << 20, PYPROF__MOST_DEPTH = 10000000,
        PYPROF__TURN_NS = 30000, PYPROF__BLIND_NS = 100000000 };
 // Ns that the end of a session waits for a sampler without a CPU, and for a callback that may be waiting for
 // the caller.
@@ -31292,8 +31304,24 @@ enum { PYPROF__SESSIONS = 8, PYPROF__SAMPLERS = 1, PYPROF__MIN_BYTES = 4 << 20, 
 #define PYPROF__TEST_PATIENCE 5000000000u
 #endif
 
+typedef struct pyprof__session pyprof__session;
+
+// Another process is opened by the thread that samples it: reading it can block for long, and then only that
+// thread waits.
+typedef enum {
+    PYPROF__STAGE_OPENING, PYPROF__STAGE_OPEN,   // its thread opens it; has opened it or failed, and waits
+    PYPROF__STAGE_GOES, PYPROF__STAGE_LEAVES     // a session is there; the opener gave up
+} pyprof__stage;
+
 typedef struct {                 // a target, and the thread that samples it
     pyprof__sweeper sweeper;     // with the target; belongs to the sampler thread while that runs
+    pyprof__pool pool;           // that this struct came from, if it is not the sampler of this process
+    pyprof__session *sessions[PYPROF__SESSIONS];   // that it samples for, by their slots; NULL = not for that one
+    char program[256];           // the name of another process's program
+    uint32_t stage;              // futex word: see pyprof__stage
+    int stopping;                // number of threads that stop sessions of it
+    pyprof_config first;         // of another process: the config it was opened with
+    pyprof_result opened;        // how that went
     int alive, joinable;         // the thread runs; it must still be joined
     pthread_t thread;
     int64_t tid;                 // of that thread; 0 = not started yet
@@ -31308,7 +31336,7 @@ typedef struct {                 // a target, and the thread that samples it
     uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
-typedef struct {
+struct pyprof__session {
     uint64_t use;                // the number of its use, in the token; odd = in use
     pyprof__sampler *sampler;
     int torn;                    // a thread died while it changed the session
@@ -31321,7 +31349,7 @@ typedef struct {
                                  // PROFILING=1
     // Since when; next time; what pyprof__writing_changes returned for the last one.
     uint64_t write_begin, write_due, written;
-} pyprof__session;
+};
 
 typedef struct {                 // the thread that writes files
     uint32_t word;               // futex word: changes when there is something to do
@@ -31364,7 +31392,9 @@ typedef struct { uint32_t lock, count; pyprof__child list[PYPROF__CHILDREN]; } p
 typedef struct {
     int64_t pid;                 // of the process that owns all this; a forked child finds another one
     pyprof__session sessions[PYPROF__SESSIONS];
-    pyprof__sampler samplers[PYPROF__SAMPLERS];   // the first is this process's
+    pyprof__sampler samplers[1];         // of this process
+    int sampling;                // number of sampler threads
+    pyprof__sampler *others[PYPROF__OTHERS];   // of other processes; NULL = free. Under pyprof__control
     int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
     // In a forked child: uses of the sessions to start again; 0 = none.
@@ -31402,15 +31432,17 @@ static void pyprof__after_fork(void)
     pyprof__mutex_forked(&pyprof__writing);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = &pyprof__g.sessions[i];
-        if (session->use & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START)
+        if (session->use & 1 && session->config.after_fork == PYPROF_AFTER_FORK_START
+            && session->sampler == &pyprof__g.samplers[0])
             pyprof__g.again[i] = session->use;
         session->use += session->use & 1;
         goes_on |= pyprof__g.again[i] != 0;
     }
-    for (i = 0; i < PYPROF__SAMPLERS; i++) {
-        pyprof__g.samplers[i].alive = pyprof__g.samplers[i].joinable = 0;
-        pyprof__g.samplers[i].delivering = 0;
-    }
+    pyprof__g.samplers[0].alive = pyprof__g.samplers[0].joinable = 0;
+    pyprof__g.samplers[0].delivering = 0;
+    memset(pyprof__g.samplers[0].sessions, 0, sizeof pyprof__g.samplers[0].sessions);
+    memset(pyprof__g.others, 0, sizeof pyprof__g.others);
+    pyprof__g.sampling = 0;
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -31467,10 +31499,9 @@ static pyprof_result pyprof__no_session(const pyprof *token)
     return pyprof__fail(PYPROF_ERR_STATE, "the session has ended, or belongs to another process");
 }
 
-// Is the session in use, and does this sampler sample it?
-static pyprof__bool pyprof__is_of(const pyprof__session *session, const pyprof__sampler *sampler)
+static pyprof__bool pyprof__is_of_own(const pyprof__sampler *sampler)   // does it sample this process?
 {
-    return (session->use & 1) && session->sampler == sampler;
+    return sampler == &pyprof__g.samplers[0];
 }
 
 // Takes the lock of the sessions. If its previous owner died while it changed a session, nothing in that
@@ -31577,15 +31608,15 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
                                int running, int64_t gc_runs)
 {
     pyprof__gauge gauge;
-    int i, lost = 0;
+    int i, lost = 0, heap = pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
     house->due = now + PYPROF__HOUSE_NS;
-    if (PYPROF__GET(pyprof__heap.users) && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
+    if (heap && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
         house->due = now + PYPROF__HOUSE_NS / 10;
     memset(&gauge, 0, sizeof gauge);
     gauge.ns = now;
     pyprof__process_facts(sampler->sweeper.target.origin.proc, &gauge.facts);
     gauge.facts.gc_runs = gc_runs;
-    if (PYPROF__GET(pyprof__heap.users)) {
+    if (heap) {
         lost = pyprof__heap_watch(running);
         if (now > house->reap) {
             pyprof__heap_reap();
@@ -31595,16 +31626,17 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
         gauge.facts.traced_bytes = pyprof__heap_live();
     }
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        pyprof__session *session = &pyprof__g.sessions[i];
+        pyprof__session *session = sampler->sessions[i];
+        if (!session || session->torn) continue;
         pyprof__g.changing = i + 1;
-        if (pyprof__is_of(session, sampler) && !session->torn)
-            pyprof__record_memory(&session->recorder, &gauge, lost);
+        pyprof__record_memory(&session->recorder, &gauge, lost);
     }
 }
 
-static void pyprof__heap_tick(uint64_t now)   // the clock by which ages are measured
+// The clock by which ages are measured.
+static void pyprof__heap_tick(const pyprof__sampler *sampler, uint64_t now)
 {
-    if (!PYPROF__GET(pyprof__heap.users)) return;
+    if (!pyprof__is_of_own(sampler) || !PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
 }
@@ -31626,8 +31658,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
     pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        const pyprof__session *session = &pyprof__g.sessions[i];
-        if (!pyprof__is_of(session, sampler)) continue;
+        const pyprof__session *session = sampler->sessions[i];
+        if (!session) continue;
         wanted.any = 1;
         wanted.stay |= session->config.capture != PYPROF_CAPTURE_AUTO;
         wanted.by_signal |= session->config.capture == PYPROF_CAPTURE_SIGNAL;
@@ -31740,8 +31772,8 @@ static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__
     double pace = schedule->rate / pyprof__schedule_stretch(schedule);
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        pyprof__session *session = &pyprof__g.sessions[i];
-        if (!pyprof__is_of(session, sampler) || session->recorder.paused) continue;
+        pyprof__session *session = sampler->sessions[i];
+        if (!session || session->recorder.paused) continue;
         session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
         if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
     }
@@ -31756,6 +31788,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     now = pyprof__now();
     own = pyprof__own_cpu();
     all = pyprof__process_cpu(sampler->sweeper.target.origin.proc);
+    if (all && !pyprof__is_of_own(sampler)) all += own;   // as if the sampler were a thread of that process
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
     // refused: then threads cannot be read either, and sweeps cost next to nothing.
     if (!own || !all) memset(governor, 0, sizeof *governor);
@@ -31772,21 +31805,24 @@ static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
     int i, event;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        pyprof__session *session = &pyprof__g.sessions[i];
-        pyprof_on_event on_event;
+        pyprof__session *session;
+        pyprof_on_event on_event = { NULL, NULL };
         char detail[256];
         pyprof *token;
         int events;
         pyprof__sessions_lock();
-        events = pyprof__is_of(session, sampler) ? session->recorder.events : 0;
-        if (events) session->recorder.events = 0;
-        on_event = session->config.on_event;
-        memcpy(detail, session->recorder.event_detail, sizeof detail);
+        session = sampler->sessions[i];
+        events = session ? session->recorder.events : 0;
+        if (events) {
+            session->recorder.events = 0;
+            on_event = session->config.on_event;
+            memcpy(detail, session->recorder.event_detail, sizeof detail);
+        }
         token = pyprof__token(i);
         if (events && on_event.fn)
             __atomic_store_n(&sampler->delivering, (uint64_t)(uintptr_t)token, __ATOMIC_RELAXED);
         pyprof__sessions_unlock();
-        for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_DEGRADED; event++)
+        for (event = PYPROF_EVENT_DURATION; events && on_event.fn && event <= PYPROF_EVENT_ENDED; event++)
             if (events & 1 << event)
                 on_event.fn(on_event.user, token, (pyprof_event)event,
                             event == PYPROF_EVENT_DURATION ? "duration_s is over" : detail);
@@ -31798,8 +31834,7 @@ static void pyprof__degrade_all(const pyprof__sampler *sampler, const char *reas
 {
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++)
-        if (pyprof__is_of(&pyprof__g.sessions[i], sampler))
-            pyprof__degrade(&pyprof__g.sessions[i].recorder, reason);
+        if (sampler->sessions[i]) pyprof__degrade(&sampler->sessions[i]->recorder, reason);
 }
 
 // Nothing could be read in this sweep. If that goes on, tries other ways to read memory. Under the lock.
@@ -31908,8 +31943,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     tick.retried = sweeper->retried - retried;
     tick.blind_ns = pyprof__blind_for(sampler, tick.now);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        pyprof__session *session = &pyprof__g.sessions[i];
-        if (!pyprof__is_of(session, sampler) || session->torn) continue;
+        pyprof__session *session = sampler->sessions[i];
+        if (!session || session->torn) continue;
         pyprof__g.changing = i + 1;
         pyprof__record(&session->recorder, sweeper, &tick);
         if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
@@ -31928,7 +31963,7 @@ static pyprof__bool pyprof__is_alone(void)
 {
     int writer = __atomic_load_n(&pyprof__g.writer.running, __ATOMIC_ACQUIRE)
         && __atomic_load_n(&pyprof__g.writer.tid, __ATOMIC_ACQUIRE);
-    if (!pyprof__threads_left(1 + writer)) return 0;
+    if (!pyprof__threads_left(__atomic_load_n(&pyprof__g.sampling, __ATOMIC_ACQUIRE) + writer)) return 0;
     __atomic_store_n(&pyprof__g.writer.quit, 1, __ATOMIC_RELEASE);
     pyprof__wake(&pyprof__g.writer.word);
     return 1;
@@ -31941,6 +31976,86 @@ static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_
     uint64_t until = schedule->deadline, weigh = schedule->governor.at + PYPROF__REPLAN_NS;
     if (PYPROF__GET(pyprof__heap.users) && house_due < until) until = house_due;
     return schedule->rate > 0 && schedule->stride > 1 && weigh < until ? weigh : until;
+}
+
+// The name under which users know the program: of its executable, or of the script that an interpreter runs.
+// The rest of the command line is not used, because it may contain secrets.
+static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
+{
+    char text[4096], *at, *base, *end;
+    ssize_t size;
+    if (!pyprof__proc_link(proc, "exe", text, sizeof text) && pyprof__is_own(proc))
+        pyprof__copy_text(text, sizeof text, pyprof__started_as());
+    base = strrchr(text, '/');
+    pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
+    if (strncmp(name, "python", 6) != 0) return;
+    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
+    end = text + (size > 0 ? size : 0);
+    for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
+        if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
+        if (strcmp(at, "-m") == 0) { at += 3; break; }
+        if (strcmp(at, "-W") == 0 || strcmp(at, "-X") == 0) { at += 3; continue; }
+        if (at[0] != '-') break;
+    }
+    if (at >= end || !*at) return;
+    pyprof__utf8_repair(name, capacity, pyprof__stem(at).text);
+    name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
+}
+
+// Opens the sampler and proves the layout.
+static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof_config *config, int settle)
+{
+    pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
+                                                config->max_bytes / 4, config->max_depth,
+                                                config->capture == PYPROF_CAPTURE_AUTO);
+    if (result != PYPROF_OK) return result;
+    sampler->refused[0] = 0;
+    sampler->doubts = 0;
+    if (settle) pyprof__sweeper_settle(&sampler->sweeper);
+    result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
+    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    return result;
+}
+
+static void pyprof__stage_set(pyprof__sampler *sampler, pyprof__stage stage)
+{
+    __atomic_store_n(&sampler->stage, (uint32_t)stage, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &sampler->stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
+}
+
+// 1 = the stage changed before `end`.
+static pyprof__bool pyprof__stage_passes(pyprof__sampler *sampler, pyprof__stage stage, uint64_t end)
+{
+    while (__atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) == (uint32_t)stage && pyprof__now() < end)
+        pyprof__sleep_until(&sampler->stage, (uint32_t)stage, end);
+    return __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) != (uint32_t)stage;
+}
+
+// On the thread that is going to sample another process. 1 = it is open, and a session is there.
+static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
+{
+    pyprof_result result = pyprof__sampler_open(sampler, &sampler->first, 1);
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (result != PYPROF_OK)
+        pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
+    else pyprof__program_name(sampler->sweeper.target.origin.proc, sampler->program, sizeof sampler->program);
+    sampler->opened = result;
+    if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_OPEN, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        pyprof__stage_set(sampler, PYPROF__STAGE_OPEN);
+        pyprof__stage_passes(sampler, PYPROF__STAGE_OPEN, UINT64_MAX / 2);
+    }
+    if (result != PYPROF_OK) return 0;
+    if (__atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) == (uint32_t)PYPROF__STAGE_GOES) return 1;
+    pyprof__sweeper_close(&sampler->sweeper);
+    return 0;
+}
+
+static void pyprof__sampler_ends(pyprof__sampler *sampler)   // under the lock, which it gives back
+{
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
+    pyprof__sessions_unlock();
 }
 
 static void *pyprof__sampler_main(void *argument)
@@ -31959,7 +32074,12 @@ static void *pyprof__sampler_main(void *argument)
     pyprof__is_sampler = 1;
     pyprof__inside = 1;
     __atomic_store_n(&sampler->tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    pyprof__sweeper_settle(sweeper);
+    if (pyprof__is_of_own(sampler)) pyprof__sweeper_settle(sweeper);
+    else if (!pyprof__other_opens(sampler)) {
+        pyprof__sessions_lock();
+        pyprof__sampler_ends(sampler);
+        return NULL;
+    }
     for (;;) {
         schedule.seen = __atomic_load_n(&sampler->wake, __ATOMIC_ACQUIRE);
         pyprof__sessions_lock();
@@ -31977,7 +32097,7 @@ static void *pyprof__sampler_main(void *argument)
         }
         if (until > alone_due) until = alone_due;
         if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
-        pyprof__heap_tick(pyprof__now());
+        pyprof__heap_tick(sampler, pyprof__now());
         if (wanted.rate > 0 && pyprof__now() >= schedule.deadline)
             pyprof__tick_once(sampler, &schedule, &names);
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
@@ -31988,8 +32108,7 @@ static void *pyprof__sampler_main(void *argument)
         pyprof__keep_house(sampler, &house, pyprof__now(), head != 0, runs);
         pyprof__sessions_unlock();
     }
-    sampler->alive = 0;                 // under the lock: a new session sees it and starts a new thread
-    pyprof__sessions_unlock();
+    pyprof__sampler_ends(sampler);
     pyprof__sweeper_close(sweeper);
     pyprof__inside = 0;                  // this may be the last thread, which calls exit
     return NULL;
@@ -32020,21 +32139,24 @@ static void pyprof__join(pyprof__sampler *sampler)
     sampler->joinable = 0;
 }
 
-// Opens the sampler and starts its thread; a session must be in use already, otherwise the thread ends at
-// once.
+// Starts the thread of a sampler. For this process a session must be in use already, otherwise the thread
+// ends at once.
 static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
     __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
     if (error == 0) { sampler->joinable = 1; return PYPROF_OK; }
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     sampler->alive = 0;
-    pyprof__sweeper_close(&sampler->sweeper);
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
 }
 
 // ---- starting and ending a session ---------------------------------------------------
+static pyprof__bool pyprof__is_other(int64_t pid) { return pid != 0 && pid != pyprof__own_pid(); }
+
 static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
@@ -32091,9 +32213,17 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
                             (unsigned long long)config->max_bytes, PYPROF__MIN_BYTES);
     if (config->thread_filter && strlen(config->thread_filter) > 255)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "thread_filter is longer than 255 bytes");
-    if (config->pid != 0 && config->pid != pyprof__own_pid())
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "pid is %lld: profiling another process is not supported yet",
+    if (config->pid < 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 (this process) or more",
+                            (long long)config->pid);
+    if (pyprof__is_other(config->pid) && config->heap)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "heap is %d and pid is %lld: memory can only be tracked from inside; start that "
+                            "program with PROFILING=1 and LD_PRELOAD=libpyprof.so", config->heap,
+                            (long long)config->pid);
+    if (pyprof__is_other(config->pid) && config->capture == PYPROF_CAPTURE_SIGNAL)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT,
+                            "capture is SIGNAL and pid is %lld: another process gets no signals",
                             (long long)config->pid);
     for (i = 0; i < PYPROF__COUNT(later); i++) {
         memcpy(&value, (const char *)config + later[i].offset, sizeof value);
@@ -32189,7 +32319,15 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
                                config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
     session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
     session->use++;
+    sampler->sessions[*slot] = session;
     return PYPROF_OK;
+}
+
+// The session is no longer in use. Under the lock.
+static void pyprof__session_over(pyprof__session *session)
+{
+    session->sampler->sessions[session - pyprof__g.sessions] = NULL;
+    session->use++;
 }
 
 // The stats of a session as of now, under the lock.
@@ -32202,34 +32340,12 @@ static void pyprof__session_stats(const pyprof__session *session, pyprof_stats *
     stats->own_bytes += __atomic_load_n(&sampler->sweeper.pool.used, __ATOMIC_RELAXED);
 }
 
-// The name under which users know the program: of its executable, or of the script that an interpreter runs.
-// The rest of the command line is not used, because it may contain secrets.
-static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
+static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__sampler *sampler)
 {
-    char text[4096], *at, *base, *end;
-    ssize_t size;
-    if (!pyprof__proc_link(proc, "exe", text, sizeof text) && pyprof__is_own(proc))
-        pyprof__copy_text(text, sizeof text, pyprof__started_as());
-    base = strrchr(text, '/');
-    pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
-    if (strncmp(name, "python", 6) != 0) return;
-    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
-    end = text + (size > 0 ? size : 0);
-    for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
-        if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
-        if (strcmp(at, "-m") == 0) { at += 3; break; }
-        if (strcmp(at, "-W") == 0 || strcmp(at, "-X") == 0) { at += 3; continue; }
-        if (at[0] != '-') break;
-    }
-    if (at >= end || !*at) return;
-    pyprof__utf8_repair(name, capacity, pyprof__stem(at).text);
-    name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
-}
-
-static pyprof_result pyprof__profile_seal(pyprof_profile *profile, const pyprof__target *target)
-{
+    const pyprof__target *target = &sampler->sweeper.target;
     char name[256], version[32];
-    pyprof__program_name(target->origin.proc, name, sizeof name);
+    if (pyprof__is_own(target->origin.proc)) pyprof__program_name(target->origin.proc, name, sizeof name);
+    else memcpy(name, sampler->program, sizeof name);
     pyprof__version_text(target->runtime.version, version, sizeof version);
     profile->program = pyprof__intern(&profile->pool, &profile->model.strings, name, strlen(name));
     profile->python = pyprof__intern(&profile->pool, &profile->model.strings, version, strlen(version));
@@ -32258,7 +32374,7 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
     pyprof__session_stats(session, &made->model.stats);
-    if (pyprof__profile_seal(made, &session->sampler->sweeper.target) != PYPROF_OK) {
+    if (pyprof__profile_seal(made, session->sampler) != PYPROF_OK) {
         pyprof__profile_free(made);
         return PYPROF_ERR_MEMORY;
     }
@@ -33087,8 +33203,9 @@ PYPROF__DEF const char *pyprof_version(void) { return PYPROF_VERSION_STRING; }
 static void pyprof__control_lock(void) { pyprof__mutex_take(&pyprof__control); }
 static void pyprof__control_unlock(void) { pyprof__mutex_give(&pyprof__control); }
 
-static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
+static pyprof__bool pyprof__caller_holds_gil(void)
 {
+    const pyprof__sampler *sampler = &pyprof__g.samplers[0];
     const pyprof__runtime *runtime = &sampler->sweeper.target.runtime;
     int holds = 0;
     pyprof__sessions_lock();
@@ -33100,7 +33217,7 @@ static pyprof__bool pyprof__caller_holds_gil(const pyprof__sampler *sampler)
 static pyprof__bool pyprof__any_session(const pyprof__sampler *sampler)   // under the lock
 {
     int i, any = 0;
-    for (i = 0; i < PYPROF__SESSIONS; i++) any |= pyprof__is_of(&pyprof__g.sessions[i], sampler);
+    for (i = 0; i < PYPROF__SESSIONS; i++) any |= sampler->sessions[i] != NULL;
     return any;
 }
 
@@ -33127,7 +33244,7 @@ static void pyprof__start_undo(int slot)   // under pyprof__control
     pyprof__session *session = &pyprof__g.sessions[slot];
     pyprof__sessions_lock();
     pyprof__heap_leave(session);
-    session->use++;
+    pyprof__session_over(session);
     pyprof__recorder_close(&session->recorder);
     pyprof__sessions_unlock();
 }
@@ -33150,21 +33267,16 @@ static pyprof_result pyprof__start_heap(int slot)
     return result;
 }
 
-// For the first session: opens the sampler, proves the layout, starts the thread.
+// For the first session of this process: opens the sampler, proves the layout, starts the thread.
 static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_config *config,
                                          uint64_t again, int *slot)
 {
     pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof_result result;
     pyprof__join(sampler);
-    sampler->refused[0] = 0;
-    result = pyprof__sweeper_open(sweeper, config->pid, &config->allocator, config->max_bytes / 4,
-                                  config->max_depth,
-                                  config->capture == PYPROF_CAPTURE_AUTO);
+    result = pyprof__sampler_open(sampler, config, 0);
     if (result != PYPROF_OK) return result;
-    sampler->doubts = 0;
-    result = pyprof__self_check(sweeper, 50, &sampler->proven);
-    if (result == PYPROF_OK) result = pyprof__stay_mapped();
+    result = pyprof__stay_mapped();
     pyprof__sessions_lock();
     __atomic_store_n(&sampler->own_cpu_ns, 0, __ATOMIC_RELAXED);
     if (result == PYPROF_OK) result = pyprof__session_open(sampler, config, again, slot);
@@ -33172,8 +33284,129 @@ static pyprof_result pyprof__start_first(pyprof__sampler *sampler, const pyprof_
     if (result != PYPROF_OK) { pyprof__sweeper_close(sweeper); return result; }
     result = pyprof__sampler_start(sampler);
     if (result == PYPROF_OK) return result;
-    pyprof__g.sessions[*slot].use++;
-    pyprof__recorder_close(&pyprof__g.sessions[*slot].recorder);
+    pyprof__sweeper_close(sweeper);
+    pyprof__start_undo(*slot);
+    return result;
+}
+
+// ---- samplers of other processes, under pyprof__control ---------------------------------------
+static void pyprof__other_free(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof__pool pool = sampler->pool;
+    *place = NULL;
+    pyprof__free(&pool, sampler, sizeof *sampler);
+}
+
+// Frees the samplers whose threads have ended. A thread that was left behind ends at some later time.
+static void pyprof__others_reap(void)
+{
+    int i;
+    for (i = 0; i < PYPROF__OTHERS; i++) {
+        pyprof__sampler *sampler = pyprof__g.others[i];
+        int over;
+        if (!sampler || sampler->stopping) continue;
+        pyprof__sessions_lock();
+        over = (!sampler->alive || pyprof__sampler_is_gone(sampler)) && !pyprof__any_session(sampler);
+        pyprof__sessions_unlock();
+        if (!over) continue;
+        pyprof__join(sampler);
+        pyprof__other_free(&pyprof__g.others[i]);
+    }
+}
+
+// The sampler that reads this very process already; NULL = none. The kernel reuses pids.
+static pyprof__sampler *pyprof__other_find(int64_t pid)
+{
+    uint64_t started = pyprof__process_started(pid);
+    int i;
+    for (i = 0; i < PYPROF__OTHERS; i++) {
+        pyprof__sampler *sampler = pyprof__g.others[i];
+        if (sampler && sampler->alive && sampler->first.pid == pid && started
+            && __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) == (uint32_t)PYPROF__STAGE_GOES
+            && sampler->sweeper.target.started == started) return sampler;
+    }
+    return NULL;
+}
+
+static pyprof__sampler **pyprof__other_new(const pyprof_config *config)   // NULL = see pyprof_last_error
+{
+    pyprof__pool pool;
+    pyprof__sampler *sampler;
+    int i = 0;
+    pyprof__others_reap();
+    while (i < PYPROF__OTHERS && pyprof__g.others[i]) i++;
+    if (i == PYPROF__OTHERS) {
+        pyprof__fail(PYPROF_ERR_BUSY, "all %d samplers of other processes are in use", PYPROF__OTHERS);
+        return NULL;
+    }
+    pyprof__pool_init(&pool, &config->allocator, UINT64_MAX);
+    sampler = (pyprof__sampler *)pyprof__alloc(&pool, sizeof *sampler);
+    if (!sampler) { pyprof__fail_memory("the sampler"); return NULL; }
+    sampler->pool = pool;
+    sampler->first = *config;
+    sampler->first.thread_filter = sampler->first.checkpoint = NULL;
+    pyprof__g.others[i] = sampler;
+    return &pyprof__g.others[i];
+}
+
+// Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
+// left to end by itself.
+static pyprof_result pyprof__other_await(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof_result result;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
+        && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return pyprof__fail(PYPROF_ERR_BUSY,
+                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, a "
+                            "hung file system)", (long long)sampler->first.pid,
+                            (double)PYPROF__TEST_PATIENCE / 1e9);
+    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
+    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
+    pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
+    pyprof__join(sampler);
+    pyprof__other_free(place);
+    return result;
+}
+
+// Opens another process on a thread of its own, which then waits for pyprof__other_go.
+static pyprof_result pyprof__other_open(const pyprof_config *config, pyprof__sampler ***place)
+{
+    pyprof_result result = pyprof__stay_mapped();
+    if (result != PYPROF_OK) return result;
+    *place = pyprof__other_new(config);
+    if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
+    result = pyprof__sampler_start(**place);
+    if (result == PYPROF_OK) return pyprof__other_await(*place);
+    pyprof__other_free(*place);
+    return result;
+}
+
+// Its thread begins to sample, or ends if there is no session for it.
+static void pyprof__other_go(pyprof__sampler **place, int goes)
+{
+    pyprof__stage_set(*place, goes ? PYPROF__STAGE_GOES : PYPROF__STAGE_LEAVES);
+    if (goes) return;
+    pyprof__join(*place);
+    pyprof__other_free(place);
+}
+
+static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
+{
+    pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
+    pyprof_result result;
+    int alive = 0;
+    if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
+    if (alive) return result;
+    result = pyprof__other_open(config, &place);
+    if (result != PYPROF_OK) return result;
+    pyprof__sessions_lock();
+    result = pyprof__session_open(*place, config, 0, slot);
+    pyprof__sessions_unlock();
+    pyprof__other_go(place, result == PYPROF_OK);
     return result;
 }
 
@@ -33229,7 +33462,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive;
+    int alive, other = pyprof__is_other(config->pid);
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -33237,15 +33470,18 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     }
     __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    result = pyprof__join_running(sampler, config, again, &slot, &alive);
-    if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
+    if (other) result = pyprof__start_other(config, &slot);
+    else {
+        result = pyprof__join_running(sampler, config, again, &slot, &alive);
+        if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
+    }
     if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
-        pyprof__wake(&sampler->wake);
+        pyprof__wake(&pyprof__g.sessions[slot].sampler->wake);
     }
     pyprof__control_unlock();
     if (config->logger.fn && result == PYPROF_OK)
@@ -33339,7 +33575,7 @@ static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof 
            && !pyprof__sampler_is_gone(sampler)) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
-        if (pyprof__caller_holds_gil(sampler)) return;
+        if (pyprof__caller_holds_gil()) return;
         end = pyprof__now() + PYPROF__TEST_PATIENCE;
     }
 }
@@ -33362,11 +33598,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
     if (found) {
         sampler = found->sampler;
+        sampler->stopping++;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
         unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
-        found->use++;
+        pyprof__session_over(found);
         if (!found->torn) pyprof__recorder_close(&found->recorder);
         if (from_env) pyprof__g.env_session = NULL;
     } else {
@@ -33379,6 +33616,8 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     pyprof__control_lock();
     pyprof__sampler_stop(sampler);
+    if (found) sampler->stopping--;
+    pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
     if (from_env) pyprof__out_release();
     pyprof__writer_stop();
@@ -33424,8 +33663,8 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
     }
+    if (sampler) pyprof__wake(&sampler->wake);   // under the lock: it may be freed after that
     pyprof__sessions_unlock();
-    if (sampler) pyprof__wake(&sampler->wake);
     return result;
 }
 
@@ -33982,9 +34221,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid != 0 && pid != pyprof__own_pid())
-        return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "pid is %lld: dumping another process is not supported yet", (long long)pid);
+    if (pid < 0) return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
     if (options && options->native)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)

@@ -376,7 +376,9 @@ TEST(configurations_refused)
     refused((pyprof_config){ .thread_filter = longer }, PYPROF_ERR_ARGUMENT, "thread_filter");
     refused((pyprof_config){ .reserved = { 0, 0, 0, 1 } }, PYPROF_ERR_ARGUMENT, "reserved");
     refused((pyprof_config){ .max_bytes = 1000 }, PYPROF_ERR_BUDGET, "max_bytes");
-    refused((pyprof_config){ .pid = 1 }, PYPROF_ERR_UNSUPPORTED, "pid");
+    refused((pyprof_config){ .pid = -1 }, PYPROF_ERR_ARGUMENT, "pid");
+    refused((pyprof_config){ .pid = 1, .heap = 1 }, PYPROF_ERR_ARGUMENT, "libpyprof.so");
+    refused((pyprof_config){ .pid = 1, .capture = PYPROF_CAPTURE_SIGNAL }, PYPROF_ERR_ARGUMENT, "pid");
     refused((pyprof_config){ .heap = PYPROF_HEAP_EXACT }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");
     refused((pyprof_config){ .native = 1 }, PYPROF_ERR_UNSUPPORTED, "native");
     refused((pyprof_config){ .children = 1 }, PYPROF_ERR_UNSUPPORTED, "children");
