@@ -367,7 +367,10 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
                                     // threads again until two copies agree. SIGNAL: as COPY, but a running
                                     // thread is halted by SIGURG for some 20 us. If any session asks for COPY
                                     // or SIGNAL, it applies to all
-    int children;                   // follow child processes (not yet)
+    int children;                   // 1: descendants are followed, as they appear; each is a process of its
+                                    // own in the profile. With pid they are sampled from outside; otherwise
+                                    // forked ones go on profiling themselves, as with after_fork, and those
+                                    // that execute a program are sampled
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
     uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of stacks that
@@ -575,6 +578,9 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
+    // config.children: processes recorded so far; descendants that ended before their first sample, or before
+    // it was known whether they run Python
+    uint64_t processes, processes_missed;
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -2837,7 +2843,7 @@ typedef struct { uint64_t used, limit; } pyprof__budget;
 typedef struct {
     pyprof_allocator allocator;
     uint64_t used, limit;
-    pyprof__budget *budget;        // with other pools; NULL = with none
+    pyprof__budget *budget;      // with other pools; NULL = with none
     int refused;                 // the allocator has returned NULL
 } pyprof__pool;
 
@@ -5253,7 +5259,6 @@ typedef struct {
     uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
     uint64_t look_ns;            // when to look for Python again
     uint32_t looks;              // since it was found, or executed another program
-    struct pyprof__kin *kin;     // its recording, see SESSION; NULL = none
 } pyprof__descendant;
 
 typedef struct {
@@ -5319,13 +5324,13 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     return 0;
 }
 
-// Forgets descendants that ended a while ago and have no recording.
+// Forgets descendants that ended a while ago.
 static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 {
     size_t i, kept = 1;
     for (i = 1; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
-        if (!one->kin && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
         if (kept != i) *pyprof__family_at(family, kept) = *one;
         kept++;
     }
@@ -31362,6 +31367,36 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
+enum { PYPROF__MOST_PROCESSES = 512 };
+
+typedef struct {                 // the recording of a descendant
+    int64_t pid;
+    uint64_t started;
+    pyprof__session *session;    // without a token; NULL = the process has ended:
+    pyprof_profile *kept;        // what was recorded of it
+} pyprof__kin;
+
+// What a session that follows children has, by its slot.
+typedef struct {
+    // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
+    pyprof__mutex lock;
+    pyprof__array kin;           // pyprof__kin, in the order in which they were found
+    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t own_cpu_ns;         // of its thread
+    int on;                      // the session follows children
+    int headless;                // the root runs no Python, or did not when the session began
+    pyprof__family family;       // belongs to the thread
+    uint64_t busy_ns;            // until then processes are expected to begin
+    uint64_t check_ns;           // when to look again for descendants that profile themselves
+    pyprof_config config;
+    pyprof__budget budget;       // max_bytes of all its processes
+    pyprof__pool pool;
+    pyprof__sampler *stand_in;   // of a session that is headless: samples nothing
+    uint32_t word;               // futex word: changes when there is something to do
+    int quit, joinable;
+    pthread_t thread;
+} pyprof__following;
+
 // the run this process belongs to: see PYPROF_RUN
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;
 
@@ -31395,6 +31430,7 @@ typedef struct {
     pyprof__sampler samplers[1];         // of this process
     int sampling;                // number of sampler threads
     pyprof__sampler *others[PYPROF__OTHERS];   // of other processes; NULL = free. Under pyprof__control
+    pyprof__following followings[PYPROF__SESSIONS];
     int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
     // In a forked child: uses of the sessions to start again; 0 = none.
@@ -31443,6 +31479,7 @@ static void pyprof__after_fork(void)
     memset(pyprof__g.samplers[0].sessions, 0, sizeof pyprof__g.samplers[0].sessions);
     memset(pyprof__g.others, 0, sizeof pyprof__g.others);
     pyprof__g.sampling = 0;
+    memset(pyprof__g.followings, 0, sizeof pyprof__g.followings);
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -32160,7 +32197,6 @@ static pyprof__bool pyprof__is_other(int64_t pid) { return pid != 0 && pid != py
 static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
-        { offsetof(pyprof_config, children), "children", "following child processes" },
         { offsetof(pyprof_config, native), "native", "native frames" },
     };
     size_t i;
@@ -32201,6 +32237,8 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
                             config->checkpoint_s);
     if (config->checkpoint && strlen(config->checkpoint) > 900)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
+    if (config->children < 0 || config->children > 1)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "children is %d: 0 or 1", config->children);
     if (config->opcodes < 0 || config->opcodes > 1)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
@@ -32293,6 +32331,26 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
 }
 
+// The session of that slot, or one of the processes that it follows, begins. 0 = no memory. Under the lock.
+static pyprof__bool pyprof__session_begin(pyprof__session *session, uint64_t use, pyprof__sampler *sampler,
+                                          const pyprof_config *config, int slot)
+{
+    memset(session, 0, sizeof *session);
+    session->use = use;
+    session->sampler = sampler;
+    session->config = *config;
+    if (config->thread_filter) {
+        pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
+        session->config.thread_filter = session->thread_filter;
+    }
+    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
+                               config->max_bytes / 4 * 3)) return 0;
+    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
+    session->use++;
+    sampler->sessions[slot] = session;
+    return 1;
+}
+
 // again: use of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
 // the lock.
 static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof_config *config,
@@ -32307,20 +32365,8 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
         return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
     use = again ? again - 1 : session->use;
-    memset(session, 0, sizeof *session);
-    session->use = use;
-    session->sampler = sampler;
-    session->config = *config;
-    if (config->thread_filter) {
-        pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
-        session->config.thread_filter = session->thread_filter;
-    }
-    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
-                               config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
-    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
-    session->use++;
-    sampler->sessions[*slot] = session;
-    return PYPROF_OK;
+    return pyprof__session_begin(session, use, sampler, config, *slot) ? PYPROF_OK
+        : pyprof__fail_memory("the session");
 }
 
 // The session is no longer in use. Under the lock.
