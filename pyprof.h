@@ -2796,15 +2796,32 @@ static void pyprof__each_pid(pyprof__pid_fn *fn, void *user)   // of all process
     if (folder) closedir(folder);
 }
 
-// Of this copy of pyprof, or of another copy in this process.
-static pyprof__bool pyprof__task_is_ours(int64_t tid)
+// Of this copy of pyprof, or of another copy in that process.
+static pyprof__bool pyprof__task_is_ours(pyprof__proc *proc, int64_t tid)
 {
     char text[2048];
     const char *blocked;
-    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0
+    if (pyprof__task_read(proc, tid, "status", text, sizeof text) <= 0
         || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
     return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // it blocks every signal that can be blocked
+}
+
+// Does another process have threads of pyprof: does it profile itself?
+static pyprof__bool pyprof__has_our_threads(int64_t pid)
+{
+    pyprof__proc proc;
+    char path[40];
+    struct dirent *entry;
+    DIR *folder;
+    int has = 0;
+    pyprof__proc_init(&proc, pid);
+    snprintf(path, sizeof path, "/proc/%lld/task", (long long)pid);
+    folder = opendir(path);
+    while (folder && !has && (entry = readdir(folder)) != NULL)
+        has = entry->d_name[0] != '.' && pyprof__task_is_ours(&proc, strtoll(entry->d_name, NULL, 10));
+    if (folder) closedir(folder);
+    return has;
 }
 
 // Have all threads of the program ended? Then only pyprof's threads are left (`ours` of this copy, and
@@ -2824,7 +2841,7 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
     folder = opendir(PYPROF__OWN_FOLDER "task");
     for (ours = 1; folder && (entry = readdir(folder)) != NULL;) {
         tid = strtoll(entry->d_name, NULL, 10);
-        ours += tid > 0 && pyprof__task_is_ours(tid);
+        ours += tid > 0 && pyprof__task_is_ours(&pyprof__own_proc, tid);
     }
     if (folder) closedir(folder);
     return count == ours;
@@ -32329,6 +32346,7 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
     if (!config->heap_max_bytes) config->heap_max_bytes = 1u << 30;
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
+    if (config->children) config->after_fork = PYPROF_AFTER_FORK_START;
 }
 
 // The session of that slot, or one of the processes that it follows, begins. 0 = no memory. Under the lock.
@@ -32571,29 +32589,214 @@ static void *pyprof__dump_main(void *argument)
     return NULL;
 }
 
+// ---- the processes of a session that follows children ----------------------------------------------------
+// The slot of a token, whether or not its session is in use; -1 = it is no token.
+static int pyprof__token_slot(const pyprof *token)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
+    return bits & 1 && slot < PYPROF__SESSIONS ? (int)slot : -1;
+}
+
+// Locks the processes that the session of this token follows. NULL = it follows none, and nothing is locked.
+static pyprof__following *pyprof__following_lock(const pyprof *token)
+{
+    int slot = pyprof__token_slot(token);
+    pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
+    if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return NULL;
+    pyprof__mutex_take(&following->lock);
+    return following;
+}
+
+static void pyprof__following_unlock(pyprof__following *following)
+{
+    if (following) pyprof__mutex_give(&following->lock);
+}
+
+static int pyprof__following_slot(const pyprof__following *following)
+{
+    return (int)(following - pyprof__g.followings);
+}
+
+static pyprof__kin *pyprof__kin_at(const pyprof__following *following, size_t i)
+{
+    return &PYPROF__AT(pyprof__kin, following->kin, i);
+}
+
+// A session's recording so far; sampling goes on. reset: it restarts without a gap in time. Under the lock.
+static pyprof_result pyprof__session_take(pyprof__session *session, double last_s, int reset,
+                                          pyprof_profile **profile)
+{
+    pyprof_result result = pyprof__session_whole(session);
+    int blind = pyprof__blind_for(session->sampler, pyprof__now()) != 0;
+    if (result != PYPROF_OK) return result;
+    pyprof__record_end(&session->recorder, pyprof__sampler_failed(session->sampler) || blind, blind);
+    result = pyprof__session_profile(session, last_s, profile);
+    if (result != PYPROF_OK || !reset || pyprof__session_renew(session, session->recorder.last_ns))
+        return result;
+    pyprof__profile_free(*profile);
+    *profile = NULL;
+    return pyprof__fail_memory("the session");
+}
+
+// The same of a process that has ended. *profile = NULL: it had ended before these last seconds.
+static pyprof_result pyprof__kept_take(const pyprof_profile *kept, double last_s, pyprof_profile **profile)
+{
+    double ended_s = (double)(pyprof__now() - kept->model.last_ns) / 1e9;
+    if (last_s > 0 && ended_s >= last_s) return PYPROF_OK;
+    if (last_s <= 0) *profile = pyprof__profile_copy(kept);
+    else {
+        *profile = pyprof__profile_new(&kept->model, (uint64_t)((last_s - ended_s) * 1e9) + 1,
+                                       &kept->pool.allocator);
+        if (*profile && !pyprof__copy_facts(*profile, kept)) {
+            pyprof__profile_free(*profile);
+            *profile = NULL;
+        }
+    }
+    return *profile ? PYPROF_OK : pyprof__fail_memory("the profile");
+}
+
+// Its session is over; the thread that samples it ends by itself. Under the lock.
+static void pyprof__kin_over(pyprof__following *following, pyprof__kin *kin)
+{
+    pyprof__session *session = kin->session;
+    session->sampler->sessions[pyprof__following_slot(following)] = NULL;
+    pyprof__wake(&session->sampler->wake);
+    pyprof__recorder_close(&session->recorder);
+    pyprof__free(&following->pool, session, sizeof *session);
+    kin->session = NULL;
+}
+
+static void pyprof__kept_drop(pyprof__following *following)   // of all processes that have ended
+{
+    size_t i, left = 0;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session) *pyprof__kin_at(following, left++) = *kin;
+        else pyprof__profile_free(kin->kept);
+    }
+    following->kin.count = left;
+}
+
+// Adds what the session recorded itself (NULL = nothing) and what was recorded of the processes that it
+// follows to `profiles`. Failure: those that it has are to be freed.
+static pyprof_result pyprof__following_take(pyprof__following *following, double last_s, int reset,
+                                            pyprof__pool *pool, pyprof__array *profiles)
+{
+    pyprof_result result = PYPROF_OK;
+    size_t i;
+    if (!pyprof__array_reserve(pool, profiles, following->kin.count + 1))
+        return pyprof__fail_memory("the profile");
+    for (i = 0; i < following->kin.count && result == PYPROF_OK; i++) {
+        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        pyprof_profile *made = NULL;
+        pyprof__sessions_lock();
+        if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
+        pyprof__sessions_unlock();
+        if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
+        if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
+    }
+    if (reset && result == PYPROF_OK) pyprof__kept_drop(following);
+    return result;
+}
+
+// One profile of the session's own (*profile) and of all processes that it follows. On failure *profile is
+// freed.
+static pyprof_result pyprof__following_join(pyprof__following *following, double last_s, int reset,
+                                            pyprof_profile **profile)
+{
+    pyprof_profile *own = *profile, *all = NULL, **list;
+    pyprof_stats *stats;
+    pyprof__pool pool;
+    pyprof__array profiles;
+    pyprof_result result;
+    size_t i;
+    *profile = NULL;
+    pyprof__pool_init(&pool, &own->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&profiles, sizeof own);
+    result = pyprof__array_reserve(&pool, &profiles, 1) ? PYPROF_OK : pyprof__fail_memory("the profile");
+    if (result == PYPROF_OK) {
+        *(pyprof_profile **)pyprof__push(&pool, &profiles) = own;
+        result = pyprof__following_take(following, last_s, reset, &pool, &profiles);
+    } else pyprof__profile_free(own);
+    list = (pyprof_profile **)profiles.data;
+    i = following->headless && profiles.count > 1;   // without the root, which has no Python
+    if (result == PYPROF_OK && profiles.count - i > 1) {
+        all = pyprof__profile_merge((const pyprof_profile *const *)list + i, profiles.count - i, 0);
+        if (!all) result = pyprof__fail_memory("the profile");
+    } else if (result == PYPROF_OK) {
+        all = list[i];
+        list[i] = NULL;
+    }
+    for (i = 0; i < profiles.count; i++) if (list[i]) pyprof__profile_free(list[i]);
+    pyprof__array_free(&pool, &profiles);
+    if (!all) return result;
+    stats = &all->model.stats;
+    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->processes = following->processes;
+    stats->processes_missed = following->missed;
+    *profile = all;
+    return PYPROF_OK;
+}
+
+// The statistics of all processes as of now; *stats has those of the session itself. Under both locks.
+static void pyprof__following_stats(const pyprof__following *following, pyprof_stats *stats)
+{
+    pyprof_stats one;
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session) pyprof__session_stats(kin->session, &one);
+        else one = kin->kept->model.stats;
+        pyprof__merge_stats(stats, &one);
+        pyprof__merge_degraded(stats, one.degraded);
+    }
+    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->processes = following->processes;
+    stats->processes_missed = following->missed;
+}
+
+// All processes pause, or go on. Under both locks.
+static void pyprof__following_pause(const pyprof__following *following, int paused)
+{
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__session *session = pyprof__kin_at(following, i)->session;
+        if (!session || session->recorder.paused == paused) continue;
+        if (paused) pyprof__recorder_pause(&session->recorder);
+        else pyprof__recorder_resume(&session->recorder, pyprof__now());
+        pyprof__wake(&session->sampler->wake);
+    }
+}
+
+// Drops what was recorded of all processes. 0 = no memory for some of them. Under both locks.
+static pyprof__bool pyprof__following_reset(pyprof__following *following)
+{
+    int whole = 1;
+    size_t i;
+    pyprof__kept_drop(following);
+    for (i = 0; i < following->kin.count; i++)
+        whole &= pyprof__session_renew(pyprof__kin_at(following, i)->session, pyprof__now());
+    return whole;
+}
+
 // Copies what a session has recorded so far; sampling goes on. reset: the recording restarts without a gap in
 // time.
 static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result;
     pyprof__objects_watch(1);
+    following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     found = pyprof__session_of(token);
     if (!found) result = pyprof__no_session(token);
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        int blind = pyprof__blind_for(found->sampler, pyprof__now()) != 0;
-        pyprof__record_end(&found->recorder, pyprof__sampler_failed(found->sampler) || blind, blind);
-        result = pyprof__session_profile(found, last_s, profile);
-    }
-    if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->recorder.last_ns)) {
-        pyprof__profile_free(*profile);
-        *profile = NULL;
-        result = pyprof__fail_memory("the session");
-    }
+    else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
+    if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -33477,6 +33680,303 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
     pyprof__join(sampler);
 }
 
+// ---- the thread that follows children ---------------------------------------------------------------------
+// It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
+// Python gets a session without a token, and a sampler thread of its own.
+enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
+       PYPROF__MOST_LOOKS = 60, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
+       PYPROF__KIN_BYTES = 2 << 20 };
+
+static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
+{
+    int slot = pyprof__following_slot(following);
+    pyprof__sessions_lock();
+    if (pyprof__g.sessions[slot].use & 1) pyprof__degrade(&pyprof__g.sessions[slot].recorder, reason);
+    pyprof__sessions_unlock();
+}
+
+static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
+{
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// NULL = it is not recorded, or has ended. Only the thread that follows adds and removes.
+static pyprof__kin *pyprof__kin_of(const pyprof__following *following, const pyprof__process_line *line)
+{
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session && kin->pid == line->pid && kin->started == line->started) return kin;
+    }
+    return NULL;
+}
+
+// The process has ended: keeps what was recorded of it, and gives its sampler back. Nothing is kept, and the
+// process counts as missed, if it has no sample.
+static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_profile *made = NULL;
+    pyprof__kin *kin;
+    int any;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__session_end(kin->session, &made);
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        any = made && made->model.stats.samples;
+        if (any) {
+            pyprof__pool_budget(&made->pool, &following->budget);
+            made->model.stats.own_bytes = made->pool.used;
+            kin->kept = made;
+        } else {
+            if (made) pyprof__profile_free(made);
+            following->processes--;
+            following->missed++;
+            *kin = *pyprof__kin_at(following, following->kin.count - 1);
+            following->kin.count--;
+        }
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
+// The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
+// Under pyprof__control.
+static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
+                                      const pyprof_config *config, pyprof__sampler *sampler)
+{
+    int slot = pyprof__following_slot(following), whole = 0;
+    pyprof__session *session;
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    session = (pyprof__session *)pyprof__alloc(&following->pool, sizeof *session);
+    kin = session ? (pyprof__kin *)pyprof__push(&following->pool, &following->kin) : NULL;
+    pyprof__sessions_lock();
+    if (kin && !following->quit && !sampler->sessions[slot])
+        whole = pyprof__session_begin(session, 0, sampler, config, slot);
+    if (whole) {
+        pyprof__pool_budget(&session->recorder.pool, &following->budget);
+        if (pyprof__g.sessions[slot].recorder.paused) pyprof__recorder_pause(&session->recorder);
+        kin->session = session;
+        kin->pid = one->line.pid;
+        kin->started = one->line.started;
+        following->processes++;
+    } else if (kin) following->kin.count--;
+    pyprof__sessions_unlock();
+    if (!whole) pyprof__free(&following->pool, session, sizeof *session);
+    pyprof__mutex_give(&following->lock);
+    return whole;
+}
+
+static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = NULL, *sampler;
+    pyprof_result result = PYPROF_OK;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    sampler = pyprof__other_find(config.pid);
+    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
+    else if (!sampler) result = pyprof__other_open(&config, &place);
+    if (result == PYPROF_OK) {
+        if (place) sampler = *place;
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        if (place && result == PYPROF_OK)
+            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        if (place) pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    return result;
+}
+
+// Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
+// twice; after fork it may execute another program within a moment.
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+                                       uint64_t now)
+{
+    const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
+    int same;
+    if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
+    same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
+    return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
+}
+
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
+static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
+                                      pyprof_result result)
+{
+    char reason[200];
+    if (result != PYPROF_ERR_DENIED && result != PYPROF_ERR_UNSUPPORTED && result != PYPROF_ERR_MEMORY
+        && result != PYPROF_ERR_BUSY) return;
+    snprintf(reason, sizeof reason, "pid %lld: %.150s", (long long)one->line.pid, pyprof__error_text());
+    pyprof__following_degrade(following, reason);
+    if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
+}
+
+// Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
+// growing intervals, for a minute, and anew when it has executed another program.
+static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t image = one->line.image;
+    pyprof_result result;
+    if (!pyprof__descendant_read(one, now)) {
+        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS) pyprof__following_misses(following, one);
+        one->state = PYPROF__KIN_LEFT;
+        return;
+    }
+    if (one->line.image != image) one->looks = 0;
+    one->look_ns = now + PYPROF__SCAN_BUSY_NS;
+    if (pyprof__is_forking(following, one, now)) return;
+    one->state = PYPROF__KIN_PLAIN;
+    one->look_ns = now + ((uint64_t)PYPROF__SCAN_NS << (one->looks < 7 ? one->looks : 7));
+    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
+    if (following->processes >= PYPROF__MOST_PROCESSES
+        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
+        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
+                                  ? "more than 512 processes: the others are counted as missed"
+                                  : "max_bytes is used up: further processes are counted as missed");
+        pyprof__following_misses(following, one);
+        return;
+    }
+    result = pyprof__kin_start(following, one);
+    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
+    else pyprof__following_refused(following, one, result);
+}
+
+// duration_s is over for the session: so it is for the processes that it follows.
+static void pyprof__following_keep_pace(pyprof__following *following)
+{
+    pyprof__mutex_take(&following->lock);
+    pyprof__sessions_lock();
+    if (pyprof__g.sessions[pyprof__following_slot(following)].recorder.ended)
+        pyprof__following_pause(following, 1);
+    pyprof__sessions_unlock();
+    pyprof__mutex_give(&following->lock);
+}
+
+static void pyprof__following_round(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__following_keep_pace(following);
+    if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
+    for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
+        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    }
+}
+
+static void *pyprof__following_main(void *argument)
+{
+    pyprof__following *following = (pyprof__following *)argument;
+    uint64_t alone_due = pyprof__now() + pyprof__second;
+    prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
+    pyprof__inside = 1;
+    while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
+        uint32_t seen = __atomic_load_n(&following->word, __ATOMIC_ACQUIRE);
+        uint64_t now = pyprof__now();
+        if (now >= alone_due) {
+            if (pyprof__is_alone()) break;
+            alone_due = now + pyprof__second;
+            __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
+        }
+        pyprof__following_round(following, now);
+        pyprof__sleep_until(&following->word, seen,
+                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+    }
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    pyprof__inside = 0;
+    return NULL;
+}
+
+// The session of that slot begins to follow children. Under pyprof__control.
+static pyprof_result pyprof__following_start(int slot, int headless)
+{
+    pyprof__following *following = &pyprof__g.followings[slot];
+    pyprof__session *session = &pyprof__g.sessions[slot];
+    int64_t pid = session->config.pid ? session->config.pid : pyprof__own_pid();
+    uint64_t used = following->budget.used;   // of samplers of an earlier session that have not ended yet
+    int error;
+    memset(following, 0, sizeof *following);
+    following->config = session->config;
+    following->config.children = following->config.heap = 0;
+    following->config.duration_s = 0;
+    following->config.checkpoint = NULL;
+    following->budget.used = used;
+    following->budget.limit = session->config.max_bytes;
+    pyprof__pool_init(&following->pool, &session->config.allocator, UINT64_MAX);
+    pyprof__array_init(&following->kin, sizeof(pyprof__kin));
+    if (!pyprof__family_open(&following->family, &session->config.allocator, pid))
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
+    following->headless = headless;
+    following->processes = !headless;
+    __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
+    following->joinable = error == 0;
+    if (error == 0) return PYPROF_OK;
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    __atomic_store_n(&following->on, 0, __ATOMIC_RELEASE);
+    pyprof__family_close(&following->family);
+    return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the thread that follows children: %s", strerror(error));
+}
+
+// Ends the thread that follows children for the session of this token, if it does. Without locks.
+static void pyprof__following_quit(const pyprof *token)
+{
+    int slot = pyprof__token_slot(token);
+    pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
+    pyprof__bool is_session;
+    if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return;
+    pyprof__sessions_lock();
+    is_session = pyprof__session_of(token) != NULL;
+    pyprof__sessions_unlock();
+    if (!is_session) return;
+    __atomic_store_n(&following->quit, 1, __ATOMIC_RELEASE);
+    pyprof__wake(&following->word);
+    if (__atomic_exchange_n(&following->joinable, 0, __ATOMIC_ACQ_REL)) pthread_join(following->thread, NULL);
+}
+
+// The session of that slot has ended, and with it those of its processes. Under pyprof__control.
+static void pyprof__following_close(int slot)
+{
+    pyprof__following *following = &pyprof__g.followings[slot];
+    size_t i;
+    if (!following->on) return;
+    pyprof__mutex_take(&following->lock);
+    pyprof__sessions_lock();
+    for (i = 0; i < following->kin.count; i++)
+        if (pyprof__kin_at(following, i)->session)
+            pyprof__kin_over(following, pyprof__kin_at(following, i));
+    pyprof__sessions_unlock();
+    for (i = 0; i < following->kin.count; i++)
+        if (pyprof__kin_at(following, i)->kept) pyprof__profile_free(pyprof__kin_at(following, i)->kept);
+    pyprof__array_free(&following->pool, &following->kin);
+    pyprof__family_close(&following->family);
+    __atomic_store_n(&following->on, 0, __ATOMIC_RELEASE);
+    pyprof__mutex_give(&following->lock);
+}
+
 // ---- the end -------------------------------------------------------------------------
 // At exit: writes the sessions of PROFILING=1 and those with a checkpoint as they are then.
 static void pyprof__at_exit(void)
@@ -33502,13 +34002,33 @@ static void pyprof__exits_watch(void)
     at_quick_exit(pyprof__leave);
 }
 
+// The process runs no Python, or not yet: the session records nothing but its descendants, and the process
+// itself once it runs Python.
+static pyprof_result pyprof__start_headless(const pyprof_config *config, int *slot)
+{
+    pyprof__sampler **place = pyprof__other_new(config), *sampler;
+    pyprof__target *target;
+    pyprof_result result;
+    if (!place) return PYPROF_ERR_BUSY;
+    sampler = *place;
+    target = &sampler->sweeper.target;
+    pyprof__proc_init(&target->other, config->pid);
+    target->origin.proc = &target->other;
+    pyprof__program_name(&target->other, sampler->program, sizeof sampler->program);
+    pyprof__sessions_lock();
+    result = pyprof__session_open(sampler, config, 0, slot);
+    pyprof__sessions_unlock();
+    if (result != PYPROF_OK) pyprof__other_free(place);
+    return result;
+}
+
 // Starts a session from a checked config. again: in a forked child, the session of that slot and use
 // goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive, other = pyprof__is_other(config->pid);
+    int alive, other = pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -33516,7 +34036,11 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     }
     __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    if (other) result = pyprof__start_other(config, &slot);
+    if (other) {
+        result = pyprof__start_other(config, &slot);
+        headless = result == PYPROF_ERR_NO_PYTHON && config->children;
+        if (headless) result = pyprof__start_headless(config, &slot);
+    }
     else {
         result = pyprof__join_running(sampler, config, again, &slot, &alive);
         if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
@@ -33524,6 +34048,14 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
+    }
+    if (result == PYPROF_OK && config->children && !again) {
+        result = pyprof__following_start(slot, headless);
+        if (result != PYPROF_OK) {
+            sampler = pyprof__g.sessions[slot].sampler;
+            pyprof__start_undo(slot);
+            pyprof__sampler_stop(sampler);
+        }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
@@ -33630,15 +34162,18 @@ static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof 
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int from_env, unhook = 0, cancel = pyprof__cancel_off();
+    int from_env, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__objects_watch(1);
+    pyprof__following_quit(session);
     pyprof__control_lock();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
@@ -33657,6 +34192,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         result = pyprof__no_session(session);
     }
     pyprof__sessions_unlock();
+    if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
+    pyprof__following_unlock(following);
+    if (found && following) pyprof__following_close(slot);
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
@@ -33696,8 +34234,10 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
     pyprof__sampler *sampler = NULL;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
@@ -33708,9 +34248,11 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         if (paused) pyprof__recorder_pause(&found->recorder);
         else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
+        if (following) pyprof__following_pause(following, paused);
     }
     if (sampler) pyprof__wake(&sampler->wake);   // under the lock: it may be freed after that
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -33720,15 +34262,19 @@ PYPROF__DEF pyprof_result pyprof_resume(pyprof *session) { return pyprof__pause_
 PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK
-             && !pyprof__session_renew(found, pyprof__now()))
+             && (!pyprof__session_renew(found, pyprof__now())
+                 || (following && !pyprof__following_reset(following))))
         result = pyprof__fail_memory("the session");
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -33755,9 +34301,11 @@ PYPROF__DEF pyprof_result pyprof_reset_peak(pyprof *session)
 PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     if (!stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "stats is NULL");
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
@@ -33767,8 +34315,10 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
+        if (following) pyprof__following_stats(following, stats);
     } else result = pyprof__no_session(session);
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
