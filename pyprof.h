@@ -18633,7 +18633,7 @@ typedef struct {
     pyprof_profile *to;
     const pyprof_profile *const *from;
     size_t count;
-    int as_one;
+    int as_one, family;                         // family: they are processes of one session
     const pyprof__model *first;                 // the earliest: the clock of the result
     pyprof__array by_name;                      // per string: its thread, if threads of one name are one
     pyprof__array threads;                      // per thread of the recording at hand: that of the result
@@ -18943,13 +18943,20 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_live_blocks += from->heap_live_blocks;
     to->heap_peak_bytes += from->heap_peak_bytes;
     to->heap_reserved_bytes += from->heap_reserved_bytes;
+    to->processes += from->processes;
+    to->processes_missed += from->processes_missed;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
 {
-    size_t used = strlen(to->degraded);
-    if (*why && !strstr(to->degraded, why))
-        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+    char reason[sizeof to->degraded];
+    while (*why) {
+        const char *end = strstr(why, "; ");
+        size_t size = end ? (size_t)(end - why) : strlen(why);
+        snprintf(reason, sizeof reason, "%.*s", (int)size, why);
+        pyprof__add_reason(to, reason);
+        why += size + (end ? 2 : 0);
+    }
 }
 
 static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
@@ -19033,7 +19040,7 @@ static void pyprof__merge_losses(pyprof__merger *merger)
     if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
     if (tracked)
         pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
-    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+    if (gauges && !merger->family) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
 }
 
 // 0 = no memory.
@@ -19134,7 +19141,8 @@ static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NUL
 }
 
 // Belongs to the allocator of the first one. NULL = no memory.
-static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one,
+                                             int family)
 {
     const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
     pyprof_profile *to;
@@ -19155,6 +19163,7 @@ static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profil
     merger.from = profiles;
     merger.count = count;
     merger.as_one = as_one;
+    merger.family = family;
     merger.first = &profiles[0]->model;
     whole = pyprof__merge_fill(&merger);
     pyprof__array_free(&merger.differ.pool, &merger.by_name);
@@ -21113,6 +21122,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "heap_state", pyprof__load_small, offsetof(pyprof_stats, heap_state), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -23921,6 +23931,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_bytes", stats->heap_live_bytes },
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
+        { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -26135,6 +26146,9 @@ static void pyprof__text_quality(const pyprof__job *job)
         pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the "
                               "others\n",
                            (unsigned long long)stats->recovered);
+    if (stats->processes > 1 || stats->processes_missed)
+        pyprof__put_format(s, "    %llu processes recorded; %llu more ended before their first sample\n",
+                           (unsigned long long)stats->processes, (unsigned long long)stats->processes_missed);
     if (stats->thinned)
         pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in "
                               "the others\n",
@@ -32721,7 +32735,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     list = (pyprof_profile **)profiles.data;
     i = following->headless && profiles.count > 1;   // without the root, which has no Python
     if (result == PYPROF_OK && profiles.count - i > 1) {
-        all = pyprof__profile_merge((const pyprof_profile *const *)list + i, profiles.count - i, 0);
+        all = pyprof__profile_merge((const pyprof_profile *const *)list + i, profiles.count - i, 0, 1);
         if (!all) result = pyprof__fail_memory("the profile");
     } else if (result == PYPROF_OK) {
         all = list[i];
@@ -33826,7 +33840,8 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
     char reason[200];
     if (result != PYPROF_ERR_DENIED && result != PYPROF_ERR_UNSUPPORTED && result != PYPROF_ERR_MEMORY
         && result != PYPROF_ERR_BUSY) return;
-    snprintf(reason, sizeof reason, "pid %lld: %.150s", (long long)one->line.pid, pyprof__error_text());
+    if (strncmp(pyprof__error_text(), "pid ", 4) == 0) snprintf(reason, sizeof reason, "%.190s", pyprof__error_text());
+    else snprintf(reason, sizeof reason, "pid %lld: %.150s", (long long)one->line.pid, pyprof__error_text());
     pyprof__following_degrade(following, reason);
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
@@ -34421,7 +34436,7 @@ PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, si
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
                                 (unsigned long long)i);
     }
-    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one, 0);
     return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 
