@@ -77,16 +77,18 @@ CAMPAIGN := $(CAMPAIGN_LIBRARIES) $(BUILD)/campaign $(BUILD)/campaign_tsan
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
 # The examples that no test runs are only checked by the compiler, a second each; test-long builds them.
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
-COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST),$(CAN_BUILD)))
+TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
+COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
-    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
+    $(if $(filter %/command.sh %/top.sh %/dump.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
-    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint install uninstall clean FORCE
+    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint man install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -276,6 +278,13 @@ $(BUILD)/pyprof$(PY_SUFFIX): $(MODULE)
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
+man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
+	$< --man >docs/pyprof.1
+	@mkdir -p $(BUILD)/completions
+	$< completion bash >$(BUILD)/completions/pyprof
+	$< completion zsh >$(BUILD)/completions/_pyprof
+	$< completion fish >$(BUILD)/completions/pyprof.fish
 $(BUILD)/%: examples/%.c
 	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)
 $(BUILD)/%.compiles: examples/%.c

@@ -55,6 +55,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     SAMPLER    one sweep over all threads; freeze-frame capture
     HEAP       allocation hooks, sampled and exact
     RECORD     the way into the model: a sample's thread, the time it stands for, its node
+    LOCKS      for a dump: what threads wait for, which thread has it, and the values of variables
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
@@ -502,9 +503,11 @@ typedef enum pyprof_item_kind {
                                     // GIL_WAIT_NS
     PYPROF_ITEM_HOLD = 7,           // the longest time that thread held the GIL while others waited: stack,
                                     // timestamp (of its end); self: GIL_NS, to within one sampling period
-    PYPROF_ITEM_TASK = 8            // what suspended asyncio tasks awaited (3.14 and later): thread, stack
+    PYPROF_ITEM_TASK = 8,           // what suspended asyncio tasks awaited (3.14 and later): thread, stack
                                     // (the task, then its coroutines, each awaiting the next), count; self:
                                     // WAIT_NS in task-seconds, which are not part of other totals
+    PYPROF_ITEM_WAIT = 9            // of a dump: thread waits; other: the thread that has what it waits for,
+                                    // NULL = unknown; stack, wait
 } pyprof_item_kind;
 
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
@@ -516,6 +519,15 @@ typedef struct pyprof_process {     // facts about the process at one moment, co
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
 } pyprof_process;
 
+typedef struct pyprof_wait {        // what a thread waits for, in a dump
+    const char *kind;               // "lock", "rlock", "thread", "GIL", "socket", ...: see docs/dump.md
+    const char *what;               // "<_thread.lock object at 0x7f0123456789>", "recv 10.0.0.7:5432", ""
+    const char *how;                // how it is known which thread has it: "owner" (of an RLock), "with" (it
+                                    // is inside a with statement of the lock), "join", "GIL"; "" = unknown
+    int64_t waited_ns;              // for how long so far, to within 10 ms; -1 = unknown
+    int timed;                      // it ends after a timeout at the latest
+    int deadlock;                   // threads with the same number wait for each other, for ever; 0 = none
+} pyprof_wait;
 typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
@@ -524,8 +536,9 @@ typedef struct pyprof_item {        // valid only during the call; its strings l
     const int64_t *self, *total;    // PYPROF_METRIC_COUNT values each, or NULL
     double timestamp;               // Unix seconds
     uint64_t count;
-    const pyprof_thread *other;     // GIL: the thread that held it; otherwise NULL
+    const pyprof_thread *other;     // GIL: the thread that held it; WAIT: that has it; otherwise NULL
     const pyprof_process *process;  // MEMORY; otherwise NULL
+    const pyprof_wait *wait;        // WAIT; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -685,7 +698,7 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
-// pairs, the longest holds of the GIL, waiting tasks.
+// pairs, the longest holds of the GIL, waiting tasks, the waits of a dump.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
@@ -1329,6 +1342,18 @@ static int64_t pyprof__cpu_word_offset(void)
     return (int64_t)(thread - (char *)(uintptr_t)pthread_self()) + (int64_t)*offset + 4;
 }
 
+// From an offset that counts from the thread pointer to one that counts from the pthread_t. size: of struct
+// pthread, 0 = unknown. 0 = it cannot be told.
+static int64_t pyprof__above_thread(int64_t size, int64_t offset)
+{
+#if defined(__x86_64__)
+    (void)size;
+    return offset;
+#else
+    return size ? size + offset : 0;
+#endif
+}
+
 // Was this thread switched out? When the kernel switches out a thread whose instruction lies outside the
 // critical section that rseq_cs describes, it clears rseq_cs. The section described here contains no code
 // that runs (kernel/rseq.c; the signature that glibc registered must precede the abort address). If other
@@ -1464,9 +1489,19 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200 };
 
+// A thread of a process in a pid namespace of its own: the number that the process knows, and the one that
+// its folder in /proc has.
+typedef struct { int32_t inside, outside; } pyprof__task_pair;
+enum { PYPROF__TASK_PAIRS = 1021 };
+
 typedef struct {
     pyprof__mutex lock;
     int64_t pid;                 // the process of the folder
+    int64_t main;                // what the process itself takes for that number
+    // Of its threads, by number modulo TASK_PAIRS; NULL = each thread has one number.
+    pyprof__task_pair *pairs;
+    uint64_t paired_ns;          // when all threads were last asked for theirs
+    pyprof__mutex pairs_lock;    // for both
     int users, fd;               // -1 = no such folder
     int foreign;                 // it numbers threads as another pid namespace does
     uint64_t device, inode;      // of the folder, 0 = unknown: a host that closes all descriptors may reuse
@@ -1476,7 +1511,8 @@ typedef struct {
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, -1, 0, 0, 0, "", NULL
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1490,8 +1526,14 @@ static int64_t pyprof__pid_of(const pyprof__proc *proc)
 static void pyprof__proc_init(pyprof__proc *proc, int64_t pid)   // of another process
 {
     memset(proc, 0, sizeof *proc);
-    proc->pid = pid;
+    proc->pid = proc->main = pid;
     proc->fd = -1;
+}
+
+// The number that the process itself has for its main thread.
+static int64_t pyprof__main_of(const pyprof__proc *proc)
+{
+    return pyprof__is_own(proc) ? pyprof__pid_of(proc) : proc->main;
 }
 
 static void pyprof__proc_lacks(pyprof__proc *proc, const char *what)
@@ -1528,8 +1570,8 @@ static int pyprof__proc_is_open(const pyprof__proc *proc)
 
 static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
-    if (pyprof__is_own(proc)) return PYPROF__OWN_FOLDER;
-    snprintf(path, capacity, "/proc/%lld/", (long long)pyprof__pid_of(proc));
+    if (pyprof__is_own(proc)) snprintf(path, capacity, "%s", PYPROF__OWN_FOLDER);
+    else snprintf(path, capacity, "/proc/%lld/", (long long)pyprof__pid_of(proc));
     return path;
 }
 
@@ -1561,7 +1603,8 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
     }
     if (pyprof__read_file(proc->fd, "status", text, sizeof text) > 0) ids = strstr(text, "\nNSpid:\t");
     if (ids) ids[strcspn(ids + 1, "\n") + 1] = 0;
-    foreign = ids && strchr(ids + 8, '\t');   // one id per namespace, from /proc's to ours
+    // one id per namespace, from /proc's to ours
+    foreign = pyprof__is_own(proc) && ids && strchr(ids + 8, '\t');
     __atomic_store_n(&proc->foreign, foreign, __ATOMIC_RELAXED);
     if (foreign)
         pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
@@ -1623,14 +1666,52 @@ static int pyprof__proc_place(pyprof__proc *proc, const char *name, char *path, 
     return folder < 0 ? AT_FDCWD : folder;
 }
 
-// After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
-// the folders of its other threads do. 0 = that folder was tried already, or no other thread is known.
-static pyprof__bool pyprof__proc_other(const pyprof__proc *proc, const char *name, char *other,
-                                       size_t capacity)
+// The numbers of its threads, at most `most`, as its folder has them. Returns how many there are.
+static size_t pyprof__proc_tasks(pyprof__proc *proc, int64_t *tasks, size_t most)
 {
-    if (!pyprof__is_own(proc) || strncmp(name, "task/", 5) == 0) return 0;
-    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return 0;
-    snprintf(other, capacity, "task/%lld/%s", (long long)pyprof__gettid(), name);
+    char path[64];
+    int place = pyprof__proc_place(proc, "task", path, sizeof path);
+    int fd = pyprof__open(place, path, O_RDONLY | O_DIRECTORY);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    size_t count = 0;
+    if (fd >= 0 && !folder) close(fd);
+    while (folder && count < most && (entry = readdir(folder)) != NULL)
+        if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9')
+            tasks[count++] = strtoll(entry->d_name, NULL, 10);
+    if (folder) closedir(folder);
+    return count;
+}
+
+// After the main thread has left by pthread_exit, the process's own folder says nothing about its memory, but
+// the folders of its other threads do. Returns one of them, 0 = none.
+static int64_t pyprof__proc_stand_in(pyprof__proc *proc)
+{
+    int64_t tasks[16];
+    size_t count, i;
+    if (pyprof__is_own(proc)) return __atomic_load_n(&proc->foreign, __ATOMIC_RELAXED) ? 0 : pyprof__gettid();
+    count = pyprof__proc_tasks(proc, tasks, PYPROF__COUNT(tasks));
+    for (i = 0; i < count; i++)
+        if (tasks[i] != pyprof__pid_of(proc)) return tasks[i];
+    return 0;
+}
+
+// The thread of another process through which its memory can be read.
+static int64_t pyprof__memory_of(pyprof__proc *proc)
+{
+    char text[128], path[64];
+    int place = pyprof__proc_place(proc, "statm", path, sizeof path);
+    int64_t tid = pyprof__read_file(place, path, text, sizeof text) > 0 && strncmp(text, "0 0 ", 4) == 0
+        ? pyprof__proc_stand_in(proc) : 0;
+    return tid ? tid : pyprof__pid_of(proc);
+}
+
+// 0 = that folder was tried already, or no other thread is known.
+static pyprof__bool pyprof__proc_other(pyprof__proc *proc, const char *name, char *other, size_t capacity)
+{
+    int64_t tid = strncmp(name, "task/", 5) == 0 ? 0 : pyprof__proc_stand_in(proc);
+    if (!tid) return 0;
+    snprintf(other, capacity, "task/%lld/%s", (long long)tid, name);
     return 1;
 }
 
@@ -1660,14 +1741,68 @@ static pyprof__bool pyprof__proc_link(pyprof__proc *proc, const char *name, char
     return size > 0;
 }
 
+// A line of a "status" file: what follows the name; NULL = it has none. name: "\nTgid:".
+static const char *pyprof__status_line(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+    return at ? at + strlen(name) + strspn(at + strlen(name), " \t") : NULL;
+}
+
+// The last number of a line: of the numbers that a task has, its own namespace's. 0 = none.
+static int64_t pyprof__last_number(const char *at)
+{
+    int64_t number = 0;
+    char *stop;
+    for (; at && *at >= '0' && *at <= '9'; at = stop + strspn(stop, " \t")) number = strtoll(at, &stop, 10);
+    return number;
+}
+
+// Asks all threads for their numbers. Under the lock.
+static void pyprof__tasks_pair(pyprof__proc *proc)
+{
+    int64_t tasks[PYPROF__TASK_PAIRS];
+    size_t count = pyprof__proc_tasks(proc, tasks, PYPROF__COUNT(tasks)), i;
+    char text[8192], name[64], path[96];
+    for (i = 0; i < count; i++) {
+        int64_t inside = 0;
+        int place;
+        snprintf(name, sizeof name, "task/%lld/status", (long long)tasks[i]);
+        place = pyprof__proc_place(proc, name, path, sizeof path);
+        if (pyprof__read_file(place, path, text, sizeof text) > 0)
+            inside = pyprof__last_number(pyprof__status_line(text, "\nNSpid:"));
+        if (inside <= 0) continue;
+        proc->pairs[inside % PYPROF__TASK_PAIRS].inside = (int32_t)inside;
+        proc->pairs[inside % PYPROF__TASK_PAIRS].outside = (int32_t)tasks[i];
+    }
+    proc->paired_ns = pyprof__now();
+}
+
+// The number that the process's folder has for a thread that the process knows as tid; 0 = unknown.
+static int64_t pyprof__task_outside(pyprof__proc *proc, int64_t tid)
+{
+    pyprof__task_pair *pair;
+    int64_t outside = 0;
+    if (!proc->pairs || tid <= 0) return tid;
+    pair = &proc->pairs[tid % PYPROF__TASK_PAIRS];
+    pyprof__mutex_take(&proc->pairs_lock);
+    if (pair->inside != tid && pyprof__now() - proc->paired_ns > 1000000) pyprof__tasks_pair(proc);
+    if (pair->inside == tid) outside = pair->outside;
+    pyprof__mutex_give(&proc->pairs_lock);
+    return outside;
+}
+
 // Of a thread.
 static ssize_t pyprof__task_read(pyprof__proc *proc, int64_t tid, const char *name, char *text,
                                  size_t capacity)
 {
     char path[96];
-    snprintf(path, sizeof path, "task/%lld/%s", (long long)tid, name);
+    ssize_t size;
     if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED)) return -1;
-    return pyprof__proc_read(proc, path, text, capacity);
+    snprintf(path, sizeof path, "task/%lld/%s", (long long)pyprof__task_outside(proc, tid), name);
+    size = pyprof__proc_read(proc, path, text, capacity);
+    // Another thread may get the number.
+    if (size <= 0 && proc->pairs && tid > 0) proc->pairs[tid % PYPROF__TASK_PAIRS].inside = 0;
+    return size;
 }
 
 // Its stat from the given field on; NULL = unknown. Field 2, the name, may contain any character, including
@@ -1688,6 +1823,13 @@ static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
+// Did a process or thread begin in the last two seconds? started: in clock ticks since boot.
+static pyprof__bool pyprof__is_young(uint64_t started)
+{
+    uint64_t now = pyprof__clock(CLOCK_BOOTTIME), ticks = (uint64_t)sysconf(_SC_CLK_TCK);
+    return started && ticks && now < (started / ticks + 3) * pyprof__second;
+}
+
 // When a process began, in clock ticks since boot; 0 = there is none of that pid.
 static uint64_t pyprof__process_started(int64_t pid)
 {
@@ -1696,6 +1838,14 @@ static uint64_t pyprof__process_started(int64_t pid)
     proc.pid = pid;
     proc.fd = -1;
     return pyprof__thread_started(&proc, pid);
+}
+
+// Where the main thread's stack began, above its first frame; 0 = unknown.
+static uint64_t pyprof__stack_start(pyprof__proc *proc)
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__main_of(proc), 28, text, sizeof text);
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -1728,6 +1878,15 @@ static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
     at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+// How often a thread has been given a CPU so far (Documentation/scheduler/sched-stats.rst); 0 = unknown.
+static uint64_t pyprof__times_run(pyprof__proc *proc, int64_t tid)
+{
+    char text[128], *at;
+    at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    at = at ? strchr(at + 1, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
@@ -1765,6 +1924,148 @@ static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, i
     char text[4096], *at;
     at = pyprof__task_read(proc, tid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigBlk:") : NULL;
     return !at || (strtoull(at + 8, NULL, 16) >> (signal - 1) & 1);
+}
+
+// ---- may this process look into another one, and if not, why not ------------------------------
+enum { PYPROF__CAP_SYS_PTRACE = 19 };
+
+#define PYPROF__GIVE_PTRACE \
+    "or give CAP_SYS_PTRACE (sudo setcap cap_sys_ptrace+ep PROGRAM; docker run --cap-add=SYS_PTRACE)"
+
+typedef struct { int64_t real, effective, saved; uint64_t caps; int filtered; } pyprof__person;
+
+// Whose process it is: from its "status" file. group: its group instead of its user. Other fields keep 0.
+static void pyprof__person_of(pyprof__person *person, const char *status, int group)
+{
+    const char *line = pyprof__status_line(status, group ? "\nGid:" : "\nUid:");
+    char *at = NULL;
+    memset(person, 0, sizeof *person);
+    if (line) person->real = strtoll(line, &at, 10);
+    if (at) person->effective = strtoll(at, &at, 10);
+    if (at) person->saved = strtoll(at, &at, 10);
+    line = pyprof__status_line(status, "\nCapPrm:");
+    if (line) person->caps = strtoull(line, NULL, 16);
+    line = pyprof__status_line(status, "\nSeccomp:");
+    person->filtered = line && *line == '2';
+}
+
+static pyprof__bool pyprof__may_trace(void)   // has this process CAP_SYS_PTRACE?
+{
+    char status[8192];
+    const char *line = pyprof__read_file(AT_FDCWD, PYPROF__OWN_FOLDER "status", status, sizeof status) > 0
+        ? pyprof__status_line(status, "\nCapEff:") : NULL;
+    return line && (strtoull(line, NULL, 16) >> PYPROF__CAP_SYS_PTRACE & 1);
+}
+
+static int pyprof__ptrace_scope(void)   // of Yama, a security module; 0 = it allows what the kernel allows
+{
+    char text[16];
+    return pyprof__read_file(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof text) > 0
+        ? atoi(text) : 0;
+}
+
+// A security module other than Yama, by the name of this process's profile in it; "" = none known.
+static void pyprof__module_text(char *text, size_t capacity)
+{
+    if (pyprof__read_file(AT_FDCWD, PYPROF__OWN_FOLDER "attr/current", text, capacity) <= 0) text[0] = 0;
+    text[strcspn(text, "\n")] = 0;
+    if (strncmp(text, "unconfined", 10) == 0) text[0] = 0;
+}
+
+// The rules of the kernel (__ptrace_may_access in kernel/ptrace.c), in its order: user and group, capability,
+// dumpable, security modules. Without the capability the first rule that refuses explains the refusal.
+static void pyprof__refusal_plain(pyprof__proc *proc, const char *theirs, const char *ours, char *why,
+                                  size_t capacity)
+{
+    pyprof__person they, we;
+    struct stat info;
+    char path[64];
+    int group, place, scope = pyprof__ptrace_scope();
+    for (group = 0; group < 2; group++) {
+        pyprof__person_of(&they, theirs, group);
+        pyprof__person_of(&we, ours, group);
+        if (they.real == we.real && they.effective == we.real && they.saved == we.real) continue;
+        snprintf(why, capacity, "it runs as %s %lld, this process as %lld: run this one as that %s "
+                 "or as root, " PYPROF__GIVE_PTRACE, group ? "group" : "user",
+                 (long long)(they.real == we.real ? they.effective : they.real), (long long)we.real,
+                 group ? "group" : "user");
+        return;
+    }
+    place = pyprof__proc_place(proc, ".", path, sizeof path);
+    if (they.caps & ~we.caps) {
+        snprintf(why, capacity, "it has capabilities that this process lacks (%llx): run this one as root, "
+                 PYPROF__GIVE_PTRACE, (unsigned long long)(they.caps & ~we.caps));
+    } else if (we.effective != 0 && pyprof__stat_at(place, path, &info, 0) && info.st_uid == 0) {
+        snprintf(why, capacity, "it is not dumpable (it changed its user, called prctl(PR_SET_DUMPABLE, 0), "
+                 "or its file is unreadable): run this one as root, " PYPROF__GIVE_PTRACE);
+    } else if (scope == 1) {
+        snprintf(why, capacity, "kernel.yama.ptrace_scope is 1: only an ancestor may look into a process. "
+                 "Let this process start it, or sudo sysctl kernel.yama.ptrace_scope=0, "
+                 PYPROF__GIVE_PTRACE);
+    } else if (scope == 2) {
+        snprintf(why, capacity, "kernel.yama.ptrace_scope is 2: that needs CAP_SYS_PTRACE. Run this process "
+                 "as root, or sudo sysctl kernel.yama.ptrace_scope=0, " PYPROF__GIVE_PTRACE);
+    } else snprintf(why, capacity, "the kernel names no reason: run this process as root, "
+                    PYPROF__GIVE_PTRACE);
+}
+
+// Why the kernel refuses the memory of another process, and which right would help.
+static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
+{
+    char theirs[8192], ours[8192], module[100];
+    pyprof__person we;
+    if (pyprof__proc_read(proc, "status", theirs, sizeof theirs) <= 0) theirs[0] = 0;
+    if (pyprof__read_file(AT_FDCWD, PYPROF__OWN_FOLDER "status", ours, sizeof ours) <= 0) ours[0] = 0;
+    pyprof__person_of(&we, ours, 0);
+    pyprof__module_text(module, sizeof module);
+    if (pyprof__ptrace_scope() >= 3)
+        snprintf(why, capacity, "kernel.yama.ptrace_scope is 3: until the next boot no process may look "
+                 "into another one");
+    else if (!theirs[0] || !ours[0])
+        snprintf(why, capacity, "/proc does not show it: run this process as root, " PYPROF__GIVE_PTRACE);
+    else if (!pyprof__may_trace()) pyprof__refusal_plain(proc, theirs, ours, why, capacity);
+    else if (module[0])
+        snprintf(why, capacity, "this process has CAP_SYS_PTRACE: a security module (this process's profile "
+                 "in it: %.60s) may refuse, or the other process is of a user namespace above this one",
+                 module);
+    else
+        snprintf(why, capacity, "this process has CAP_SYS_PTRACE, but the other process is of a user "
+                 "namespace above this one, or a security module%s refuses: run this process outside of its "
+                 "container",
+                 we.filtered ? " or a seccomp filter" : "");
+}
+
+// Is there such a process, whose memory can be read? Its number in its own namespace goes to proc->main.
+static pyprof_result pyprof__proc_check(pyprof__proc *proc)
+{
+    char status[8192];
+    const char *line;
+    long long pid = (long long)pyprof__pid_of(proc);
+    int64_t leader;
+    if (pid <= 0 || pid > INT_MAX)
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "%lld is not the number of a process", pid);
+    if (pyprof__proc_read(proc, "status", status, sizeof status) <= 0) {
+        if (pyprof__kernel(SYS_kill, (long)pid, 0, 0, 0, 0, 0) == -ESRCH)
+            return pyprof__fail(PYPROF_ERR_NO_PROCESS, "no process has the number %lld", pid);
+        return pyprof__fail(PYPROF_ERR_DENIED,
+                            "process %lld exists, but /proc does not show it (mounted with hidepid, or that "
+                            "of another pid namespace): run this process as root, or as the other's user",
+                            pid);
+    }
+    line = pyprof__status_line(status, "\nTgid:");
+    leader = line ? strtoll(line, NULL, 10) : pid;
+    if (leader != pid)
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "%lld is a thread of process %lld: use that number", pid,
+                            (long long)leader);
+    proc->main = pyprof__last_number(pyprof__status_line(status, "\nNSpid:"));
+    if (proc->main <= 0) proc->main = pid;
+    if (pyprof__status_line(status, "\nVmSize:")) return PYPROF_OK;   // it has memory
+    line = pyprof__status_line(status, "\nState:");
+    if (line && *line != 'Z' && *line != 'X')
+        return pyprof__fail(PYPROF_ERR_NO_PYTHON, "process %lld is a thread of the kernel", pid);
+    if (pyprof__proc_stand_in(proc)) return PYPROF_OK;   // its main thread left by pthread_exit
+    return pyprof__fail(PYPROF_ERR_NO_PROCESS,
+                        "process %lld has ended (its parent did not wait for it yet)", pid);
 }
 
 // ---- what a thread waits for in the kernel ----------------------------------------
@@ -1909,7 +2210,7 @@ static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyp
 static pyprof__bool pyprof__fd_link(pyprof__proc *proc, int64_t tid, int fd, char *text, size_t capacity)
 {
     char name[64];
-    snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)tid, fd);
+    snprintf(name, sizeof name, "task/%lld/fd/%d", (long long)pyprof__task_outside(proc, tid), fd);
     return pyprof__proc_link(proc, name, text, capacity);
 }
 
@@ -3281,14 +3582,15 @@ static pyprof__bool pyprof__globs(const char *patterns, const char *text)
 //   Uses       MEMORY
 //   Promise    an unreadable address is a result, never a fault; no signal handler is needed
 // ============================================================================
-typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD } pyprof__method;
+typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD, PYPROF__BY_MEM } pyprof__method;
 
 typedef struct {
     pyprof__method method;
     pyprof__proc *proc;    // whose memory is read
     // A thread that has it: in this process the one that reads, as the main thread can have ended.
     int64_t tid;
-    int fd;                // PYPROF__BY_MEMFD: the kernel copies our memory into this file and out again
+    // BY_MEMFD: the kernel copies our memory into this file and out again. BY_MEM: /proc/PID/mem.
+    int fd;
     // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
     uint64_t inode;
     uint64_t end;          // every address of a program is below it
@@ -3321,6 +3623,24 @@ static ssize_t pyprof__gather_memfd(const pyprof__origin *origin, void *to, cons
     return in <= 0 ? in : pread(origin->fd, to, (size_t)in, 0);
 }
 
+// A filter of system calls may refuse process_vm_readv, but it does not know what files are. Slow: one call
+// for each piece.
+static ssize_t pyprof__gather_mem(const pyprof__origin *origin, void *to, const struct iovec *from,
+                                  int pieces)
+{
+    struct stat info;
+    ssize_t done = 0, got;
+    int i;
+    if (!pyprof__stat(origin->fd, &info) || (uint64_t)info.st_ino != origin->inode) return -1;
+    for (i = 0; i < pieces; i++) {
+        PYPROF__AGAIN(got, pread(origin->fd, (char *)to + done, from[i].iov_len,
+                                 (off_t)(uintptr_t)from[i].iov_base));
+        if (got > 0) done += got;
+        if (got < 0 || (size_t)got < from[i].iov_len) break;
+    }
+    return done;
+}
+
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
@@ -3333,6 +3653,7 @@ static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struc
     target.iov_base = to;
     target.iov_len = size;
     if (origin->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(origin, to, from, pieces);
+    else if (origin->method == PYPROF__BY_MEM) done = pyprof__gather_mem(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_READV)
         done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from,
                                 (unsigned long)pieces, 0ul);
@@ -3362,24 +3683,29 @@ static pyprof__bool pyprof__origin_works(const pyprof__origin *origin)
     uint64_t probe = 0x70797072, copy = 0;
     if (pyprof__is_own(origin->proc))
         return pyprof__copy(origin, &copy, (uint64_t)(uintptr_t)&probe, sizeof probe) && copy == probe;
-    // no address of the other process is known yet: EFAULT for this one shows that reads are allowed
+    // No address of the other process is known yet: these errors for this one show that reads are allowed.
     errno = 0;
-    return pyprof__copy(origin, &copy, 4096, sizeof copy) || errno == EFAULT;
+    return pyprof__copy(origin, &copy, 4096, sizeof copy) || errno == EFAULT || errno == EIO;
 }
 
 // 1 = it works here.
 static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *proc, pyprof__method method)
 {
+    char path[96], name[40];
     struct stat info;
+    int place;
     memset(origin, 0, sizeof *origin);
     origin->method = method;
     origin->proc = proc;
-    origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : pyprof__pid_of(proc);
+    origin->tid = pyprof__is_own(proc) ? pyprof__gettid() : pyprof__memory_of(proc);
     origin->fd = -1;
     origin->end = pyprof__address_end();
-    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV) return 0;
-    if (method == PYPROF__BY_MEMFD) {
-        origin->fd = (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
+    if (!pyprof__is_own(proc) && method != PYPROF__BY_READV && method != PYPROF__BY_MEM) return 0;
+    if (method >= PYPROF__BY_MEMFD) {
+        snprintf(name, sizeof name, "task/%lld/mem", (long long)origin->tid);
+        place = method == PYPROF__BY_MEM ? pyprof__proc_place(proc, name, path, sizeof path) : 0;
+        origin->fd = method == PYPROF__BY_MEM ? pyprof__open(place, path, O_RDONLY)
+            : (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
         if (origin->fd < 0 || !pyprof__stat(origin->fd, &info)) return 0;
         origin->inode = (uint64_t)info.st_ino;
     }
@@ -3396,14 +3722,19 @@ static void pyprof__origin_close(pyprof__origin *origin)
 // on the memory is read as that of the calling thread.
 static pyprof_result pyprof__origin_open(pyprof__origin *origin, pyprof__proc *proc)
 {
+    char why[400];
     int error;
     if (pyprof__origin_try(origin, proc, PYPROF__BY_WRITEV)) return PYPROF_OK;
     if (pyprof__origin_try(origin, proc, PYPROF__BY_READV)) return PYPROF_OK;
     error = errno;
-    if (!pyprof__is_own(proc))
+    if (!pyprof__is_own(proc)) {
+        if (pyprof__origin_try(origin, proc, PYPROF__BY_MEM)) return PYPROF_OK;
+        pyprof__origin_close(origin);
+        pyprof__refusal(proc, why, sizeof why);
         return pyprof__fail(error == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
-                            "cannot read the memory of pid %lld: %s", (long long)pyprof__pid_of(proc),
-                            strerror(error));
+                            "cannot read the memory of process %lld: %s%s%s", (long long)pyprof__pid_of(proc),
+                            strerror(error), error == ESRCH ? "" : ": ", error == ESRCH ? "" : why);
+    }
     if (pyprof__origin_try(origin, proc, PYPROF__BY_MEMFD)) return PYPROF_OK;
     pyprof__origin_close(origin);
     return pyprof__fail(PYPROF_ERR_DENIED, "cannot read memory safely: process_vm_readv: %s; memfd: %s",
@@ -3850,6 +4181,10 @@ typedef enum {
     X(frame_builtins, 512, {8, 40}, {11, 16}, {12, 32}) \
     X(frame_locals, 512, {8, 360}, {10, 352}, {11, 72}, {14, 80}) \
     X(frame_stack, 512, {14, 64}) \
+    /* up to 3.10: where its value stack begins; its blocks, and how many there are */ \
+    X(frame_values, 512, {8, 64}, {11, PYPROF__NO}) \
+    X(frame_block_count, 512, {8, 112}, {10, 104}, {11, PYPROF__NO}) \
+    X(frame_blocks, 512, {8, 120}, {10, 112}, {11, PYPROF__NO}) \
     X(awaited, 64, {14, 8}, {15, 16}) \
     /* PyCodeObject. code_locals: from 3.11 on the names of all variables; code_string: a bytes object; \
        code_units: how many two-byte units of bytecode it has */ \
@@ -3870,6 +4205,8 @@ typedef enum {
     X(code_cells, 512, {8, 88}, {11, PYPROF__NO}) \
     X(code_free, 512, {8, 80}, {11, PYPROF__NO}) \
     X(code_string, 512, {8, 48}, {11, PYPROF__NO}) \
+    X(code_stack, 512, {8, 32}, {11, 68}, {12, 64}, {113, 80})   /* how large its value stack can be */ \
+    X(code_exceptions, 512, {11, 40}, {113, 56}) \
     /* objects. object_refs: how many references, where one number tells; object_data: where what follows \
        the head begins: a float's value, what a cell or a method refers to */ \
     X(object_type, 64, {8, 8}, {113, 24}) \
@@ -3917,6 +4254,9 @@ typedef enum {
     X(managed_values, 64, {11, 32}, {12, 24}, {13, PYPROF__NO}) \
     X(managed_dict, 64, {11, 24}, {113, 8}) \
     X(module_dict, 128, {8, 16}, {113, 32}) \
+    X(func_name, 128, {8, 64}, {10, 32}, {113, 48}) \
+    /* who has an RLock (rlockobject in Modules/_threadmodule.c; from 3.14 on _PyRecursiveMutex) */ \
+    X(rlock_owner, 128, {8, 24}, {113, 40}) \
     /* asyncio: a Task (TaskObj in Modules/_asynciomodule.c; from 3.14 on its own table tells), a \
        coroutine, and its state when it awaits (FRAME_SUSPENDED_YIELD_FROM) */ \
     X(task_coro, 512, {12, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, {114, PYPROF__NO}) \
@@ -4032,6 +4372,10 @@ static const struct { uint32_t field, with; } pyprof__neighbours[] = {
     PYPROF__X(frame_globals, frame_code)
     PYPROF__X(frame_builtins, frame_code)
     PYPROF__X(code_traceable, code_bytes)
+    PYPROF__X(code_exceptions, code_filename)
+    PYPROF__X(code_stack, code_firstline)
+    PYPROF__X(func_name, object_type)
+    PYPROF__X(rlock_owner, object_type)
     PYPROF__X(object_data, object_type)
     PYPROF__X(type_flags, type_dictoffset)
     PYPROF__X(type_dict, type_dictoffset)
@@ -4680,7 +5024,7 @@ static pyprof__bool pyprof__elf_open(pyprof__elf *elf, pyprof__pool *pool, const
     size_t size;
     memset(elf, 0, sizeof *elf);
     elf->pool = pool;
-    elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY);
+    elf->fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);   // a path may lead to a pipe by now
     if (elf->fd < 0) return 0;
     if (pyprof__read_at(elf->fd, &elf->header, sizeof elf->header, 0)
         && memcmp(elf->header.e_ident, ELFMAG, SELFMAG) == 0
@@ -4773,6 +5117,18 @@ static const Elf64_Shdr *pyprof__elf_named(pyprof__elf *elf, const char *name)
     return found;
 }
 
+// A symbol by its name in .symtab; 0 = none.
+static uint64_t pyprof__elf_static(pyprof__elf *elf, const char *name)
+{
+    pyprof__symbols symbols;
+    uint32_t i;
+    memset(&symbols, 0, sizeof symbols);
+    symbols.name = name;
+    for (i = 0; elf->sections && i < elf->header.e_shnum && !symbols.named; i++)
+        if (elf->sections[i].sh_type == SHT_SYMTAB) pyprof__elf_symbols(elf, &elf->sections[i], &symbols);
+    return symbols.named;
+}
+
 // Searches .dynsym, then .symtab, then the section in which CPython 3.10 and later put _PyRuntime: that
 // survives strip.
 static pyprof__bool pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
@@ -4791,6 +5147,133 @@ static pyprof__bool pyprof__elf_find(pyprof__elf *elf, pyprof__symbols *found)
     found->runtime = section ? section->sh_addr : 0;
     found->runtime_size = section ? section->sh_size : 0;
     return found->runtime != 0;
+}
+
+// ---- an ELF file as a process has mapped it ------------------------------------
+// The dynamic symbols are in memory: no file is needed, which can be deleted, replaced, or unreachable from
+// here.
+typedef struct {
+    const pyprof__origin *origin;
+    uint64_t bias;                                       // what to add to an address of the file
+    uint64_t strings, symbols, gnu_hash, sysv_hash;      // addresses in the process; 0 = none
+} pyprof__image;
+
+// Where the table is. glibc adds the bias to the addresses in its dynamic section, musl does not.
+static void pyprof__image_table(pyprof__image *image, const Elf64_Dyn *entry)
+{
+    uint64_t at = entry->d_un.d_ptr;
+    if (at < image->bias) at += image->bias;
+    if (entry->d_tag == DT_STRTAB) image->strings = at;
+    else if (entry->d_tag == DT_SYMTAB) image->symbols = at;
+    else if (entry->d_tag == DT_HASH) image->sysv_hash = at;
+    else if (entry->d_tag == DT_GNU_HASH) image->gnu_hash = at;
+}
+
+// 1 = it is an ELF file of 64 bits. Its tables are optional.
+static pyprof__bool pyprof__image_open(pyprof__image *image, const pyprof__origin *origin, uint64_t mapped_at)
+{
+    Elf64_Ehdr header;
+    Elf64_Phdr part;
+    Elf64_Dyn entry;
+    uint64_t dynamic = 0, size = 0, at;
+    int i, loaded = 0;
+    memset(image, 0, sizeof *image);
+    image->origin = origin;
+    if (!pyprof__copy(origin, &header, mapped_at, sizeof header)
+        || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64
+        || header.e_phentsize != sizeof part) return 0;
+    for (i = 0; i < header.e_phnum && i < 64; i++) {
+        if (!pyprof__copy(origin, &part, mapped_at + header.e_phoff + (uint64_t)i * sizeof part, sizeof part))
+            break;
+        if (part.p_type == PT_LOAD && !loaded) {
+            loaded = 1;
+            if (header.e_type == ET_DYN) image->bias = mapped_at - (part.p_vaddr - part.p_offset);
+        }
+        if (part.p_type == PT_DYNAMIC) { dynamic = part.p_vaddr; size = part.p_memsz; }
+    }
+    for (at = 0; dynamic && at < size && at < 256 * sizeof entry; at += sizeof entry) {
+        if (!pyprof__copy(origin, &entry, dynamic + image->bias + at, sizeof entry)
+            || entry.d_tag == DT_NULL) break;
+        pyprof__image_table(image, &entry);
+    }
+    return 1;
+}
+
+// 1 = the symbol with this number has this name, and is defined.
+static pyprof__bool pyprof__image_is(const pyprof__image *image, uint32_t number, const char *name,
+                                     Elf64_Sym *symbol)
+{
+    char text[64];
+    size_t size = strlen(name) + 1;
+    if (!pyprof__copy(image->origin, symbol, image->symbols + (uint64_t)number * sizeof *symbol,
+                      sizeof *symbol)) return 0;
+    if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0 || size > sizeof text) return 0;
+    return pyprof__copy(image->origin, text, image->strings + symbol->st_name, size)
+        && memcmp(text, name, size) == 0;
+}
+
+// A chain longer than this is not one: the memory is rubbish.
+enum { PYPROF__LONGEST_CHAIN = 1000 };
+
+static pyprof__bool pyprof__image_by_gnu(const pyprof__image *image, const char *name, Elf64_Sym *symbol)
+{
+    uint32_t head[4], hash = 5381, number, entry, steps;   // head: buckets, first symbol, words of the filter
+    uint64_t buckets, chains;
+    const char *c;
+    for (c = name; *c; c++) hash = hash * 33 + (unsigned char)*c;
+    if (!image->gnu_hash || !pyprof__copy(image->origin, head, image->gnu_hash, sizeof head) || !head[0])
+        return 0;
+    buckets = image->gnu_hash + sizeof head + (uint64_t)head[2] * 8;
+    chains = buckets + (uint64_t)head[0] * 4;
+    if (!pyprof__copy(image->origin, &number, buckets + (uint64_t)(hash % head[0]) * 4, 4)) return 0;
+    for (steps = 0; number >= head[1] && steps < PYPROF__LONGEST_CHAIN; number++, steps++) {
+        if (!pyprof__copy(image->origin, &entry, chains + (uint64_t)(number - head[1]) * 4, 4)) return 0;
+        if ((entry | 1) == (hash | 1) && pyprof__image_is(image, number, name, symbol)) return 1;
+        if (entry & 1) return 0;   // the end of the chain
+    }
+    return 0;
+}
+
+static pyprof__bool pyprof__image_by_sysv(const pyprof__image *image, const char *name, Elf64_Sym *symbol)
+{
+    uint32_t head[2], hash = 0, number, steps;             // head: buckets, symbols
+    const char *c;
+    for (c = name; *c; c++) {
+        hash = (hash << 4) + (unsigned char)*c;
+        hash ^= (hash >> 24) & 0xf0;
+        hash &= 0x0fffffff;
+    }
+    if (!image->sysv_hash || !pyprof__copy(image->origin, head, image->sysv_hash, sizeof head) || !head[0])
+        return 0;
+    if (!pyprof__copy(image->origin, &number, image->sysv_hash + 8 + (uint64_t)(hash % head[0]) * 4, 4))
+        return 0;
+    for (steps = 0; number && number < head[1] && steps < PYPROF__LONGEST_CHAIN; steps++) {
+        if (pyprof__image_is(image, number, name, symbol)) return 1;
+        if (!pyprof__copy(image->origin, &number,
+                          image->sysv_hash + 8 + ((uint64_t)head[0] + number) * 4, 4)) return 0;
+    }
+    return 0;
+}
+
+// The address of a dynamic symbol in the process, 0 = it has none. *size: the symbol's; may be NULL.
+static uint64_t pyprof__image_symbol(const pyprof__image *image, const char *name, uint64_t *size)
+{
+    Elf64_Sym symbol;
+    if (!image->symbols || !image->strings) return 0;
+    if (!pyprof__image_by_gnu(image, name, &symbol) && !pyprof__image_by_sysv(image, name, &symbol)) return 0;
+    if (size) *size = symbol.st_size;
+    return symbol.st_value + image->bias;
+}
+
+// 1 = it has the runtime.
+static pyprof__bool pyprof__image_find(const pyprof__image *image, pyprof__symbols *found)
+{
+    memset(found, 0, sizeof *found);
+    found->runtime = pyprof__image_symbol(image, "_PyRuntime", &found->runtime_size);
+    if (!found->runtime) return 0;
+    found->py_version = pyprof__image_symbol(image, "Py_Version", NULL);
+    found->get_version = pyprof__image_symbol(image, "Py_GetVersion", NULL);
+    return 1;
 }
 
 // ---- version -----------------------------------------------------------------
@@ -4829,14 +5312,29 @@ static uint32_t pyprof__version_by_size(uint64_t size)
     return 0;
 }
 
+// From the name of a file: "/usr/lib/libpython3.7m.so.1.0" -> 0x03070000; 0 = it tells no version.
+static uint32_t pyprof__version_by_name(const char *path)
+{
+    const char *name = strrchr(path, '/'), *at = name ? strstr(name, "python") : NULL;
+    int version = at ? pyprof__version_of(at + strlen("python")) : 0;
+    return version >> 8 == 2 || version >> 8 == 3 ? (uint32_t)version << 16 : 0;
+}
+
 // The first bytes of _PyRuntime from 3.13 on. Spelled so that this program does not contain the text itself.
-static pyprof__bool pyprof__has_table(const pyprof__origin *origin, uint64_t address)
+static uint64_t pyprof__cookie(void)
 {
     char text[9] = "xDEBUGPY";
-    char cookie[8];
+    uint64_t cookie;
     int i;
     for (i = 1; text[i]; i++) text[i] = (char)(text[i] | 32);
-    return pyprof__copy(origin, cookie, address, sizeof cookie) && memcmp(cookie, text, sizeof cookie) == 0;
+    memcpy(&cookie, text, sizeof cookie);
+    return cookie;
+}
+
+static pyprof__bool pyprof__has_table(const pyprof__origin *origin, uint64_t address)
+{
+    uint64_t word = 0;
+    return pyprof__copy(origin, &word, address, sizeof word) && word == pyprof__cookie();
 }
 
 // The version, and its layout: from the table that 3.13 and later carry, otherwise from Py_Version, from a
@@ -4864,6 +5362,7 @@ static pyprof_result pyprof__runtime_identify(pyprof__runtime *runtime, const py
     if (!runtime->version && pyprof__is_own(origin->proc))
         runtime->version = pyprof__call_get_version(symbols->get_version);
     if (!runtime->version) runtime->version = pyprof__version_by_size(symbols->runtime_size);
+    if (!runtime->version) runtime->version = pyprof__version_by_name(runtime->where);
     if (!runtime->version)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
                             "found _PyRuntime (%s) but not which CPython it is: no Py_Version, no "
@@ -4901,7 +5400,7 @@ static const char *pyprof__next_mapping(const char *at, pyprof__mapping *mapping
     path = (const char *)memchr(stop, '/', (size_t)(end - stop));
     if (!path) path = (const char *)memchr(stop, '[', (size_t)(end - stop));
     size = path ? (size_t)(end - path) : 0;
-    if (size >= sizeof mapping->path) size = 0;
+    if (size >= sizeof mapping->path) size = sizeof mapping->path - 1;   // memory needs no path
     if (size) memcpy(mapping->path, path, size);
     mapping->path[size] = 0;
     return end + 1;
@@ -4916,13 +5415,46 @@ static int pyprof__mapping_rank(const pyprof__mapping *mapping, const char *prog
     return strstr(name, "python") ? 1 : 2;
 }
 
+// 1 = this file is the one that is mapped: they begin alike. The first kilobyte has the program headers and,
+// in most files, a number of the build.
+static pyprof__bool pyprof__elf_is_mapped(const pyprof__elf *elf, const pyprof__origin *origin,
+                                          uint64_t mapped_at)
+{
+    char file[1024], memory[1024];
+    return pyprof__read_at(elf->fd, file, sizeof file, 0)
+        && pyprof__copy(origin, memory, mapped_at, sizeof memory) && memcmp(file, memory, sizeof file) == 0;
+}
+
+// Opens the file of a mapping. Its path can lead nowhere, or to another file: the file was deleted or
+// replaced, or the process has another root or other mounts. The kernel's own link to it needs a capability.
+static pyprof__bool pyprof__mapped_open(pyprof__elf *elf, pyprof__pool *pool, const pyprof__origin *origin,
+                                        const pyprof__mapping *mapping)
+{
+    char path[sizeof mapping->path + 80], folder[64];
+    int i;
+    pyprof__proc_path(origin->proc, folder, sizeof folder);
+    for (i = 0; i < 4; i++) {
+        if (i == 0) snprintf(path, sizeof path, "%sroot%s", folder, mapping->path);
+        else if (i == 1) snprintf(path, sizeof path, "%s", mapping->path);
+        else if (i == 2)
+            snprintf(path, sizeof path, "%smap_files/%llx-%llx", folder, (unsigned long long)mapping->start,
+                     (unsigned long long)mapping->end);
+        else snprintf(path, sizeof path, "%sexe", folder);
+        if (!pyprof__elf_open(elf, pool, path)) continue;
+        if (pyprof__elf_is_mapped(elf, origin, mapping->start)) return 1;
+        pyprof__elf_close(elf);
+    }
+    return 0;
+}
+
 static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__pool *pool,
-                                            const pyprof__mapping *mapping, pyprof__symbols *symbols)
+                                            const pyprof__origin *origin, const pyprof__mapping *mapping,
+                                            pyprof__symbols *symbols)
 {
     pyprof__elf elf;
     uint64_t bias;
     int found;
-    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    if (!pyprof__mapped_open(&elf, pool, origin, mapping)) return 0;
     bias = pyprof__elf_bias(&elf, mapping->start);
     found = pyprof__elf_find(&elf, symbols);
     pyprof__elf_close(&elf);
@@ -4951,11 +5483,12 @@ static uint64_t pyprof__scan_segment(const pyprof__origin *origin, const pyprof_
                                      const pyprof__layout *layout)
 {
     uint64_t words[512], at;
+    const uint64_t cookie = pyprof__cookie();
     size_t i;
     for (at = mapping->start; at + sizeof words <= mapping->end; at += sizeof words - 8) {
         if (!pyprof__copy(origin, words, at, sizeof words)) return 0;
         for (i = 0; i + 1 < PYPROF__COUNT(words); i++) {
-            if (!layout && pyprof__has_table(origin, at + i * 8)) return at + i * 8;
+            if (!layout && words[i] == cookie) return at + i * 8;
             // head == main
             if (!layout || words[i] < 4096 || words[i] != words[i + 1] || words[i] % 8) continue;
             if (pyprof__looks_like_runtime(origin, layout, words[i]))
@@ -4990,30 +5523,30 @@ static uint32_t pyprof__scan_version(const pyprof__origin *origin, const pyprof_
     return 0;
 }
 
-// For a stripped program: finds the version by its text in the read-only data, then _PyRuntime by its shape
-// in the writable data.
+// For a stripped program or library: finds the version by its text in the read-only data, then _PyRuntime by
+// its shape in the writable data.
 static pyprof__bool pyprof__runtime_by_scan(pyprof__runtime *runtime, const pyprof__origin *origin,
-                                            const char *maps, const char *program, pyprof__symbols *symbols)
+                                            const char *maps, const char *path, pyprof__symbols *symbols)
 {
     pyprof__mapping mapping;
     pyprof__layout layout;
     uint32_t version = 0;
-    int in_program = 0;
+    int in_file = 0;
     const char *at = maps;
     memset(symbols, 0, sizeof *symbols);
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !version)
-        if (strcmp(mapping.path, program) == 0 && !mapping.writable)
+        if (strcmp(mapping.path, path) == 0 && !mapping.writable)
             version = pyprof__scan_version(origin, &mapping, 0);
     at = maps;
     while ((at = pyprof__next_mapping(at, &mapping)) != NULL && !symbols->runtime) {
-        in_program = strcmp(mapping.path, program) == 0
-            || (in_program && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
-        if (!in_program || !mapping.writable || mapping.end - mapping.start > 64u << 20) continue;
+        in_file = strcmp(mapping.path, path) == 0
+            || (in_file && (mapping.path[0] == 0 || strcmp(mapping.path, "[heap]") == 0));
+        if (!in_file || !mapping.writable || mapping.end - mapping.start > 64u << 20) continue;
         if (!version) symbols->runtime = pyprof__scan_segment(origin, &mapping, NULL);
         else if (pyprof__layout_choose(&layout, version, 0, NULL) == PYPROF_OK)
             symbols->runtime = pyprof__scan_segment(origin, &mapping, &layout);
     }
-    snprintf(runtime->where, sizeof runtime->where, "by its shape in %.120s", program);
+    snprintf(runtime->where, sizeof runtime->where, "by its shape in %.120s", path);
     if (version) symbols->runtime_size = 0;
     runtime->version = version;
     return symbols->runtime != 0;
@@ -5035,41 +5568,140 @@ static void pyprof__version_refine(pyprof__runtime *runtime, const pyprof__origi
     }
 }
 
-// Files are searched in the order of pyprof__mapping_rank; only then the program's memory.
+// 1 = the dynamic symbols of a mapped file name the runtime.
+static pyprof__bool pyprof__runtime_in_image(pyprof__runtime *runtime, const pyprof__origin *origin,
+                                             const pyprof__mapping *mapping, pyprof__symbols *symbols)
+{
+    pyprof__image image;
+    if (!pyprof__image_open(&image, origin, mapping->start) || !pyprof__image_find(&image, symbols)) return 0;
+    snprintf(runtime->where, sizeof runtime->where, "in %.140s", mapping->path);
+    return 1;
+}
+
+// Has it an interpreter?
+static pyprof__bool pyprof__runtime_lives(const pyprof__runtime *runtime, const pyprof__origin *origin)
+{
+    uint64_t interp = 0;
+    return pyprof__copy(origin, &interp, runtime->address + runtime->layout.runtime_head, sizeof interp)
+        && interp != 0;
+}
+
+// A process can contain several CPythons (a plugin of a program written in Python brings its own). The one
+// with interpreters is taken; of two such, the first.
+static void pyprof__runtime_prefer(pyprof__runtime *runtime, pyprof_result *result,
+                                   const pyprof__runtime *other, const pyprof__origin *origin)
+{
+    char note[sizeof runtime->where + 16];
+    int other_lives = pyprof__runtime_lives(other, origin);
+    if (*result != PYPROF_OK || (other_lives && !pyprof__runtime_lives(runtime, origin))) {
+        snprintf(note, sizeof note, "%.70s (beside one %.70s)", other->where, runtime->where);
+        *runtime = *other;
+        *result = PYPROF_OK;
+    } else snprintf(note, sizeof note, "%.70s (beside one %.70s%s)", runtime->where, other->where,
+                    other_lives ? ", not seen" : "");
+    snprintf(runtime->where, sizeof runtime->where, "%.158s", note);
+}
+
+// The runtimes that the mapped files name: by their dynamic symbols in memory, or by all symbols in the
+// files. Files are searched in the order of pyprof__mapping_rank. Returns how many were found.
+static int pyprof__runtimes_named(pyprof__runtime *runtime, pyprof_result *result, pyprof__pool *pool,
+                                  const pyprof__origin *origin, const char *maps, const char *program,
+                                  int in_files)
+{
+    pyprof__runtime found;
+    pyprof__symbols symbols;
+    pyprof__mapping mapping;
+    const char *at;
+    int rank, count = 0;
+    for (rank = 0; rank <= 2; rank++) {
+        if (in_files && count) return count;   // files take time
+        for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
+            pyprof_result is_fine;
+            if (pyprof__mapping_rank(&mapping, program) != rank) continue;
+            memset(&found, 0, sizeof found);
+            if (!(in_files ? pyprof__runtime_in_file(&found, pool, origin, &mapping, &symbols)
+                  : pyprof__runtime_in_image(&found, origin, &mapping, &symbols))) continue;
+            if (count && symbols.runtime == runtime->address) continue;   // mapped twice
+            is_fine = pyprof__runtime_identify(&found, origin, &symbols);
+            if (count && is_fine != PYPROF_OK) continue;
+            pyprof__version_refine(&found, origin, maps, mapping.path);
+            if (count++) pyprof__runtime_prefer(runtime, result, &found, origin);
+            else { *runtime = found; *result = is_fine; }
+        }
+    }
+    return count;
+}
+
+// Is it a program that is not supported: of 32 bits, or a CPython without _PyRuntime? PYPROF_OK = it is not.
+static pyprof_result pyprof__runtime_old(pyprof__runtime *runtime, const pyprof__origin *origin,
+                                         const char *maps, const char *program)
+{
+    pyprof__mapping mapping;
+    pyprof__image image;
+    unsigned char kind[EI_CLASS + 1];
+    const char *at;
+    for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
+        if (pyprof__mapping_rank(&mapping, program) < 0) continue;
+        if (strcmp(mapping.path, program) == 0 && pyprof__copy(origin, kind, mapping.start, sizeof kind)
+            && memcmp(kind, ELFMAG, SELFMAG) == 0 && kind[EI_CLASS] == ELFCLASS32)
+            return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%.200s is a program of 32 bits: not supported",
+                                program);
+        if (!pyprof__image_open(&image, origin, mapping.start)
+            || !pyprof__image_symbol(&image, "Py_GetVersion", NULL)) continue;
+        runtime->version = pyprof__version_by_name(mapping.path);
+        if (runtime->version && runtime->version >> 16 < PYPROF__OLDEST)   // it says so
+            return pyprof__layout_choose(&runtime->layout, runtime->version, 0, NULL);
+    }
+    return PYPROF_OK;
+}
+
+static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const char *maps,
+                                          const char *program)
+{
+    const int own = pyprof__is_own(origin->proc);
+    pyprof__mapping mapping;
+    int looked_at = 0;
+    const char *at;
+    for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
+        if (pyprof__mapping_rank(&mapping, program) < 0) continue;
+        looked_at++;
+        if (strstr(strrchr(mapping.path, '/'), "pypy"))
+            return pyprof__fail(PYPROF_ERR_NO_PYTHON, "the process runs PyPy (%.200s), which is not "
+                                "supported: only CPython is", mapping.path);
+    }
+    return pyprof__fail(PYPROF_ERR_NO_PYTHON,
+                        "no CPython in %s (%.160s): looked for _PyRuntime in the dynamic symbols, in the "
+                        "symbols and .PyRuntime sections of %d mapped files, and for its shape in the "
+                        "program's data. %s", own ? "this process" : "that process", program, looked_at,
+                        own ? "Link the program with libpython (python3-config --embed --ldflags), or load "
+                        "that (dlopen) first" : "Is it the right process, not a wrapper around it?");
+}
+
+// First the dynamic symbols, which are in memory, then the files, then the shape of memory.
 static pyprof_result pyprof__runtime_search(pyprof__runtime *runtime, pyprof__pool *pool,
                                             const pyprof__origin *origin, const char *maps)
 {
     char program[512];
     pyprof__symbols symbols;
     pyprof__mapping mapping;
+    pyprof_result result = PYPROF_ERR_NO_PYTHON;
     const char *at;
-    int rank, looked_at = 0;
+    uint32_t version;
+    int rank, found = 0;
     pyprof__proc_link(origin->proc, "exe", program, sizeof program);
-    for (rank = 0; rank <= 2; rank++) {
-        at = maps;
-        while ((at = pyprof__next_mapping(at, &mapping)) != NULL) {
-            if (pyprof__mapping_rank(&mapping, program) != rank) continue;
-            looked_at++;
-            if (pyprof__runtime_in_file(runtime, pool, &mapping, &symbols)) {
-                pyprof_result result = pyprof__runtime_identify(runtime, origin, &symbols);
-                pyprof__version_refine(runtime, origin, maps, mapping.path);
-                return result;
-            }
-        }
-    }
-    if (pyprof__runtime_by_scan(runtime, origin, maps, program, &symbols)) {
-        uint32_t version = runtime->version;
-        if (!version) return pyprof__runtime_identify(runtime, origin, &symbols);
-        runtime->address = symbols.runtime;
-        return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
-    }
-    return pyprof__fail(PYPROF_ERR_NO_PYTHON,
-                        "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, "
-                        "in the symbols "
-                        "and .PyRuntime sections of %d mapped files, and for its shape in the program's "
-                        "data. Link the program with "
-                        "libpython (python3-config --embed --ldflags), or load that (dlopen) first", program,
-                        looked_at);
+    if (pyprof__runtimes_named(runtime, &result, pool, origin, maps, program, 0)) return result;
+    result = pyprof__runtime_old(runtime, origin, maps, program);
+    if (result != PYPROF_OK || pyprof__runtimes_named(runtime, &result, pool, origin, maps, program, 1))
+        return result;
+    for (rank = 0; rank <= 1 && !found; rank++)
+        for (at = maps; !found && (at = pyprof__next_mapping(at, &mapping)) != NULL;)
+            found = pyprof__mapping_rank(&mapping, program) == rank
+                && pyprof__runtime_by_scan(runtime, origin, maps, mapping.path, &symbols);
+    if (!found) return pyprof__runtime_none(origin, maps, program);
+    version = runtime->version;
+    if (!version) return pyprof__runtime_identify(runtime, origin, &symbols);
+    runtime->address = symbols.runtime;
+    return pyprof__layout_choose(&runtime->layout, version, 0, NULL);
 }
 
 // Takes microseconds if this process's dynamic linker knows the symbol, otherwise up to some milliseconds.
@@ -5115,7 +5747,7 @@ static pyprof__bool pyprof__asyncio_in_file(pyprof__asyncio *asyncio, pyprof__po
     const Elf64_Shdr *section;
     pyprof__elf elf;
     int found = 0;
-    if (!pyprof__elf_open(&elf, pool, mapping->path)) return 0;
+    if (!pyprof__mapped_open(&elf, pool, origin, mapping)) return 0;
     section = pyprof__elf_named(&elf, ".AsyncioDebug");
     if (section && section->sh_size >= sizeof table
         && pyprof__copy(origin, table, section->sh_addr + pyprof__elf_bias(&elf, mapping->start),
@@ -5148,23 +5780,92 @@ static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool 
     return found;
 }
 
+// ---- its C library ----------------------------------------------------------------------
+// What this process's library tells directly (see pyprof__cpu_word_offset and pyprof__tid_offset), the
+// symbols of another process's library tell. __rseq_offset counts from the thread pointer. That is the
+// pthread_t on x86-64; on aarch64 it is above struct pthread, whose size glibc 2.34 and later tell debuggers.
+// They also tell where in it the thread id is: the first number of _thread_db_pthread_tid is its size in
+// bits, the third number its offset in bytes.
+enum { PYPROF__RSEQ_OFFSET, PYPROF__RSEQ_SIZE, PYPROF__DB_TID, PYPROF__DB_SIZE, PYPROF__LIBC_FACTS };
+static const char *const pyprof__libc_names[PYPROF__LIBC_FACTS] = {
+    "__rseq_offset", "__rseq_size", "_thread_db_pthread_tid", "_thread_db_sizeof_pthread",
+};
+typedef struct { int64_t cpu_word, tid_offset; } pyprof__libc;
+
+// A program without a dynamic linker has these symbols in its file, if it was not stripped.
+static void pyprof__libc_static(uint64_t *facts, pyprof__pool *pool, const pyprof__origin *origin,
+                                const pyprof__mapping *program)
+{
+    pyprof__elf elf;
+    uint64_t bias;
+    int i;
+    if (!pyprof__mapped_open(&elf, pool, origin, program)) return;
+    bias = pyprof__elf_bias(&elf, program->start);
+    for (i = 0; i < PYPROF__LIBC_FACTS; i++) {
+        facts[i] = pyprof__elf_static(&elf, pyprof__libc_names[i]);
+        if (facts[i]) facts[i] += bias;
+    }
+    pyprof__elf_close(&elf);
+}
+
+// Where these facts are in the process; 0 = unknown.
+static void pyprof__libc_look(uint64_t *facts, pyprof__pool *pool, const pyprof__origin *origin,
+                              const char *maps)
+{
+    pyprof__mapping mapping, program;
+    pyprof__image image;
+    const char *at = maps;
+    int i, dynamic = 0;
+    program.path[0] = 0;
+    while ((at = pyprof__next_mapping(at, &mapping)) != NULL
+           && !(facts[PYPROF__RSEQ_OFFSET] && facts[PYPROF__DB_TID])) {
+        if (mapping.path[0] != '/' || !mapping.offset_zero
+            || !pyprof__image_open(&image, origin, mapping.start)) continue;
+        dynamic |= image.symbols != 0;
+        if (!program.path[0]) program = mapping;
+        for (i = 0; i < PYPROF__LIBC_FACTS; i++)
+            if (!facts[i]) facts[i] = pyprof__image_symbol(&image, pyprof__libc_names[i], NULL);
+    }
+    if (!dynamic && program.path[0]) pyprof__libc_static(facts, pool, origin, &program);
+}
+
+static uint32_t pyprof__fact(const pyprof__origin *origin, uint64_t address, uint32_t at)   // 0 = unknown
+{
+    uint32_t value = 0;
+    return address && pyprof__copy(origin, &value, address + at, sizeof value) ? value : 0;
+}
+
+static void pyprof__libc_find(pyprof__libc *libc, pyprof__pool *pool, const pyprof__origin *origin)
+{
+    uint64_t facts[PYPROF__LIBC_FACTS];
+    size_t capacity = 0;
+    char *maps = pyprof__read_maps(pool, origin->proc, &capacity);
+    int64_t rseq = 0;
+    memset(libc, 0, sizeof *libc);
+    memset(facts, 0, sizeof facts);
+    if (maps) pyprof__libc_look(facts, pool, origin, maps);
+    pyprof__free(pool, maps, maps ? capacity : 0);
+    // Size 0: the kernel or a tunable refuses it.
+    if (pyprof__fact(origin, facts[PYPROF__RSEQ_SIZE], 0) && facts[PYPROF__RSEQ_OFFSET]
+        && pyprof__copy(origin, &rseq, facts[PYPROF__RSEQ_OFFSET], sizeof rseq) && rseq)
+        libc->cpu_word = pyprof__above_thread(pyprof__fact(origin, facts[PYPROF__DB_SIZE], 0), rseq + 4);
+    if (pyprof__fact(origin, facts[PYPROF__DB_TID], 0) == 32)
+        libc->tid_offset = pyprof__fact(origin, facts[PYPROF__DB_TID], 8);
+    if (libc->tid_offset > 4096) libc->tid_offset = 0;
+}
+
 // ---- functions of its C API -------------------------------------------------------------
 // From the file's symbol table.
 static uint64_t pyprof__elf_function(pyprof__pool *pool, const char *path, uint64_t mapped_at,
                                      const char *name)
 {
     pyprof__elf elf;
-    pyprof__symbols symbols;
-    uint64_t bias = 0;
-    uint32_t i;
-    memset(&symbols, 0, sizeof symbols);
-    symbols.name = name;
+    uint64_t address, bias;
     if (!pyprof__elf_open(&elf, pool, path)) return 0;
-    for (i = 0; elf.sections && i < elf.header.e_shnum && !symbols.named; i++)
-        if (elf.sections[i].sh_type == SHT_SYMTAB) pyprof__elf_symbols(&elf, &elf.sections[i], &symbols);
-    if (symbols.named) bias = pyprof__elf_bias(&elf, mapped_at);
+    address = pyprof__elf_static(&elf, name);
+    bias = pyprof__elf_bias(&elf, mapped_at);
     pyprof__elf_close(&elf);
-    return symbols.named ? symbols.named + bias : 0;
+    return address ? address + bias : 0;
 }
 
 // A function of the interpreter found. NULL = not reachable: the program has no symbols.
@@ -5196,6 +5897,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 typedef struct {
     pyprof__origin origin;         // whose memory is read, and how
     pyprof__proc other;            // the process, if it is not this one
+    pyprof__task_pair pairs[PYPROF__TASK_PAIRS];   // its threads' numbers, if it is in another pid namespace
     uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
                                    // pids
     pyprof__runtime runtime;
@@ -5215,7 +5917,117 @@ static void pyprof__target_close(pyprof__target *target)
     pyprof__proc_leave(target->origin.proc);
 }
 
-// pid 0 = this process. Facts that only the process's C library has are known for this process only.
+// ---- what the other process's threads and locks tell about its C library --------------------------
+static uint64_t pyprof__target_word(const pyprof__target *target, uint64_t address)   // 0 = unreadable
+{
+    uint64_t word = 0;
+    return pyprof__copy(&target->origin, &word, address, sizeof word) ? word : 0;
+}
+
+// The newest interpreter's first thread states: each's pthread_t. Returns how many there are.
+static size_t pyprof__target_idents(const pyprof__target *target, uint64_t *idents, size_t most)
+{
+    const pyprof__layout *layout = &target->runtime.layout;
+    uint64_t interp = pyprof__target_word(target, target->runtime.address + layout->runtime_head);
+    uint64_t thread = interp ? pyprof__target_word(target, interp + layout->interp_threads) : 0;
+    size_t count = 0;
+    for (; thread && count < most; thread = pyprof__target_word(target, thread + layout->thread_next)) {
+        idents[count] = pyprof__target_word(target, thread + layout->thread_ident);
+        if (idents[count]) count++;
+    }
+    return count;
+}
+
+// Do the words at this distance from each pthread_t name as many threads of the process?
+static pyprof__bool pyprof__are_tids(pyprof__target *target, const uint64_t *idents, size_t count,
+                                     int64_t offset)
+{
+    int32_t tids[16];
+    char text[256];
+    size_t i, k;
+    for (i = 0; i < count; i++) {
+        if (!pyprof__copy(&target->origin, &tids[i], idents[i] + (uint64_t)offset, 4) || tids[i] <= 0)
+            return 0;
+        for (k = 0; k < i; k++)
+            if (tids[k] == tids[i]) return 0;
+    }
+    for (i = 0; i < count; i++)
+        if (pyprof__task_read(target->origin.proc, tids[i], "stat", text, sizeof text) <= 0) return 0;
+    return count > 0;
+}
+
+// As pyprof__tid_offset. CPython 3.11 and later need no such offset.
+static void pyprof__target_tids(pyprof__target *target)
+{
+    uint64_t idents[16];
+    size_t count;
+    int64_t offset;
+    if (target->tid_offset || target->runtime.layout.thread_native != PYPROF__NO) return;
+    count = pyprof__target_idents(target, idents, PYPROF__COUNT(idents));
+    for (offset = 16; offset < 1024 && !target->tid_offset; offset += 4)
+        if (pyprof__are_tids(target, idents, count, offset)) target->tid_offset = offset;
+}
+
+// As pyprof__waiters_offset. The GIL has two condition variables, which measure time by CLOCK_MONOTONIC and
+// belong to one process: bits 0 to 2 of the count of waiters are 2 in both, always. glibc has had the count
+// in two places; what else lies there changes.
+static void pyprof__target_waiters(pyprof__target *target)
+{
+    static const uint32_t places[2] = { 28, 36 };
+    // what lies between the two variables: the first one, and a mutex
+    const uint64_t second = sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+    const pyprof__layout *layout = &target->runtime.layout;
+    uint64_t gil = target->runtime.address + layout->runtime_gil, at;
+    uint32_t word;
+    int tries, i, fits[2] = { 1, 1 };
+    if (layout->interp_gil != PYPROF__NO) {
+        gil = pyprof__target_word(target, target->runtime.address + layout->runtime_main);
+        gil = gil ? pyprof__target_word(target, gil + layout->interp_gil) : 0;
+    }
+    for (tries = 0; gil && tries < 20 && fits[0] && fits[1]; tries++) {
+        if (tries) pyprof__nap(200000);
+        for (i = 0; i < 4; i++) {
+            at = gil + layout->gil_cond + (i & 2 ? second : 0) + places[i & 1];
+            if (!pyprof__copy(&target->origin, &word, at, sizeof word) || word % 8 != 2 || word >= 1u << 20)
+                fits[i & 1] = 0;
+        }
+    }
+    if (fits[0] != fits[1]) target->waiters_offset = places[fits[1]];
+}
+
+// A process that began a moment ago may still load its libraries, or start its interpreter: waits up to a
+// second for that. Programs without a sign of Python are not waited for.
+static pyprof__bool pyprof__target_is_starting(const pyprof__target *target, pyprof_result found)
+{
+    char program[512], text[1024];
+    const char *state = pyprof__task_stat(target->origin.proc, pyprof__main_of(target->origin.proc), 3, text,
+                                          sizeof text);
+    if (!pyprof__is_young(target->started) || !state || strchr("TtZX", *state)) return 0;
+    if (found == PYPROF_OK) return !pyprof__runtime_lives(&target->runtime, &target->origin);
+    pyprof__proc_link(target->origin.proc, "exe", program, sizeof program);
+    return found == PYPROF_ERR_NO_PYTHON && strstr(program, "python");
+}
+
+static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *pool)
+{
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof__libc libc;
+    pyprof_result result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
+    while (pyprof__target_is_starting(target, result) && pyprof__now() < until) {
+        pyprof__nap(1000000);
+        result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
+    }
+    if (result != PYPROF_OK) return result;
+    pyprof__libc_find(&libc, pool, &target->origin);
+    target->cpu_word = libc.cpu_word;
+    target->tid_offset = libc.tid_offset;
+    target->stack_end = pyprof__stack_start(target->origin.proc);
+    pyprof__target_tids(target);
+    pyprof__target_waiters(target);
+    return PYPROF_OK;
+}
+
+// pid 0 = this process.
 static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *pool, int64_t pid)
 {
     int own = pid == 0 || pid == pyprof__own_pid();
@@ -5223,17 +6035,20 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     pyprof_result result;
     memset(target, 0, sizeof *target);
     pyprof__proc_init(&target->other, pid);
-    result = pyprof__origin_open(&target->origin, proc);
+    result = own ? PYPROF_OK : pyprof__proc_check(proc);
+    if (result == PYPROF_OK) result = pyprof__origin_open(&target->origin, proc);
     if (result != PYPROF_OK) return result;
+    if (pyprof__main_of(proc) != pyprof__pid_of(proc)) proc->pairs = target->pairs;
     pyprof__proc_use(proc);
-    target->started = pyprof__thread_started(proc, pyprof__pid_of(proc));
+    target->started = pyprof__thread_started(proc, pyprof__main_of(proc));
     if (own) {
         target->tid_offset = pyprof__tid_offset();
         target->waiters_offset = pyprof__waiters_offset();
         target->stack_end = pyprof__stack_end();
         target->forked_ident = pyprof__forked_self;
     }
-    result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
+    result = own ? pyprof__runtime_find(&target->runtime, pool, &target->origin)
+        : pyprof__target_learn(target, pool);
     if (result != PYPROF_OK) pyprof__target_close(target);
     return result;
 }
@@ -7676,7 +8491,7 @@ static int64_t pyprof__native_id(pyprof__threads *list, const char *raw, uint64_
     int64_t at = list->target->tid_offset;
     int32_t tid = 0;
     // After a fork that Python did not notice, Python still has the id of the parent's thread.
-    if (ident == list->target->forked_ident) return pyprof__pid_of(list->target->origin.proc);
+    if (ident == list->target->forked_ident) return pyprof__main_of(list->target->origin.proc);
     if (layout->thread_native != PYPROF__NO) PYPROF__FIELD_AT(native, raw, layout->thread_native);
     else if (at && pyprof__read(list->mirror, &tid, ident + (uint64_t)at, sizeof tid)) native = (uint64_t)tid;
     return (int64_t)native;
@@ -7955,7 +8770,7 @@ static pyprof__bool pyprof__is_on_main_stack(const pyprof__threads *list, const 
 {
     uint64_t end = list->target->stack_end;
     if (list->runtime->layout.cframe_current == PYPROF__NO
-        || thread->native != pyprof__pid_of(list->target->origin.proc)) return 0;
+        || thread->native != pyprof__main_of(list->target->origin.proc)) return 0;
     return thread->top < end && end - thread->top < 64u << 20;
 }
 
@@ -8633,7 +9448,7 @@ static void pyprof__name_from_kernel(pyprof__proc *proc, pyprof__thread *thread)
 {
     char text[64];
     ssize_t size;
-    if (thread->native == pyprof__pid_of(proc)) { memcpy(thread->name, "MainThread", 11); return; }
+    if (thread->native == pyprof__main_of(proc)) { memcpy(thread->name, "MainThread", 11); return; }
     size = pyprof__task_read(proc, thread->native, "comm", text, sizeof text);
     if (size > 0 && text[size - 1] == '\n') text[size - 1] = 0;
     pyprof__utf8_repair(thread->name, sizeof thread->name, size > 0 ? text : "");
@@ -9141,6 +9956,14 @@ typedef struct { uint32_t waiter, holder; uint64_t ns; } pyprof__rivals;
 // Tasks that did not run: for how long, and in how many samples.
 typedef struct { uint32_t node, padding; uint64_t ns, count; } pyprof__waited;
 
+// Of a dump: what a thread waited for. other: 1 + the thread that had it, 0 = unknown. Strings: kind, what,
+// how.
+typedef struct {
+    int64_t waited_ns;         // -1 = unknown
+    uint32_t thread, node, other, kind, what, how, ring;
+    int timed;
+} pyprof__recorded_wait;
+
 enum { PYPROF__MARKS = 16 };   // an even number
 
 typedef struct { float bytes[PYPROF__MARKS]; } pyprof__marks;
@@ -9169,6 +9992,7 @@ typedef struct {
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
     pyprof__array waited;          // by what they awaited
+    pyprof__array waits;           // pyprof__recorded_wait
     pyprof__array history;         // live bytes of a node at each mark; row 0 is empty
     pyprof__array history_at;      // uint32_t per node: its row; nodes beyond the end: row 0
     pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
@@ -9202,6 +10026,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
+    pyprof__array_init(&model->waits, sizeof(pyprof__recorded_wait));
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     pyprof__array_init(&model->births, sizeof(pyprof__births));
@@ -9222,6 +10047,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->waited);
+    pyprof__array_free(model->pool, &model->waits);
     pyprof__index_free(model->pool, &model->waited_index);
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
@@ -9667,6 +10493,7 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)
         || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
+    if (!pyprof__array_copy(pool, &to->waits, &from->waits)) return 0;
     if (!pyprof__array_copy(pool, &to->history, &from->history)
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
@@ -16415,6 +17242,765 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
 }
 
 // ============================================================================
+// [SECTION] LOCKS -- for a dump: what threads wait for, which thread has it, and the values of variables
+//   Runs on    the thread of a dump, after its last sweep, the GIL not held
+//   Uses       SAMPLER, RECORD
+//   Promise    a holder is named only on evidence, a deadlock only if its threads have not run meanwhile;
+//              every object is read in bounded time and space, whatever it contains
+// ============================================================================
+// How a holder is found, from memory alone:
+//   1. A thread that waits for a lock is in C code that its innermost frame has called. The lock object, or a
+//      method of it, is in that frame's value stack or in a variable. Up to 3.13 the lock refers to the word
+//      on which the kernel says that the thread waits. Later it has a bit that says that threads wait for it.
+//   2. An RLock names its owner, and so do the import system's locks. Thread.join names the thread.
+//   3. A plain lock has no owner. But a `with` statement keeps the method __exit__ of its lock on the value
+//      stack: a thread that is inside that statement has the lock, unless it waits for that lock itself, or
+//      waits in Condition.wait, which gives it back for that time.
+//   4. Threads that wait for each other are in a deadlock if none of them has run since before the first of
+//      them was read, and none waits with a timeout. Otherwise they were read at different moments.
+enum { PYPROF__SLOTS = 256, PYPROF__CALLERS = 8, PYPROF__BLOCK_SIZE = 12, PYPROF__BLOCK_LEVEL = 8,
+       PYPROF__MUTEX_LOCKED = 1, PYPROF__MUTEX_WAITED = 3, PYPROF__TYPE_SIZE = 64 };
+
+typedef struct { uint64_t at; uint32_t spot, node; } pyprof__dump_frame;
+
+typedef struct {               // a thread of the dump
+    const pyprof__thread *thread;
+    uint32_t recorded, node;       // node: of its stack, with what it waits for
+    uint32_t first, count;         // its frames, innermost first
+    uint64_t runs;                 // how often it had been given a CPU before it was read; 0 = unknown
+    uint32_t switches;             // how often its GIL had changed hands then
+    int still;                     // it has not run since
+    const char *kind, *how;        // of its wait; NULL = none
+    char what[PYPROF__LEAF_SIZE];
+    uint64_t lock, owner;          // the lock's object; the owner's ident
+    uint32_t other, ring;          // other: index of the holder, PYPROF__NONE = unknown
+    int64_t waited_ns;             // -1 = unknown
+    int timed;
+} pyprof__dump_thread;
+
+typedef struct { uint64_t lock; uint32_t thread; } pyprof__dump_held;   // inside a `with` of this lock
+
+typedef struct {
+    pyprof__sweeper *sweeper;
+    pyprof__recorder *recorder;
+    pyprof__mirror *mirror;
+    const pyprof__layout *layout;
+    pyprof__array threads, frames, held;
+    pyprof__stack walked;
+    pyprof__array steps;           // pyprof__walked_frame
+    int64_t clocks[PYPROF__AHEAD_CPUS];   // the scheduler's clock of a CPU less the program's; 0 = not read
+} pyprof__facts;
+
+static pyprof__dump_thread *pyprof__dump_thread_at(const pyprof__facts *facts, size_t i)
+{
+    return &PYPROF__AT(pyprof__dump_thread, facts->threads, i);
+}
+
+static const pyprof__dump_frame *pyprof__dump_frame_at(const pyprof__facts *facts,
+                                                       const pyprof__dump_thread *of, size_t i)
+{
+    return &PYPROF__AT(const pyprof__dump_frame, facts->frames, of->first + i);
+}
+
+static const pyprof__code *pyprof__dump_code(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    return &PYPROF__AT(const pyprof__code, codes->codes,
+                       PYPROF__AT(const pyprof__spot, codes->spots, frame->spot).code);
+}
+
+// ---- objects -----------------------------------------------------------------------------------------
+static uint64_t pyprof__object_type(const pyprof__facts *facts, uint64_t object)   // 0 = not an object
+{
+    uint64_t type;
+    if (!object || object % 8) return 0;
+    type = pyprof__read_pointer(facts->mirror, object + facts->layout->object_type);
+    return type % 8 ? 0 : type;
+}
+
+// The type's name as C has it, with the module of a type made by C; "" = unreadable.
+static void pyprof__type_text(const pyprof__facts *facts, uint64_t type, char *name)
+{
+    uint64_t at = type ? pyprof__read_pointer(facts->mirror, type + facts->layout->type_name) : 0;
+    size_t i;
+    memset(name, 0, PYPROF__TYPE_SIZE);
+    for (i = 0; at && i < PYPROF__TYPE_SIZE - 1; i++)
+        if (!pyprof__read(facts->mirror, name + i, at + i, 1) || !name[i]) break;
+    name[i] = 0;
+}
+
+static pyprof__bool pyprof__object_is(const pyprof__facts *facts, uint64_t object, const char *type)
+{
+    char name[PYPROF__TYPE_SIZE];
+    pyprof__type_text(facts, pyprof__object_type(facts, object), name);
+    return strcmp(name, type) == 0;
+}
+
+// An attribute in the instance itself; 0 = it has none of that name.
+static uint64_t pyprof__object_attribute(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t type = pyprof__object_type(facts, object), offset;
+    pyprof__dict dict;
+    if (!type) return 0;
+    offset = pyprof__read_pointer(facts->mirror, type + layout->type_dictoffset);
+    if (layout->attrs_form == PYPROF__ATTRS_DICT && (offset == 0 || offset > 4096)) return 0;
+    if (layout->attrs_form != PYPROF__ATTRS_DICT
+        && !(pyprof__read_pointer(facts->mirror, type + layout->type_flags) & layout->type_managed)) return 0;
+    if (!pyprof__attributes(facts->mirror, layout, object, &dict)) return 0;
+    return pyprof__dict_get(facts->mirror, layout, &dict, name);
+}
+
+// "<threading.Condition object at 0x7f0123456789>"
+static void pyprof__object_text(const pyprof__facts *facts, uint64_t object, char *out, size_t capacity)
+{
+    char name[PYPROF__TYPE_SIZE], module[PYPROF__MAX_CHARS * 4 + 8] = "", whole[2 * PYPROF__TYPE_SIZE];
+    uint64_t type = pyprof__object_type(facts, object), found;
+    pyprof__dict dict;
+    pyprof__type_text(facts, type, name);
+    if (*name && !strchr(name, '.')
+        && pyprof__dict_open(facts->mirror, facts->layout,
+                             pyprof__read_pointer(facts->mirror, type + facts->layout->type_dict), &dict)) {
+        found = pyprof__dict_get(facts->mirror, facts->layout, &dict, "__module__");
+        if (!pyprof__is_str(&facts->sweeper->codes, facts->mirror, found)
+            || pyprof__read_str(facts->mirror, facts->layout, found, module) < 0
+            || strlen(module) >= PYPROF__TYPE_SIZE) module[0] = 0;
+    }
+    snprintf(whole, sizeof whole, "%.63s%s%.63s", module, *module ? "." : "", *name ? name : "?");
+    pyprof__utf8_repair(module, sizeof module, whole);
+    snprintf(out, capacity, "<%.126s object at 0x%llx>", module, (unsigned long long)object);
+}
+
+typedef enum { PYPROF__NO_LOCK, PYPROF__PLAIN_LOCK, PYPROF__RECURSIVE_LOCK } pyprof__lock_kind;
+
+static pyprof__lock_kind pyprof__lock_kind_of(const pyprof__facts *facts, uint64_t object)
+{
+    char name[PYPROF__TYPE_SIZE];
+    pyprof__type_text(facts, pyprof__object_type(facts, object), name);
+    return strcmp(name, "_thread.lock") == 0 ? PYPROF__PLAIN_LOCK
+        : strcmp(name, "_thread.RLock") == 0 ? PYPROF__RECURSIVE_LOCK : PYPROF__NO_LOCK;
+}
+
+// What a bound method is bound to; otherwise the object itself.
+static uint64_t pyprof__method_self(const pyprof__facts *facts, uint64_t object)
+{
+    return pyprof__object_is(facts, object, "builtin_function_or_method")
+            || pyprof__object_is(facts, object, "method")
+        ? pyprof__read_pointer(facts->mirror, object + facts->layout->object_data + 8) : object;
+}
+
+// The lock that the object is, or that a Condition uses; 0 = none.
+static uint64_t pyprof__lock_of(const pyprof__facts *facts, uint64_t object)
+{
+    if (pyprof__lock_kind_of(facts, object)) return object;
+    if (!pyprof__object_is(facts, object, "Condition")) return 0;
+    object = pyprof__object_attribute(facts, object, "_lock");
+    return pyprof__lock_kind_of(facts, object) ? object : 0;
+}
+
+// Is it a function of this name, in C or Python, bound or not?
+static pyprof__bool pyprof__is_function(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    const pyprof__layout *layout = facts->layout;
+    char text[32], type[PYPROF__TYPE_SIZE];
+    uint64_t at;
+    if (pyprof__object_is(facts, object, "method"))
+        object = pyprof__read_pointer(facts->mirror, object + layout->object_data);
+    pyprof__type_text(facts, pyprof__object_type(facts, object), type);
+    if (strcmp(type, "builtin_function_or_method") == 0) {
+        at = pyprof__read_pointer(facts->mirror, object + layout->object_data);
+        at = at ? pyprof__read_pointer(facts->mirror, at) : 0;
+        return at && pyprof__read(facts->mirror, text, at, strlen(name) + 1)
+            && memcmp(text, name, strlen(name) + 1) == 0;
+    }
+    if (strcmp(type, "function") == 0)
+        at = pyprof__read_pointer(facts->mirror, object + layout->func_name);
+    else if (strcmp(type, "method_descriptor") == 0)
+        at = pyprof__read_pointer(facts->mirror, object + layout->object_data + 8);
+    else return 0;
+    return at && pyprof__str_is(facts->mirror, layout, at, name);
+}
+
+// ---- a frame's variables and value stack ----------------------------------------------------------------
+static uint64_t pyprof__tuple_size(const pyprof__facts *facts, uint64_t tuple)
+{
+    return tuple ? pyprof__read_pointer(facts->mirror, tuple + facts->layout->bytes_size) : 0;
+}
+
+static uint64_t pyprof__code_tuple(const pyprof__facts *facts, uint64_t code, uint32_t field)   // 0 = none
+{
+    return field == PYPROF__NO ? 0 : pyprof__read_pointer(facts->mirror, code + field);
+}
+
+// Where its value stack begins; *room = how many values it can have. 0 = unreadable.
+static uint64_t pyprof__frame_values(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                     uint32_t *room)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t code = pyprof__dump_code(facts, frame)->key.address, names;
+    *room = pyprof__read_u32(facts->mirror, code + layout->code_stack);
+    if (*room > PYPROF__SLOTS) *room = PYPROF__SLOTS;
+    if (layout->frame_values != PYPROF__NO)
+        return pyprof__read_pointer(facts->mirror, frame->at + layout->frame_values);
+    names = pyprof__tuple_size(facts, pyprof__code_tuple(facts, code, layout->code_locals));
+    return names > 65536 ? 0 : frame->at + layout->frame_locals + names * 8;
+}
+
+static uint32_t pyprof__exceptions_number(const unsigned char *table, size_t size, size_t *at)
+{
+    uint32_t value = 0;
+    int more = 1;
+    while (more && *at < size) {
+        value = value << 6 | (table[*at] & 63u);
+        more = table[(*at)++] & 64;
+    }
+    return value;
+}
+
+// From 3.11 on the code's table of exceptions tells how many values the handler of an instruction finds
+// (Objects/exception_handling_notes.txt).
+static uint32_t pyprof__handler_depth(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    int64_t instruction = PYPROF__AT(const pyprof__spot, codes->spots, frame->spot).instruction;
+    uint64_t bytes = pyprof__read_pointer(facts->mirror, pyprof__dump_code(facts, frame)->key.address
+                                          + layout->code_exceptions);
+    uint64_t size = pyprof__tuple_size(facts, bytes);
+    unsigned char table[4096];
+    size_t at = 0;
+    if (size == 0 || size > sizeof table
+        || !pyprof__read(facts->mirror, table, bytes + layout->bytes_data, (size_t)size)) return 0;
+    while (at < size) {
+        uint32_t begin = pyprof__exceptions_number(table, (size_t)size, &at);
+        uint32_t length = pyprof__exceptions_number(table, (size_t)size, &at), depth;
+        pyprof__exceptions_number(table, (size_t)size, &at);
+        depth = pyprof__exceptions_number(table, (size_t)size, &at) >> 1;
+        if (instruction >= begin && instruction < (int64_t)begin + length) return depth;
+    }
+    return 0;
+}
+
+// How many values lie below the innermost `with` or `try` that the frame is inside of: they stay where they
+// are until it leaves. Up to 3.10 the frame has a stack of such blocks (PyTryBlock in
+// Include/cpython/frameobject.h or Include/frameobject.h).
+static uint32_t pyprof__frame_kept(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint32_t count;
+    if (layout->frame_blocks == PYPROF__NO) return pyprof__handler_depth(facts, frame);
+    count = pyprof__read_u32(facts->mirror, frame->at + layout->frame_block_count);
+    if (count == 0 || count > 20) return 0;
+    return pyprof__read_u32(facts->mirror, frame->at + layout->frame_blocks
+                            + (uint64_t)(count - 1) * PYPROF__BLOCK_SIZE + PYPROF__BLOCK_LEVEL);
+}
+
+// The values from the bottom on. Returns how many.
+static uint32_t pyprof__frame_slots(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                    uint32_t wanted, uint64_t *slots)
+{
+    uint32_t room, i;
+    uint64_t at = pyprof__frame_values(facts, frame, &room);
+    if (!at || at % 8) return 0;
+    if (wanted > room) wanted = room;
+    for (i = 0; i < wanted; i++)
+        slots[i] = pyprof__untagged(pyprof__read_pointer(facts->mirror, at + (uint64_t)i * 8));
+    return wanted;
+}
+
+static uint64_t pyprof__frame_variable(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                       uint32_t i)
+{
+    return pyprof__untagged(pyprof__read_pointer(facts->mirror,
+                                                 frame->at + facts->layout->frame_locals + (uint64_t)i * 8));
+}
+
+static uint64_t pyprof__in_cell(const pyprof__facts *facts, uint64_t object)   // if it is a cell
+{
+    return pyprof__object_is(facts, object, "cell")
+        ? pyprof__read_pointer(facts->mirror, object + facts->layout->object_data) : object;
+}
+
+// The first variable: self, in a method. If a function inside the method uses it, it is in a cell: from 3.11
+// on in the same place, before among the cells, which come after all variables.
+static uint64_t pyprof__frame_self(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__layout *layout = facts->layout;
+    uint64_t self = pyprof__frame_variable(facts, frame, 0);
+    uint64_t code = pyprof__dump_code(facts, frame)->key.address;
+    uint64_t names = pyprof__code_tuple(facts, code, layout->code_locals), name, count, i;
+    uint64_t cells = pyprof__code_tuple(facts, code, layout->code_cells);
+    if (self || !cells) return pyprof__in_cell(facts, self);
+    name = pyprof__read_pointer(facts->mirror, names + layout->tuple_items);
+    count = pyprof__tuple_size(facts, names);
+    for (i = 0; i < pyprof__tuple_size(facts, cells) && i < PYPROF__SLOTS && count < PYPROF__SLOTS; i++)
+        if (pyprof__read_pointer(facts->mirror, cells + layout->tuple_items + i * 8) == name)
+            return pyprof__in_cell(facts, pyprof__frame_variable(facts, frame, (uint32_t)(count + i)));
+    return 0;
+}
+
+// ---- which lock a thread waits for ------------------------------------------------------------------------
+// What the lock shows of its waiters: nothing, that it may be the one on whose word the thread waits (a
+// PyMutex inside the object, which only tells that threads wait for it), or that it is.
+typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited_for;
+
+static pyprof__waited_for pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
+{
+    uint64_t word = 0;
+    if (!lock || !pyprof__read(facts->mirror, &word, lock + facts->layout->object_data, sizeof word))
+        return PYPROF__NOT_WAITED;
+    if (word > 255) return word == futex ? PYPROF__WAITED : PYPROF__NOT_WAITED;
+    return (word & PYPROF__MUTEX_WAITED) == PYPROF__MUTEX_WAITED ? PYPROF__MAY_BE_WAITED : PYPROF__NOT_WAITED;
+}
+
+// The innermost frame's values that are in use, as far as it is known: from 3.14 on it notes its top.
+static uint32_t pyprof__slots_in_use(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                     uint32_t count)
+{
+    uint32_t room;
+    uint64_t bottom = pyprof__frame_values(facts, frame, &room), top;
+    if (facts->layout->frame_stack == PYPROF__NO) return count;
+    top = pyprof__read_pointer(facts->mirror, frame->at + facts->layout->frame_stack);
+    return top >= bottom && top - bottom <= (uint64_t)count * 8 ? (uint32_t)((top - bottom) / 8) : count;
+}
+
+// Among the variables of the innermost frame: a lock of which it is certain.
+static uint64_t pyprof__lock_in_variables(const pyprof__facts *facts, const pyprof__dump_frame *frame,
+                                          uint64_t futex)
+{
+    uint64_t names = pyprof__code_tuple(facts, pyprof__dump_code(facts, frame)->key.address,
+                                        facts->layout->code_locals), count, lock;
+    uint32_t i;
+    count = pyprof__tuple_size(facts, names);
+    for (i = 0; i < count && i < PYPROF__SLOTS; i++) {
+        lock = pyprof__lock_of(facts, pyprof__frame_variable(facts, frame, i));
+        if (pyprof__lock_waited(facts, lock, futex) == PYPROF__WAITED) return lock;
+    }
+    return 0;
+}
+
+// Among the values of the innermost frame, from the top down, then among its variables. If it is not certain
+// which lock it is, it must be the topmost one; where the top is not known, the only one.
+static uint64_t pyprof__lock_find(const pyprof__facts *facts, const pyprof__dump_frame *frame, uint64_t futex)
+{
+    uint64_t slots[PYPROF__SLOTS], lock, found = 0;
+    uint32_t count = pyprof__frame_slots(facts, frame, PYPROF__SLOTS, slots), i;
+    uint32_t kept = pyprof__frame_kept(facts, frame), used = pyprof__slots_in_use(facts, frame, count);
+    int several = 0;
+    for (i = count; i-- > 0;) {
+        pyprof__waited_for waited;
+        lock = pyprof__lock_of(facts, pyprof__method_self(facts, slots[i]));
+        waited = pyprof__lock_waited(facts, lock, futex);
+        if (waited == PYPROF__WAITED) return lock;
+        if (waited == PYPROF__NOT_WAITED || i < kept || i >= used) continue;
+        if (!found) found = lock;
+        else if (found != lock && facts->layout->frame_stack == PYPROF__NO) several = 1;
+    }
+    lock = pyprof__lock_in_variables(facts, frame, futex);
+    return lock ? lock : several ? 0 : found;
+}
+
+// The functions of the standard library in which threads wait for each other. self is what is waited for.
+static const struct { const char *file, *function, *type, *kind; } pyprof__waiting[] = {
+    { "threading.py", "_wait_for_tstate_lock", "", "thread" },
+    { "threading.py", "join", "", "thread" },
+    { "threading.py", "_shutdown", "", "threads" },
+    { "threading.py", "wait", "Condition", "condition" },
+    { "threading.py", "wait", "Event", "event" },
+    { "threading.py", "wait", "Barrier", "barrier" },
+    { "threading.py", "_wait", "Barrier", "barrier" },
+    { "threading.py", "wait_for", "Condition", "condition" },
+    { "threading.py", "acquire", "Semaphore", "semaphore" },
+    { "threading.py", "acquire", "BoundedSemaphore", "semaphore" },
+    { "queue.py", "get", "", "queue" }, { "queue.py", "put", "", "queue" },
+    { "queue.py", "join", "", "queue" },
+    { "_base.py", "result", "", "future" }, { "_base.py", "exception", "", "future" },
+    { "<frozen importlib._bootstrap>", "acquire", "_ModuleLock", "import lock" },
+};
+
+// The number of the row; PYPROF__COUNT(pyprof__waiting) = no such function.
+static size_t pyprof__waiting_find(const pyprof__facts *facts, const pyprof__dump_frame *frame)
+{
+    const pyprof__codes *codes = &facts->sweeper->codes;
+    const pyprof__code *code = pyprof__dump_code(facts, frame);
+    const char *file = pyprof__string(&codes->strings, code->file), *slash = strrchr(file, '/');
+    const char *function = pyprof__string(&codes->strings, code->name);
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(pyprof__waiting); i++) {
+        if (strcmp(pyprof__waiting[i].file, slash ? slash + 1 : file) != 0
+            || strcmp(pyprof__waiting[i].function, function) != 0) continue;
+        if (!pyprof__waiting[i].type[0]
+            || pyprof__object_is(facts, pyprof__frame_self(facts, frame), pyprof__waiting[i].type)) return i;
+    }
+    return i;
+}
+
+// The index of a thread with this ident; PYPROF__NONE = it is not in the dump.
+static uint32_t pyprof__dump_ident(const pyprof__facts *facts, const pyprof__dump_thread *of, uint64_t ident)
+{
+    size_t i;
+    for (i = 0; ident && i < facts->threads.count; i++) {
+        const pyprof__thread *thread = pyprof__dump_thread_at(facts, i)->thread;
+        if (thread->ident == ident && thread->interp == of->thread->interp) return (uint32_t)i;
+    }
+    return PYPROF__NONE;
+}
+
+// An attribute that is an int, such as Thread._ident; 0 = none.
+static uint64_t pyprof__object_number(const pyprof__facts *facts, uint64_t object, const char *name)
+{
+    uint64_t value = pyprof__object_attribute(facts, object, name);
+    return pyprof__object_is(facts, value, "int")
+        ? pyprof__long_value(facts->mirror, facts->layout, value) : 0;
+}
+
+// What the wait is for, by the standard library's frames around the call: the outermost of them counts.
+static void pyprof__wait_by_frames(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    uint32_t i, last = PYPROF__NONE;
+    size_t row, found = 0;
+    uint64_t self;
+    for (i = 0; i < of->count && i < PYPROF__CALLERS; i++) {
+        row = pyprof__waiting_find(facts, pyprof__dump_frame_at(facts, of, i));
+        if (row == PYPROF__COUNT(pyprof__waiting)) break;
+        last = i;
+        found = row;
+    }
+    if (last == PYPROF__NONE) return;
+    self = pyprof__frame_self(facts, pyprof__dump_frame_at(facts, of, last));
+    // To come back from Condition.wait it needs the condition's own lock.
+    if (of->lock && pyprof__object_is(facts, self, "Condition")
+        && pyprof__object_attribute(facts, self, "_lock") == of->lock) return;
+    of->kind = pyprof__waiting[found].kind;
+    of->lock = of->owner = 0;
+    of->how = NULL;
+    pyprof__object_text(facts, self, of->what, sizeof of->what);
+    if (strcmp(of->kind, "thread") == 0) {
+        of->owner = pyprof__object_number(facts, self, "_ident");
+        of->how = "join";
+    } else if (strcmp(of->kind, "import lock") == 0) {
+        of->owner = pyprof__object_number(facts, self, "owner");
+        of->how = "owner";
+    }
+}
+
+// The kind of a wait for something outside the program, by the words that describe it.
+static const char *pyprof__wait_kind(const char *words)
+{
+    static const struct { const char *word, *kind; } kinds[] = {
+        { "GIL", "GIL" }, { "sleep", "sleep" }, { "wait child", "child" }, { "wait signal", "signal" },
+        { "flock", "file lock" }, { "lock", "file lock" }, { "futex", "futex" }, { "poll", "poll" },
+        { "select", "poll" }, { "epoll", "poll" }, { "accept", "socket" }, { "connect", "socket" },
+        { "recv", "socket" }, { "send", "socket" }, { "stopped", "stopped" }, { "page fault", "memory" },
+        { "read pipe", "pipe" }, { "write pipe", "pipe" }, { "read socket", "socket" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(kinds); i++)
+        if (strncmp(words, kinds[i].word, strlen(kinds[i].word)) == 0) return kinds[i].kind;
+    return strstr(words, " file") || strstr(words, " folder") || strstr(words, " device") ? "file" : "call";
+}
+
+// The leaf of the thread's stack, without its brackets.
+static void pyprof__wait_by_leaf(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    const pyprof__model *model = &facts->recorder->model;
+    const pyprof__location *at = &PYPROF__AT(const pyprof__location, model->locations,
+                                             PYPROF__AT(const pyprof__node, model->nodes, of->node).location);
+    const pyprof__function *leaf = &PYPROF__AT(const pyprof__function, model->functions, at->function);
+    const char *words = pyprof__string(&model->strings, leaf->name);
+    size_t size = strlen(words);
+    of->kind = "call";
+    if (of->thread->state & PYPROF__WANTS_CPU) of->kind = "CPU";
+    else if (of->thread->state & PYPROF__IS_UNKNOWN) of->kind = "unknown";
+    if (leaf->kind != PYPROF_KIND_WAIT || size < 2) return;
+    of->kind = pyprof__wait_kind(words + 1);
+    if (size - 2 >= sizeof of->what) size = sizeof of->what + 1;
+    memcpy(of->what, words + 1, size - 2);
+    of->what[size - 2] = 0;
+    if (strcmp(of->kind, of->what) == 0) of->what[0] = 0;
+}
+
+static void pyprof__wait_lock(const pyprof__facts *facts, pyprof__dump_thread *of, uint64_t futex)
+{
+    pyprof__lock_kind kind;
+    of->lock = pyprof__lock_find(facts, pyprof__dump_frame_at(facts, of, 0), futex);
+    if (!of->lock) return;
+    kind = pyprof__lock_kind_of(facts, of->lock);
+    of->kind = kind == PYPROF__RECURSIVE_LOCK ? "rlock" : "lock";
+    pyprof__object_text(facts, of->lock, of->what, sizeof of->what);
+    if (kind != PYPROF__RECURSIVE_LOCK) return;
+    of->owner = pyprof__read_pointer(facts->mirror, of->lock + facts->layout->rlock_owner);
+    of->how = "owner";
+}
+
+// Since when a thread has not run. Each CPU has a scheduler's clock of its own: it is read there, once.
+static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *thread)   // -1 = unknown
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    uint64_t ran = pyprof__last_run(proc, thread->native), own;
+    int cpu = pyprof__cpu_from_proc(proc, thread->native);
+    int64_t now;
+    if (ran <= PYPROF__LAST_MOVED || cpu < 0 || cpu >= PYPROF__AHEAD_CPUS) return -1;
+    if (!facts->clocks[cpu]) {
+        pyprof__go_to(facts->sweeper, cpu);
+        own = pyprof__own_last_run();
+        if (!own || pyprof__cpu_here(facts->sweeper->own_word) != cpu) return -1;
+        facts->clocks[cpu] = (int64_t)(own - pyprof__now()) | 1;
+    }
+    now = (int64_t)pyprof__now() + facts->clocks[cpu];
+    return now > (int64_t)ran ? now - (int64_t)ran : 0;
+}
+
+// What the thread waits for. Its stack and state are known.
+static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
+    pyprof__call call = { 0, { 0 }, "" };
+    int blocked;
+    if (!(of->thread->state & PYPROF__IS_WAITING)) return;
+    pyprof__wait_by_leaf(facts, of);
+    if (of->thread->state & PYPROF__WANTS_GIL) {
+        of->kind = "GIL";
+        of->how = "GIL";
+        of->what[0] = 0;
+        of->owner = gil && gil->slot != PYPROF__NONE
+            ? PYPROF__AT(const pyprof__thread, facts->sweeper->list.threads, gil->slot).ident : 0;
+        return;   // it wakes up every 5 ms to ask for it: since when it has waited is not known
+    }
+    blocked = pyprof__call_read(proc, of->thread->native, &call) == PYPROF__CALL_BLOCKED;
+    if (blocked && strcmp(of->kind, "futex") == 0 && call.number == SYS_futex) {
+        of->timed = call.argument[3] != 0;
+        if (of->count) pyprof__wait_lock(facts, of, call.argument[0]);
+        if (of->count) pyprof__wait_by_frames(facts, of);
+    }
+    if (blocked && strcmp(of->kind, "child") == 0 && (int32_t)call.argument[0] > 0)
+        snprintf(of->what, sizeof of->what, "pid %d", (int)(int32_t)call.argument[0]);
+    if (blocked) of->waited_ns = pyprof__wait_length(facts, of->thread);
+}
+
+// ---- locks that threads have: the `with` statements that they are inside of -------------------------------
+// Does the thread wait in Condition.wait for a condition that uses this lock?
+static pyprof__bool pyprof__gave_back(const pyprof__facts *facts, const pyprof__dump_thread *of,
+                                      uint64_t lock)
+{
+    uint32_t i;
+    for (i = 0; i < of->count && i < PYPROF__CALLERS; i++) {
+        const pyprof__dump_frame *frame = pyprof__dump_frame_at(facts, of, i);
+        size_t row = pyprof__waiting_find(facts, frame);
+        if (row == PYPROF__COUNT(pyprof__waiting)) continue;
+        if (strcmp(pyprof__waiting[row].kind, "condition") == 0
+            && pyprof__lock_of(facts, pyprof__frame_self(facts, frame)) == lock) return 1;
+    }
+    return 0;
+}
+
+static void pyprof__held_add(pyprof__facts *facts, uint32_t thread, uint64_t lock)
+{
+    const pyprof__dump_thread *of = pyprof__dump_thread_at(facts, thread);
+    pyprof__dump_held *held;
+    if (pyprof__gave_back(facts, of, lock)) return;
+    held = (pyprof__dump_held *)pyprof__push(&facts->sweeper->pool, &facts->held);
+    if (!held) return;
+    held->lock = lock;
+    held->thread = thread;
+}
+
+// The method __exit__, from 3.14 on a function and then its self, unless it is bound.
+static void pyprof__held_read(pyprof__facts *facts, uint32_t thread)
+{
+    const pyprof__dump_thread *of = pyprof__dump_thread_at(facts, thread);
+    uint64_t slots[PYPROF__SLOTS], self, lock;
+    uint32_t i, k, count;
+    for (i = 0; i < of->count; i++) {
+        const pyprof__dump_frame *frame = pyprof__dump_frame_at(facts, of, i);
+        uint32_t kept = pyprof__frame_kept(facts, frame);
+        count = kept ? pyprof__frame_slots(facts, frame, kept, slots) : 0;
+        for (k = 0; k < count; k++) {
+            if (!pyprof__is_function(facts, slots[k], "__exit__")) continue;
+            self = pyprof__method_self(facts, slots[k]);
+            if (self == slots[k]) self = k + 1 < count ? slots[k + 1] : 0;
+            lock = pyprof__lock_of(facts, self);
+            if (lock) pyprof__held_add(facts, thread, lock);
+        }
+    }
+}
+
+// Of a plain lock: the thread that is inside a `with` of it. If that can be several, none is named.
+static void pyprof__holder_find(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    size_t i;
+    of->other = PYPROF__NONE;
+    if (of->owner) of->other = pyprof__dump_ident(facts, of, of->owner);
+    if (of->owner || !of->lock) return;
+    for (i = 0; i < facts->held.count; i++) {
+        const pyprof__dump_held *held = &PYPROF__AT(const pyprof__dump_held, facts->held, i);
+        if (held->lock != of->lock || held->thread == of->other) continue;
+        if (of->other != PYPROF__NONE) { of->other = PYPROF__NONE; break; }
+        of->other = held->thread;
+    }
+    of->how = of->other == PYPROF__NONE ? NULL : "with";
+}
+
+// ---- the threads of a dump --------------------------------------------------------------------------------
+// Its frames, each with its node in the recording. 0 = it has moved on, or there is no memory.
+static pyprof__bool pyprof__dump_frames(pyprof__facts *facts, pyprof__dump_thread *of,
+                                        const pyprof__followed_thread *followed)
+{
+    const pyprof__array *spots = &of->thread->stack.spots, *steps = &facts->steps;
+    size_t count = spots->count, i, at = 0;
+    pyprof__walk walk;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &facts->sweeper->codes;
+    walk.mirror = facts->mirror;
+    walk.stack = &facts->walked;
+    walk.max_depth = facts->sweeper->max_depth;
+    walk.steps = &facts->steps;
+    if (pyprof__walk_from(&walk, of->thread->address, of->thread->base) != PYPROF__WALK_OK) return 0;
+    for (i = 0; i < steps->count; i++) {
+        const pyprof__walked_frame *step = &PYPROF__AT(const pyprof__walked_frame, *steps, i);
+        uint32_t spot = PYPROF__AT(const uint32_t, facts->walked.spots, step->place);
+        pyprof__dump_frame *frame;
+        while (at < count && PYPROF__AT(const uint32_t, *spots, at) != spot) at++;
+        frame = at < count ? (pyprof__dump_frame *)pyprof__push(&facts->sweeper->pool, &facts->frames) : NULL;
+        if (!frame) return 0;
+        frame->at = step->at;
+        frame->spot = spot;
+        frame->node = followed->nodes.count == count
+            ? PYPROF__AT(const uint32_t, followed->nodes, count - 1 - at) : 0;
+        at++;
+        of->count++;
+    }
+    return 1;
+}
+
+static void pyprof__dump_add(pyprof__facts *facts, const pyprof__thread *thread)
+{
+    pyprof__followed_thread *followed = pyprof__followed_at(facts->recorder, thread->slot);
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, thread->interp);
+    pyprof__dump_thread *of;
+    if (!followed || followed->recorded == PYPROF__NONE || followed->address != thread->address) return;
+    of = (pyprof__dump_thread *)pyprof__push(&facts->sweeper->pool, &facts->threads);
+    if (!of) return;
+    of->thread = thread;
+    of->recorded = followed->recorded;
+    of->other = PYPROF__NONE;
+    of->waited_ns = -1;
+    of->runs = pyprof__times_run(proc, thread->native);
+    of->switches = gil ? gil->switches : 0;
+    of->first = (uint32_t)facts->frames.count;
+    of->node = pyprof__sample_node(facts->recorder, followed, thread, thread->leaf);
+    if (thread->cause || !pyprof__dump_frames(facts, of, followed)) {
+        facts->frames.count = of->first;
+        of->count = 0;
+    }
+}
+
+// Has it not run since it was read? A thread that waits for the GIL wakes up, but then sleeps again, as long
+// as the GIL has not changed hands.
+static pyprof__bool pyprof__dump_is_still(const pyprof__facts *facts, const pyprof__dump_thread *of)
+{
+    const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
+    uint32_t switches = 0;
+    if (of->thread->state & PYPROF__WANTS_GIL)
+        return gil && pyprof__copy(facts->mirror->origin, &switches,
+                                   gil->address + facts->layout->gil_switches, sizeof switches)
+            && switches == of->switches;
+    return of->runs && pyprof__times_run(facts->sweeper->target.origin.proc, of->thread->native) == of->runs;
+}
+
+// Step 4: each thread waits for at most one other, so a ring is found by going on from thread to thread.
+static void pyprof__rings_find(const pyprof__facts *facts)
+{
+    size_t count = facts->threads.count, i, steps;
+    uint32_t at, rings = 0;
+    for (i = 0; i < count; i++) {
+        pyprof__dump_thread *of = pyprof__dump_thread_at(facts, i);
+        if (of->ring) continue;
+        for (at = (uint32_t)i, steps = 0; at != PYPROF__NONE && steps <= count; steps++) {
+            const pyprof__dump_thread *next = pyprof__dump_thread_at(facts, at);
+            at = next->still && !next->timed ? next->other : PYPROF__NONE;
+            if (at == i) break;
+        }
+        if (at != i) continue;
+        rings++;
+        do {
+            pyprof__dump_thread_at(facts, at)->ring = rings;
+            at = pyprof__dump_thread_at(facts, at)->other;
+        } while (at != i);
+    }
+}
+
+static void pyprof__wait_record(const pyprof__facts *facts, const pyprof__dump_thread *of)
+{
+    pyprof__model *model = &facts->recorder->model;
+    pyprof__recorded_wait *wait;
+    if (!of->kind) return;
+    wait = (pyprof__recorded_wait *)pyprof__push(model->pool, &model->waits);
+    if (!wait) return;
+    wait->thread = of->recorded;
+    wait->node = of->node;
+    wait->other = of->other == PYPROF__NONE ? 0 : pyprof__dump_thread_at(facts, of->other)->recorded + 1;
+    wait->kind = pyprof__model_string(model, of->kind);
+    wait->what = pyprof__model_string(model, of->what);
+    wait->how = pyprof__model_string(model, of->how ? of->how : "");
+    wait->waited_ns = of->waited_ns;
+    wait->ring = of->ring;
+    wait->timed = of->timed;
+    if (wait->kind == PYPROF__NONE || wait->what == PYPROF__NONE || wait->how == PYPROF__NONE)
+        model->waits.count--;
+}
+
+static void pyprof__facts_open(pyprof__facts *facts, pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+{
+    memset(facts, 0, sizeof *facts);
+    facts->sweeper = sweeper;
+    facts->recorder = recorder;
+    facts->mirror = &sweeper->mirror;
+    facts->layout = &sweeper->target.runtime.layout;
+    pyprof__array_init(&facts->threads, sizeof(pyprof__dump_thread));
+    pyprof__array_init(&facts->frames, sizeof(pyprof__dump_frame));
+    pyprof__array_init(&facts->held, sizeof(pyprof__dump_held));
+    pyprof__array_init(&facts->walked.spots, sizeof(uint32_t));
+    pyprof__array_init(&facts->steps, sizeof(pyprof__walked_frame));
+}
+
+static void pyprof__facts_close(pyprof__facts *facts)
+{
+    pyprof__pool *pool = &facts->sweeper->pool;
+    pyprof__mirror_own(facts->mirror, PYPROF__NONE);
+    pyprof__array_free(pool, &facts->threads);
+    pyprof__array_free(pool, &facts->frames);
+    pyprof__array_free(pool, &facts->held);
+    pyprof__array_free(pool, &facts->walked.spots);
+    pyprof__array_free(pool, &facts->steps);
+}
+
+// Right after the sweep has been recorded.
+static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *recorder)
+{
+    pyprof__facts facts;
+    size_t i;
+    pyprof__facts_open(&facts, sweeper, recorder);
+    pyprof__mirror_begin(facts.mirror);
+    sweeper->codes.decoded = 0;
+    for (i = 0; i < sweeper->list.listed.count; i++) {
+        const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        if (thread->tick == sweeper->list.tick) pyprof__dump_add(&facts, thread);
+    }
+    for (i = 0; i < facts.threads.count; i++) pyprof__wait_read(&facts, pyprof__dump_thread_at(&facts, i));
+    for (i = 0; i < facts.threads.count; i++) pyprof__held_read(&facts, (uint32_t)i);
+    for (i = 0; i < facts.threads.count; i++) pyprof__holder_find(&facts, pyprof__dump_thread_at(&facts, i));
+    for (i = 0; i < facts.threads.count; i++)
+        pyprof__dump_thread_at(&facts, i)->still = pyprof__dump_is_still(&facts,
+                                                                         pyprof__dump_thread_at(&facts, i));
+    pyprof__rings_find(&facts);
+    for (i = 0; i < facts.threads.count; i++) pyprof__wait_record(&facts, pyprof__dump_thread_at(&facts, i));
+    pyprof__facts_close(&facts);
+}
+
+// ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
 //   Runs on    the caller's thread
 //   Uses       PROFILE
@@ -17349,6 +18935,22 @@ static pyprof__bool pyprof__part_tasks(pyprof__part *part)
     return 1;
 }
 
+static pyprof__bool pyprof__part_waits(pyprof__part *part)
+{
+    const pyprof__array *waits = &part->from->model.waits;
+    size_t i;
+    for (i = 0; i < waits->count; i++) {
+        const pyprof__recorded_wait *one = &PYPROF__AT(const pyprof__recorded_wait, *waits, i);
+        pyprof__recorded_wait *added;
+        if (part->selection.chosen[one->node] != PYPROF__SHOWN) continue;
+        added = (pyprof__recorded_wait *)pyprof__push(&part->to->pool, &part->to->model.waits);
+        if (!added) return 0;
+        *added = *one;
+        added->node = part->map[one->node];
+    }
+    return 1;
+}
+
 static pyprof__bool pyprof__part_threads(pyprof__part *part)
 {
     pyprof__array *threads = &part->to->model.threads, *processes = &part->to->model.processes;
@@ -17436,6 +19038,7 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     to->model.moments = none.moments;
     to->model.rivals = none.rivals;
     to->model.waited = none.waited;
+    to->model.waits = none.waits;
     to->model.history = none.history;
     to->model.history_at = none.history_at;
     to->model.births = none.births;
@@ -17459,6 +19062,7 @@ static pyprof__bool pyprof__part_fill(pyprof__part *part)   // 0 = no memory
     if (!part->map || !part->marks || !pyprof__choose(&part->selection, part->query)) return 0;
     return pyprof__part_nodes(part) && pyprof__part_threads(part) && pyprof__part_moments(part)
         && (pyprof__has_range(part->query) || pyprof__part_values(part)) && pyprof__part_tasks(part)
+        && pyprof__part_waits(part)
         && pyprof__measure_depth(part->to);
 }
 
@@ -21820,6 +23424,29 @@ static void pyprof__load_tasks(pyprof__loader *l, void *to)
     pyprof__load_list(l, &l->model->waited, fields, PYPROF__COUNT(fields));
 }
 
+static void pyprof__load_holder(pyprof__loader *l, void *to)   // 1 + the number of a thread
+{
+    pyprof__load_thread_number(l, to);
+    ++*(uint32_t *)to;
+}
+
+static void pyprof__load_waits(pyprof__loader *l, void *to)
+{
+    static const pyprof__field fields[] = {
+        { "kind", pyprof__load_string, offsetof(pyprof__recorded_wait, kind), 1 },
+        { "what", pyprof__load_string, offsetof(pyprof__recorded_wait, what), 1 },
+        { "how", pyprof__load_string, offsetof(pyprof__recorded_wait, how), 1 },
+        { "waited_ns", pyprof__load_int, offsetof(pyprof__recorded_wait, waited_ns), 1 },
+        { "timed", pyprof__load_bool, offsetof(pyprof__recorded_wait, timed), 1 },
+        { "deadlock", pyprof__load_unsigned, offsetof(pyprof__recorded_wait, ring), 1 },
+        { "thread", pyprof__load_thread_number, offsetof(pyprof__recorded_wait, thread), 1 },
+        { "holder_thread", pyprof__load_holder, offsetof(pyprof__recorded_wait, other), 0 },
+        { "node", pyprof__load_node, offsetof(pyprof__recorded_wait, node), 1 },
+    };
+    (void)to;
+    pyprof__load_list(l, &l->model->waits, fields, PYPROF__COUNT(fields));
+}
+
 // ---- the whole --------------------------------------------------------------------------------------------
 static void pyprof__load_version(pyprof__loader *l)
 {
@@ -21915,6 +23542,7 @@ static void pyprof__load_body(pyprof__loader *l)
         { "gil", pyprof__load_gil, 0, 0 },
         { "process", pyprof__load_process_facts, 0, 0 },
         { "tasks", pyprof__load_tasks, 0, 0 },
+        { "waits", pyprof__load_waits, 0, 0 },
         { "samples", pyprof__load_samples, 0, 1 },
     };
     pyprof__load_rest(l, fields, PYPROF__COUNT(fields), l->profile, 3, 1);
@@ -24732,6 +26360,34 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
     pyprof__emit_close(s, "]");
 }
 
+static void pyprof__json_waits(const pyprof__job *job, pyprof__cursor *cursor)   // of a dump
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (model->waits.count == 0) return;
+    pyprof__emit_open(s, "\n", "waits", '[');
+    for (i = 0; i < model->waits.count; i++) {
+        const pyprof__recorded_wait *wait = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
+        if (!pyprof__recorded_wanted(job->profile, job->output->filter, wait->thread)) continue;
+        pyprof__emit_open(s, "\n  ", NULL, '{');
+        pyprof__emit_int(s, "thread_id",
+                         (int64_t)pyprof__recorded_of(job->profile, wait->thread)->native);
+        pyprof__emit_text(s, "kind", pyprof__text(job->profile, wait->kind));
+        pyprof__emit_text(s, "what", pyprof__text(job->profile, wait->what));
+        pyprof__emit_text(s, "how", pyprof__text(job->profile, wait->how));
+        pyprof__emit_int(s, "waited_ns", wait->waited_ns);
+        pyprof__emit_word(s, "timed", wait->timed ? "true" : "false");
+        pyprof__emit_int(s, "deadlock", wait->ring);
+        pyprof__emit_int(s, "thread", wait->thread);
+        if (wait->other) pyprof__emit_int(s, "holder_thread", wait->other - 1);
+        pyprof__emit_int(s, "node", wait->node);
+        pyprof__json_stack(s, cursor, wait->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
 // One object; each part below writes one or more of its fields.
 static pyprof_result pyprof__write_json(pyprof__job *job)
 {
@@ -24749,6 +26405,7 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__json_process(job);
     if (result == PYPROF_OK) result = pyprof__json_source(job);
     pyprof__json_tasks(job, &cursor);
+    pyprof__json_waits(job, &cursor);
     if (result == PYPROF_OK && job->output->compact) result = pyprof__json_compact(job);
     else if (result == PYPROF_OK) result = pyprof__json_samples(job, &cursor);
     pyprof__cursor_end(&cursor);
@@ -31352,7 +33009,7 @@ typedef enum {
 typedef struct {                 // a target, and the thread that samples it
     pyprof__sweeper sweeper;     // with the target; belongs to the sampler thread while that runs
     pyprof__pool pool;           // that this struct came from, if it is not the sampler of this process
-    pyprof__session *sessions[PYPROF__SESSIONS];   // that it samples for, by their slots; NULL = not for that one
+    pyprof__session *sessions[PYPROF__SESSIONS];   // that it samples for, by slot; NULL = not
     char program[256];           // the name of another process's program
     uint32_t stage;              // futex word: see pyprof__stage
     int stopping;                // number of threads that stop sessions of it
@@ -32052,9 +33709,14 @@ static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity
 {
     char text[4096], *at, *base, *end;
     ssize_t size;
-    if (!pyprof__proc_link(proc, "exe", text, sizeof text) && pyprof__is_own(proc))
-        pyprof__copy_text(text, sizeof text, pyprof__started_as());
+    if (!pyprof__proc_link(proc, "exe", text, sizeof text)) {
+        if (pyprof__is_own(proc)) pyprof__copy_text(text, sizeof text, pyprof__started_as());
+        else if (pyprof__proc_read(proc, "comm", text, sizeof text) > 0) text[strcspn(text, "\n")] = 0;
+        else text[0] = 0;
+    }
     base = strrchr(text, '/');
+    end = strstr(base ? base : text, " (deleted)");
+    if (end && !end[sizeof " (deleted)" - 1]) *end = 0;   // the kernel appends it
     pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
     if (strncmp(name, "python", 6) != 0) return;
     size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
@@ -32596,6 +34258,7 @@ static void *pyprof__dump_main(void *argument)
         tick.rate = job->session.config.rate_hz;
         pyprof__record(recorder, sweeper, &tick);
         pyprof__record_awaits(recorder, sweeper);
+        pyprof__facts_record(sweeper, recorder);
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
@@ -33624,8 +35287,8 @@ static pyprof_result pyprof__other_await(pyprof__sampler **place)
         && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return pyprof__fail(PYPROF_ERR_BUSY,
-                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, a "
-                            "hung file system)", (long long)sampler->first.pid,
+                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, "
+                            "a hung file system)", (long long)sampler->first.pid,
                             (double)PYPROF__TEST_PATIENCE / 1e9);
     if (sampler->opened == PYPROF_OK) return PYPROF_OK;
     result = pyprof__fail(sampler->opened, "%s", sampler->refused);
@@ -34725,6 +36388,34 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
     }
 }
 
+// Of a dump: what the threads waited for.
+static void pyprof__visit_waits(pyprof__visitor *visitor, const pyprof_query *query)
+{
+    const pyprof__model *model = &visitor->profile->model;
+    pyprof_item item;
+    pyprof_wait wait;
+    size_t i;
+    for (i = 0; i < model->waits.count && !visitor->stopped; i++) {
+        const pyprof__recorded_wait *one = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
+        if (!pyprof__recorded_wanted(visitor->profile, query, one->thread)) continue;
+        memset(&item, 0, sizeof item);
+        memset(&wait, 0, sizeof wait);
+        wait.kind = pyprof__text(visitor->profile, one->kind);
+        wait.what = pyprof__text(visitor->profile, one->what);
+        wait.how = pyprof__text(visitor->profile, one->how);
+        wait.waited_ns = one->waited_ns;
+        wait.timed = one->timed;
+        wait.deadlock = (int)one->ring;
+        item.kind = PYPROF_ITEM_WAIT;
+        item.thread = &visitor->threads[one->thread];
+        item.other = one->other ? &visitor->threads[one->other - 1] : NULL;
+        item.depth = pyprof__visit_stack(visitor, one->node);
+        item.stack = visitor->stack;
+        item.wait = &wait;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+}
+
 // The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                        pyprof_visit_fn *fn, void *user)
@@ -34761,6 +36452,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_memory(&visitor);
         pyprof__visit_gil(&visitor, query);
         pyprof__visit_tasks(&visitor);
+        pyprof__visit_waits(&visitor, query);
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));
@@ -34832,7 +36524,8 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     int cancel;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
-    if (pid < 0) return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
+    if (pid < 0)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
     if (options && options->native)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)

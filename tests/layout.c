@@ -193,6 +193,8 @@ static void code(void)
     AT(code_firstline, PyCodeObject, co_firstlineno);
     AT(code_consts, PyCodeObject, co_consts);
     AT(code_names, PyCodeObject, co_names);
+    AT(code_stack, PyCodeObject, co_stacksize);
+    AT(func_name, PyFunctionObject, func_name);
 #if SINCE(10)
     AT(code_linetable, PyCodeObject, co_linetable);
 #else
@@ -200,6 +202,7 @@ static void code(void)
 #endif
 #if SINCE(11)
     AT(code_qualname, PyCodeObject, co_qualname);
+    AT(code_exceptions, PyCodeObject, co_exceptiontable);
     AT(code_traceable, PyCodeObject, _co_firsttraceable);
     AT(code_bytes, PyCodeObject, co_code_adaptive);
     AT(code_units, PyCodeObject, ob_base.ob_size);
@@ -209,6 +212,9 @@ static void code(void)
     AT(code_cells, PyCodeObject, co_cellvars);
     AT(code_free, PyCodeObject, co_freevars);
     AT(code_string, PyCodeObject, co_code);
+    AT(frame_values, frame, f_valuestack);
+    AT(frame_block_count, frame, f_iblock);
+    AT(frame_blocks, frame, f_blockstack);
 #endif
 #if SINCE(12)
     AT(code_version, PyCodeObject, co_version);

@@ -27,6 +27,7 @@ BY_HAND = {
     "managed_values": ("Objects/object_layout.md",), "managed_dict": ("Objects/object_layout.md", 13), "attrs_form": ("Objects/object_layout.md",),
     "awaited": ("_PyGen_yf in Objects/genobject.c",),
     "task_coro": ("TaskObj in Modules/_asynciomodule.c",), "task_name": ("TaskObj in Modules/_asynciomodule.c",),
+    "rlock_owner": ("rlockobject in Modules/_threadmodule.c",),
     "own_state": ("_PyThreadState_GET in Include/internal/pycore_pystate.h",), "stale_ids": ("Python/pystate.c",),
     "counts_threads": ("warn_about_fork_with_threads in Modules/posixmodule.c",), "polls": ("CHECK_EVAL_BREAKER in Python/ceval.c",),
     "lines_form": ("Objects/locations.md, Objects/lnotab_notes.txt",), "instr_form": ("what frame_instr is",),

@@ -77,6 +77,8 @@ static void check_preferred(uint32_t minor, int free_threaded)
     row.object_type += 8;                               // and what follows from that is right, too
     row.object_data += 8;
     row.module_dict += 8;
+    row.func_name += 8;
+    row.rlock_owner += 8;
     write_table(table, minor, &row);
     CHECK_INT(pyprof__layout_choose(&layout, version, free_threaded, table), PYPROF_OK);
     CHECK(!memcmp(&layout, &row, sizeof row));

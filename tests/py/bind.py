@@ -112,9 +112,9 @@ def fill(structure, **fields):
     return structure
 
 
-FrameTuple, ThreadTuple, ProcessTuple, RowTuple = (
-    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row))
-ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process')
+FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple = (
+    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait))
+ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait')
 
 
 def is_leaf(kind, name):
@@ -230,6 +230,11 @@ class Profile:
         def process_of(process):
             return process and ProcessTuple(*(getattr(process, name) for name in ProcessTuple._fields))
 
+        def wait_of(wait):
+            if wait:
+                wait = wait.contents
+                return WaitTuple(text(wait.kind), text(wait.what), text(wait.how), wait.waited_ns, wait.timed, wait.deadlock)
+
         def see(_, pointer):
             try:
                 item = pointer.contents
@@ -245,7 +250,7 @@ class Profile:
                 items.append(ItemTuple(
                     item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
                     metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
-                    process_of(item.process.contents if item.process else None)))
+                    process_of(item.process.contents if item.process else None), wait_of(item.wait)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
                 return 1
