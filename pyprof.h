@@ -6097,6 +6097,7 @@ typedef struct {
     pyprof__pool pool;
     pyprof__array list;          // pyprof__descendant; the first is the root
     int64_t latest, before;      // the kernel's latest pid at the last scan, and at the one before
+    int64_t without;             // a process that does not count
     uint64_t around_due;         // when to look at all processes again
     // The image of the root, if processes outside the family can have it, too; otherwise 0.
     uint64_t shared_image;
@@ -6140,7 +6141,8 @@ static pyprof__bool pyprof__descendant_leads(const pyprof__descendant *one)
 // Does this process descend from one of the family? Its parent may have ended: then the kernel has given it
 // another one. But it is still in the session or group that a member has begun, and a process that was forked
 // and has not executed another program has the image of a member.
-static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
+static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__process_line *line,
+                                       uint64_t now)
 {
     pyprof__descendant *parent = pyprof__family_find(family, line->parent);
     size_t i;
@@ -6188,7 +6190,7 @@ static void pyprof__family_consider(void *user, int64_t pid)
     pyprof__family_scanner *scanner = (pyprof__family_scanner *)user;
     pyprof__process_line line;
     const pyprof__descendant *known = pyprof__family_find(scanner->family, pid);
-    if (pid == pyprof__own_pid() || !pyprof__process_read(pid, &line)) return;
+    if (pid == scanner->family->without || !pyprof__process_read(pid, &line)) return;
     if (known && known->line.started == line.started) return;
     if (!pyprof__family_has(scanner->family, &line, scanner->now) || !pyprof__is_process(pid)) return;
     pyprof__family_add(scanner->family, &line, scanner->now);
@@ -6216,13 +6218,16 @@ static size_t pyprof__family_scan(pyprof__family *family, uint64_t now)
     return scanner.found;
 }
 
-// The family of that process, so far without anybody below it. 0 = no such process, or no memory.
-static pyprof__bool pyprof__family_open(pyprof__family *family, const pyprof_allocator *allocator, int64_t pid)
+// The family of that process, so far with nothing below it. without: a process that is never part of it. 0 =
+// no such process, or no memory.
+static pyprof__bool pyprof__family_open(pyprof__family *family, const pyprof_allocator *allocator,
+                                        int64_t pid, int64_t without)
 {
     pyprof__process_line line, parent;
     memset(family, 0, sizeof *family);
     pyprof__pool_init(&family->pool, allocator, UINT64_MAX);
     pyprof__array_init(&family->list, sizeof(pyprof__descendant));
+    family->without = without;
     if (!pyprof__process_read(pid, &line)) return 0;
     // A process that its parent has forked has the image of its siblings.
     if (!pyprof__process_read(line.parent, &parent) || !parent.image || parent.image == line.image)
@@ -35501,10 +35506,12 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
                                       pyprof_result result)
 {
     char reason[200];
+    int named;
     if (result != PYPROF_ERR_DENIED && result != PYPROF_ERR_UNSUPPORTED && result != PYPROF_ERR_MEMORY
         && result != PYPROF_ERR_BUSY) return;
-    if (strncmp(pyprof__error_text(), "pid ", 4) == 0) snprintf(reason, sizeof reason, "%.190s", pyprof__error_text());
-    else snprintf(reason, sizeof reason, "pid %lld: %.150s", (long long)one->line.pid, pyprof__error_text());
+    snprintf(reason, sizeof reason, "pid %lld: ", (long long)one->line.pid);
+    named = strncmp(pyprof__error_text(), reason, strlen(reason) - 2) == 0;
+    snprintf(reason + (named ? 0 : strlen(reason)), 150, "%s", pyprof__error_text());
     pyprof__following_degrade(following, reason);
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
@@ -35516,7 +35523,8 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     uint64_t image = one->line.image;
     pyprof_result result;
     if (!pyprof__descendant_read(one, now)) {
-        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS) pyprof__following_misses(following, one);
+        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
+            pyprof__following_misses(following, one);
         one->state = PYPROF__KIN_LEFT;
         return;
     }
@@ -35604,7 +35612,7 @@ static pyprof_result pyprof__following_start(int slot, int headless)
     following->budget.limit = session->config.max_bytes;
     pyprof__pool_init(&following->pool, &session->config.allocator, UINT64_MAX);
     pyprof__array_init(&following->kin, sizeof(pyprof__kin));
-    if (!pyprof__family_open(&following->family, &session->config.allocator, pid))
+    if (!pyprof__family_open(&following->family, &session->config.allocator, pid, pyprof__own_pid()))
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
     following->headless = headless;
     following->processes = !headless;
@@ -35616,7 +35624,8 @@ static pyprof_result pyprof__following_start(int slot, int headless)
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     __atomic_store_n(&following->on, 0, __ATOMIC_RELEASE);
     pyprof__family_close(&following->family);
-    return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the thread that follows children: %s", strerror(error));
+    return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the thread that follows children: %s",
+                        strerror(error));
 }
 
 // Ends the thread that follows children for the session of this token, if it does. Without locks.

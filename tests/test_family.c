@@ -4,7 +4,7 @@
 
 static pyprof__family family;
 
-static void family_of(int64_t pid) { CHECK(pyprof__family_open(&family, NULL, pid)); }
+static void family_of(int64_t pid) { CHECK(pyprof__family_open(&family, NULL, pid, 0)); }
 
 static void say(int fd, pid_t pid) { CHECK_INT(write(fd, &pid, sizeof pid), (long long)sizeof pid); }
 
