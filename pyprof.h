@@ -5790,7 +5790,7 @@ enum { PYPROF__RSEQ_OFFSET, PYPROF__RSEQ_SIZE, PYPROF__DB_TID, PYPROF__DB_SIZE, 
 static const char *const pyprof__libc_names[PYPROF__LIBC_FACTS] = {
     "__rseq_offset", "__rseq_size", "_thread_db_pthread_tid", "_thread_db_sizeof_pthread",
 };
-typedef struct { int64_t cpu_word, tid_offset; } pyprof__libc;
+typedef struct { int64_t cpu_word, tid_offset; } pyprof__c_library;
 
 // A program without a dynamic linker has these symbols in its file, if it was not stripped.
 static void pyprof__libc_static(uint64_t *facts, pyprof__pool *pool, const pyprof__origin *origin,
@@ -5835,7 +5835,7 @@ static uint32_t pyprof__fact(const pyprof__origin *origin, uint64_t address, uin
     return address && pyprof__copy(origin, &value, address + at, sizeof value) ? value : 0;
 }
 
-static void pyprof__libc_find(pyprof__libc *libc, pyprof__pool *pool, const pyprof__origin *origin)
+static void pyprof__c_library_find(pyprof__c_library *libc, pyprof__pool *pool, const pyprof__origin *origin)
 {
     uint64_t facts[PYPROF__LIBC_FACTS];
     size_t capacity = 0;
@@ -6011,14 +6011,14 @@ static pyprof__bool pyprof__target_is_starting(const pyprof__target *target, pyp
 static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *pool)
 {
     const uint64_t until = pyprof__now() + pyprof__second;
-    pyprof__libc libc;
+    pyprof__c_library libc;
     pyprof_result result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     while (pyprof__target_is_starting(target, result) && pyprof__now() < until) {
         pyprof__nap(1000000);
         result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     }
     if (result != PYPROF_OK) return result;
-    pyprof__libc_find(&libc, pool, &target->origin);
+    pyprof__c_library_find(&libc, pool, &target->origin);
     target->cpu_word = libc.cpu_word;
     target->tid_offset = libc.tid_offset;
     target->stack_end = pyprof__stack_start(target->origin.proc);
@@ -17547,9 +17547,9 @@ static uint64_t pyprof__frame_self(const pyprof__facts *facts, const pyprof__dum
 // ---- which lock a thread waits for ------------------------------------------------------------------------
 // What the lock shows of its waiters: nothing, that it may be the one on whose word the thread waits (a
 // PyMutex inside the object, which only tells that threads wait for it), or that it is.
-typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited_for;
+typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited;
 
-static pyprof__waited_for pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
+static pyprof__waited pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
 {
     uint64_t word = 0;
     if (!lock || !pyprof__read(facts->mirror, &word, lock + facts->layout->object_data, sizeof word))
@@ -17593,7 +17593,7 @@ static uint64_t pyprof__lock_find(const pyprof__facts *facts, const pyprof__dump
     uint32_t kept = pyprof__frame_kept(facts, frame), used = pyprof__slots_in_use(facts, frame, count);
     int several = 0;
     for (i = count; i-- > 0;) {
-        pyprof__waited_for waited;
+        pyprof__waited waited;
         lock = pyprof__lock_of(facts, pyprof__method_self(facts, slots[i]));
         waited = pyprof__lock_waited(facts, lock, futex);
         if (waited == PYPROF__WAITED) return lock;
