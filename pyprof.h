@@ -1991,7 +1991,7 @@ static void pyprof__refusal_plain(pyprof__proc *proc, const char *theirs, const 
                  group ? "group" : "user");
         return;
     }
-    place = pyprof__proc_place(proc, ".", path, sizeof path);
+    place = pyprof__proc_place(proc, "maps", path, sizeof path);   // not the folder: that stays its user's
     if (they.caps & ~we.caps) {
         snprintf(why, capacity, "it has capabilities that this process lacks (%llx): run this one as root, "
                  PYPROF__GIVE_PTRACE, (unsigned long long)(they.caps & ~we.caps));
@@ -5317,6 +5317,7 @@ static uint32_t pyprof__version_by_name(const char *path)
 {
     const char *name = strrchr(path, '/'), *at = name ? strstr(name, "python") : NULL;
     int version = at ? pyprof__version_of(at + strlen("python")) : 0;
+    if (at && at[strlen("python") + 1] != '.') return 0;   // "python3" tells no minor version
     return version >> 8 == 2 || version >> 8 == 3 ? (uint32_t)version << 16 : 0;
 }
 
@@ -5472,10 +5473,16 @@ static pyprof__bool pyprof__runtime_in_file(pyprof__runtime *runtime, pyprof__po
 static pyprof__bool pyprof__looks_like_runtime(const pyprof__origin *origin, const pyprof__layout *layout,
                                                uint64_t interp)
 {
-    uint64_t thread = 0, back = 0, ident = 0;
+    uint64_t thread = 0, back = 0, ident = 0, next = 1, id = 1, native = 1;
     if (!pyprof__copy(origin, &thread, interp + layout->interp_threads, 8) || thread < 4096 || thread % 8)
         return 0;
     if (!pyprof__copy(origin, &back, thread + layout->thread_interp, 8) || back != interp) return 0;
+    // the main interpreter is the oldest one
+    if (!pyprof__copy(origin, &next, interp + layout->interp_next, 8) || next != 0
+        || !pyprof__copy(origin, &id, interp + layout->interp_id, 8) || id != 0) return 0;
+    if (layout->thread_native != PYPROF__NO
+        && (!pyprof__copy(origin, &native, thread + layout->thread_native, 8) || native - 1 >= INT_MAX))
+        return 0;
     return pyprof__copy(origin, &ident, thread + layout->thread_ident, 8) && ident > 4096 && ident % 64 == 0;
 }
 
@@ -5655,10 +5662,12 @@ static pyprof_result pyprof__runtime_old(pyprof__runtime *runtime, const pyprof_
     return PYPROF_OK;
 }
 
+#define PYPROF__LOOKED_IN \
+    "in the symbols and .PyRuntime sections of %d mapped files, and for its shape in the program's data. "
+
 static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const char *maps,
                                           const char *program)
 {
-    const int own = pyprof__is_own(origin->proc);
     pyprof__mapping mapping;
     int looked_at = 0;
     const char *at;
@@ -5669,12 +5678,15 @@ static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const ch
             return pyprof__fail(PYPROF_ERR_NO_PYTHON, "the process runs PyPy (%.200s), which is not "
                                 "supported: only CPython is", mapping.path);
     }
+    if (!pyprof__is_own(origin->proc))
+        return pyprof__fail(PYPROF_ERR_NO_PYTHON,
+                            "no CPython in process %lld (%.160s): looked for _PyRuntime in the dynamic "
+                            "symbols, " PYPROF__LOOKED_IN "Is it the right process, not one that started it?",
+                            (long long)pyprof__pid_of(origin->proc), program, looked_at);
     return pyprof__fail(PYPROF_ERR_NO_PYTHON,
-                        "no CPython in %s (%.160s): looked for _PyRuntime in the dynamic symbols, in the "
-                        "symbols and .PyRuntime sections of %d mapped files, and for its shape in the "
-                        "program's data. %s", own ? "this process" : "that process", program, looked_at,
-                        own ? "Link the program with libpython (python3-config --embed --ldflags), or load "
-                        "that (dlopen) first" : "Is it the right process, not a wrapper around it?");
+                        "no CPython in this process (%.160s): looked for _PyRuntime in the dynamic symbols, "
+                        PYPROF__LOOKED_IN "Link the program with libpython (python3-config --embed "
+                        "--ldflags), or load that (dlopen) first", program, looked_at);
 }
 
 // First the dynamic symbols, which are in memory, then the files, then the shape of memory.
@@ -17547,9 +17559,9 @@ static uint64_t pyprof__frame_self(const pyprof__facts *facts, const pyprof__dum
 // ---- which lock a thread waits for ------------------------------------------------------------------------
 // What the lock shows of its waiters: nothing, that it may be the one on whose word the thread waits (a
 // PyMutex inside the object, which only tells that threads wait for it), or that it is.
-typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__waited;
+typedef enum { PYPROF__NOT_WAITED, PYPROF__MAY_BE_WAITED, PYPROF__WAITED } pyprof__lock_wait;
 
-static pyprof__waited pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
+static pyprof__lock_wait pyprof__lock_waited(const pyprof__facts *facts, uint64_t lock, uint64_t futex)
 {
     uint64_t word = 0;
     if (!lock || !pyprof__read(facts->mirror, &word, lock + facts->layout->object_data, sizeof word))
@@ -17593,7 +17605,7 @@ static uint64_t pyprof__lock_find(const pyprof__facts *facts, const pyprof__dump
     uint32_t kept = pyprof__frame_kept(facts, frame), used = pyprof__slots_in_use(facts, frame, count);
     int several = 0;
     for (i = count; i-- > 0;) {
-        pyprof__waited waited;
+        pyprof__lock_wait waited;
         lock = pyprof__lock_of(facts, pyprof__method_self(facts, slots[i]));
         waited = pyprof__lock_waited(facts, lock, futex);
         if (waited == PYPROF__WAITED) return lock;
