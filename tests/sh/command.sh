@@ -270,8 +270,12 @@ closed_output() { # standard output that is closed gets no recording and no mess
 }
 try "standard output: closed, full" closed_output
 try "record COMMAND: a signal before there is Python" early_signal
+watches() { # the lines that users type, of top and dump; tests/sh/top.sh and dump.sh have the rest
+    says 0 sleeper "$pyprof" dump --pid "$pid" && grep -q 'app.py:' out && says 0 spin "$pyprof" top --input F.json && says 0 app "$pyprof" top --pid "$pid" --threads --rate 50 --count 1 --delay 0.3
+}
 try "record --pid: picture, JSON and stacks agree" by_pid
 try "record: py-spy's formats and options" py_spy_formats
+try "top --pid, top --input, dump --pid" watches
 for signal in INT TERM HUP; do try "record --pid: SIG$signal ends it, and it is written" ended_by $signal; done
 try "record: a name when there is no -o" default_name
 try "record -o -: into a pipe, also one that is closed" to_pipe
