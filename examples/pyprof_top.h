@@ -6,7 +6,7 @@
 #ifndef PYPROF_TOP_H
 #define PYPROF_TOP_H
 #include "../pyprof.h"
-#include "pyprof_cli.h"
+#include "pyprof_run.h"
 #include <fnmatch.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -357,13 +357,6 @@ static double top_uptime(unsigned long long start)   // seconds since a process 
     fclose(file);
     seconds -= (double)start / (double)sysconf(_SC_CLK_TCK);
     return seconds > 0 ? seconds : 0;
-}
-
-static double top_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 // ---- the model: times by place and thread -----------------------------------------------------
@@ -1166,7 +1159,8 @@ static void top_put_place(const struct top_ui *ui, struct top_line *line, const 
     char text[5000], number[16] = "";
     int room = line->limit - line->cells, whole;
     if (place->line > 0) snprintf(number, sizeof number, ":%d", (int)place->line);
-    whole = top_text_width(place->name, ui->utf8) + top_text_width(place->file, ui->utf8) + (int)strlen(number) + 3 <= room;
+    whole = ui->options->full_filenames
+        || top_text_width(place->name, ui->utf8) + top_text_width(place->file, ui->utf8) + (int)strlen(number) + 3 <= room;
     top_put(line, place->name, room);
     if (!*place->file) return;
     snprintf(text, sizeof text, " (%s%s)", !whole && base && base[1] ? base + 1 : place->file, number);
@@ -1279,7 +1273,8 @@ static void top_enter(void)
     raw.c_iflag &= ~(tcflag_t)(IXON | ICRNL | INLCR);
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
-    if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw)) return;
+    while (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw))   // in the background it stops here, until fg
+        if (errno != EINTR) return;
     top_tty.active = 1;
     top_write_all(top_enter_text, sizeof top_enter_text - 1);
 }
@@ -1324,7 +1319,11 @@ static void top_signals(int screen)
         fcntl(top_tty.pipe[i], F_SETFL, O_NONBLOCK);
     }
     action.sa_handler = top_on_signal;
-    for (size_t i = 0; i < TOP_COUNT(ends); i++) sigaction(ends[i], &action, NULL);
+    for (size_t i = 0; i < TOP_COUNT(ends); i++) {
+        struct sigaction before;
+        sigaction(ends[i], NULL, &before);
+        if (ends[i] == SIGINT || before.sa_handler != SIG_IGN) sigaction(ends[i], &action, NULL);   // nohup ignores SIGHUP
+    }
     for (size_t i = 0; screen && i < TOP_COUNT(shows); i++) sigaction(shows[i], &action, NULL);
     if (!screen) return;
     sigaltstack(&own, NULL);
@@ -1573,7 +1572,7 @@ static void top_change_delay(struct top_ui *ui, int step)
     while (at < last && delays[at] < ui->delay_s - 1e-9) at++;
     at += step;
     ui->delay_s = delays[at < 0 ? 0 : at > last ? last : at];
-    ui->next = top_now() + ui->delay_s;
+    ui->next = cli_now() + ui->delay_s;
 }
 
 static void top_focus(struct top_ui *ui)   // on the thread or process under the cursor
@@ -1728,6 +1727,21 @@ static void top_check_end(struct top_ui *ui)
     *ui->message = '\0';
 }
 
+static void top_drain(void)
+{
+    char bytes[64];
+    while (read(top_tty.pipe[0], bytes, sizeof bytes) > 0) { }
+}
+
+static int top_wait(double until, int keys)   // 1 = a key can be read
+{
+    struct pollfd wait[2] = { { top_tty.pipe[0], POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
+    double left = 1e3 * (until - cli_now());
+    int ready = poll(wait, keys ? 2 : 1, left <= 0 ? 0 : left > 1e6 ? 1000000 : (int)left + 1);
+    top_drain();
+    return ready > 0 && keys && wait[1].revents;
+}
+
 static void top_prepare_query(struct top_ui *ui)
 {
     ui->query = ui->options->query;
@@ -1787,43 +1801,40 @@ static int top_spawn(struct top_ui *ui, int screen)   // returns the exit status
     return 0;
 }
 
-static pyprof_result top_start(struct top_ui *ui, int64_t pid)
+// Has the command ended before it ran Python? Its exit status; -1 = it has not.
+static int top_ended_early(struct top_ui *ui)
 {
-    pyprof_config config;
-    memset(&config, 0, sizeof config);
-    config.pid = pid;
-    config.rate_hz = ui->options->rate_hz;
-    config.children = ui->options->subprocesses;
-    config.timeline_s = 1;   // for the last state of each thread
-    return pyprof_start(&config, &ui->session);
+    int status;
+    if (ui->child <= 0 || waitpid(ui->child, &status, WNOHANG) != ui->child) return -1;
+    ui->child = top_tty.child = 0;
+    cli_fail("%s ended before it ran Python", ui->options->program[0]);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_FAILED;
 }
 
 static int top_open_live(struct top_ui *ui, int screen)   // returns the exit status
 {
-    double deadline = top_now() + 30;
-    int64_t pid = ui->options->pid;
+    double begin, last;
+    pyprof_config config = cli_config(ui->options, ui->options->pid);
     pyprof_result result;
     int status = 0;
     if (ui->options->program && (status = top_spawn(ui, screen)) != 0) return status;
-    if (ui->child) pid = ui->child;
-    top_model_init(&ui->model, pid, 0);
-    // A command is not Python at once.
-    while ((result = top_start(ui, pid)) != PYPROF_OK && ui->child > 0 && top_now() < deadline && !top_tty.interrupted
-           && (result == PYPROF_ERR_NO_PYTHON || result == PYPROF_ERR_STATE)) {
-        struct timespec pause = { 0, 5000000 };
-        if (waitpid(ui->child, &status, WNOHANG) == ui->child) {
-            ui->child = top_tty.child = 0;
-            cli_fail("%s ended before it ran Python", ui->options->program[0]);
-            return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_FAILED;
-        }
-        nanosleep(&pause, NULL);
+    if (ui->child) config.pid = ui->child;
+    config.timeline_s = 1;   // for the last state of each thread
+    top_model_init(&ui->model, config.pid, 0);
+    begin = cli_now();
+    for (;;) {   // a command is not Python at once
+        last = cli_now();
+        result = cli_session(&config, &ui->session);
+        if (result == PYPROF_OK || top_tty.interrupted) break;
+        if ((status = top_ended_early(ui)) >= 0) return status;
+        if (ui->child <= 0 || !cli_too_early(result, cli_now() - begin)) break;
+        top_wait(cli_next_try(begin, last), 0);
     }
     if (result != PYPROF_OK) {
-        cli_fail("%s", pyprof_last_error());
-        if (ui->child > 0) kill(ui->child, SIGTERM);
-        return CLI_FAILED;
+        if (top_tty.interrupted) return 130;
+        return cli_fail("%s", pyprof_last_error());
     }
-    top_alive(pid, &ui->born);
+    top_alive(config.pid, &ui->born);
     return 0;
 }
 
@@ -1835,11 +1846,11 @@ static int top_close(struct top_ui *ui)   // returns the exit status
     int status = 0;
     if (ui->session) pyprof_stop(ui->session, NULL);
     if (ui->child > 0) {
-        double deadline = top_now() + 3;
+        double deadline = cli_now() + 3;
         kill(ui->child, SIGTERM);
         while (waitpid(ui->child, &status, WNOHANG) == 0) {
             struct timespec pause = { 0, 5000000 };
-            if (top_now() > deadline) kill(ui->child, SIGKILL);
+            if (cli_now() > deadline) kill(ui->child, SIGKILL);
             nanosleep(&pause, NULL);
         }
         ui->child = top_tty.child = 0;
@@ -1902,38 +1913,23 @@ static int top_hung_up(void)
     return poll(&wait, 1, 0) > 0 && wait.revents & (POLLHUP | POLLERR | POLLNVAL);
 }
 
-static void top_drain(void)
-{
-    char bytes[64];
-    while (read(top_tty.pipe[0], bytes, sizeof bytes) > 0) { }
-}
-
-static int top_wait(double until, int keys)   // 1 = a key can be read
-{
-    struct pollfd wait[2] = { { top_tty.pipe[0], POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
-    double left = 1e3 * (until - top_now());
-    int ready = poll(wait, keys ? 2 : 1, left <= 0 ? 0 : left > 1e6 ? 1000000 : (int)left + 1);
-    top_drain();
-    return ready > 0 && keys && wait[1].revents;
-}
-
 static void top_run_plain(struct top_ui *ui)
 {
-    double end = ui->options->duration_s > 0 ? top_now() + ui->options->duration_s : 1e300;
+    double end = ui->options->duration_s > 0 ? cli_now() + ui->options->duration_s : 1e300;
     if (ui->model.saved) {
         top_print(ui);
         return;
     }
-    ui->next = top_now() + ui->delay_s;
+    ui->next = cli_now() + ui->delay_s;
     for (int last = 0, printed = 1; !last && !ferror(stdout); printed++) {
-        while (top_now() < ui->next && top_now() < end && !top_tty.interrupted && !*ui->ended) {
-            top_wait(ui->next < end ? ui->next < top_now() + 0.25 ? ui->next : top_now() + 0.25 : end, 0);
+        while (cli_now() < ui->next && cli_now() < end && !top_tty.interrupted && !*ui->ended) {
+            top_wait(ui->next < end ? ui->next < cli_now() + 0.25 ? ui->next : cli_now() + 0.25 : end, 0);
             top_check_end(ui);
         }
-        last = *ui->ended || top_tty.interrupted || top_now() >= end - 1e-3 || printed == ui->options->count;
+        last = *ui->ended || top_tty.interrupted || cli_now() >= end - 1e-3 || printed == ui->options->count;
         if (!*ui->ended) top_refresh(ui);
         ui->next += ui->delay_s;
-        if (ui->next < top_now()) ui->next = top_now() + ui->delay_s;
+        if (ui->next < cli_now()) ui->next = cli_now() + ui->delay_s;
         top_print(ui);
         fflush(stdout);
     }
@@ -1980,17 +1976,17 @@ static void top_run_screen(struct top_ui *ui)
         cli_fail("the terminal: %s", strerror(errno));
         return;
     }
-    ui->next = top_now() + (ui->delay_s < 0.25 ? ui->delay_s : 0.25);   // the first table comes soon
+    ui->next = cli_now() + (ui->delay_s < 0.25 ? ui->delay_s : 0.25);   // the first table comes soon
     top_draw(ui);
     while (!ui->quit) {
         double now, check;
         int ready, key = 0;
-        now = top_now();
+        now = cli_now();
         check = now + 0.25 < ui->next && ui->session && !*ui->ended ? now + 0.25 : ui->next;
         if (ui->model.saved || ui->paused || *ui->ended) check = *ui->ended || ui->model.saved ? 1e300 : now + 0.25;
         ready = top_wait(check, 1);
         top_answer_signals(ui);
-        while (ready && !ui->quit) {
+        while (ready && !ui->quit && !top_tty.resized && !top_tty.stop) {
             key = top_byte(0);
             if (key < 0) break;
             if (key == 27) key = top_escape_key();
@@ -1998,9 +1994,9 @@ static void top_run_screen(struct top_ui *ui)
         }
         if (ready && key < 0 && top_hung_up()) ui->quit = 1;
         top_check_end(ui);
-        if (!ui->paused && !*ui->ended && ui->session && top_now() >= ui->next) {
+        if (!ui->paused && !*ui->ended && ui->session && cli_now() >= ui->next) {
             top_refresh(ui);
-            ui->next = top_now() + ui->delay_s;
+            ui->next = cli_now() + ui->delay_s;
         }
         if (!ui->quit) top_draw(ui);
     }

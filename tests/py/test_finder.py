@@ -248,6 +248,34 @@ def main_thread_left():
         found(process.pid, bind.VERSION)
 
 
+@bind.test
+def forked_behind_pythons_back():
+    """By C code: Python still has the numbers of the parent's thread. What runs is the child's main thread."""
+    code = ('import ctypes, os, sys, time\npid = ctypes.PyDLL(None).fork()\nif pid: os.waitpid(pid, 0)\nelse:\n'
+            '    print(os.getpid()); sys.stdout.flush()\n    while True: sum(range(1000))')
+    with started(command_of(OWN, code)) as (process, words):
+        try:
+            profile = recorded(int(words[0]))
+            threads = profile.threads()
+            bind.equal([thread.thread_id for thread in threads], [int(words[0])], 'thread ids')
+            bind.check(threads[0].total[bind.CPU_NS] > 0, 'no CPU time: %r', threads)
+        finally:
+            os.kill(int(words[0]), signal.SIGKILL)
+
+
+@bind.test
+def memory_that_is_torn():
+    """Reads of its memory fail, come short or bring garbage: an answer, not a crash."""
+    with started(command_of(OWN)) as (process, _):
+        try:
+            for seed in range(300 if bind.LONG else 60):
+                bind.released.pyprof_test_faults(ctypes.c_double((0.001, 0.01, 0.1, 0.5)[seed % 4]), 7, ctypes.c_uint64(seed))
+                target_of(process.pid)
+        finally:
+            bind.released.pyprof_test_faults(ctypes.c_double(0), 0, ctypes.c_uint64(0))
+        found(process.pid, bind.VERSION)
+
+
 def copied(folder, python=OWN):   # a program and its libraries, which can be deleted; and its environment
     home = subprocess.run([python, '-c', 'import sys; print(sys.base_prefix)'], stdout=subprocess.PIPE).stdout.decode().strip()
     copy = os.path.join(folder, 'python-copy')
@@ -411,6 +439,9 @@ def in_another_system():
             match(target, words, process.pid)
             cpus_agree(process.pid)
             bind.check(target['waiters_offset'] in (0, 28, 36), '%r', target)
+            profile = recorded(process.pid)
+            bind.equal(len(profile.threads()), 3, 'threads')
+            bind.check('work' in [row.name for row in profile.top()], 'no function work: %r', profile.top())
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
@@ -500,21 +531,28 @@ def a_filter_refuses_process_vm_readv():
             as_user(record, user=0)
 
 
+def elsewhere(line, code):   # runs the code, which knows this file's names, in a process that this command starts
+    code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind\nfrom test_finder import *\n'
+            % (bind.BUILD, os.path.dirname(os.path.abspath(__file__)))) + code
+    try:
+        done = subprocess.run(line + [OWN, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except OSError as error:
+        bind.skip(str(error))
+    told = done.stdout.decode()
+    if re.search('^(mount|unshare|setpriv):', told, re.M):
+        bind.skip(told.strip())
+    bind.check(done.returncode == 0, '%s', told)
+
+
 @bind.test
 def without_the_capability():
     """Root without CAP_SYS_PTRACE, beside a process that has it."""
     need_root()
     if not shutil.which('setpriv'):
         bind.skip('no setpriv here')
-    code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind, test_finder\n'
-            'test_finder.refused(int(%%d), bind.DENIED, "capabilities", "CAP_SYS_PTRACE")\n'
-            % (bind.BUILD, os.path.dirname(os.path.abspath(__file__))))
     with started(command_of(OWN)) as (process, _):
-        done = subprocess.run(['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace', OWN, '-c', code % process.pid],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if b'setpriv:' in done.stdout:
-            bind.skip(done.stdout.decode())
-        bind.check(done.returncode == 0, '%s', done.stdout.decode())
+        elsewhere(['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace'],
+                  'refused(%d, bind.DENIED, "capabilities", "CAP_SYS_PTRACE")' % process.pid)
 
 
 @bind.test
@@ -522,14 +560,23 @@ def hidden_processes():
     """/proc mounted with hidepid: the process exists, but /proc does not show it."""
     need_root()
     with started(command_of(OWN)) as (process, _):
-        code = ('import sys, os; sys.argv = ["x", %r]; sys.path.insert(0, %r)\nimport bind, test_finder\n'
-                'test_finder.as_user(lambda: test_finder.refused(%d, bind.DENIED, "hidepid", "root"))\n'
-                % (bind.BUILD, os.path.dirname(os.path.abspath(__file__)), process.pid))
-        done = subprocess.run(['unshare', '--mount', 'sh', '-c', 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', 'sh', OWN, '-c', code],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if b'mount:' in done.stdout or b'unshare:' in done.stdout:
-            bind.skip(done.stdout.decode())
-        bind.check(done.returncode == 0, '%s', done.stdout.decode())
+        elsewhere(['unshare', '--mount', 'sh', '-c', 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', 'sh'],
+                  'as_user(lambda: refused(%d, bind.DENIED, "hidepid", "root"))' % process.pid)
+
+
+@bind.test
+def from_another_user_namespace():
+    """Root there has all capabilities, but none over processes outside."""
+    with started(command_of(OWN)) as (process, _):
+        elsewhere(['unshare', '--user', '--map-root-user'], 'refused(%d, bind.DENIED, "user namespace above", "outside of its container")' % process.pid)
+
+
+@bind.test
+def from_another_pid_namespace():
+    """/proc there has other numbers than system calls take: the number is the one of /proc, and nothing is read of any other process."""
+    need_root()
+    with started(command_of(OWN)) as (process, words):
+        elsewhere(['unshare', '--pid', '--fork'], 'match(found(%d, method=3), %r, %d); recorded(%d)' % (process.pid, words, process.pid, process.pid))
 
 
 if __name__ == '__main__':

@@ -131,8 +131,10 @@ row() { # N TEXT: the Nth line of the screen has the text
 }
 first() { wait_for row 6 "$1"; } # the first row of the table
 keys() { mux send-keys "$@"; }
-size() { mux resize-window -x "$1" -y "$2"; }
-start() { # ARGUMENT...: top in the terminal
+is_size() { [ "$(stty -F "$(mux display-message -p '#{pane_tty}')" size)" = "$2 $1" ]; }
+size() { mux resize-window -x "$1" -y "$2" && wait_for is_size "$1" "$2"; } # tmux tells the program a little later
+start() { # ARGUMENT...: top in the terminal; of a test that failed it may be there still
+    if [ -s "$dir/pid" ] && kill "$(cat "$dir/pid")" 2>"$dir/tmux-said"; then size 80 24 && sees ready; fi
     rm -f "$dir"/{pid,status,after}
     keys "clear; stty -a >before; sh -c 'echo \$\$ >pid; exec \"\$0\" \"\$@\"' $tool top $*; echo \$? >status; stty -a >after" Enter
     wait_for test -s "$dir/pid"
