@@ -2335,6 +2335,127 @@ static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char 
     else snprintf(text, capacity, "socket");
 }
 
+// ---- lists of sockets and of file locks, for another process: long files, which only a dump reads ---------
+typedef struct {
+    FILE *file;
+    char line[512];
+} pyprof__lines;
+
+static pyprof__bool pyprof__lines_open(pyprof__lines *lines, pyprof__proc *proc, const char *name)
+{
+    char path[160];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path), fd;
+    PYPROF__AGAIN(fd, openat(folder, path, O_RDONLY | O_CLOEXEC));
+    lines->file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (fd >= 0 && !lines->file) close(fd);
+    return lines->file != NULL;
+}
+
+static pyprof__bool pyprof__lines_next(pyprof__lines *lines)   // 0 = the end; the file is closed
+{
+    if (fgets(lines->line, sizeof lines->line, lines->file)) return 1;
+    fclose(lines->file);
+    lines->file = NULL;
+    return 0;
+}
+
+// An address and port as /proc/net/tcp has them: words of the address in the order of bytes of this machine.
+static void pyprof__address_of_hex(const char *hex, unsigned port, char *text, size_t capacity)
+{
+    struct sockaddr_storage address;
+    struct sockaddr_in *ipv4 = (struct sockaddr_in *)(void *)&address;
+    struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)(void *)&address;
+    int wide = strlen(hex) == 32, i;
+    uint32_t word;
+    char part[9];
+    memset(&address, 0, sizeof address);
+    for (i = 0; i < (wide ? 4 : 1); i++) {
+        memcpy(part, hex + 8 * i, 8);
+        part[8] = 0;
+        word = (uint32_t)strtoul(part, NULL, 16);
+        if (wide) memcpy((char *)&ipv6->sin6_addr + 4 * i, &word, 4);
+        else memcpy(&ipv4->sin_addr, &word, 4);
+    }
+    address.ss_family = wide ? AF_INET6 : AF_INET;
+    if (wide) ipv6->sin6_port = htons((uint16_t)port);
+    else ipv4->sin_port = htons((uint16_t)port);
+    pyprof__address_text(&address, sizeof address, text, capacity);
+}
+
+// Of a socket by its number. own: its own address, not the peer's. 0 = not found.
+static pyprof__bool pyprof__socket_find(pyprof__proc *proc, unsigned long long inode, int own, char *text,
+                                        size_t capacity)
+{
+    static const char *const names[] = { "net/tcp", "net/tcp6", "net/udp", "net/udp6" };
+    pyprof__lines lines;
+    char near_[40], far_[40];
+    unsigned near_port, far_port, state;
+    unsigned long long number;
+    int found = 0;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(names) && !found; i++) {
+        if (!pyprof__lines_open(&lines, proc, names[i])) continue;
+        while (pyprof__lines_next(&lines)) {
+            if (found || sscanf(lines.line, " %*d: %39[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x"
+                                            " %*s %*s %*s %*s %*s %llu",
+                                near_, &near_port, far_, &far_port, &state, &number) != 6
+                || number != inode) continue;
+            found = strlen(near_) == strlen(far_) && (strlen(far_) == 8 || strlen(far_) == 32);
+            if (found) pyprof__address_of_hex(own || !far_port ? near_ : far_,
+                                              own || !far_port ? near_port : far_port, text, capacity);
+        }
+    }
+    return found;
+}
+
+// A local socket's path, its own: "unix:/run/a.sock". 0 = it has none, or was not found.
+static pyprof__bool pyprof__unix_find(pyprof__proc *proc, unsigned long long inode, char *text,
+                                      size_t capacity)
+{
+    pyprof__lines lines;
+    char path[256];
+    unsigned long long number;
+    int found = 0;
+    if (!pyprof__lines_open(&lines, proc, "net/unix")) return 0;
+    while (pyprof__lines_next(&lines)) {
+        if (found || sscanf(lines.line, "%*s %*s %*s %*s %*s %*s %llu %255[^\n]", &number, path) != 2
+            || number != inode) continue;
+        snprintf(text, capacity, "unix:%s", path);
+        found = 1;
+    }
+    return found;
+}
+
+// The address of a thread's socket, or of its peer. 0 = unknown.
+static pyprof__bool pyprof__socket_address(pyprof__proc *proc, int64_t tid, int fd, int own, char *text,
+                                           size_t capacity)
+{
+    char link[256];
+    unsigned long long inode;
+    if (!pyprof__fd_link(proc, tid, fd, link, sizeof link) || sscanf(link, "socket:[%llu]", &inode) != 1)
+        return 0;
+    return pyprof__socket_find(proc, inode, own, text, capacity)
+        || pyprof__unix_find(proc, inode, text, capacity);
+}
+
+// The process that has the file lock for which a process waits: in /proc/locks, locks that wait stand below
+// the one that they wait for, with an arrow. 0 = unknown.
+static int64_t pyprof__lock_owner(int64_t pid)
+{
+    FILE *file = fopen("/proc/locks", "re");
+    char line[512];
+    long long owner = 0, number, found = 0;
+    while (file && fgets(line, sizeof line, file)) {
+        const char *arrow = strstr(line, "->");
+        if (sscanf(arrow ? arrow + 2 : strchr(line, ':') ? strchr(line, ':') + 1 : "", " %*s %*s %*s %lld",
+                   &number) != 1) continue;
+        if (!arrow) owner = number;
+        else if (number == pid) found = owner;
+    }
+    if (file) fclose(file);
+    return found > 0 ? found : 0;
+}
+
 typedef struct {               // what a thread waits for
     char verb[32], object[256];    // "read file", "/a/data.bin"; target empty: unknown
     int path, idle;                // target is a path; the thread waits for work
@@ -17997,6 +18118,26 @@ static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *t
     return now > (int64_t)ran ? now - (int64_t)ran : 0;
 }
 
+// "recv socket" -> "recv 10.0.0.7:5432": of another process only lists of all sockets tell the peer.
+static void pyprof__wait_socket(const pyprof__facts *facts, pyprof__dump_thread *of, int fd)
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    char address[PYPROF__LEAF_SIZE], *word = strstr(of->what, " socket");
+    int own = strncmp(of->what, "accept", 6) == 0;
+    if (!word || word[7] || facts->recorder->config->paths == PYPROF_PATHS_HASHED
+        || !pyprof__socket_address(proc, of->thread->native, fd, own, address, sizeof address)) return;
+    snprintf(word, sizeof of->what - (size_t)(word - of->what), " %s", address);
+    pyprof__utf8_repair(address, sizeof address, of->what);
+    memcpy(of->what, address, sizeof address);
+}
+
+static void pyprof__wait_file_lock(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    int64_t owner = pyprof__lock_owner(pyprof__pid_of(facts->sweeper->target.origin.proc));
+    size_t size = strlen(of->what);
+    if (owner) snprintf(of->what + size, sizeof of->what - size, ", held by pid %lld", (long long)owner);
+}
+
 // What the thread waits for. Its stack and state are known.
 static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
 {
@@ -18020,6 +18161,8 @@ static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
         if (of->count) pyprof__wait_lock(facts, of, call.argument[0]);
         if (of->count) pyprof__wait_by_frames(facts, of);
     }
+    if (blocked && strcmp(of->kind, "socket") == 0) pyprof__wait_socket(facts, of, (int)call.argument[0]);
+    if (blocked && strcmp(of->kind, "file lock") == 0) pyprof__wait_file_lock(facts, of);
     if (blocked && strcmp(of->kind, "child") == 0 && (int32_t)call.argument[0] > 0)
         snprintf(of->what, sizeof of->what, "pid %d", (int)(int32_t)call.argument[0]);
     if (blocked) of->waited_ns = pyprof__wait_length(facts, of->thread);
