@@ -608,6 +608,7 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
+    int ended;                      // 1: the process that was sampled from outside has ended
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -1857,6 +1858,28 @@ static pyprof__bool pyprof__is_young(uint64_t started)
 {
     uint64_t now = pyprof__clock(CLOCK_BOOTTIME), ticks = (uint64_t)sysconf(_SC_CLK_TCK);
     return started && ticks && now < (started / ticks + 3) * pyprof__second;
+}
+
+// A number that changes when a process executes another program or ends, or when its pid is reused; 0 = it
+// has ended. If only its main thread has ended, the kernel no longer shows what that thread knew: before.
+static uint64_t pyprof__process_mark(pyprof__proc *proc, uint64_t before)
+{
+    // starttime, startcode, startstack, start_data, end_data
+    static const unsigned char used[] = { 22, 26, 28, 45, 46 };
+    char text[1024], *at = NULL;
+    uint64_t mark = 0, value;
+    int field, gone, i = 0;
+    if (pyprof__proc_read(proc, "stat", text, sizeof text) > 0) at = strrchr(text, ')');
+    if (!at || strlen(at) < 4) return 0;
+    gone = at[2] == 'Z' || at[2] == 'X';
+    for (field = 4, at += 3; *at && i < (int)sizeof used; field++) {
+        value = strtoull(at, &at, 10);
+        if (field == 20 && gone) return value > 1 ? before : 0;
+        if (field != used[i]) continue;
+        mark = (mark ^ (mark >> 29) ^ value) * 0x9e3779b97f4a7c15u;
+        i++;
+    }
+    return mark ? mark : 1;
 }
 
 // When a process began, in clock ticks since boot; 0 = there is none of that pid.
@@ -16835,6 +16858,15 @@ static void pyprof__record_over(pyprof__recorder *recorder)
     recorder->events |= 1 << PYPROF_EVENT_DURATION;
 }
 
+// The process has ended.
+static void pyprof__recorder_over(pyprof__recorder *recorder, long long pid)
+{
+    if (!recorder->ended) pyprof__record_end(recorder, 0, 0);
+    recorder->paused = recorder->ended = recorder->model.stats.ended = 1;
+    recorder->events |= 1 << PYPROF_EVENT_ENDED;
+    snprintf(recorder->event_detail, sizeof recorder->event_detail, "process %lld ended", pid);
+}
+
 // Leaves out the time since the last tick, which belongs to no sample.
 static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
@@ -22993,6 +23025,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         PYPROF__STAT(interpreters), PYPROF__STAT(own_cpu_ns), PYPROF__STAT(own_bytes),
         PYPROF__STAT(late_max_ns), PYPROF__STAT(late_mean_ns), PYPROF__STAT(gap_ns),
         { "heap_state", pyprof__load_small, offsetof(pyprof_stats, heap_state), 0 },
+        { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
@@ -25847,6 +25880,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
+    if (stats->ended) pyprof__emit_int(s, "ended", 1);
     pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
     for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
         pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
@@ -33326,6 +33360,10 @@ typedef struct {                 // a target, and the thread that samples it
     int stopping;                // number of threads that stop sessions of it
     pyprof_config first;         // of another process: the config it was opened with
     pyprof_result opened;        // how that went
+    uint64_t mark, mark_due;     // see pyprof__process_mark; when to look again
+    int over;                    // that process has ended
+    uint64_t lost_ns;            // since when it executes another program that has no Python yet; 0 = it has
+    uint64_t find_due;           // when to look for it again
     int alive, joinable;         // the thread runs; it must still be joined
     pthread_t thread;
     int64_t tid;                 // of that thread; 0 = not started yet
@@ -33864,6 +33902,128 @@ static void pyprof__blind(pyprof__sampler *sampler, uint64_t now)
                         : "no thread could be read for a while");
 }
 
+// The name under which users know the program: of its executable, or of the script that an interpreter runs.
+// The rest of the command line is not used, because it may contain secrets.
+static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
+{
+    char text[4096], *at, *base, *end;
+    ssize_t size;
+    if (!pyprof__proc_link(proc, "exe", text, sizeof text)) {
+        if (pyprof__is_own(proc)) pyprof__copy_text(text, sizeof text, pyprof__started_as());
+        else if (pyprof__proc_read(proc, "comm", text, sizeof text) > 0) text[strcspn(text, "\n")] = 0;
+        else text[0] = 0;
+    }
+    base = strrchr(text, '/');
+    end = strstr(base ? base : text, " (deleted)");
+    if (end && !end[sizeof " (deleted)" - 1]) *end = 0;   // the kernel appends it
+    pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
+    if (strncmp(name, "python", 6) != 0) return;
+    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
+    end = text + (size > 0 ? size : 0);
+    for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
+        if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
+        if (strcmp(at, "-m") == 0) { at += 3; break; }
+        if (strcmp(at, "-W") == 0 || strcmp(at, "-X") == 0) { at += 3; continue; }
+        if (at[0] != '-') break;
+    }
+    if (at >= end || !*at) return;
+    pyprof__utf8_repair(name, capacity, pyprof__stem(at).text);
+    name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
+}
+
+// Opens the sampler and proves the layout.
+static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof_config *config, int settle)
+{
+    pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
+                                                config->max_bytes / 4, config->max_depth,
+                                                config->capture == PYPROF_CAPTURE_AUTO);
+    if (result != PYPROF_OK) return result;
+    sampler->refused[0] = 0;
+    sampler->doubts = 0;
+    if (settle) pyprof__sweeper_settle(&sampler->sweeper);
+    result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
+    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    return result;
+}
+
+// ---- a process that ends, or executes another program -----------------------------------------
+// Its recordings end.
+static void pyprof__other_over(pyprof__sampler *sampler)
+{
+    int i;
+    pyprof__sessions_lock();
+    sampler->over = 1;
+    for (i = 0; i < PYPROF__SESSIONS; i++) {
+        pyprof__session *session = sampler->sessions[i];
+        if (!session || session->torn) continue;
+        pyprof__g.changing = i + 1;
+        pyprof__recorder_over(&session->recorder, (long long)sampler->first.pid);
+    }
+    pyprof__sessions_unlock();
+    pyprof__deliver_events(sampler);
+}
+
+// Looks for Python in the program that it executes now: first in memory of its own, because that can fail, or
+// wait for the process. 1 = found.
+static pyprof__bool pyprof__other_again(pyprof__sampler *sampler, uint64_t now)
+{
+    const pyprof_config *config = &sampler->first;
+    pyprof__sweeper *sweeper = &sampler->sweeper, *trial;
+    uint32_t emptied = sweeper->codes.emptied;
+    uint64_t retried = sweeper->retried;
+    pyprof_result result;
+    int proven;
+    if (now < sampler->find_due) return 0;
+    sampler->find_due = now + (now - sampler->lost_ns) / 4 + 2000000;
+    trial = (pyprof__sweeper *)pyprof__alloc(&sampler->pool, sizeof *trial);
+    if (!trial) return 0;
+    result = pyprof__sweeper_open(trial, config->pid, &config->allocator, config->max_bytes / 4,
+                                  config->max_depth, config->capture == PYPROF_CAPTURE_AUTO);
+    if (result == PYPROF_OK) {
+        pyprof__sweeper_settle(trial);
+        if (pyprof__self_check(trial, 20, &proven) != PYPROF_OK || !proven) result = PYPROF_ERR_NO_PYTHON;
+        pyprof__sweeper_close(trial);
+    }
+    pyprof__free(&sampler->pool, trial, sizeof *trial);
+    if (result != PYPROF_OK) return 0;
+    pyprof__sessions_lock();   // other threads use the target of a session
+    pyprof__sweeper_close(sweeper);
+    result = pyprof__sampler_open(sampler, config, 1);
+    if (result == PYPROF_OK) {
+        sweeper->codes.emptied = emptied + 1;
+        sweeper->retried = retried;
+        pyprof__program_name(sweeper->target.origin.proc, sampler->program, sizeof sampler->program);
+        sampler->mark = pyprof__process_mark(sweeper->target.origin.proc, 0);
+    } else sampler->over = 1;
+    pyprof__sessions_unlock();
+    if (result != PYPROF_OK) pyprof__other_over(sampler);
+    return result == PYPROF_OK;
+}
+
+// Does another process still execute the program that is sampled? Looked at ten times a second, and when it
+// cannot be read.
+static pyprof__bool pyprof__other_lives(pyprof__sampler *sampler, uint64_t now)
+{
+    uint64_t mark;
+    if (sampler->over) return 0;
+    if (now < sampler->mark_due && !sampler->lost_ns) return 1;
+    sampler->mark_due = now + 100000000;
+    mark = pyprof__process_mark(sampler->sweeper.target.origin.proc, sampler->mark);
+    if (mark == 0) { pyprof__other_over(sampler); return 0; }
+    if (mark != sampler->mark && !sampler->lost_ns) {
+        sampler->lost_ns = now;
+        sampler->find_due = 0;
+        pyprof__sessions_lock();
+        pyprof__degrade_all(sampler, "the process executed another program: what it did until Python was "
+                                     "found in that one is not recorded");
+        pyprof__sessions_unlock();
+    }
+    if (!sampler->lost_ns) return 1;
+    if (!pyprof__other_again(sampler, now)) return 0;
+    sampler->lost_ns = 0;
+    return 1;
+}
+
 // Before the first sweep, once there is an interpreter: does its memory look as expected?
 static pyprof__bool pyprof__prove(pyprof__sampler *sampler)
 {
@@ -33909,7 +34069,8 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1)
                               / PYPROF__TURN_NS);
-    sweeper->blind = !pyprof__prove(sampler);
+    sweeper->blind = (!pyprof__is_of_own(sampler) && !pyprof__other_lives(sampler, tick.now))
+        || !pyprof__prove(sampler);
     present = !sweeper->blind && pyprof__sweep(sweeper, tick.now);
     if (present && !PYPROF__GET(pyprof__g.seen)) {   // now there is something to announce
         PYPROF__SET(pyprof__g.seen, 1);
@@ -33941,8 +34102,10 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
         __atomic_store_n(&sampler->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         sampler->own_cpu_due = tick.now + 10000000;
     }
-    if (sweeper->blind || (present && !sweeper->listed)) pyprof__blind(sampler, tick.now);
-    else sampler->blind_ns = 0;
+    if (sweeper->blind || (present && !sweeper->listed)) {
+        sampler->mark_due = 0;
+        if (!sampler->over && !sampler->lost_ns) pyprof__blind(sampler, tick.now);
+    } else sampler->blind_ns = 0;
     tick.present = present;
     tick.retried = sweeper->retried - retried;
     tick.blind_ns = pyprof__blind_for(sampler, tick.now);
@@ -33982,50 +34145,6 @@ static uint64_t pyprof__schedule_until(const pyprof__schedule *schedule, uint64_
     return schedule->rate > 0 && schedule->stride > 1 && weigh < until ? weigh : until;
 }
 
-// The name under which users know the program: of its executable, or of the script that an interpreter runs.
-// The rest of the command line is not used, because it may contain secrets.
-static void pyprof__program_name(pyprof__proc *proc, char *name, size_t capacity)
-{
-    char text[4096], *at, *base, *end;
-    ssize_t size;
-    if (!pyprof__proc_link(proc, "exe", text, sizeof text)) {
-        if (pyprof__is_own(proc)) pyprof__copy_text(text, sizeof text, pyprof__started_as());
-        else if (pyprof__proc_read(proc, "comm", text, sizeof text) > 0) text[strcspn(text, "\n")] = 0;
-        else text[0] = 0;
-    }
-    base = strrchr(text, '/');
-    end = strstr(base ? base : text, " (deleted)");
-    if (end && !end[sizeof " (deleted)" - 1]) *end = 0;   // the kernel appends it
-    pyprof__utf8_repair(name, capacity, base ? base + 1 : text);
-    if (strncmp(name, "python", 6) != 0) return;
-    size = pyprof__proc_read(proc, "cmdline", text, sizeof text);
-    end = text + (size > 0 ? size : 0);
-    for (at = text + strlen(text) + 1; at < end; at += strlen(at) + 1) {
-        if (strcmp(at, "-c") == 0 || strcmp(at, "-") == 0) return;
-        if (strcmp(at, "-m") == 0) { at += 3; break; }
-        if (strcmp(at, "-W") == 0 || strcmp(at, "-X") == 0) { at += 3; continue; }
-        if (at[0] != '-') break;
-    }
-    if (at >= end || !*at) return;
-    pyprof__utf8_repair(name, capacity, pyprof__stem(at).text);
-    name[pyprof__stem(at).size < capacity ? pyprof__stem(at).size : capacity - 1] = 0;
-}
-
-// Opens the sampler and proves the layout.
-static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof_config *config, int settle)
-{
-    pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
-                                                config->max_bytes / 4, config->max_depth,
-                                                config->capture == PYPROF_CAPTURE_AUTO);
-    if (result != PYPROF_OK) return result;
-    sampler->refused[0] = 0;
-    sampler->doubts = 0;
-    if (settle) pyprof__sweeper_settle(&sampler->sweeper);
-    result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
-    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
-    return result;
-}
-
 static void pyprof__stage_set(pyprof__sampler *sampler, pyprof__stage stage)
 {
     __atomic_store_n(&sampler->stage, (uint32_t)stage, __ATOMIC_RELEASE);
@@ -34047,7 +34166,11 @@ static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
     uint32_t opening = PYPROF__STAGE_OPENING;
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
-    else pyprof__program_name(sampler->sweeper.target.origin.proc, sampler->program, sizeof sampler->program);
+    else {
+        pyprof__proc *proc = sampler->sweeper.target.origin.proc;
+        pyprof__program_name(proc, sampler->program, sizeof sampler->program);
+        sampler->mark = pyprof__process_mark(proc, 1);
+    }
     sampler->opened = result;
     if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_OPEN, 0,
                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
@@ -34111,6 +34234,7 @@ static void *pyprof__sampler_main(void *argument)
             pyprof__tick_once(sampler, &schedule, &names);
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
+        if (!pyprof__is_of_own(sampler)) pyprof__other_lives(sampler, pyprof__now());
         if (!pyprof__target_head(&sweeper->target, &head)) head = 0;
         runs = head ? pyprof__gc_runs(&sweeper->target.origin, &sweeper->target.runtime) : -1;
         pyprof__sessions_lock();
@@ -34476,6 +34600,7 @@ typedef struct {
     pyprof__session session;
     pyprof_result result;
     int done;                    // the thread finished
+    int open;                    // it has a recorder and a sweeper
     pyprof_dump_options options;
     char error[512];
 } pyprof__dump_job;
@@ -34498,6 +34623,37 @@ static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
     return 1;
 }
 
+static pyprof_result pyprof__dump_open(pyprof__dump_job *job)
+{
+    const pyprof_config *config = &job->session.config;
+    pyprof_result result = pyprof__sweeper_open(&job->sampler.sweeper, config->pid, NULL, UINT64_MAX,
+                                                config->max_depth, 1);
+    if (result != PYPROF_OK) return result;
+    if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, config, UINT64_MAX)) {
+        job->open = 1;
+        return PYPROF_OK;
+    }
+    pyprof__sweeper_close(&job->sampler.sweeper);
+    return pyprof__fail_memory("the dump");
+}
+
+static void pyprof__dump_close(pyprof__dump_job *job)
+{
+    if (job->open) pyprof__recorder_close(&job->session.recorder);
+    if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
+    free(job);
+}
+
+// The dump is done. If nothing waits for it any longer, it is dropped.
+static void pyprof__dump_done(pyprof__dump_job *job)
+{
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    job->done = 1;
+    if (!__atomic_compare_exchange_n(&job->sampler.stage, &opening, (uint32_t)PYPROF__STAGE_OPEN, 0,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) pyprof__dump_close(job);
+    else syscall(SYS_futex, &job->sampler.stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
+}
+
 // Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
 // meanwhile.
 static void *pyprof__dump_main(void *argument)
@@ -34507,10 +34663,14 @@ static void *pyprof__dump_main(void *argument)
     pyprof__recorder *recorder = &job->session.recorder;
     pyprof__tick tick;
     pyprof__is_sampler = 1;
-    pyprof__sweeper_settle(sweeper);
+    __atomic_store_n(&job->sampler.tid, pyprof__gettid(), __ATOMIC_RELEASE);
+    if (!job->open) job->result = pyprof__dump_open(job);
+    if (job->open) pyprof__program_name(sweeper->target.origin.proc, job->sampler.program,
+                                        sizeof job->sampler.program);
+    if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
     sweeper->list.every = recorder->every = 1;
-    job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
+    if (job->open) job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     // Once asyncio is found: again, with the tasks.
@@ -34532,7 +34692,7 @@ static void *pyprof__dump_main(void *argument)
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
     pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
-    job->done = 1;
+    pyprof__dump_done(job);
     return NULL;
 }
 
@@ -35333,7 +35493,7 @@ static pyprof__sampler *pyprof__other_find(int64_t pid)
     int i;
     for (i = 0; i < PYPROF__OTHERS; i++) {
         pyprof__sampler *sampler = pyprof__g.others[i];
-        if (sampler && sampler->alive && sampler->first.pid == pid && started
+        if (sampler && sampler->alive && !sampler->over && sampler->first.pid == pid && started
             && __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) == (uint32_t)PYPROF__STAGE_GOES
             && sampler->sweeper.target.started == started) return sampler;
     }
@@ -35361,6 +35521,13 @@ static pyprof__sampler **pyprof__other_new(const pyprof_config *config)   // NUL
     return &pyprof__g.others[i];
 }
 
+static pyprof_result pyprof__fail_blocked(int64_t pid)
+{
+    return pyprof__fail(PYPROF_ERR_BUSY,
+                        "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, a "
+                        "hung file system)", (long long)pid, (double)PYPROF__TEST_PATIENCE / 1e9);
+}
+
 // Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
 // left to end by itself.
 static pyprof_result pyprof__other_await(pyprof__sampler **place)
@@ -35371,10 +35538,7 @@ static pyprof_result pyprof__other_await(pyprof__sampler **place)
     if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
         && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return pyprof__fail(PYPROF_ERR_BUSY,
-                            "pid %lld could not be read within %.0f s: its memory is blocked (a page fault, "
-                            "a hung file system)", (long long)sampler->first.pid,
-                            (double)PYPROF__TEST_PATIENCE / 1e9);
+        return pyprof__fail_blocked(sampler->first.pid);
     if (sampler->opened == PYPROF_OK) return PYPROF_OK;
     result = pyprof__fail(sampler->opened, "%s", sampler->refused);
     pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
@@ -35667,7 +35831,9 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else if (!paused && found->recorder.ended)
-        result = pyprof__fail(PYPROF_ERR_STATE, "duration_s is over: the session can only be stopped");
+        result = pyprof__fail(PYPROF_ERR_STATE, "%s: the session can only be stopped",
+                              found->recorder.model.stats.ended ? "the process has ended"
+                                  : "duration_s is over");
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK && found->recorder.paused != paused) {
         sampler = found->sampler;
         if (paused) pyprof__recorder_pause(&found->recorder);
@@ -36263,12 +36429,36 @@ PYPROF__DEF pyprof_result pyprof_profile_stats(const pyprof_profile *profile, py
     return PYPROF_OK;
 }
 
-static pyprof_result pyprof__dump_run(pyprof__dump_job *job, pyprof_profile **profile)
+// Waits for the dump's thread. If the process cannot be read for long, the thread is left to end by itself:
+// it then frees the job. 1 = it has ended.
+static pyprof__bool pyprof__dump_await(pyprof__dump_job *job)
 {
+    pyprof__sampler *sampler = &job->sampler;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    while (pyprof__is_other(job->session.config.pid)
+           && !pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + 50000000)) {
+        int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
+        if (tid && !pyprof__thread_exists(tid)) break;   // a filter of system calls
+        if (pyprof__now() < end) continue;
+        if (!__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) break;
+        pthread_detach(sampler->thread);
+        return 0;
+    }
+    pthread_join(sampler->thread, NULL);
+    return 1;
+}
+
+// *left = the job is no longer the caller's.
+static pyprof_result pyprof__dump_run(pyprof__dump_job *job, int *left, pyprof_profile **profile)
+{
+    int64_t pid = job->session.config.pid;
     int error = pyprof__thread_start(&job->sampler.thread, pyprof__dump_main, job);
     if (error)
         return pyprof__fail(PYPROF_ERR_BUSY, "cannot start a thread for the dump: %s", strerror(error));
-    pthread_join(job->sampler.thread, NULL);
+    *left = !pyprof__dump_await(job);
+    if (*left) return pyprof__fail_blocked(pid);
     if (!job->done)
         return pyprof__fail(PYPROF_ERR_DENIED,
                             "the thread of the dump was ended by the kernel: a filter of system calls?");
@@ -36282,7 +36472,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
 {
     pyprof__dump_job *job;
     pyprof_result result;
-    int cancel;
+    int cancel, left = 0;
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (pid < 0)
@@ -36307,17 +36497,10 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options) job->options = *options;
     job->session.sampler = &job->sampler;
     pyprof__config_defaults(&job->session.config);
-    result = pyprof__sweeper_open(&job->sampler.sweeper, pid, NULL, UINT64_MAX, job->session.config.max_depth,
-                                  1);
-    if (result == PYPROF_OK) {
-        if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, &job->session.config,
-                                  UINT64_MAX)) {
-            result = pyprof__dump_run(job, profile);
-            pyprof__recorder_close(&job->session.recorder);
-        } else result = pyprof__fail_memory("the dump");
-        pyprof__sweeper_close(&job->sampler.sweeper);
-    }
-    free(job);
+    job->session.config.pid = pid;
+    job->result = pyprof__is_other(pid) ? PYPROF_OK : pyprof__dump_open(job);
+    result = job->result == PYPROF_OK ? pyprof__dump_run(job, &left, profile) : job->result;
+    if (!left) pyprof__dump_close(job);
     pyprof__cancel_back(cancel);
     return result;
 }
