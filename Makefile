@@ -9,6 +9,7 @@
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
 #   PART        bench: cpu, memory or write only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
+#   PREFIX      install: where to (/usr/local);  LIBDIR (PREFIX/lib);  DESTDIR is put in front of both
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
 #   N           soak, campaign: the length; 1 = full, 0.01 = short
@@ -25,12 +26,13 @@ export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-# make test compiles with -O1, and what only tests use with -O0, in a half and a quarter of the time; make test-long has all of it -O2.
+# make test compiles the libraries with -O1 and all else with -O0, in a half and a quarter of the time; make test-long has all of it -O2.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
+EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
 LIBS = -pthread -ldl
 SHARED = -shared -fPIC
 
@@ -58,7 +60,7 @@ C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
-LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle capture states heap outputs frames waits workers sessions)))
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,workers env oracle states capture native frames outputs endings heap heap_hooks waits sessions)))
 PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
 WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
 PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
@@ -79,11 +81,11 @@ HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
-NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
+NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
     $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
     $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
-    $(if $(filter %/command.sh %/top.sh %/dump.sh %/profile_app.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+    $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
@@ -211,14 +213,33 @@ fuzz: ## pyprof_load with libFuzzer, ASan and UBSan (clang; RUNS=100000000, or C
 lint: ## check the rules of style
 	@tests/run.sh tests/lint.sh
 
-install: ## the header and its pkg-config file, to $(DESTDIR)$(PREFIX)
-	install -D -m 644 pyprof.h $(DESTDIR)$(PREFIX)/include/pyprof.h
-	install -d $(DESTDIR)$(PREFIX)/share/pkgconfig
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: pyprof' 'Description: profiler for programs that embed CPython' \
-	    "Version: $$(sed -n 's/^#define PYPROF_VERSION_STRING "\(.*\)"/\1/p' pyprof.h)" \
-	    'Cflags: -I$${prefix}/include -pthread' >$(DESTDIR)$(PREFIX)/share/pkgconfig/pyprof.pc
+# Where make install puts its files; completions are for bash, zsh and fish.
+LIBDIR ?= $(PREFIX)/lib
+VERSION := $(shell sed -n 's/^.define PYPROF_VERSION_STRING "\(.*\)"/\1/p' pyprof.h)
+INSTALLED := bin/pyprof include/pyprof.h share/man/man1/pyprof.1 share/pkgconfig/pyprof.pc share/bash-completion/completions/pyprof \
+    share/zsh/site-functions/_pyprof share/fish/vendor_completions.d/pyprof.fish
+INSTALLED_LIBRARIES := libpyprof.so cmake/pyprof/pyprof-config.cmake cmake/pyprof/pyprof-config-version.cmake
+TO := $(DESTDIR)$(PREFIX)
+TO_LIBRARIES := $(DESTDIR)$(LIBDIR)
+FILL_IN = sed -e 's,@VERSION@,$(VERSION),' -e "s,@PREFIX@,$$(realpath -m --relative-to='$(LIBDIR)/cmake/pyprof' '$(PREFIX)'),"
+
+install: $(BUILD)/pyprof $(BUILD)/libpyprof.so ## command, library, header, man page, completions, pkg-config and CMake files, to $(DESTDIR)$(PREFIX)
+	@mkdir -p $(addprefix $(TO)/,$(sort $(dir $(INSTALLED)))) $(TO_LIBRARIES)/cmake/pyprof
+	install -m 755 $(BUILD)/pyprof $(TO)/bin/pyprof
+	install -m 755 $(BUILD)/libpyprof.so $(TO_LIBRARIES)/libpyprof.so
+	install -m 644 pyprof.h $(TO)/include/pyprof.h
+	install -m 644 docs/pyprof.1 $(TO)/share/man/man1/pyprof.1
+	$(BUILD)/pyprof completion bash >$(TO)/share/bash-completion/completions/pyprof
+	$(BUILD)/pyprof completion zsh >$(TO)/share/zsh/site-functions/_pyprof
+	$(BUILD)/pyprof completion fish >$(TO)/share/fish/vendor_completions.d/pyprof.fish
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'preload=$${libdir}/libpyprof.so' 'Name: pyprof' \
+	    'Description: profiler for programs that embed CPython' 'Version: $(VERSION)' \
+	    'Cflags: -I$${prefix}/include -pthread' 'Libs: -pthread -ldl' >$(TO)/share/pkgconfig/pyprof.pc
+	@for file in pyprof-config.cmake pyprof-config-version.cmake; do \
+	    $(FILL_IN) examples/cmake/$$file.in >$(TO_LIBRARIES)/cmake/pyprof/$$file || exit; done
 uninstall: ## remove them
-	rm -f $(DESTDIR)$(PREFIX)/include/pyprof.h $(DESTDIR)$(PREFIX)/share/pkgconfig/pyprof.pc
+	rm -f $(addprefix $(TO)/,$(INSTALLED)) $(addprefix $(TO_LIBRARIES)/,$(INSTALLED_LIBRARIES))
+	@rmdir $(TO_LIBRARIES)/cmake/pyprof 2>/dev/null || true
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
@@ -247,14 +268,16 @@ $(BUILD)/inside.o: pyprof.h tests/inside.py
 	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
+	$(QUICK_COMPILE) -std=gnu11 $^ -o $@ -Wl,-rpath,$(abspath $(BUILD)) $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@
-$(BUILD)/soak_embed: tests/soak/embed.c
-	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/soak_embed: tests/soak/embed.c $(BUILD)/inside.o
+	$(QUICK_COMPILE) -std=gnu11 $(filter %.c %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/libheap_count.so: tests/heap_count.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/heap_embed: tests/heap_embed.c
-	$(QUICK_COMPILE) -std=gnu11 $< -o $@ $(LIBS) $(PY_LIBS)
+$(BUILD)/heap_embed: tests/heap_embed.c $(BUILD)/inside.o
+	$(QUICK_COMPILE) -std=gnu11 $(filter %.c %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/libpyprof_campaign.so: pyprof.h
 	$(COMPILE) -std=c11 $(SHARED) -DPYPROF_DLL -DPYPROF_IMPLEMENTATION -x c $< -o $@ $(LIBS)
 $(BUILD)/libcampaign_%.so: tests/campaign/%.c tests/campaign/shim.h
@@ -286,8 +309,9 @@ $(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard exa
 	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) -DPYPROF_DLL -DPYPROF__IMPLEMENTED $< -o $@ -L$(BUILD) -l:libpyprof_test.so \
 	    -Wl,-rpath,$(abspath $(BUILD))
 $(EMBEDDING): $(BUILD)/%: examples/%.c
-	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
+$(BUILD)/pyprof: LIBS += -lm
 man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
 	$< --man >docs/pyprof.1
 	@mkdir -p $(BUILD)/completions
@@ -295,7 +319,7 @@ man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $
 	$< completion zsh >$(BUILD)/completions/_pyprof
 	$< completion fish >$(BUILD)/completions/pyprof.fish
 $(BUILD)/%: examples/%.c
-	$(COMPILE) -std=gnu11 $< -o $@ $(LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $< -o $@ $(LIBS)
 $(BUILD)/%.compiles: examples/%.c
 	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
 	@touch $@

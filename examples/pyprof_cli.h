@@ -37,7 +37,7 @@ struct cli_options {
     int heap;                      // pyprof_heap_mode
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
-    int quiet, json, compact, as_one, locals, sources, paths, scale, rows;
+    int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
     const char *core, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
@@ -216,7 +216,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_REPORT | CLI_FLAMEGRAPH | CLI_CONVERT, "input", 'i', "FILE", NULL, "the recording to read", CLI_INPUT, 0, NULL, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT, "format", 'f', "FORMAT", NULL,
       "the format of all files, whatever their suffixes are", CLI_CHOICE, CLI_AT(format), cli_formats, NULL, 1 },
-    { CLI_RECORD, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
+    { CLI_LIVE, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
     { CLI_LIVE, "rate", 'r', "HZ", "100", "samples a second", CLI_NUMBER, CLI_AT(rate_hz), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "subprocesses", 's', NULL, NULL, "follow child processes, too", CLI_FLAG, CLI_AT(subprocesses), NULL, "children", 1 },
     { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
@@ -233,9 +233,11 @@ static const struct cli_option cli_option_table[] = {
     { CLI_LIVE | CLI_DUMP, "full-filenames", 0, NULL, NULL, "whole paths; so it is without this, too", CLI_FLAG, CLI_AT(full_filenames), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "nonblocking", 0, NULL, NULL, "never stop the process; so it is without this, too", CLI_FLAG, CLI_AT(nonblocking), NULL, NULL, 1 },
     { CLI_TOP, "delay", 0, "SECONDS", "1", "between two refreshes", CLI_NUMBER, CLI_AT(delay_s), NULL, NULL, 1 },
-    { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened; they can hold secrets; -ll: longer", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
+    { CLI_TOP, "count", 0, "N", NULL, "end after so many tables", CLI_INTEGER, CLI_AT(count), NULL, NULL, 0 },
+    { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened (-ll: less so); values of names such as password, token, key are masked", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
+    { CLI_DUMP, "secrets", 0, NULL, NULL, "do not mask values", CLI_FLAG, CLI_AT(secrets), NULL, NULL, 0 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
-    { CLI_DUMP, "core", 'c', "FILE", NULL, "read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
+    { CLI_DUMP, "core", 'c', "FILE", NULL, "not supported yet: read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
     { CLI_REPORT | CLI_TOP | CLI_DIFF, "group", 0, "GROUP", "function", "what a row is", CLI_CHOICE, CLI_AT(query.group), cli_groups, NULL, 0 },

@@ -103,6 +103,7 @@ static void cli_show_progress(struct cli_recording *r)
         used += snprintf(line + used, sizeof line - (size_t)used, ", %llu samples, %llu lost%s%s", (unsigned long long)stats.samples,
                          (unsigned long long)(stats.missed + stats.rejected), *r->hottest ? ", " : "", r->hottest);
     }
+    else if (!r->folder[0]) used += snprintf(line + used, sizeof line - (size_t)used, ", no Python in %.100s yet", r->options->program ? r->options->program[0] : "it");
     snprintf(line + used, sizeof line - (size_t)used, " (Ctrl-C ends)");
     fprintf(stderr, "\r%s%.*s%s\033[K%s", colors ? "\033[2m" : "", cli_fit(line, cli_columns() - 1), line, colors ? "\033[0m" : "", r->child.pid ? "\r" : "");
     r->shown = 1;
@@ -179,6 +180,7 @@ static int cli_attach(struct cli_recording *r)   // an exit status
         cli_begin_time(r);
         return 0;
     }
+    if (r->end == CLI_BY_SIGNAL) return cli_fail("nothing was recorded: no Python was found in %s until then", r->options->program[0]);
     if (r->child.pid && cli_has_ended(&r->child)) return cli_fail("%s has ended, and no Python was found in it%s", r->options->program[0],
         r->options->subprocesses ? "" : "; --subprocesses follows the processes that it starts");
     return cli_fail("%s", pyprof_last_error());
@@ -269,26 +271,30 @@ static void cli_remove_folder(const char *folder)
     rmdir(folder);
 }
 
-// The processes of the command write their files now, not at their ends.
+// The processes of the command write their files now, not at their ends. What the file says when the library starts
+// does not count for it, so it is said again.
 static void cli_ask_for_files(struct cli_recording *r)
 {
-    char path[4200];
-    struct stat info;
+    char path[4200], result[4200];
+    struct stat asked, info;
+    double begin = cli_now(), next = begin;
     FILE *file;
-    double begin = cli_now();
-    time_t asked;
     snprintf(path, sizeof path, "%s/switch", r->folder);
-    if (!(file = fopen(path, "w"))) return;
-    fputs("stop\n", file);
-    fflush(file);
-    asked = fstat(fileno(file), &info) == 0 ? info.st_mtime : 0;
-    fclose(file);
-    snprintf(path, sizeof path, "%s/run_profile.json", r->folder);
+    snprintf(result, sizeof result, "%s/run_profile.json", r->folder);
+    memset(&asked, 0, sizeof asked);
     while (!cli_has_ended(&r->child) && cli_now() < begin + 10) {
         siginfo_t signal;
-        int number = cli_wait_signal(cli_now() + 0.02, &signal);
+        int number;
+        if (cli_now() >= next && (file = fopen(path, "w")) != NULL) {
+            fputs("stop\n", file);
+            fclose(file);
+            if (!asked.st_mtim.tv_sec && stat(path, &asked) != 0) return;
+            next += 0.5;
+        }
+        number = cli_wait_signal(cli_now() + 0.02, &signal);
         if (number) cli_take_signal(r, number, &signal);
-        if (cli_now() > begin + 0.4 && stat(path, &info) == 0 && info.st_mtime >= asked) break;
+        if (stat(result, &info) == 0 && (info.st_mtim.tv_sec > asked.st_mtim.tv_sec
+            || (info.st_mtim.tv_sec == asked.st_mtim.tv_sec && info.st_mtim.tv_nsec > asked.st_mtim.tv_nsec))) return;
     }
 }
 
@@ -336,7 +342,7 @@ static void cli_default_output(struct cli_recording *r, const pyprof_profile *pr
 // pyprof: 12.3 s of app.py (pid 4242): 1230 samples, 3 lost (0.2 %); wrote app.svg, app.json
 static int cli_write_recording(struct cli_recording *r, const pyprof_profile *profile)
 {
-    char line[9000], name[4200];
+    char line[9000], name[4200], who[40];
     pyprof_info info;
     pyprof_stats stats;
     size_t used;
@@ -344,8 +350,10 @@ static int cli_write_recording(struct cli_recording *r, const pyprof_profile *pr
     cli_default_output(r, profile);
     pyprof_profile_info(profile, &info);
     pyprof_profile_stats(profile, &stats);
-    used = (size_t)snprintf(line, sizeof line, "pyprof: %.2f s of %.200s (pid %lld): %llu samples, %llu lost (%.1f %%)", info.duration_s,
-                            info.program ? info.program : "?", (long long)info.pid, (unsigned long long)stats.samples,
+    if (info.recordings > 1) snprintf(who, sizeof who, "%zu processes", info.recordings);
+    else snprintf(who, sizeof who, "pid %lld", (long long)info.pid);
+    used = (size_t)snprintf(line, sizeof line, "pyprof: %.2f s of %.200s (%s): %llu samples, %llu lost (%.1f %%)", info.duration_s,
+                            info.program ? info.program : "?", who, (unsigned long long)stats.samples,
                             (unsigned long long)(stats.missed + stats.rejected),
                             stats.asked ? 100 * (double)(stats.missed + stats.rejected) / (double)stats.asked : 0);
     for (i = 0; i < r->options->outputs; i++) {

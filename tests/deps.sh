@@ -32,7 +32,7 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     [ "$target:$1" != ci:all ] && return # the rest is too large to be installed unasked: tests without them are skipped
     has g++ || echo g++
     has python3 || echo python3
-    for tool in clang shellcheck valgrind chromium; do has "$tool" || echo "$tool"; done
+    for tool in clang shellcheck valgrind chromium tmux; do has "$tool" || echo "$tool"; done
     has node || echo nodejs
     has go || echo golang-go
     has aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross

@@ -431,3 +431,44 @@ uint64_t pyprof_test_sleeper_stop(void)   // returns its CPU time in ns
     pthread_join(test_sleeper.thread, NULL);
     return test_sleeper.cpu_ns;
 }
+
+// ---- what is known about a process: facts of its pyprof__target as JSON, or the error --------------------------------
+static size_t test_target_threads(const pyprof__target *target, char *text, size_t capacity)
+{
+    uint64_t idents[64];
+    size_t count = pyprof__target_idents(target, idents, NULL, 64), i, n = 0;
+    int32_t cpu, tid;
+    for (i = 0; i < count && n + 100 < capacity; i++) {
+        cpu = tid = -1;
+        if (target->cpu_word) pyprof__copy(&target->origin, &cpu, idents[i] + (uint64_t)target->cpu_word, sizeof cpu);
+        if (target->tid_offset) pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid);
+        n += (size_t)snprintf(text + n, capacity - n, "%s[%llu, %d, %d, %lld]", i ? ", " : "", (unsigned long long)idents[i], cpu, tid,
+                              (long long)pyprof__task_outside(target->origin.proc, tid));
+    }
+    return n;
+}
+
+EXPORT int pyprof_test_target(int64_t pid, char *text, size_t capacity);
+int pyprof_test_target(int64_t pid, char *text, size_t capacity)
+{
+    static pyprof__target target;
+    char version[32];
+    pyprof__pool pool;
+    pyprof_result result;
+    size_t n;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    result = pyprof__target_open(&target, &pool, pid);
+    if (result != PYPROF_OK) {
+        snprintf(text, capacity, "%s", pyprof__error_text());
+        return (int)result;
+    }
+    pyprof__version_text(target.runtime.version, version, sizeof version);
+    n = (size_t)snprintf(text, capacity, "{\"version\": \"%s\", \"where\": \"%s\", \"method\": %d, \"cpu_word\": %lld, \"tid_offset\": %lld, "
+                         "\"waiters_offset\": %u, \"started\": %llu, \"main\": %lld, \"leaked\": %llu, \"threads\": [", version, target.runtime.where,
+                         (int)target.origin.method, (long long)target.cpu_word, (long long)target.tid_offset, target.waiters_offset,
+                         (unsigned long long)target.started, (long long)pyprof__main_of(target.origin.proc), (unsigned long long)pool.used);
+    n += test_target_threads(&target, text + n, capacity - n);
+    snprintf(text + n, capacity - n, "]}");
+    pyprof__target_close(&target);
+    return 0;
+}

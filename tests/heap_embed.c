@@ -7,7 +7,6 @@
 // early: it begins before Py_Initialize. late: it begins after Py_Finalize, and sees the next life. beside: another thread,
 // without the GIL, starts and stops sessions all the time.
 // Prints one line of NAME=NUMBER words; exits 1 with a message if something is wrong.
-#define PYPROF_IMPLEMENTATION
 #include "../pyprof.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -203,6 +203,7 @@ static void code(void)
 #if SINCE(11)
     AT(code_qualname, PyCodeObject, co_qualname);
     AT(code_exceptions, PyCodeObject, co_exceptiontable);
+    AT(code_kinds, PyCodeObject, co_localspluskinds);
     AT(code_traceable, PyCodeObject, _co_firsttraceable);
     AT(code_bytes, PyCodeObject, co_code_adaptive);
     AT(code_units, PyCodeObject, ob_base.ob_size);
@@ -329,6 +330,7 @@ static void table(void)
     TABLE(code_bytes, code_object.co_code_adaptive);
     TABLE(code_units, tuple_object.ob_size);   // of any object of variable size
     TABLE(code_locals, code_object.localsplusnames);
+    TABLE(code_kinds, code_object.localspluskinds);
     TABLE(object_type, pyobject.ob_type);
     TABLE(type_name, type_object.tp_name);
     TABLE(str_length, unicode_object.length);

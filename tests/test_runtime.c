@@ -167,4 +167,124 @@ TEST(memory_map)
     CHECK(pyprof__next_mapping("", &mapping) == NULL);
 }
 
+// ---- the same file as a process has it in memory ----------------------------------------------------------------------
+
+enum { STRINGS = 0x200, TABLE = 0x280, GNU = 0x300, SYSV = 0x380, DYNAMIC = 0x400, IMAGE = 0x1000 };
+
+static uint32_t gnu_hash(const char *name)
+{
+    uint32_t hash = 5381;
+    for (; *name; name++) hash = hash * 33 + (unsigned char)*name;
+    return hash;
+}
+
+// relocated: the dynamic section has addresses, as glibc leaves them, not offsets, as musl does.
+static void build_image(unsigned char *data, int with_gnu, int with_sysv, int relocated)
+{
+    static const char names[] = "\0_PyRuntime\0Py_Version";
+    Elf64_Ehdr header = { .e_ident = ELFMAG, .e_type = ET_DYN, .e_phoff = sizeof header, .e_phnum = 2, .e_phentsize = sizeof(Elf64_Phdr) };
+    Elf64_Phdr parts[2] = { { .p_type = PT_LOAD }, { .p_type = PT_DYNAMIC, .p_vaddr = DYNAMIC, .p_memsz = 8 * sizeof(Elf64_Dyn) } };
+    Elf64_Sym symbols[3] = { { 0 }, { .st_name = 1, .st_shndx = 3, .st_value = 0x800, .st_size = 672 }, { .st_name = 12, .st_shndx = 3, .st_value = 0x900 } };
+    uint32_t gnu[9] = { 1, 1, 1, 6, 0, 0, 1, gnu_hash("_PyRuntime") & ~1u, gnu_hash("Py_Version") | 1 };   // one bucket
+    uint32_t sysv[6] = { 1, 3, 1, 0, 2, 0 };
+    uint64_t base = relocated ? (uint64_t)(uintptr_t)data : 0;
+    Elf64_Dyn dynamic[5] = { { .d_tag = DT_STRTAB, .d_un.d_ptr = base + STRINGS }, { .d_tag = DT_SYMTAB, .d_un.d_ptr = base + TABLE },
+                             { .d_tag = with_gnu ? DT_GNU_HASH : DT_DEBUG, .d_un.d_ptr = base + GNU },
+                             { .d_tag = with_sysv ? DT_HASH : DT_DEBUG, .d_un.d_ptr = base + SYSV }, { 0 } };
+    header.e_ident[EI_CLASS] = ELFCLASS64;
+    memset(data, 0, IMAGE);
+    memcpy(data, &header, sizeof header);
+    memcpy(data + sizeof header, parts, sizeof parts);
+    memcpy(data + STRINGS, names, sizeof names);
+    memcpy(data + TABLE, symbols, sizeof symbols);
+    memcpy(data + GNU, gnu, sizeof gnu);
+    memcpy(data + SYSV, sysv, sizeof sysv);
+    memcpy(data + DYNAMIC, dynamic, sizeof dynamic);
+}
+
+static int find_image(const pyprof__origin *origin, const unsigned char *data, pyprof__symbols *found)
+{
+    pyprof__image image;
+    memset(found, 0, sizeof *found);
+    return pyprof__image_open(&image, origin, (uint64_t)(uintptr_t)data) && pyprof__image_find(&image, found);
+}
+
+static unsigned char image_memory[IMAGE] __attribute__((aligned(4096)));
+
+TEST(image_symbols)
+{
+    pyprof__origin origin;
+    pyprof__symbols found;
+    CHECK_INT(pyprof__origin_open(&origin, &pyprof__own_proc), PYPROF_OK);
+    for (int how = 0; how < 8; how++) {
+        build_image(image_memory, how & 1, how & 2, how & 4);
+        CHECK_INT(find_image(&origin, image_memory, &found), (how & 3) != 0);
+        if (!(how & 3)) continue;
+        CHECK_INT(found.runtime, (uint64_t)(uintptr_t)image_memory + 0x800);
+        CHECK_INT(found.runtime_size, 672);
+        CHECK_INT(found.py_version, (uint64_t)(uintptr_t)image_memory + 0x900);
+        CHECK_INT(found.get_version, 0);
+    }
+    image_memory[EI_CLASS] = ELFCLASS32;
+    CHECK(!find_image(&origin, image_memory, &found));
+    pyprof__origin_close(&origin);
+}
+
+TEST_LIMIT(image_with_random_fields, 300)
+{
+    pyprof__origin origin;
+    pyprof__symbols found;
+    uint64_t random = 7;
+    CHECK_INT(pyprof__origin_open(&origin, &pyprof__own_proc), PYPROF_OK);
+    for (int round = 0; round < (test_long() ? 100000 : 5000); round++) {
+        build_image(image_memory, round & 1, 1, round & 4);
+        for (int i = 0; i < 4; i++) {
+            size_t at = pyprof__random(&random) % (0x480 / 4) * 4, shift = pyprof__random(&random) % 64;
+            uint64_t value = pyprof__random(&random) >> shift;
+            if (at >= 16) memcpy(image_memory + at, &value, pyprof__random(&random) & 1 ? 4 : 8);
+        }
+        find_image(&origin, image_memory, &found);
+    }
+    pyprof__origin_close(&origin);
+}
+
+TEST(version_in_the_name_of_a_file)
+{
+    static const struct { const char *path; uint32_t want; } cases[] = {
+        { "/usr/lib/libpython3.7m.so.1.0", 0x03070000 }, { "/usr/bin/python2.7", 0x02070000 }, { "/x/python3.12", 0x030c0000 },
+        { "/x/libpython3.13t.so.1.0", 0x030d0000 }, { "/python3.11/bin/app", 0 }, { "/x/python", 0 }, { "/x/python3", 0 }, { "", 0 }, { "/x/pythonx.y", 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_INT(pyprof__version_by_name(cases[i].path), cases[i].want);
+}
+
+TEST_LIMIT(memory_maps_that_are_rubbish, 100)
+{
+    static const char line[] = "00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/my program\n";
+    pyprof__mapping mapping;
+    uint64_t random = 5;
+    for (int round = 0; round < 20000; round++) {
+        char text[2 * sizeof line];
+        const char *at = text;
+        snprintf(text, sizeof text, "%s%s", line, line);
+        for (int i = 0; i < 5; i++) text[pyprof__random(&random) % (sizeof text - 2)] = "\n 0-/:x["[pyprof__random(&random) % 8];
+        for (int lines = 0; (at = pyprof__next_mapping(at, &mapping)) != NULL && lines < 200; lines++)
+            CHECK(strlen(mapping.path) < sizeof mapping.path && pyprof__mapping_rank(&mapping, "/x") >= -1);
+    }
+}
+
+TEST(a_status_file)
+{
+    static const char text[] = "Name:\tx\nTgid:\t77\nUid:\t1\t2\t3\t4\nNSpid:\t5001\t17\t2\nCapPrm:\t00000000000000c0\nSeccomp:\t2\n";
+    pyprof__person person;
+    CHECK_INT(atoi(pyprof__status_line(text, "\nTgid:")), 77);
+    CHECK(pyprof__status_line(text, "\nNope:") == NULL);
+    CHECK_INT(pyprof__last_number(pyprof__status_line(text, "\nNSpid:")), 2);
+    CHECK_INT(pyprof__last_number(NULL), 0);
+    CHECK_INT(pyprof__last_number("x"), 0);
+    pyprof__person_of(&person, text, 0);
+    CHECK(person.real == 1 && person.effective == 2 && person.saved == 3 && person.caps == 0xc0 && person.filtered);
+    pyprof__person_of(&person, "", 1);
+    CHECK(person.real == 0 && !person.filtered);
+}
+
 TEST_MAIN

@@ -112,9 +112,9 @@ def fill(structure, **fields):
     return structure
 
 
-FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple = (
-    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait))
-ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait')
+FrameTuple, ThreadTuple, ProcessTuple, RowTuple, WaitTuple, LocalTuple = (
+    collections.namedtuple(structure.__name__, [name for name, _ in structure._fields_]) for structure in (Frame, Thread, Process, Row, Wait, Local))
+ItemTuple = collections.namedtuple('Item', 'kind thread stack leaf self total timestamp count other process wait local')
 
 
 def is_leaf(kind, name):
@@ -235,6 +235,10 @@ class Profile:
                 wait = wait.contents
                 return WaitTuple(text(wait.kind), text(wait.what), text(wait.how), wait.waited_ns, wait.timed, wait.deadlock)
 
+        def local_of(local):
+            if local:
+                return LocalTuple(text(local.contents.name), text(local.contents.value), local.contents.masked, local.contents.sure)
+
         def see(_, pointer):
             try:
                 item = pointer.contents
@@ -250,7 +254,7 @@ class Profile:
                 items.append(ItemTuple(
                     item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
                     metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
-                    process_of(item.process.contents if item.process else None), wait_of(item.wait)))
+                    process_of(item.process.contents if item.process else None), wait_of(item.wait), local_of(item.local)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
                 return 1
@@ -340,10 +344,69 @@ class Session:
         return stats
 
 
+class Outside:
+    """A recording of a process, by a program that samples it from outside: tests/outside.c. What it tells is read from a
+    file."""
+
+    def __init__(self, pid=None, rate_hz=100, capture=0, max_depth=0, opcodes=0):
+        self.process = subprocess.Popen([os.path.join(BUILD, 'outside')] + [str(value) for value in (
+            pid or os.getpid(), rate_hz, capture, max_depth, opcodes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        universal_newlines=True)
+        self._answer('start')
+
+    def _answer(self, function):
+        code, _, detail = (self.process.stdout.readline() or '%d it died\n' % STATE).strip().partition(' ')
+        if int(code) != OK:
+            self.end()
+            raise Error(function, int(code), detail)
+
+    def _ask(self, command):
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        self._answer(command.split()[0])
+
+    def _profile(self, command):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'outside.json')
+            self._ask('%s %s' % (command, path))
+            return load(path)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def stop(self):
+        profile = self._profile('stop')
+        self.end()
+        return profile
+
+    def snapshot(self, reset=0):
+        return self._profile('reset' if reset else 'snapshot')
+
+    def dump(self):
+        return self._profile('dump')
+
+    def pause(self):
+        self._ask('pause')
+
+    def resume(self):
+        self._ask('resume')
+
+
+def load(path):
+    pointer = c_void_p()
+    call('load', os.fsencode(path), byref(pointer))
+    return Profile(pointer.value)
+
+
+OUTSIDE = bool(os.environ.get('PYPROF_OUTSIDE'))   # the tests of recordings, by a recorder in another process
+
+
 @contextlib.contextmanager
 def record(lib=None, **config):
     """with record(rate_hz=1000) as r: work()   then r.profile, r.elapsed (seconds between start and stop)"""
-    session = Session(lib, **config)
+    session = Outside(**config) if OUTSIDE and not lib else Session(lib, **config)
     start = time.perf_counter()
     try:
         yield session
@@ -385,9 +448,9 @@ class Model:
         return Profile(held.pyprof_test_model_seal(self.pointer, python.encode()))
 
 
-def dump_profile(lib=None, **options):
+def dump_profile(lib=None, pid=0, **options):
     pointer = c_void_p()
-    call('dump', 0, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
+    call('dump', pid, byref(fill(DumpOptions(), **options)) if options else None, byref(pointer), lib=lib)
     return Profile(pointer.value, lib)
 
 
@@ -577,6 +640,7 @@ TESTS = collections.OrderedDict()
 LIMIT_S = 60
 LONG = bool(os.environ.get('TEST_LONG'))       # make test-long: all tests, and all that each can do
 BESIDE = bool(os.environ.get('TEST_BESIDE'))   # other programs' tests run at the same time
+FRESH = bool(os.environ.get('TEST_FRESH'))     # each test is a program of its own here, too
 AGAIN = bool(os.environ.get('TEST_AGAIN'))     # CI: see _tries
 PART = os.environ.get('T', '')                 # make test T=part
 Test = collections.namedtuple('Test', 'function limit long alone')
@@ -645,13 +709,52 @@ def _cpu_of_children():
     return used.ru_utime + used.ru_stime
 
 
+class Forked:
+    """A test in a fork of this process, which has the modules already. The child begins anew in run()."""
+
+    def __init__(self, name, output):
+        sys.stdout.flush()
+        self.pid, self.code = os.fork(), None
+        if self.pid == 0:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            raise Child(name)
+
+    def wait(self, seconds=None):
+        end = None if seconds is None else time.monotonic() + seconds
+        pause = 0.001
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, 0 if end is None else os.WNOHANG)
+            if pid:
+                self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            elif time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.pid, seconds)
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.02)
+        return self.code
+
+
+class Child(BaseException):
+    """We are the process of the test of that name."""
+
+
+def _started(name, output):
+    """make test-long starts each test as a program of its own, which costs a tenth of a second."""
+    if not LONG and not FRESH:
+        return Forked(name, output)
+    return subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
+                            stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+
 def _attempt(name):
     """Runs the test in a process of its own. Returns its exit code, whether it came to its limit, how long it took, and
     what it printed."""
     with tempfile.TemporaryFile() as output:
         start, cpu = time.monotonic(), _cpu_of_children()
-        process = subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], '--run', name], stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = _started(name, output)
         code, late = _end(process, TESTS[name].limit)
         took = '%.2f s' % (time.monotonic() - start)
         if os.environ.get('TEST_TIMES'):
@@ -736,6 +839,15 @@ def run():
     names = _chosen(suite, arguments)
     if not names and not PART:
         sys.exit('%s: no test is named %s; there are: %s' % (suite, ' '.join(arguments), ' '.join(TESTS)))
+    try:
+        _run_all(suite, names, not arguments)
+    except Child as child:
+        name = child.args[0]
+    sys.argv[2:] = ['--run', name]
+    sys.exit(_run_here(name))
+
+
+def _run_all(suite, names, whole):
     counts = collections.Counter()
     for name in names:
         if BESIDE and TESTS[name].alone:
@@ -743,7 +855,7 @@ def run():
         else:
             counts[_report(suite, name)] += 1
         sys.stdout.flush()
-    if not arguments and not PART and 'TEST_ONLY' not in os.environ and len(names) < len(TESTS):
+    if whole and not PART and 'TEST_ONLY' not in os.environ and len(names) < len(TESTS):
         print('long  %d' % (len(TESTS) - len(names)))
     print('%d passed, %d failed, %d skipped' % (counts['passed'], counts['failed'], counts['skipped']))
     sys.exit(1 if counts['failed'] else 0)

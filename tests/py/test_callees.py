@@ -135,7 +135,7 @@ def a_call_of_now_the_one_now_the_other():
                 dispatch(short, 1)
             dispatch(sorted, NUMBERS)
     with bind.record(rate_hz=1000) as r:
-        work(time.perf_counter() + 3)
+        work(time.perf_counter() + bind.length(3, 1.5))
     leaves = r.profile.leaves(function='dispatch', metric=NATIVE_NS)
     print(dict(leaves))
     took = [0.0, 0.0]

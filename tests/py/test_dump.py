@@ -3,8 +3,10 @@
 Every scene is made by the test itself: which thread has which lock is known.
 """
 import ctypes
+import fcntl
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -254,6 +256,253 @@ def a_dump_can_be_saved_and_loaded():
             name: (item.wait, item.other and item.other.name) for name, item in scene.items.items()}
         assert bind.strict_json(again.write(bind.JSON)) == bind.strict_json(scene.profile.write(bind.JSON))
 
+
+
+class Thing:
+    pass
+
+
+def variables():
+    """What a dump must tell of each of these variables."""
+    thing, recursive = Thing(), [1]
+    recursive.append(recursive)
+    torn = [object() for _ in range(3)]
+    values = {
+        'none': None, 'yes': True, 'no': False, 'zero': 0, 'negative': -5, 'large': (1 << 63) + 5, 'pi': 3.14159,
+        'third': 1 / 3, 'whole': 100.0, 'minus': -2.5, 'text': 'h\u00e4\u20ac\U0001f600', 'quoted': 'a\t\\ \n', 'raw': b'a\x00\xff',
+        'empty': (), 'single': (1,), 'numbers': [1, 2, 3], 'nested': {'a': [1, (2, 'x')], 2: None}, 'unique': {7},
+        'frozen': frozenset([8]), 'monkey': 'banana'}
+    expected = {name: repr(value) for name, value in values.items()}
+    expected.update(
+        thing='<%s.Thing object at 0x%x>' % (Thing.__module__, id(thing)), password='<masked>', api_key='<masked>', authToken='<masked>',
+        holds="{'user': 'me', 'password': <masked>}", recursive='[1, [1, [1, [1, [...]]]]]', infinite='-inf', small='1.5e-200')
+    return values, thing, recursive, expected, torn
+
+
+def show(ready, values, thing, recursive):
+    (none, yes, no, zero, negative, large, pi, third, whole, minus, text, quoted, raw, empty, single, numbers, nested, unique,
+     frozen, monkey) = [values[name] for name in (
+         'none yes no zero negative large pi third whole minus text quoted raw empty single numbers nested unique frozen monkey').split()]
+    password, api_key, authToken, holds = 'hunter2', b'k', 'abc', {'user': 'me', 'password': 'hunter2'}
+    infinite, small = float('-inf'), 1.5e-200
+    longest, many, deep = 'x' * (64 << 20), list(range(100000)), [[[[[[[[1]]]]]]]]
+    huge, ordered = 1 << 4000, {i: str(i) for i in range(5000)}
+
+    def inner():
+        return none, captured
+
+    captured = 'in a cell'
+    ready.set()
+    time.sleep(FOR_EVER)
+    return locals()
+
+
+def shown(name='shows', **options):
+    values, thing, recursive, expected, _torn = variables()
+    scene, ready = Scene(), threading.Event()
+    scene.start(name, show, ready, values, thing, recursive)
+    ready.wait()
+    scene.dump(**options)
+    items = [item for item in scene.profile.visit(bind.ITEM_LOCAL) if item.thread.name == name]
+    return scene, items, {item.local.name: item.local for item in items if item.stack[-1].name == 'show'}, expected
+
+
+@bind.test
+def values_of_variables():
+    _, items, found, expected = shown(locals=bind.LOCALS_MASKED)
+    for name, value in expected.items():
+        assert found[name].value == value, (name, found[name], value)
+        assert found[name].sure == 1
+        assert found[name].masked == (value == '<masked>' or name == 'holds'), found[name]
+    assert found['captured'].value == "'in a cell'", found['captured']
+    assert all(len(one.value.encode()) <= 123 for one in found.values())
+    assert found['longest'].value.startswith("'xxxx") and found['longest'].value.endswith('x...')
+    assert found['many'].value.startswith('[0, 1, 2, ') and found['ordered'].value.startswith("{0: '0', 1: '1', ")
+    assert found['deep'].value == '[[[[[...]]]]]' and 'int of' in found['huge'].value
+    outer = {item.local.name: item.local.value for item in items if item.stack[-1].name == 'run'}
+    assert outer['self'].startswith('<threading.Thread object at 0x'), outer
+
+
+@bind.test
+def variables_are_shown_only_if_asked_for():
+    scene, items, _, _ = shown()
+    assert not items and 'locals' not in scene.profile.json()
+    _, _, found, _ = shown('all', locals=bind.LOCALS_ALL, max_value=4096)
+    assert found['password'].value == "'hunter2'" and not found['password'].masked
+    assert found['holds'].value == "{'user': 'me', 'password': 'hunter2'}"
+    assert 4000 < len(found['longest'].value) < 4100
+    _, items, found, _ = shown('few', locals=bind.LOCALS_MASKED, max_locals=3)
+    assert len(found) == 3, found
+
+
+@bind.test
+def variables_can_be_saved_and_loaded():
+    scene, _, _, _ = shown(locals=bind.LOCALS_MASKED)
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'a.json')
+        scene.profile.save(path)
+        pointer = ctypes.c_void_p()
+        bind.call('load', path.encode(), ctypes.byref(pointer))
+        again = bind.Profile(pointer.value)
+        assert [item.local for item in again.visit(bind.ITEM_LOCAL)] == [item.local for item in scene.profile.visit(bind.ITEM_LOCAL)]
+
+
+@bind.test
+def objects_that_change_while_they_are_read():
+    """Lists, dicts and strings are made and freed all the time: every value is some text, and the dumps end."""
+    stop = []
+
+    def churn(seed):
+        while not stop:
+            made = [[seed, str(seed) * 50, {i: [i] for i in range(20)}] for _ in range(50)]
+            joined = ''.join(made[0][1:2])
+            made.clear()
+            del joined
+
+    threads = [threading.Thread(target=churn, args=(i,), name='churn') for i in range(2)]
+    for thread in threads:
+        thread.start()
+    count = 0
+    begin = time.monotonic()
+    try:
+        while time.monotonic() - begin < bind.length(5, 0.6):
+            profile = bind.dump_profile(locals=bind.LOCALS_MASKED)
+            found = [item.local for item in profile.visit(bind.ITEM_LOCAL) if item.thread.name == 'churn']
+            assert all(len(one.value) < 500 for one in found)
+            bind.strict_json(profile.write(bind.JSON))
+            count += len(found)
+    finally:
+        stop.append(1)
+        for thread in threads:
+            thread.join()
+    assert count
+
+
+# --- another process ------------------------------------------------------------------------------------------------
+
+PRELUDE = """
+import fcntl, os, socket, sys, threading, time
+def start(name, function, *arguments):
+    threading.Thread(target=function, args=arguments, name=name, daemon=True).start()
+def told(*what):
+    print(*what)
+    sys.stdout.flush()
+    time.sleep(1000)
+"""
+
+
+class Other:
+    """Another process, with what it told when it was ready."""
+
+    def __init__(self, source):
+        self.process = subprocess.Popen([sys.executable, '-c', PRELUDE + source], stdout=subprocess.PIPE, universal_newlines=True)
+        self.told = self.process.stdout.readline().split()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def dump(self, *names, **options):
+        """{name: item} once the threads of these names wait."""
+        for _ in range(50):
+            time.sleep(0.1)
+            try:
+                self.profile = bind.dump_profile(pid=self.process.pid, **options)
+            except bind.Error as error:
+                if 'DENIED' in str(error) or 'UNSUPPORTED' in str(error):
+                    bind.skip(str(error))
+                raise
+            items = {item.thread.name: item for item in self.profile.visit(bind.ITEM_WAIT)}
+            if all(name in items for name in names):
+                return items
+        raise AssertionError('not all wait: %s' % sorted(items))
+
+
+@bind.test
+def peers_and_locks_of_another_process():
+    with bind.folder() as folder, open(os.path.join(folder, 'a.lock'), 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with Other("""
+listening = socket.create_server(('127.0.0.1', 0))
+near = socket.create_connection(listening.getsockname())
+far, _ = listening.accept()
+local = socket.socket(socket.AF_UNIX)
+local.bind(%r)
+local.listen(1)
+start('recv', near.recv, 1)
+start('accept', listening.accept)
+start('unix', local.accept)
+start('flock', fcntl.flock, open(%r, 'w'), fcntl.LOCK_EX)
+lock = threading.Lock()
+def hold():
+    with lock:
+        time.sleep(1000)
+start('hold', hold)
+time.sleep(0.2)
+start('want', lock.acquire)
+told(listening.getsockname()[1])
+""" % (os.path.join(folder, 'a.sock'), os.path.join(folder, 'a.lock'))) as other:
+            items = other.dump('recv', 'accept', 'unix', 'flock', 'hold', 'want')
+            port = other.told[0]
+            for name, kind, what in (('recv', 'socket', 'recv 127.0.0.1:' + port), ('accept', 'socket', 'accept 127.0.0.1:' + port),
+                                     ('unix', 'socket', 'unix:' + os.path.join(folder, 'a.sock')),
+                                     ('flock', 'file lock', ', held by pid %d' % os.getpid())):
+                assert items[name].wait.kind == kind and what in items[name].wait.what, items[name]
+            assert items['want'].other.name == 'hold' and not items['want'].wait.deadlock
+
+
+@bind.test
+def a_deadlock_in_a_stopped_process():
+    with Other("""
+a, b = threading.Lock(), threading.RLock()
+def take(first, second):
+    with first:
+        time.sleep(0.3)
+        with second:
+            pass
+start('one', take, a, b)
+start('two', take, b, a)
+time.sleep(0.6)
+told()
+""") as other:
+        other.dump('one', 'two')
+        os.kill(other.process.pid, signal.SIGSTOP)
+        items = other.dump('one', 'two', locals=bind.LOCALS_MASKED)
+        assert (items['one'].other.name, items['two'].other.name) == ('two', 'one'), items
+        assert items['one'].wait.deadlock == items['two'].wait.deadlock > 0, items
+        frames = {item.thread.name: item.stack[-1].name for item in other.profile.visit(bind.ITEM_STATE)}
+        assert frames['one'] == frames['two'] == 'take', frames
+        with open('/proc/%d/stat' % other.process.pid) as file:
+            assert file.read().rsplit(') ', 1)[1][0] == 'T'   # it was not set going
+
+
+@bind.test
+def c_code_that_keeps_the_gil():
+    with Other("""
+import ctypes
+def keep():
+    time.sleep(0.3)
+    ctypes.PyDLL(None).sleep(1000)
+start('keeps', keep)
+print()
+sys.stdout.flush()
+while 1:
+    pass
+""") as other:
+        if bind.FREE_THREADED:
+            bind.skip('there is no GIL')
+        for _ in range(20):   # at first it sleeps without the GIL
+            items = other.dump('keeps', 'MainThread')
+            if items['MainThread'].wait.kind == 'GIL' and items['MainThread'].other:
+                break
+        assert items['MainThread'].wait.kind == 'GIL' and items['MainThread'].other.name == 'keeps', items
+        keeps = [item for item in other.profile.visit(bind.ITEM_STATE) if item.thread.name == 'keeps'][-1]
+        assert keeps.self[bind.GIL_SAMPLES] > 0 and keeps.self[bind.WAIT_SAMPLES] > 0, keeps
+        assert items['keeps'].wait.kind == 'sleep' and items['keeps'].wait.waited_ns > 0, items
 
 
 bind.run()

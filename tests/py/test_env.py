@@ -666,7 +666,7 @@ def time_is_faked():
     body = 'import os\nend = os.times()[0] + 0.5\nwhile os.times()[0] < end: sum(range(1000))\ntime.sleep(0.01)\n'   # a clock that is true
     for first in (True, False):
         preload = ':'.join([PRELOAD] + FAKETIME[:1] if first else FAKETIME[:1] + [PRELOAD])
-        for fake in ('+10d x5', '-10y', '+1d x0.1'):
+        for fake in bind.length(('+10d x5', '-10y', '+1d x0.1'), ('-10y',) if first else ('+10d x5', '+1d x0.1')):
             with bind.folder() as folder:
                 begin, unix = time.monotonic(), time.time()
                 expect(run(folder, body, LD_PRELOAD=preload, FAKETIME=fake), 0, '', all_files())

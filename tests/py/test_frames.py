@@ -487,12 +487,13 @@ def deep_recursion_is_cut_at_1024():
 def deep_recursion_whole():
     def check(workers):
         ident = workers[0].thread.ident
-        for depth in (20100, 65000):
+        for depth in (deep + 100, 65000):
             profile = bind.dump_profile(max_depth=depth)
             bind.equal(profile.stats().truncated, 0, 'truncated')
             bind.equal(told(profile)[ident], truths()[ident])
 
-    deep_worker(20000, check)
+    deep = bind.length(20000, 7000)
+    deep_worker(deep, check)
 
 
 @bind.test

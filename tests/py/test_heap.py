@@ -268,24 +268,24 @@ def close(estimates, truth, variance, what):
         what, 100 * (mean / truth - 1), 100 * deviation / truth, 100 * sigma / truth))
     limit = 4.5 * sigma / math.sqrt(count)
     bind.near(mean, truth, 0, min(limit, 0.005 * truth) if limit < 0.006 * truth else limit, what)
-    bind.near(deviation, sigma, 0.25, what='the spread of ' + what)
+    bind.near(deviation, sigma, bind.length(0.25, 0.35), what='the spread of ' + what)
 
 
 def covered(pairs, truth, what):
     """How often the truth is within the errors told: about 95 of 100 times, also where blocks are larger than the interval."""
     inside = sum(abs(estimate - truth) <= 1.96 * math.sqrt(INTERVAL * doubt) for estimate, doubt in pairs)
     print('%-30s %d of %d cover the truth' % (what, inside, len(pairs)))
-    bind.check(0.88 <= inside / len(pairs) <= 0.995, '%s: %d of %d cover the truth', what, inside, len(pairs))
+    bind.check(bind.length(0.88, 0.85) <= inside / len(pairs) <= bind.length(0.995, 1), '%s: %d of %d cover the truth', what, inside, len(pairs))
 
 
 @bind.test(limit=300)
 def sampling_is_without_bias():
-    """200 sessions: patterns whose period is that of the sampling, sizes far below it and far above."""
+    """200 sessions (100 in make test): patterns whose period is that of the sampling, sizes far below it and far above."""
     sizes = {name: numbers(values) for name, values in patterns().items()}
     work = [globals()[name] for name in sizes]
     estimates = {name: [] for name in sizes}
     doubts = {name: [] for name in sizes}
-    for _ in range(200):
+    for _ in range(bind.length(200, 100)):
         session = start(SAMPLED, heap_interval_bytes=INTERVAL, rate_hz=1)
         runs = [function(sizes[function.__name__]) for function in work]
         profile = session.stop()
@@ -410,7 +410,7 @@ def recursion_allocates_nothing():
 def in_and_out_a_thousand_times():
     before = allocators()
     kept = shelf(1000)
-    for i in range(int(os.environ.get('SESSIONS', 1000))):
+    for i in range(int(os.environ.get('SESSIONS', bind.length(1000, 300)))):
         session = start([SAMPLED, EXACT][i % 2], rate_hz=1)
         text = 600 + i % 3000
         for j in range(i % 10, 1000, 10):
@@ -572,7 +572,7 @@ def every_failure(mode):
         if held.asked() < number:
             break
         short_of_memory(number, 1 << 40, mode)   # and all that follow
-        number += 1 if number < bind.length(150, 50) else number // 20
+        number += 1 if number < bind.length(150, 50) else number // bind.length(20, 8)
         bind.check(number < 100000, 'no end')
     bind.eventually(lambda: allocators() == before, 'hooks out')
     bind.eventually(lambda: held.out() == 0, 'all that was allocated is given back')

@@ -40,7 +40,7 @@ def no_impossible_stacks_of_four_threads():
 def no_impossible_stacks_beside_busy_processes():
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(3)]
     try:
-        hunt(8, 2, rate_hz=2000)
+        hunt(bind.length(8, 5), 2, rate_hz=2000)
     finally:
         for hog in hogs:
             hog.kill()

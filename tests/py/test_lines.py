@@ -137,7 +137,7 @@ def part(library, paths, stats):
 @bind.test(limit=240)
 def standard_library():
     library = prepare()
-    paths = list(files())[::bind.length(1, 4)]
+    paths = list(files())[::bind.length(1, 10)]
     begin = time.monotonic()
     children, keys = [], ('files', 'objects', 'places', 'wrong')
     for i in range(2):   # a process for each half

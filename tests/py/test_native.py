@@ -221,7 +221,7 @@ for turn in range(60):
 @bind.test
 def mappings_that_leak():
     """Sampled, too, each counts for itself: their growth is certain, and only memory grows."""
-    for heap in 'exact', 'sampled':
+    for heap in bind.several('sampled', 'exact'):
         document = recorded(COURSES, heap)[0]
         told = {leak['function'][2:]: (leak['growth'], leak['error_bytes']) for leak in document['memory']['leaks']
                 if leak['function'].startswith('f_')}

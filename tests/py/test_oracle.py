@@ -18,7 +18,7 @@ import oracle      # noqa: E402
 import parts       # noqa: E402
 import workloads   # noqa: E402
 
-SECONDS = 0.8
+SECONDS = bind.length(0.8, 0.5)
 
 
 def frames_of(frame):
@@ -60,7 +60,7 @@ def traced(workload, seconds):
 
 def rules_are_what_happens(workload):
     """Every stack of a traced run is allowed; every call that is allowed happens."""
-    for seconds in (0.4, 2, 8):   # on a busy machine not all of it comes soon
+    for seconds in (0.2, 0.6, 2, 8):   # on a busy machine not all of it comes soon
         missing = calls_that_do_not_happen(workload, seconds)
         if not missing:
             return
@@ -227,7 +227,7 @@ MIXED = {   # workload: situations
     'requests': ['quiet'], 'interpreters': ['quiet'], 'bursty': ['quiet', 'spin1'], 'convoy': ['quiet'],
     'queues': ['quiet'], 'nogil': ['quiet'],
 }
-MIXED_SECONDS = 2
+MIXED_SECONDS = bind.length(2, 1.5)
 
 
 def mixed_recording(name, situation):

@@ -417,7 +417,7 @@ def deep_stacks():
         return down(n - 1) if n else bind.dump_profile(max_depth=65000)
 
     result = []
-    for depth in (3000, 6000, 20000):
+    for depth in bind.several(7000, 3000, 20000):
         sys.setrecursionlimit(depth + 1000)
         threading.stack_size(1000 << 20)
         thread = threading.Thread(target=lambda: result.append(down(depth)))
@@ -684,7 +684,9 @@ def the_locale_changes_nothing():
             return
     import subprocess   # none installed: make one
     with bind.folder() as folder:
-        made = subprocess.run(['localedef', '-c', '-i', 'de_DE', '-f', 'UTF-8', os.path.join(folder, 'de_DE.UTF-8')],
+        with open(os.path.join(folder, 'comma'), 'w') as file:   # all else as in C: a whole locale takes seconds
+            file.write('comment_char %\nescape_char /\nLC_NUMERIC\ndecimal_point ","\nthousands_sep "."\ngrouping 3;3\nEND LC_NUMERIC\n')
+        made = subprocess.run(['localedef', '-c', '-i', os.path.join(folder, 'comma'), '-f', 'ANSI_X3.4-1968', os.path.join(folder, 'de_DE.UTF-8')],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if not os.path.isdir(os.path.join(folder, 'de_DE.UTF-8')):
             bind.skip('no locale with a decimal comma, and none can be made: %s' % made.stdout.decode().strip())

@@ -556,7 +556,7 @@ def time_in_system_calls_is_told_as_system_time():
 def facts_come_every_100_ms():
     with bind.record(rate_hz=1000) as r:
         used = time.process_time()
-        spin(3)
+        spin(bind.length(3, 1.5))
         used = time.process_time() - used
     times = [when for when, _ in gauges(r.profile)]
     steps = sorted(b - a for a, b in zip(times, times[1:]))
@@ -581,14 +581,18 @@ def runs_of_gc():
 @bind.test
 def facts_are_right():
     """What happens between two rests is the difference between the facts of these rests."""
-    def rest():
+    def rest(more=0):
+        # a thread that has ended is listed until the kernel is through with it
+        bind.eventually(lambda: len(bind.tasks()) == before + more, '%d threads more' % more)
         time.sleep(0.35)
-        moments.append((time.time(), runs_of_gc(), resource.getrusage(resource.RUSAGE_SELF), len(os.listdir('/proc/self/task'))))
+        moments.append((time.time(), runs_of_gc(), resource.getrusage(resource.RUSAGE_SELF), before + more))
         time.sleep(0.35)
 
     moments, stop = [], threading.Event()
     gc.disable()
     with bind.record(rate_hz=200) as r:
+        bind.eventually(lambda: r.stats().samples > 2, 'the first samples')
+        before = len(bind.tasks())
         rest()
         gc.collect()
         for generation in (0, 1, 2, 0):
@@ -606,7 +610,7 @@ def facts_are_right():
         threads = [threading.Thread(target=stop.wait, daemon=True) for _ in range(7)]
         for thread in threads:
             thread.start()
-        rest()
+        rest(7)
         stop.set()
         for thread in threads:
             thread.join()
@@ -831,7 +835,7 @@ def windows_of_time_cut_every_table():
 def snapshots_with_reset():
     """What falls into the parts is what falls into the whole, in every column; and pairs and holds start afresh."""
     whole, session, parts = bind.Session(rate_hz=1000), bind.Session(rate_hz=1000), []
-    work = threading.Thread(target=all_kinds_of_work, args=(2.5,), name='all')
+    work = threading.Thread(target=all_kinds_of_work, args=(bind.length(2.5, 1.5),), name='all')
     work.start()
     while work.is_alive():
         time.sleep(0.05)
@@ -854,7 +858,7 @@ def snapshots_with_reset():
 
     bind.near(waits(parts), waits([whole]), 0.03, 0.05, 'pairs')
     if GIL:
-        bind.enough(waits([whole]) > 1, 'pairs: %.3f s', waits([whole]))
+        bind.enough(waits([whole]) > bind.length(1, 0.5), 'pairs: %.3f s', waits([whole]))
     bind.equal((last.visit(bind.ITEM_GIL), last.visit(bind.ITEM_HOLD), last.info().total[GIL_BLOCK_NS]), ([], [], 0), 'nobody waited any more')
 
 

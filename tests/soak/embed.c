@@ -4,7 +4,6 @@
 //   soak_embed CYCLES with|without
 //
 // Prints one line of NAME=NUMBER words; exits 1 with a message if something is wrong.
-#define PYPROF_IMPLEMENTATION
 #include "../../pyprof.h"
 #include <dirent.h>
 #include <malloc.h>
@@ -79,6 +78,13 @@ static long lines_and(const char *path, const char *name, long *kib)   // lines;
         if (strncmp(line, name, strlen(name)) == 0) *kib += strtol(line + strlen(name), NULL, 10);
     fclose(file);
     return count;
+}
+
+// A thread that was joined is listed until the kernel has ended it, which takes that thread a CPU.
+static void wait_for_threads(long count)
+{
+    struct timespec moment = { 0, 2000000 };
+    for (int i = 0; i < 2500 && entries("/proc/self/task") + 1 > count; i++) nanosleep(&moment, NULL);
 }
 
 static void tell(const char *when)
@@ -168,16 +174,21 @@ int main(int argc, char **argv)
     mallopt(M_ARENA_MAX, 1);
     one();
     if (with) short_session();
+    wait_for_threads(1);
     tell("before");
     if (with) session = start(2000);
     run(count / 10 + 1, with, session, &blind);
     blind = 0;
+    wait_for_threads(1 + with);
     tell("first");
     run(count / 2, with, session, &blind);
+    wait_for_threads(1 + with);
     tell("middle");
     run(count - count / 2, with, session, &blind);
+    wait_for_threads(1 + with);
     tell("last");
     if (with) finish(session, blind);
+    wait_for_threads(1);
     tell("after");
     printf("\n");
     return 0;
