@@ -707,7 +707,7 @@ def disabled_without_the_variable():
 def nothing_is_printed():
     """No logger, no PROFILING: errors do not print."""
     code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r); import bind, os\n'
-            'for config in ({"rate_hz": -1}, {"children": 1}, {"duration_s": -1}):\n'
+            'for config in ({"rate_hz": -1}, {"pid": 2147483646}, {"duration_s": -1}):\n'
             '    try: bind.Session(**config)\n'
             '    except bind.Error: pass\n'
             'with bind.record(rate_hz=1000) as r: sum(range(3000000))\n'
@@ -747,7 +747,7 @@ def failures_leave_nothing_behind():
     gc.collect()
     tasks, descriptors = bind.tasks(), bind.descriptors()
     for _ in range(300):
-        for config in ({'rate_hz': -1}, {'children': 1}, {'duration_s': -1}, {'native': 1}):
+        for config in ({'rate_hz': -1}, {'pid': 2 ** 31 - 2}, {'duration_s': -1}, {'native': 1}):
             try:
                 bind.Session(**config)
             except bind.Error:
