@@ -5315,6 +5315,7 @@ static char *pyprof__read_maps(pyprof__pool *pool, pyprof__proc *proc, size_t *c
         ssize_t size = text ? pyprof__proc_read(proc, "maps", text, *capacity) : -1;
         if (size >= 0 && (size_t)size < *capacity - 1) return text;
         pyprof__free(pool, text, *capacity);
+        if (!text) errno = ENOMEM;
         if (size < 0) break;
     }
     return NULL;
@@ -5680,6 +5681,7 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
         return pyprof__runtime_identify(runtime, origin, &symbols);
     }
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
+    if (!maps && errno == ENOMEM) return pyprof__fail_memory("the list of the process's files");
     if (!maps)
         return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
@@ -5873,15 +5875,18 @@ static uint64_t pyprof__target_word(const pyprof__target *target, uint64_t addre
     return pyprof__copy(&target->origin, &word, address, sizeof word) ? word : 0;
 }
 
-// The newest interpreter's first thread states: each's pthread_t. Returns how many there are.
-static size_t pyprof__target_idents(const pyprof__target *target, uint64_t *idents, size_t most)
+// The newest interpreter's first thread states: each's pthread_t and, if natives is not NULL, the thread id
+// that Python recorded. Returns how many there are.
+static size_t pyprof__target_idents(const pyprof__target *target, uint64_t *idents, uint64_t *natives,
+                                    size_t most)
 {
     const pyprof__layout *layout = &target->runtime.layout;
     uint64_t interp = pyprof__target_word(target, target->runtime.address + layout->runtime_head);
     uint64_t thread = interp ? pyprof__target_word(target, interp + layout->interp_threads) : 0;
-    size_t count = 0;
-    for (; thread && count < most; thread = pyprof__target_word(target, thread + layout->thread_next)) {
+    size_t count = 0, i;
+    for (i = 0; thread && i < most; thread = pyprof__target_word(target, thread + layout->thread_next), i++) {
         idents[count] = pyprof__target_word(target, thread + layout->thread_ident);
+        if (natives) natives[count] = pyprof__target_word(target, thread + layout->thread_native);
         if (idents[count]) count++;
     }
     return count;
@@ -5912,9 +5917,28 @@ static void pyprof__target_tids(pyprof__target *target)
     size_t count;
     int64_t offset;
     if (target->tid_offset || target->runtime.layout.thread_native != PYPROF__NO) return;
-    count = pyprof__target_idents(target, idents, PYPROF__COUNT(idents));
+    count = pyprof__target_idents(target, idents, NULL, PYPROF__COUNT(idents));
     for (offset = 16; offset < 1024 && !target->tid_offset; offset += 4)
         if (pyprof__are_tids(target, idents, count, offset)) target->tid_offset = offset;
+}
+
+// Was the process forked by code that did not tell Python so? Then the thread that forked it is now the main
+// thread, but Python has the id of the parent's thread.
+static void pyprof__target_forked(pyprof__target *target)
+{
+    uint64_t idents[16], natives[16];
+    const int64_t main = pyprof__main_of(target->origin.proc);
+    char text[64];
+    int32_t tid;
+    size_t count, i;
+    if (!target->tid_offset || target->runtime.layout.thread_native == PYPROF__NO) return;
+    count = pyprof__target_idents(target, idents, natives, PYPROF__COUNT(idents));
+    for (i = 0; i < count; i++)
+        if (natives[i] != (uint64_t)main
+            && pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid)
+            && tid == main
+            && pyprof__task_read(target->origin.proc, (int64_t)natives[i], "comm", text, sizeof text) <= 0)
+            target->forked_ident = idents[i];
 }
 
 // As pyprof__waiters_offset. The GIL has two condition variables, which measure time by CLOCK_MONOTONIC and
@@ -5966,12 +5990,17 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
         pyprof__nap(1000000);
         result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
     }
+    if (result != PYPROF_OK && target->started
+        != pyprof__thread_started(target->origin.proc, pyprof__main_of(target->origin.proc)))
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended",
+                            (long long)pyprof__pid_of(target->origin.proc));
     if (result != PYPROF_OK) return result;
     pyprof__c_library_find(&libc, pool, &target->origin);
     target->cpu_word = libc.cpu_word;
     target->tid_offset = libc.tid_offset;
     target->stack_end = pyprof__stack_start(target->origin.proc);
     pyprof__target_tids(target);
+    pyprof__target_forked(target);
     pyprof__target_waiters(target);
     return PYPROF_OK;
 }

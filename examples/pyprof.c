@@ -21,10 +21,19 @@ static int cli_help(struct cli_options *options)   // of the command that is nam
     return 0;
 }
 
+// Descriptors 0 to 2 are open from here on: a file of ours that got one of these numbers would get our messages, too.
+static void cli_open_standard(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR); while (fd >= 0 && fd <= 2);
+    if (fd > 2) close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct cli_options options;
     int status;
+    cli_open_standard();
     memset(&options, 0, sizeof options);
     options.input = calloc((size_t)argc + 1, sizeof *options.input);
     if (!options.input) return cli_fail("no memory");
@@ -44,5 +53,6 @@ int main(int argc, char **argv)
     case CLI_HELP: status = cli_help(&options); break;
     }
     free(options.input);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !status) status = errno == EPIPE ? CLI_FAILED : cli_fail("cannot write standard output: %s", strerror(errno));
     return status;
 }

@@ -233,7 +233,10 @@ static int cli_command_word(struct cli_options *options, const char *word)
 static int cli_parse(struct cli_options *options, int argc, char **argv)
 {
     int at, status, plain = 0;
-    if (argc < 2) return cli_explain(0), CLI_USAGE;
+    if (argc < 2) {
+        dup2(2, 1);
+        return cli_explain(0), CLI_USAGE;
+    }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return cli_explain(0), 0;
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) return printf("pyprof %s\n", pyprof_version()), 0;
     if (!strcmp(argv[1], "--man")) return cli_man(), 0;

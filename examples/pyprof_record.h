@@ -103,6 +103,7 @@ static void cli_show_progress(struct cli_recording *r)
         used += snprintf(line + used, sizeof line - (size_t)used, ", %llu samples, %llu lost%s%s", (unsigned long long)stats.samples,
                          (unsigned long long)(stats.missed + stats.rejected), *r->hottest ? ", " : "", r->hottest);
     }
+    else if (!r->folder[0]) used += snprintf(line + used, sizeof line - (size_t)used, ", no Python in %.100s yet", r->options->program ? r->options->program[0] : "it");
     snprintf(line + used, sizeof line - (size_t)used, " (Ctrl-C ends)");
     fprintf(stderr, "\r%s%.*s%s\033[K%s", colors ? "\033[2m" : "", cli_fit(line, cli_columns() - 1), line, colors ? "\033[0m" : "", r->child.pid ? "\r" : "");
     r->shown = 1;
@@ -179,6 +180,7 @@ static int cli_attach(struct cli_recording *r)   // an exit status
         cli_begin_time(r);
         return 0;
     }
+    if (r->end == CLI_BY_SIGNAL) return cli_fail("nothing was recorded: no Python was found in %s until then", r->options->program[0]);
     if (r->child.pid && cli_has_ended(&r->child)) return cli_fail("%s has ended, and no Python was found in it%s", r->options->program[0],
         r->options->subprocesses ? "" : "; --subprocesses follows the processes that it starts");
     return cli_fail("%s", pyprof_last_error());

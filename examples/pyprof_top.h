@@ -1273,7 +1273,8 @@ static void top_enter(void)
     raw.c_iflag &= ~(tcflag_t)(IXON | ICRNL | INLCR);
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
-    if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw)) return;
+    while (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw))   // in the background it stops here, until fg
+        if (errno != EINTR) return;
     top_tty.active = 1;
     top_write_all(top_enter_text, sizeof top_enter_text - 1);
 }
@@ -1318,7 +1319,11 @@ static void top_signals(int screen)
         fcntl(top_tty.pipe[i], F_SETFL, O_NONBLOCK);
     }
     action.sa_handler = top_on_signal;
-    for (size_t i = 0; i < TOP_COUNT(ends); i++) sigaction(ends[i], &action, NULL);
+    for (size_t i = 0; i < TOP_COUNT(ends); i++) {
+        struct sigaction before;
+        sigaction(ends[i], NULL, &before);
+        if (ends[i] == SIGINT || before.sa_handler != SIG_IGN) sigaction(ends[i], &action, NULL);   // nohup ignores SIGHUP
+    }
     for (size_t i = 0; screen && i < TOP_COUNT(shows); i++) sigaction(shows[i], &action, NULL);
     if (!screen) return;
     sigaltstack(&own, NULL);
@@ -1981,7 +1986,7 @@ static void top_run_screen(struct top_ui *ui)
         if (ui->model.saved || ui->paused || *ui->ended) check = *ui->ended || ui->model.saved ? 1e300 : now + 0.25;
         ready = top_wait(check, 1);
         top_answer_signals(ui);
-        while (ready && !ui->quit) {
+        while (ready && !ui->quit && !top_tty.resized && !top_tty.stop) {
             key = top_byte(0);
             if (key < 0) break;
             if (key == 27) key = top_escape_key();

@@ -436,7 +436,7 @@ uint64_t pyprof_test_sleeper_stop(void)   // returns its CPU time in ns
 static size_t test_target_threads(const pyprof__target *target, char *text, size_t capacity)
 {
     uint64_t idents[64];
-    size_t count = pyprof__target_idents(target, idents, 64), i, n = 0;
+    size_t count = pyprof__target_idents(target, idents, NULL, 64), i, n = 0;
     int32_t cpu, tid;
     for (i = 0; i < count && n + 100 < capacity; i++) {
         cpu = tid = -1;

@@ -248,6 +248,34 @@ def main_thread_left():
         found(process.pid, bind.VERSION)
 
 
+@bind.test
+def forked_behind_pythons_back():
+    """By C code: Python still has the numbers of the parent's thread. What runs is the child's main thread."""
+    code = ('import ctypes, os, sys, time\npid = ctypes.PyDLL(None).fork()\nif pid: os.waitpid(pid, 0)\nelse:\n'
+            '    print(os.getpid()); sys.stdout.flush()\n    while True: sum(range(1000))')
+    with started(command_of(OWN, code)) as (process, words):
+        try:
+            profile = recorded(int(words[0]))
+            threads = profile.threads()
+            bind.equal([thread.thread_id for thread in threads], [int(words[0])], 'thread ids')
+            bind.check(threads[0].total[bind.CPU_NS] > 0, 'no CPU time: %r', threads)
+        finally:
+            os.kill(int(words[0]), signal.SIGKILL)
+
+
+@bind.test
+def memory_that_is_torn():
+    """Reads of its memory fail, come short or bring garbage: an answer, not a crash."""
+    with started(command_of(OWN)) as (process, _):
+        try:
+            for seed in range(300 if bind.LONG else 60):
+                bind.released.pyprof_test_faults(ctypes.c_double((0.001, 0.01, 0.1, 0.5)[seed % 4]), 7, ctypes.c_uint64(seed))
+                target_of(process.pid)
+        finally:
+            bind.released.pyprof_test_faults(ctypes.c_double(0), 0, ctypes.c_uint64(0))
+        found(process.pid, bind.VERSION)
+
+
 def copied(folder, python=OWN):   # a program and its libraries, which can be deleted; and its environment
     home = subprocess.run([python, '-c', 'import sys; print(sys.base_prefix)'], stdout=subprocess.PIPE).stdout.decode().strip()
     copy = os.path.join(folder, 'python-copy')
@@ -411,6 +439,9 @@ def in_another_system():
             match(target, words, process.pid)
             cpus_agree(process.pid)
             bind.check(target['waiters_offset'] in (0, 28, 36), '%r', target)
+            profile = recorded(process.pid)
+            bind.equal(len(profile.threads()), 3, 'threads')
+            bind.check('work' in [row.name for row in profile.top()], 'no function work: %r', profile.top())
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ all_help() {
     local command
     for command in $commands; do explains "$command" || { echo "$command"; return 1; }; done
     "$pyprof" --help >out && for command in $commands; do grep -q "^  $command " out || return 1; done
-    "$pyprof" -h | cmp - out && says 2 'Commands:' "$pyprof"
+    "$pyprof" -h | cmp - out && says 2 'Commands:' "$pyprof" && [ -z "$("$pyprof" 2>/dev/null)" ]
 }
 version() { [ "$("$pyprof" --version)" = "pyprof $(sed -n 's/^#define PYPROF_VERSION_STRING "\(.*\)"/\1/p' "$root/pyprof.h")" ]; }
 man_page() { "$pyprof" --man | cmp - "$page"; }
@@ -255,6 +255,21 @@ to_pipe() {
     cat out
     [ "${PIPESTATUS[0]}" = 0 ] && [ -e p.folded ]
 }
+early_signal() { # before there is any Python
+    "$pyprof" record -o none.svg sleep 20 >out 2>&1 &
+    local recorder=$!
+    sleep 0.3
+    kill $recorder
+    wait $recorder
+    [ $? = 143 ] && cat out && grep -q 'nothing was recorded' out && [ ! -e none.svg ]
+}
+closed_output() { # standard output that is closed gets no recording and no message
+    "$pyprof" report "$golden/example.json" --sort wall >&- 2>out
+    [ $? = 0 ] && "$pyprof" convert -i "$golden/example.json" -o closed.folded >&- 2>&- && cmp closed.folded "$golden/example.folded" &&
+        fails 'No space left' sh -c '"$0" report "$1" --sort wall >/dev/full' "$pyprof" "$golden/example.json"
+}
+try "standard output: closed, full" closed_output
+try "record COMMAND: a signal before there is Python" early_signal
 try "record --pid: picture, JSON and stacks agree" by_pid
 try "record: py-spy's formats and options" py_spy_formats
 for signal in INT TERM HUP; do try "record --pid: SIG$signal ends it, and it is written" ended_by $signal; done
@@ -274,7 +289,7 @@ from_start() { # the interpreter's own start is in it, the status is passed on
 by_signal() { says $((128 + 9)) 'wrote F.json' "$pyprof" record -o F.json "$python" app.py 0.5 -9 && true_of F.json 'd["stats"]["samples"] > 5'; }
 goes_on() { # after --duration the files are written, and the command ends when it does
     rm -f F.json
-    "$pyprof" record -o F.json -d 0.4 "$python" app.py 3 5 >out 2>&1 &
+    "$pyprof" record -o F.json -d 0.4 "$python" app.py 2 5 >out 2>&1 &
     local recorder=$! status
     await test -e F.json && kill -0 $recorder && true_of F.json 'd["duration"] < 1.5' || return 1
     wait $recorder
@@ -306,14 +321,14 @@ on_terminal() { # SECONDS VARIABLE=VALUE OPTION...: what a terminal shows
     [ $? = 6 ] && tr '\r' '\n' <screen | cat -v
 }
 progress() {
-    on_terminal 4 A=1 >text && grep -q 's, [0-9]* samples, [0-9]* lost, [0-9]* % in spin of app.py' text && grep -qF '^[[2m' text && grep -q 'wrote T.json' text
+    on_terminal 3 A=1 >text && grep -q 's, [0-9]* samples, [0-9]* lost, [0-9]* % in spin of app.py' text && grep -qF '^[[2m' text && grep -q 'wrote T.json' text
 }
 no_color() { on_terminal 1 NO_COLOR=1 >text && grep -q 'samples' text && ! grep -qF '^[[2m' text; }
 quiet() { on_terminal 1 A=1 -q >text && ! grep -q . text; }
 ctrl_c() { # on a terminal it reaches both
     rm -f C.json
     # shellcheck disable=SC2016
-    (sleep 2; printf '\003'; sleep 2) | PY="$python" PYPROF="$pyprof" script -qec '$PYPROF record -o C.json "$PY" app.py 20; echo status $?' /dev/null >screen 2>&1
+    (sleep 1.5; printf '\003'; sleep 1) | PY="$python" PYPROF="$pyprof" script -qec '$PYPROF record -o C.json "$PY" app.py 20; echo status $?' /dev/null >screen 2>&1
     cat screen
     grep -q 'status 130' screen && grep -q KeyboardInterrupt screen && true_of C.json 'd["stats"]["samples"] > 5'
 }
