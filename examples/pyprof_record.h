@@ -342,7 +342,7 @@ static void cli_default_output(struct cli_recording *r, const pyprof_profile *pr
 // pyprof: 12.3 s of app.py (pid 4242): 1230 samples, 3 lost (0.2 %); wrote app.svg, app.json
 static int cli_write_recording(struct cli_recording *r, const pyprof_profile *profile)
 {
-    char line[9000], name[4200];
+    char line[9000], name[4200], who[40];
     pyprof_info info;
     pyprof_stats stats;
     size_t used;
@@ -350,8 +350,10 @@ static int cli_write_recording(struct cli_recording *r, const pyprof_profile *pr
     cli_default_output(r, profile);
     pyprof_profile_info(profile, &info);
     pyprof_profile_stats(profile, &stats);
-    used = (size_t)snprintf(line, sizeof line, "pyprof: %.2f s of %.200s (pid %lld): %llu samples, %llu lost (%.1f %%)", info.duration_s,
-                            info.program ? info.program : "?", (long long)info.pid, (unsigned long long)stats.samples,
+    if (info.recordings > 1) snprintf(who, sizeof who, "%zu processes", info.recordings);
+    else snprintf(who, sizeof who, "pid %lld", (long long)info.pid);
+    used = (size_t)snprintf(line, sizeof line, "pyprof: %.2f s of %.200s (%s): %llu samples, %llu lost (%.1f %%)", info.duration_s,
+                            info.program ? info.program : "?", who, (unsigned long long)stats.samples,
                             (unsigned long long)(stats.missed + stats.rejected),
                             stats.asked ? 100 * (double)(stats.missed + stats.rejected) / (double)stats.asked : 0);
     for (i = 0; i < r->options->outputs; i++) {
