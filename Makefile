@@ -8,7 +8,7 @@
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
-#   PART        bench: cpu, memory or write only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
+#   PART        bench: cpu, memory, write or attach only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
 #   PREFIX      install: where to (/usr/local);  LIBDIR (PREFIX/lib);  DESTDIR is put in front of both
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
