@@ -139,13 +139,14 @@ def errors_list_what_is_allowed():
 
 @bind.test
 def features_to_come():
-    for name, value in (('children', 1), ('native', 1), ('pid', os.getppid())):
-        refused(UNSUPPORTED, [name], **{name: value})
+    refused(UNSUPPORTED, ['native'], native=1)
+    for pid, code, word in (-1, ARGUMENT, 'pid'), (2 ** 31 - 2, NO_PROCESS, str(2 ** 31 - 2)):
+        refused(code, [word], pid=pid)
+        pointer = P(0x1234)
+        bind.equal(bind.released.dump(pid, None, ctypes.byref(pointer)), code)
+        bind.equal(pointer.value, None)
+        bind.check(sentence(), 'no reason')
     bind.fails(UNSUPPORTED, ['native'], bind.dump_profile, native=1)
-    pointer = P(0x1234)
-    bind.equal(bind.released.dump(os.getppid(), None, ctypes.byref(pointer)), UNSUPPORTED)
-    bind.equal(pointer.value, None)
-    bind.check(sentence(), 'no reason')
     pointer = P(0x1234)
     bind.equal(bind.released.load(b'/no/such/folder/x.json', ctypes.byref(pointer)), IO)
     bind.equal(pointer.value, None)
