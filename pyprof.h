@@ -47,6 +47,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
     TARGET     a process as a value: its memory, its runtime, and how to see where its threads run
+    FAMILY     the processes below another one, found as they appear
     CODE       code object -> names, file, line table
     FRAMES     thread state -> frames
     THREADS    interpreters, thread states, the GIL's holder, names
@@ -367,7 +368,10 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
                                     // threads again until two copies agree. SIGNAL: as COPY, but a running
                                     // thread is halted by SIGURG for some 20 us. If any session asks for COPY
                                     // or SIGNAL, it applies to all
-    int children;                   // follow child processes (not yet)
+    int children;                   // 1: descendants are followed, as they appear; each is a process of its
+                                    // own in the profile. With pid they are sampled from outside; otherwise
+                                    // forked ones go on profiling themselves, as with after_fork, and those
+                                    // that execute a program are sampled
     int native;                     // native frames (not yet)
     double timeline_s;              // seconds of time line kept (60; negative: none)
     uint32_t max_depth;             // frames kept of a stack, innermost first (1024); of stacks that
@@ -608,6 +612,9 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
+    // config.children: processes recorded so far; descendants that ended before their first sample, or before
+    // it was known whether they run Python
+    uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
 } pyprof_stats;
 
@@ -2328,6 +2335,127 @@ static void pyprof__socket_text(const pyprof__proc *proc, int fd, int own, char 
     else snprintf(text, capacity, "socket");
 }
 
+// ---- lists of sockets and of file locks, for another process: long files, which only a dump reads ---------
+typedef struct {
+    FILE *file;
+    char line[512];
+} pyprof__lines;
+
+static pyprof__bool pyprof__lines_open(pyprof__lines *lines, pyprof__proc *proc, const char *name)
+{
+    char path[160];
+    int folder = pyprof__proc_place(proc, name, path, sizeof path), fd;
+    PYPROF__AGAIN(fd, openat(folder, path, O_RDONLY | O_CLOEXEC));
+    lines->file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (fd >= 0 && !lines->file) close(fd);
+    return lines->file != NULL;
+}
+
+static pyprof__bool pyprof__lines_next(pyprof__lines *lines)   // 0 = the end; the file is closed
+{
+    if (fgets(lines->line, sizeof lines->line, lines->file)) return 1;
+    fclose(lines->file);
+    lines->file = NULL;
+    return 0;
+}
+
+// An address and port as /proc/net/tcp has them: words of the address in the order of bytes of this machine.
+static void pyprof__address_of_hex(const char *hex, unsigned port, char *text, size_t capacity)
+{
+    struct sockaddr_storage address;
+    struct sockaddr_in *ipv4 = (struct sockaddr_in *)(void *)&address;
+    struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)(void *)&address;
+    int wide = strlen(hex) == 32, i;
+    uint32_t word;
+    char part[9];
+    memset(&address, 0, sizeof address);
+    for (i = 0; i < (wide ? 4 : 1); i++) {
+        memcpy(part, hex + 8 * i, 8);
+        part[8] = 0;
+        word = (uint32_t)strtoul(part, NULL, 16);
+        if (wide) memcpy((char *)&ipv6->sin6_addr + 4 * i, &word, 4);
+        else memcpy(&ipv4->sin_addr, &word, 4);
+    }
+    address.ss_family = wide ? AF_INET6 : AF_INET;
+    if (wide) ipv6->sin6_port = htons((uint16_t)port);
+    else ipv4->sin_port = htons((uint16_t)port);
+    pyprof__address_text(&address, sizeof address, text, capacity);
+}
+
+// Of a socket by its number. own: its own address, not the peer's. 0 = not found.
+static pyprof__bool pyprof__socket_find(pyprof__proc *proc, unsigned long long inode, int own, char *text,
+                                        size_t capacity)
+{
+    static const char *const names[] = { "net/tcp", "net/tcp6", "net/udp", "net/udp6" };
+    pyprof__lines lines;
+    char near_[40], far_[40];
+    unsigned near_port, far_port, state;
+    unsigned long long number;
+    int found = 0;
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(names) && !found; i++) {
+        if (!pyprof__lines_open(&lines, proc, names[i])) continue;
+        while (pyprof__lines_next(&lines)) {
+            if (found || sscanf(lines.line, " %*d: %39[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x"
+                                            " %*s %*s %*s %*s %*s %llu",
+                                near_, &near_port, far_, &far_port, &state, &number) != 6
+                || number != inode) continue;
+            found = strlen(near_) == strlen(far_) && (strlen(far_) == 8 || strlen(far_) == 32);
+            if (found) pyprof__address_of_hex(own || !far_port ? near_ : far_,
+                                              own || !far_port ? near_port : far_port, text, capacity);
+        }
+    }
+    return found;
+}
+
+// A local socket's path, its own: "unix:/run/a.sock". 0 = it has none, or was not found.
+static pyprof__bool pyprof__unix_find(pyprof__proc *proc, unsigned long long inode, char *text,
+                                      size_t capacity)
+{
+    pyprof__lines lines;
+    char path[256];
+    unsigned long long number;
+    int found = 0;
+    if (!pyprof__lines_open(&lines, proc, "net/unix")) return 0;
+    while (pyprof__lines_next(&lines)) {
+        if (found || sscanf(lines.line, "%*s %*s %*s %*s %*s %*s %llu %255[^\n]", &number, path) != 2
+            || number != inode) continue;
+        snprintf(text, capacity, "unix:%s", path);
+        found = 1;
+    }
+    return found;
+}
+
+// The address of a thread's socket, or of its peer. 0 = unknown.
+static pyprof__bool pyprof__socket_address(pyprof__proc *proc, int64_t tid, int fd, int own, char *text,
+                                           size_t capacity)
+{
+    char link[256];
+    unsigned long long inode;
+    if (!pyprof__fd_link(proc, tid, fd, link, sizeof link) || sscanf(link, "socket:[%llu]", &inode) != 1)
+        return 0;
+    return pyprof__socket_find(proc, inode, own, text, capacity)
+        || pyprof__unix_find(proc, inode, text, capacity);
+}
+
+// The process that has the file lock for which a process waits: in /proc/locks, locks that wait stand below
+// the one that they wait for, with an arrow. 0 = unknown.
+static int64_t pyprof__lock_owner(int64_t pid)
+{
+    FILE *file = fopen("/proc/locks", "re");
+    char line[512];
+    long long owner = 0, number, found = 0;
+    while (file && fgets(line, sizeof line, file)) {
+        const char *arrow = strstr(line, "->");
+        if (sscanf(arrow ? arrow + 2 : strchr(line, ':') ? strchr(line, ':') + 1 : "", " %*s %*s %*s %lld",
+                   &number) != 1) continue;
+        if (!arrow) owner = number;
+        else if (number == pid) found = owner;
+    }
+    if (file) fclose(file);
+    return found > 0 ? found : 0;
+}
+
 typedef struct {               // what a thread waits for
     char verb[32], object[256];    // "read file", "/a/data.bin"; target empty: unknown
     int path, idle;                // target is a path; the thread waits for work
@@ -3101,15 +3229,115 @@ static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
     facts->major_faults = usage.ru_majflt;
 }
 
-// Of this copy of pyprof, or of another copy in this process.
-static pyprof__bool pyprof__task_is_ours(int64_t tid)
+// ---- processes below another one ------------------------------------------------------
+typedef struct {                 // a process, as its line in /proc describes it
+    int64_t pid, parent, group, session;
+    uint64_t started;            // in clock ticks since boot: the kernel reuses pids
+    // A fingerprint of where the kernel has put its program, arguments and environment: a forked process has
+    // that of its parent, and exec makes another. 0 = the system does not tell.
+    uint64_t image;
+    int ended;                   // only its exit status is left
+} pyprof__process_line;
+
+static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
+{
+    char text[1024], *at, *next;
+    uint64_t fields[53];
+    int i;
+    memset(line, 0, sizeof *line);
+    snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
+    at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    if (!at || at[1] != ' ') return 0;
+    memset(fields, 0, sizeof fields);
+    line->ended = at[2] == 'Z' || at[2] == 'X';
+    for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
+        fields[i] = strtoull(at, &next, 10);
+    line->pid = pid;
+    line->parent = (int64_t)fields[4];
+    line->group = (int64_t)fields[5];
+    line->session = (int64_t)fields[6];
+    line->started = fields[22];
+    if (fields[28])              // the top of the main thread's stack; then arguments and environment
+        line->image = fields[28] ^ fields[26] << 7 ^ fields[48] << 19 ^ fields[49] << 23 ^ fields[51] << 31;
+    return 1;
+}
+
+// A number in /proc can be that of a thread, too, which is no process of its own.
+static pyprof__bool pyprof__is_process(int64_t pid)
+{
+    char text[1024], *at;
+    snprintf(text, sizeof text, "/proc/%lld/status", (long long)pid);
+    at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strstr(text, "\nTgid:") : NULL;
+    return at && strtoll(at + 6, NULL, 10) == pid;
+}
+
+// The latest number that the kernel has given to a process or thread: 0 = unknown. It goes up with each, and
+// begins anew at its end.
+static int64_t pyprof__latest_pid(void)
+{
+    char text[128], *at;
+    at = pyprof__read_file(AT_FDCWD, "/proc/loadavg", text, sizeof text) > 0 ? strrchr(text, ' ') : NULL;
+    return at ? strtoll(at, NULL, 10) : 0;
+}
+
+// Do two processes have the same memory, as a child between vfork and exec has that of its parent? -1 = the
+// system does not tell.
+static int pyprof__same_memory(int64_t pid, int64_t other)
+{
+    const long vm = 1;           // KCMP_VM
+    long result = syscall(SYS_kcmp, pid, other, vm, 0l, 0l);
+    return result < 0 ? -1 : result == 0;
+}
+
+// Does the kernel put programs at random places? If not, two processes that have nothing to do with each
+// other can have the same image.
+static pyprof__bool pyprof__images_differ(int64_t pid)
+{
+    char text[64];
+    if (pyprof__read_file(AT_FDCWD, "/proc/sys/kernel/randomize_va_space", text, sizeof text) <= 0
+        || *text == '0') return 0;
+    snprintf(text, sizeof text, "/proc/%lld/personality", (long long)pid);
+    if (pyprof__read_file(AT_FDCWD, text, text, sizeof text) <= 0) return 0;
+    return !(strtoul(text, NULL, 16) & 0x40000u);   // ADDR_NO_RANDOMIZE
+}
+
+typedef void pyprof__pid_fn(void *user, int64_t pid);
+
+static void pyprof__each_pid(pyprof__pid_fn *fn, void *user)   // of all processes
+{
+    DIR *folder = opendir("/proc");
+    struct dirent *entry;
+    while (folder && (entry = readdir(folder)) != NULL)
+        if (entry->d_name[0] > '0' && entry->d_name[0] <= '9') fn(user, strtoll(entry->d_name, NULL, 10));
+    if (folder) closedir(folder);
+}
+
+// Of this copy of pyprof, or of another copy in that process.
+static pyprof__bool pyprof__task_is_ours(pyprof__proc *proc, int64_t tid)
 {
     char text[2048];
     const char *blocked;
-    if (pyprof__task_read(&pyprof__own_proc, tid, "status", text, sizeof text) <= 0
+    if (pyprof__task_read(proc, tid, "status", text, sizeof text) <= 0
         || strncmp(text, "Name:\tpyprof\n", 13) != 0) return 0;
     blocked = strstr(text, "\nSigBlk:\t");
     return blocked && strncmp(blocked + 9, "ffff", 4) == 0;   // it blocks every signal that can be blocked
+}
+
+// Does another process have threads of pyprof: does it profile itself?
+static pyprof__bool pyprof__has_our_threads(int64_t pid)
+{
+    pyprof__proc proc;
+    char path[40];
+    struct dirent *entry;
+    DIR *folder;
+    int has = 0;
+    pyprof__proc_init(&proc, pid);
+    snprintf(path, sizeof path, "/proc/%lld/task", (long long)pid);
+    folder = opendir(path);
+    while (folder && !has && (entry = readdir(folder)) != NULL)
+        has = entry->d_name[0] != '.' && pyprof__task_is_ours(&proc, strtoll(entry->d_name, NULL, 10));
+    if (folder) closedir(folder);
+    return has;
 }
 
 // Have all threads of the program ended? Then only pyprof's threads are left (`ours` of this copy, and
@@ -3129,7 +3357,7 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
     folder = opendir(PYPROF__OWN_FOLDER "task");
     for (ours = 1; folder && (entry = readdir(folder)) != NULL;) {
         tid = strtoll(entry->d_name, NULL, 10);
-        ours += tid > 0 && pyprof__task_is_ours(tid);
+        ours += tid > 0 && pyprof__task_is_ours(&pyprof__own_proc, tid);
     }
     if (folder) closedir(folder);
     return count == ours;
@@ -3142,8 +3370,15 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
 //   Promise    every byte is counted against the pool's limit; running out of memory is a result, never a
 //              crash
 // ============================================================================
-// refused: the allocator has returned NULL.
-typedef struct { pyprof_allocator allocator; uint64_t used, limit; int refused; } pyprof__pool;
+// What several pools may use together.
+typedef struct { uint64_t used, limit; } pyprof__budget;
+
+typedef struct {
+    pyprof_allocator allocator;
+    uint64_t used, limit;
+    pyprof__budget *budget;      // with other pools; NULL = with none
+    int refused;                 // the allocator has returned NULL
+} pyprof__pool;
 
 static void *pyprof__default_alloc(void *user, size_t size)
 {
@@ -3177,13 +3412,40 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
     pool->limit = limit;
 }
 
-// Zeroed memory; NULL = no memory, or the pool's limit is reached.
+// 0 = then it would be above the limit: it stays as it was.
+static pyprof__bool pyprof__budget_take(pyprof__budget *budget, size_t size)
+{
+    uint64_t before = budget ? __atomic_fetch_add(&budget->used, size, __ATOMIC_RELAXED) : 0;
+    if (!budget || before + size <= budget->limit) return 1;
+    __atomic_fetch_sub(&budget->used, size, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static void pyprof__budget_give(pyprof__budget *budget, size_t size)
+{
+    if (budget) __atomic_fetch_sub(&budget->used, size, __ATOMIC_RELAXED);
+}
+
+// From now on what this pool has and gets counts there, too. NULL = nowhere else.
+static void pyprof__pool_budget(pyprof__pool *pool, pyprof__budget *budget)
+{
+    pyprof__budget_give(pool->budget, pool->used);
+    pool->budget = budget;
+    if (budget) __atomic_fetch_add(&budget->used, pool->used, __ATOMIC_RELAXED);
+}
+
+// Zeroed memory; NULL = no memory, or the limit of the pool or of its budget is reached.
 static void *pyprof__alloc(pyprof__pool *pool, size_t size)
 {
     void *memory;
-    if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used) return NULL;
+    if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used
+        || !pyprof__budget_take(pool->budget, size)) return NULL;
     memory = pool->allocator.alloc(pool->allocator.user, size);
-    if (!memory) { pool->refused = 1; return NULL; }
+    if (!memory) {
+        pyprof__budget_give(pool->budget, size);
+        pool->refused = 1;
+        return NULL;
+    }
     // pyprof_get_stats reads it on other threads.
     __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
     memset(memory, 0, size);
@@ -3194,6 +3456,7 @@ static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
     __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
+    pyprof__budget_give(pool->budget, size);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
@@ -6070,6 +6333,177 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
+}
+
+// ============================================================================
+// [SECTION] FAMILY -- the processes below another one, found as they appear
+//   Runs on    the thread that follows children
+//   Uses       MEMORY
+//   Promise    a process belongs to the family only if that is proven, and is in its list once; a scan costs
+//              next to nothing while the system starts no process
+// ============================================================================
+enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
+
+// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
+// all.
+typedef enum {
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+} pyprof__kin_state;
+
+typedef struct {
+    pyprof__process_line line;   // as last read
+    pyprof__kin_state state;
+    uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
+    uint64_t look_ns;            // when to look for Python again
+    uint32_t looks;              // since it was found, or executed another program
+} pyprof__descendant;
+
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array list;          // pyprof__descendant; the first is the root
+    int64_t latest, before;      // the kernel's latest pid at the last scan, and at the one before
+    int64_t without;             // a process that does not count
+    uint64_t around_due;         // when to look at all processes again
+    // The image of the root, if processes outside the family can have it, too; otherwise 0.
+    uint64_t shared_image;
+    uint64_t cut;                // descendants for which there was no room
+} pyprof__family;
+
+static pyprof__descendant *pyprof__family_at(const pyprof__family *family, size_t i)
+{
+    return &PYPROF__AT(pyprof__descendant, family->list, i);
+}
+
+// The newest of that pid, alive or ended. NULL = none.
+static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int64_t pid)
+{
+    size_t i = family->list.count;
+    while (i > 0 && pyprof__family_at(family, i - 1)->line.pid != pid) i--;
+    return i ? pyprof__family_at(family, i - 1) : NULL;
+}
+
+// Reads its line again. 0 = it has ended.
+static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
+{
+    pyprof__process_line line;
+    if (one->ended_ns) return 0;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
+        one->line = line;
+        return 1;
+    }
+    one->ended_ns = now;
+    return 0;
+}
+
+// Is its number still that of its group or session? The kernel keeps that number back as long as these have
+// members.
+static pyprof__bool pyprof__descendant_leads(const pyprof__descendant *one)
+{
+    pyprof__process_line line;
+    return !pyprof__process_read(one->line.pid, &line) || line.started == one->line.started;
+}
+
+// Does this process descend from one of the family? Its parent may have ended: then the kernel has given it
+// another one. But it is still in the session or group that a member has begun, and a process that was forked
+// and has not executed another program has the image of a member.
+static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__process_line *line,
+                                       uint64_t now)
+{
+    pyprof__descendant *parent = pyprof__family_find(family, line->parent);
+    size_t i;
+    if (parent && parent->line.started <= line->started && pyprof__descendant_read(parent, now)) return 1;
+    for (i = 0; i < family->list.count; i++) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        int leads = one->line.pid == line->session || (i > 0 && one->line.pid == line->group);
+        if (one->line.started > line->started) continue;
+        if (leads && pyprof__descendant_leads(one)) return 1;
+        if (line->image && one->line.image == line->image && line->image != family->shared_image
+            && pyprof__images_differ(line->pid)) return 1;
+    }
+    return 0;
+}
+
+// Forgets descendants that ended a while ago.
+static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
+{
+    size_t i, kept = 1;
+    for (i = 1; i < family->list.count; i++) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (kept != i) *pyprof__family_at(family, kept) = *one;
+        kept++;
+    }
+    if (family->list.count) family->list.count = kept;
+}
+
+static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
+{
+    pyprof__descendant *one;
+    if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
+    one = family->list.count < PYPROF__MOST_DESCENDANTS
+        ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
+    if (!one) { family->cut++; return; }
+    one->line = *line;
+    one->seen_ns = now;
+    if (line->ended) one->ended_ns = now;
+}
+
+typedef struct { pyprof__family *family; uint64_t now; size_t found; } pyprof__family_scanner;
+
+static void pyprof__family_consider(void *user, int64_t pid)
+{
+    pyprof__family_scanner *scanner = (pyprof__family_scanner *)user;
+    pyprof__process_line line;
+    const pyprof__descendant *known = pyprof__family_find(scanner->family, pid);
+    if (pid == scanner->family->without || !pyprof__process_read(pid, &line)) return;
+    if (known && known->line.started == line.started) return;
+    if (!pyprof__family_has(scanner->family, &line, scanner->now) || !pyprof__is_process(pid)) return;
+    pyprof__family_add(scanner->family, &line, scanner->now);
+    scanner->found++;
+}
+
+// Looks at the processes that have begun since the last scan, and once more at those since the scan before:
+// the kernel gives a number away some time before its process can be seen. At times, and when numbers begin
+// anew, it looks at all processes. Returns how many were found.
+static size_t pyprof__family_scan(pyprof__family *family, uint64_t now)
+{
+    pyprof__family_scanner scanner = { family, now, 0 };
+    int64_t latest = pyprof__latest_pid(), from = family->before, pid;
+    size_t before;
+    if (now >= family->around_due || (latest && (latest < from || latest - from > PYPROF__PIDS_APART))) {
+        family->around_due = now + (latest ? 10 : 1) * pyprof__second;
+        do {                     // a child can have a smaller number than its parent
+            before = scanner.found;
+            pyprof__each_pid(pyprof__family_consider, &scanner);
+        } while (scanner.found > before);
+    } else if (latest)
+        for (pid = from + 1; pid <= latest; pid++) pyprof__family_consider(&scanner, pid);
+    family->before = family->latest;
+    family->latest = latest;
+    return scanner.found;
+}
+
+// The family of that process, so far with nothing below it. without: a process that is never part of it. 0 =
+// no such process, or no memory.
+static pyprof__bool pyprof__family_open(pyprof__family *family, const pyprof_allocator *allocator,
+                                        int64_t pid, int64_t without)
+{
+    pyprof__process_line line, parent;
+    memset(family, 0, sizeof *family);
+    pyprof__pool_init(&family->pool, allocator, UINT64_MAX);
+    pyprof__array_init(&family->list, sizeof(pyprof__descendant));
+    family->without = without;
+    if (!pyprof__process_read(pid, &line)) return 0;
+    // A process that its parent has forked has the image of its siblings.
+    if (!pyprof__process_read(line.parent, &parent) || !parent.image || parent.image == line.image)
+        family->shared_image = line.image;
+    pyprof__family_add(family, &line, pyprof__now());
+    return family->list.count == 1;
+}
+
+static void pyprof__family_close(pyprof__family *family)
+{
+    pyprof__array_free(&family->pool, &family->list);
 }
 
 // ============================================================================
@@ -17684,6 +18118,26 @@ static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *t
     return now > (int64_t)ran ? now - (int64_t)ran : 0;
 }
 
+// "recv socket" -> "recv 10.0.0.7:5432": of another process only lists of all sockets tell the peer.
+static void pyprof__wait_socket(const pyprof__facts *facts, pyprof__dump_thread *of, int fd)
+{
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    char address[PYPROF__LEAF_SIZE], *word = strstr(of->what, " socket");
+    int own = strncmp(of->what, "accept", 6) == 0;
+    if (!word || word[7] || facts->recorder->config->paths == PYPROF_PATHS_HASHED
+        || !pyprof__socket_address(proc, of->thread->native, fd, own, address, sizeof address)) return;
+    snprintf(word, sizeof of->what - (size_t)(word - of->what), " %s", address);
+    pyprof__utf8_repair(address, sizeof address, of->what);
+    memcpy(of->what, address, sizeof address);
+}
+
+static void pyprof__wait_file_lock(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    int64_t owner = pyprof__lock_owner(pyprof__pid_of(facts->sweeper->target.origin.proc));
+    size_t size = strlen(of->what);
+    if (owner) snprintf(of->what + size, sizeof of->what - size, ", held by pid %lld", (long long)owner);
+}
+
 // What the thread waits for. Its stack and state are known.
 static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
 {
@@ -17707,6 +18161,8 @@ static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
         if (of->count) pyprof__wait_lock(facts, of, call.argument[0]);
         if (of->count) pyprof__wait_by_frames(facts, of);
     }
+    if (blocked && strcmp(of->kind, "socket") == 0) pyprof__wait_socket(facts, of, (int)call.argument[0]);
+    if (blocked && strcmp(of->kind, "file lock") == 0) pyprof__wait_file_lock(facts, of);
     if (blocked && strcmp(of->kind, "child") == 0 && (int32_t)call.argument[0] > 0)
         snprintf(of->what, sizeof of->what, "pid %d", (int)(int32_t)call.argument[0]);
     if (blocked) of->waited_ns = pyprof__wait_length(facts, of->thread);
@@ -20547,7 +21003,7 @@ typedef struct {
     pyprof_profile *to;
     const pyprof_profile *const *from;
     size_t count;
-    int as_one;
+    int as_one, family;                         // family: they are processes of one session
     const pyprof__model *first;                 // the earliest: the clock of the result
     pyprof__array by_name;                      // per string: its thread, if threads of one name are one
     pyprof__array threads;                      // per thread of the recording at hand: that of the result
@@ -20857,13 +21313,20 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_live_blocks += from->heap_live_blocks;
     to->heap_peak_bytes += from->heap_peak_bytes;
     to->heap_reserved_bytes += from->heap_reserved_bytes;
+    to->processes += from->processes;
+    to->processes_missed += from->processes_missed;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
 {
-    size_t used = strlen(to->degraded);
-    if (*why && !strstr(to->degraded, why))
-        snprintf(to->degraded + used, sizeof to->degraded - used, "%s%s", used ? "; " : "", why);
+    char reason[sizeof to->degraded];
+    while (*why) {
+        const char *end = strstr(why, "; ");
+        size_t size = end ? (size_t)(end - why) : strlen(why);
+        snprintf(reason, sizeof reason, "%.*s", (int)size, why);
+        pyprof__add_reason(to, reason);
+        why += size + (end ? 2 : 0);
+    }
 }
 
 static void pyprof__merge_heap(pyprof__heap_facts *to, const pyprof__heap_facts *from)
@@ -20947,7 +21410,7 @@ static void pyprof__merge_losses(pyprof__merger *merger)
     if (interval) pyprof__merge_degraded(stats, "memory is exact in some recordings, sampled in others");
     if (tracked)
         pyprof__merge_degraded(stats, "merged: peaks are summed, growth of memory is unknown");
-    if (gauges) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
+    if (gauges && !merger->family) pyprof__merge_degraded(stats, "merged: no facts of the process over time");
 }
 
 // 0 = no memory.
@@ -21048,7 +21511,8 @@ static pyprof_profile *pyprof__profile_copy(const pyprof_profile *from)   // NUL
 }
 
 // Belongs to the allocator of the first one. NULL = no memory.
-static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one)
+static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profiles, size_t count, int as_one,
+                                             int family)
 {
     const pyprof_allocator *allocator = &profiles[0]->pool.allocator;
     pyprof_profile *to;
@@ -21069,6 +21533,7 @@ static pyprof_profile *pyprof__profile_merge(const pyprof_profile *const *profil
     merger.from = profiles;
     merger.count = count;
     merger.as_one = as_one;
+    merger.family = family;
     merger.first = &profiles[0]->model;
     whole = pyprof__merge_fill(&merger);
     pyprof__array_free(&merger.differ.pool, &merger.by_name);
@@ -23028,6 +23493,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -25877,6 +26343,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_bytes", stats->heap_live_bytes },
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
+        { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -28144,6 +28611,9 @@ static void pyprof__text_quality(const pyprof__job *job)
         pyprof__put_format(s, "    %llu looked at late, of threads that had not run since: as exact as the "
                               "others\n",
                            (unsigned long long)stats->recovered);
+    if (stats->processes > 1 || stats->processes_missed)
+        pyprof__put_format(s, "    %llu processes recorded; %llu more ended before their first sample\n",
+                           (unsigned long long)stats->processes, (unsigned long long)stats->processes_missed);
     if (stats->thinned)
         pyprof__put_format(s, "    %llu more left out on purpose, to keep the cost down: their time is in "
                               "the others\n",
@@ -33404,6 +33874,36 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
+enum { PYPROF__MOST_PROCESSES = 512 };
+
+typedef struct {                 // the recording of a descendant
+    int64_t pid;
+    uint64_t started;
+    pyprof__session *session;    // without a token; NULL = the process has ended:
+    pyprof_profile *kept;        // what was recorded of it
+} pyprof__kin;
+
+// What a session that follows children has, by its slot.
+typedef struct {
+    // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
+    pyprof__mutex lock;
+    pyprof__array kin;           // pyprof__kin, in the order in which they were found
+    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t own_cpu_ns;         // of its thread
+    int on;                      // the session follows children
+    int headless;                // the root runs no Python, or did not when the session began
+    pyprof__family family;       // belongs to the thread
+    uint64_t busy_ns;            // until then processes are expected to begin
+    uint64_t check_ns;           // when to look again for descendants that profile themselves
+    pyprof_config config;
+    pyprof__budget budget;       // max_bytes of all its processes
+    pyprof__pool pool;
+    pyprof__sampler *stand_in;   // of a session that is headless: samples nothing
+    uint32_t word;               // futex word: changes when there is something to do
+    int quit, joinable;
+    pthread_t thread;
+} pyprof__following;
+
 // the run this process belongs to: see PYPROF_RUN
 typedef struct { int64_t pid; uint64_t start_ns; char base[1024]; } pyprof__tree;
 
@@ -33437,6 +33937,7 @@ typedef struct {
     pyprof__sampler samplers[1];         // of this process
     int sampling;                // number of sampler threads
     pyprof__sampler *others[PYPROF__OTHERS];   // of other processes; NULL = free. Under pyprof__control
+    pyprof__following followings[PYPROF__SESSIONS];
     int changing;                // session that the owner of the lock may be changing + 1; 0 = none
     int atfork;                  // the handler is registered
     // In a forked child: uses of the sessions to start again; 0 = none.
@@ -33485,6 +33986,7 @@ static void pyprof__after_fork(void)
     memset(pyprof__g.samplers[0].sessions, 0, sizeof pyprof__g.samplers[0].sessions);
     memset(pyprof__g.others, 0, sizeof pyprof__g.others);
     pyprof__g.sampling = 0;
+    memset(pyprof__g.followings, 0, sizeof pyprof__g.followings);
     memset(&pyprof__g.children, 0, sizeof pyprof__g.children);
     pyprof__g.writer.running = pyprof__g.writer.quit = 0;
     pyprof__g.writer.done = pyprof__g.writer.asked;
@@ -34293,7 +34795,6 @@ static pyprof__bool pyprof__is_other(int64_t pid) { return pid != 0 && pid != py
 static pyprof_result pyprof__config_values(const pyprof_config *config)
 {
     static const struct { size_t offset; const char *name, *what; } later[] = {
-        { offsetof(pyprof_config, children), "children", "following child processes" },
         { offsetof(pyprof_config, native), "native", "native frames" },
     };
     size_t i;
@@ -34334,6 +34835,8 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
                             config->checkpoint_s);
     if (config->checkpoint && strlen(config->checkpoint) > 900)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "checkpoint is longer than 900 bytes");
+    if (config->children < 0 || config->children > 1)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "children is %d: 0 or 1", config->children);
     if (config->opcodes < 0 || config->opcodes > 1)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "opcodes is %d: 0 or 1", config->opcodes);
     if (!config->allocator.alloc != !config->allocator.free)
@@ -34424,6 +34927,27 @@ static void pyprof__config_defaults(pyprof_config *config)
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
     if (!config->heap_max_bytes) config->heap_max_bytes = 1u << 30;
     if (!(config->checkpoint_s > 0)) config->checkpoint_s = 60;
+    if (config->children) config->after_fork = PYPROF_AFTER_FORK_START;
+}
+
+// The session of that slot, or one of the processes that it follows, begins. 0 = no memory. Under the lock.
+static pyprof__bool pyprof__session_begin(pyprof__session *session, uint64_t use, pyprof__sampler *sampler,
+                                          const pyprof_config *config, int slot)
+{
+    memset(session, 0, sizeof *session);
+    session->use = use;
+    session->sampler = sampler;
+    session->config = *config;
+    if (config->thread_filter) {
+        pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
+        session->config.thread_filter = session->thread_filter;
+    }
+    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
+                               config->max_bytes / 4 * 3)) return 0;
+    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
+    session->use++;
+    sampler->sessions[slot] = session;
+    return 1;
 }
 
 // again: use of a session that starts again in a forked child, in its old slot; 0 = a new one. Under
@@ -34440,20 +34964,8 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
         return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
     use = again ? again - 1 : session->use;
-    memset(session, 0, sizeof *session);
-    session->use = use;
-    session->sampler = sampler;
-    session->config = *config;
-    if (config->thread_filter) {
-        pyprof__copy_text(session->thread_filter, sizeof session->thread_filter, config->thread_filter);
-        session->config.thread_filter = session->thread_filter;
-    }
-    if (!pyprof__recorder_open(&session->recorder, &sampler->sweeper.target, &session->config,
-                               config->max_bytes / 4 * 3)) return pyprof__fail_memory("the session");
-    session->own_cpu_start = __atomic_load_n(&sampler->own_cpu_ns, __ATOMIC_RELAXED);
-    session->use++;
-    sampler->sessions[*slot] = session;
-    return PYPROF_OK;
+    return pyprof__session_begin(session, use, sampler, config, *slot) ? PYPROF_OK
+        : pyprof__fail_memory("the session");
 }
 
 // The session is no longer in use. Under the lock.
@@ -34696,29 +35208,214 @@ static void *pyprof__dump_main(void *argument)
     return NULL;
 }
 
+// ---- the processes of a session that follows children ----------------------------------------------------
+// The slot of a token, whether or not its session is in use; -1 = it is no token.
+static int pyprof__token_slot(const pyprof *token)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
+    return bits & 1 && slot < PYPROF__SESSIONS ? (int)slot : -1;
+}
+
+// Locks the processes that the session of this token follows. NULL = it follows none, and nothing is locked.
+static pyprof__following *pyprof__following_lock(const pyprof *token)
+{
+    int slot = pyprof__token_slot(token);
+    pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
+    if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return NULL;
+    pyprof__mutex_take(&following->lock);
+    return following;
+}
+
+static void pyprof__following_unlock(pyprof__following *following)
+{
+    if (following) pyprof__mutex_give(&following->lock);
+}
+
+static int pyprof__following_slot(const pyprof__following *following)
+{
+    return (int)(following - pyprof__g.followings);
+}
+
+static pyprof__kin *pyprof__kin_at(const pyprof__following *following, size_t i)
+{
+    return &PYPROF__AT(pyprof__kin, following->kin, i);
+}
+
+// A session's recording so far; sampling goes on. reset: it restarts without a gap in time. Under the lock.
+static pyprof_result pyprof__session_take(pyprof__session *session, double last_s, int reset,
+                                          pyprof_profile **profile)
+{
+    pyprof_result result = pyprof__session_whole(session);
+    int blind = pyprof__blind_for(session->sampler, pyprof__now()) != 0;
+    if (result != PYPROF_OK) return result;
+    pyprof__record_end(&session->recorder, pyprof__sampler_failed(session->sampler) || blind, blind);
+    result = pyprof__session_profile(session, last_s, profile);
+    if (result != PYPROF_OK || !reset || pyprof__session_renew(session, session->recorder.last_ns))
+        return result;
+    pyprof__profile_free(*profile);
+    *profile = NULL;
+    return pyprof__fail_memory("the session");
+}
+
+// The same of a process that has ended. *profile = NULL: it had ended before these last seconds.
+static pyprof_result pyprof__kept_take(const pyprof_profile *kept, double last_s, pyprof_profile **profile)
+{
+    double ended_s = (double)(pyprof__now() - kept->model.last_ns) / 1e9;
+    if (last_s > 0 && ended_s >= last_s) return PYPROF_OK;
+    if (last_s <= 0) *profile = pyprof__profile_copy(kept);
+    else {
+        *profile = pyprof__profile_new(&kept->model, (uint64_t)((last_s - ended_s) * 1e9) + 1,
+                                       &kept->pool.allocator);
+        if (*profile && !pyprof__copy_facts(*profile, kept)) {
+            pyprof__profile_free(*profile);
+            *profile = NULL;
+        }
+    }
+    return *profile ? PYPROF_OK : pyprof__fail_memory("the profile");
+}
+
+// Its session is over; the thread that samples it ends by itself. Under the lock.
+static void pyprof__kin_over(pyprof__following *following, pyprof__kin *kin)
+{
+    pyprof__session *session = kin->session;
+    session->sampler->sessions[pyprof__following_slot(following)] = NULL;
+    pyprof__wake(&session->sampler->wake);
+    pyprof__recorder_close(&session->recorder);
+    pyprof__free(&following->pool, session, sizeof *session);
+    kin->session = NULL;
+}
+
+static void pyprof__kept_drop(pyprof__following *following)   // of all processes that have ended
+{
+    size_t i, left = 0;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session) *pyprof__kin_at(following, left++) = *kin;
+        else pyprof__profile_free(kin->kept);
+    }
+    following->kin.count = left;
+}
+
+// Adds what the session recorded itself (NULL = nothing) and what was recorded of the processes that it
+// follows to `profiles`. Failure: those that it has are to be freed.
+static pyprof_result pyprof__following_take(pyprof__following *following, double last_s, int reset,
+                                            pyprof__pool *pool, pyprof__array *profiles)
+{
+    pyprof_result result = PYPROF_OK;
+    size_t i;
+    if (!pyprof__array_reserve(pool, profiles, following->kin.count + 1))
+        return pyprof__fail_memory("the profile");
+    for (i = 0; i < following->kin.count && result == PYPROF_OK; i++) {
+        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        pyprof_profile *made = NULL;
+        pyprof__sessions_lock();
+        if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
+        pyprof__sessions_unlock();
+        if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
+        if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
+    }
+    if (reset && result == PYPROF_OK) pyprof__kept_drop(following);
+    return result;
+}
+
+// One profile of the session's own (*profile) and of all processes that it follows. On failure *profile is
+// freed.
+static pyprof_result pyprof__following_join(pyprof__following *following, double last_s, int reset,
+                                            pyprof_profile **profile)
+{
+    pyprof_profile *own = *profile, *all = NULL, **list;
+    pyprof_stats *stats;
+    pyprof__pool pool;
+    pyprof__array profiles;
+    pyprof_result result;
+    size_t i;
+    *profile = NULL;
+    pyprof__pool_init(&pool, &own->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&profiles, sizeof own);
+    result = pyprof__array_reserve(&pool, &profiles, 1) ? PYPROF_OK : pyprof__fail_memory("the profile");
+    if (result == PYPROF_OK) {
+        *(pyprof_profile **)pyprof__push(&pool, &profiles) = own;
+        result = pyprof__following_take(following, last_s, reset, &pool, &profiles);
+    } else pyprof__profile_free(own);
+    list = (pyprof_profile **)profiles.data;
+    i = following->headless && profiles.count > 1;   // without the root, which has no Python
+    if (result == PYPROF_OK && profiles.count - i > 1) {
+        all = pyprof__profile_merge((const pyprof_profile *const *)list + i, profiles.count - i, 0, 1);
+        if (!all) result = pyprof__fail_memory("the profile");
+    } else if (result == PYPROF_OK) {
+        all = list[i];
+        list[i] = NULL;
+    }
+    for (i = 0; i < profiles.count; i++) if (list[i]) pyprof__profile_free(list[i]);
+    pyprof__array_free(&pool, &profiles);
+    if (!all) return result;
+    stats = &all->model.stats;
+    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->processes = following->processes;
+    stats->processes_missed = following->missed;
+    *profile = all;
+    return PYPROF_OK;
+}
+
+// The statistics of all processes as of now; *stats has those of the session itself. Under both locks.
+static void pyprof__following_stats(const pyprof__following *following, pyprof_stats *stats)
+{
+    pyprof_stats one;
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session) pyprof__session_stats(kin->session, &one);
+        else one = kin->kept->model.stats;
+        pyprof__merge_stats(stats, &one);
+        pyprof__merge_degraded(stats, one.degraded);
+    }
+    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->processes = following->processes;
+    stats->processes_missed = following->missed;
+}
+
+// All processes pause, or go on. Under both locks.
+static void pyprof__following_pause(const pyprof__following *following, int paused)
+{
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__session *session = pyprof__kin_at(following, i)->session;
+        if (!session || session->recorder.paused == paused) continue;
+        if (paused) pyprof__recorder_pause(&session->recorder);
+        else pyprof__recorder_resume(&session->recorder, pyprof__now());
+        pyprof__wake(&session->sampler->wake);
+    }
+}
+
+// Drops what was recorded of all processes. 0 = no memory for some of them. Under both locks.
+static pyprof__bool pyprof__following_reset(pyprof__following *following)
+{
+    int whole = 1;
+    size_t i;
+    pyprof__kept_drop(following);
+    for (i = 0; i < following->kin.count; i++)
+        whole &= pyprof__session_renew(pyprof__kin_at(following, i)->session, pyprof__now());
+    return whole;
+}
+
 // Copies what a session has recorded so far; sampling goes on. reset: the recording restarts without a gap in
 // time.
 static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result;
     pyprof__objects_watch(1);
+    following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     found = pyprof__session_of(token);
     if (!found) result = pyprof__no_session(token);
     else if (last_s > 0 && found->config.timeline_s < 0)
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
-    else if ((result = pyprof__session_whole(found)) == PYPROF_OK) {
-        int blind = pyprof__blind_for(found->sampler, pyprof__now()) != 0;
-        pyprof__record_end(&found->recorder, pyprof__sampler_failed(found->sampler) || blind, blind);
-        result = pyprof__session_profile(found, last_s, profile);
-    }
-    if (result == PYPROF_OK && reset && !pyprof__session_renew(found, found->recorder.last_ns)) {
-        pyprof__profile_free(*profile);
-        *profile = NULL;
-        result = pyprof__fail_memory("the session");
-    }
+    else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
+    if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -35606,6 +36303,308 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
     pyprof__join(sampler);
 }
 
+// ---- the thread that follows children ---------------------------------------------------------------------
+// It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
+// Python gets a session without a token, and a sampler thread of its own.
+enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
+       PYPROF__MOST_LOOKS = 60, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
+       PYPROF__KIN_BYTES = 2 << 20 };
+
+static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
+{
+    int slot = pyprof__following_slot(following);
+    pyprof__sessions_lock();
+    if (pyprof__g.sessions[slot].use & 1) pyprof__degrade(&pyprof__g.sessions[slot].recorder, reason);
+    pyprof__sessions_unlock();
+}
+
+static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
+{
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// NULL = it is not recorded, or has ended. Only the thread that follows adds and removes.
+static pyprof__kin *pyprof__kin_of(const pyprof__following *following, const pyprof__process_line *line)
+{
+    size_t i;
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        if (kin->session && kin->pid == line->pid && kin->started == line->started) return kin;
+    }
+    return NULL;
+}
+
+// The process has ended: keeps what was recorded of it, and gives its sampler back. Nothing is kept, and the
+// process counts as missed, if it has no sample.
+static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_profile *made = NULL;
+    pyprof__kin *kin;
+    int any;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__session_end(kin->session, &made);
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        any = made && made->model.stats.samples;
+        if (any) {
+            pyprof__pool_budget(&made->pool, &following->budget);
+            made->model.stats.own_bytes = made->pool.used;
+            kin->kept = made;
+        } else {
+            if (made) pyprof__profile_free(made);
+            following->processes--;
+            following->missed++;
+            *kin = *pyprof__kin_at(following, following->kin.count - 1);
+            following->kin.count--;
+        }
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
+// The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
+// Under pyprof__control.
+static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
+                                      const pyprof_config *config, pyprof__sampler *sampler)
+{
+    int slot = pyprof__following_slot(following), whole = 0;
+    pyprof__session *session;
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    session = (pyprof__session *)pyprof__alloc(&following->pool, sizeof *session);
+    kin = session ? (pyprof__kin *)pyprof__push(&following->pool, &following->kin) : NULL;
+    pyprof__sessions_lock();
+    if (kin && !following->quit && !sampler->sessions[slot])
+        whole = pyprof__session_begin(session, 0, sampler, config, slot);
+    if (whole) {
+        pyprof__pool_budget(&session->recorder.pool, &following->budget);
+        if (pyprof__g.sessions[slot].recorder.paused) pyprof__recorder_pause(&session->recorder);
+        kin->session = session;
+        kin->pid = one->line.pid;
+        kin->started = one->line.started;
+        following->processes++;
+    } else if (kin) following->kin.count--;
+    pyprof__sessions_unlock();
+    if (!whole) pyprof__free(&following->pool, session, sizeof *session);
+    pyprof__mutex_give(&following->lock);
+    return whole;
+}
+
+static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = NULL, *sampler;
+    pyprof_result result = PYPROF_OK;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    sampler = pyprof__other_find(config.pid);
+    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
+    else if (!sampler) result = pyprof__other_open(&config, &place);
+    if (result == PYPROF_OK) {
+        if (place) sampler = *place;
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        if (place && result == PYPROF_OK)
+            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        if (place) pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    return result;
+}
+
+// Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
+// twice; after fork it may execute another program within a moment.
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+                                       uint64_t now)
+{
+    const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
+    int same;
+    if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
+    same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
+    return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
+}
+
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
+static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
+                                      pyprof_result result)
+{
+    char reason[200];
+    int named;
+    if (result != PYPROF_ERR_DENIED && result != PYPROF_ERR_UNSUPPORTED && result != PYPROF_ERR_MEMORY
+        && result != PYPROF_ERR_BUSY) return;
+    snprintf(reason, sizeof reason, "pid %lld: ", (long long)one->line.pid);
+    named = strncmp(pyprof__error_text(), reason, strlen(reason) - 2) == 0;
+    snprintf(reason + (named ? 0 : strlen(reason)), 150, "%s", pyprof__error_text());
+    pyprof__following_degrade(following, reason);
+    if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
+}
+
+// Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
+// growing intervals, for a minute, and anew when it has executed another program.
+static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t image = one->line.image;
+    pyprof_result result;
+    if (!pyprof__descendant_read(one, now)) {
+        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
+            pyprof__following_misses(following, one);
+        one->state = PYPROF__KIN_LEFT;
+        return;
+    }
+    if (one->line.image != image) one->looks = 0;
+    one->look_ns = now + PYPROF__SCAN_BUSY_NS;
+    if (pyprof__is_forking(following, one, now)) return;
+    one->state = PYPROF__KIN_PLAIN;
+    one->look_ns = now + ((uint64_t)PYPROF__SCAN_NS << (one->looks < 7 ? one->looks : 7));
+    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
+    if (following->processes >= PYPROF__MOST_PROCESSES
+        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
+        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
+                                  ? "more than 512 processes: the others are counted as missed"
+                                  : "max_bytes is used up: further processes are counted as missed");
+        pyprof__following_misses(following, one);
+        return;
+    }
+    result = pyprof__kin_start(following, one);
+    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
+    else pyprof__following_refused(following, one, result);
+}
+
+// duration_s is over for the session: so it is for the processes that it follows.
+static void pyprof__following_keep_pace(pyprof__following *following)
+{
+    pyprof__mutex_take(&following->lock);
+    pyprof__sessions_lock();
+    if (pyprof__g.sessions[pyprof__following_slot(following)].recorder.ended)
+        pyprof__following_pause(following, 1);
+    pyprof__sessions_unlock();
+    pyprof__mutex_give(&following->lock);
+}
+
+static void pyprof__following_round(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__following_keep_pace(following);
+    if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
+    for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
+        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    }
+}
+
+static void *pyprof__following_main(void *argument)
+{
+    pyprof__following *following = (pyprof__following *)argument;
+    uint64_t alone_due = pyprof__now() + pyprof__second;
+    prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
+    pyprof__inside = 1;
+    while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
+        uint32_t seen = __atomic_load_n(&following->word, __ATOMIC_ACQUIRE);
+        uint64_t now = pyprof__now();
+        if (now >= alone_due) {
+            if (pyprof__is_alone()) break;
+            alone_due = now + pyprof__second;
+            __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
+        }
+        pyprof__following_round(following, now);
+        pyprof__sleep_until(&following->word, seen,
+                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+    }
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    pyprof__inside = 0;
+    return NULL;
+}
+
+// The session of that slot begins to follow children. Under pyprof__control.
+static pyprof_result pyprof__following_start(int slot, int headless)
+{
+    pyprof__following *following = &pyprof__g.followings[slot];
+    pyprof__session *session = &pyprof__g.sessions[slot];
+    int64_t pid = session->config.pid ? session->config.pid : pyprof__own_pid();
+    uint64_t used = following->budget.used;   // of samplers of an earlier session that have not ended yet
+    int error;
+    memset(following, 0, sizeof *following);
+    following->config = session->config;
+    following->config.children = following->config.heap = 0;
+    following->config.duration_s = 0;
+    following->config.checkpoint = NULL;
+    following->budget.used = used;
+    following->budget.limit = session->config.max_bytes;
+    pyprof__pool_init(&following->pool, &session->config.allocator, UINT64_MAX);
+    pyprof__array_init(&following->kin, sizeof(pyprof__kin));
+    if (!pyprof__family_open(&following->family, &session->config.allocator, pid, pyprof__own_pid()))
+        return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
+    following->headless = headless;
+    following->processes = !headless;
+    __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
+    following->joinable = error == 0;
+    if (error == 0) return PYPROF_OK;
+    __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
+    __atomic_store_n(&following->on, 0, __ATOMIC_RELEASE);
+    pyprof__family_close(&following->family);
+    return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the thread that follows children: %s",
+                        strerror(error));
+}
+
+// Ends the thread that follows children for the session of this token, if it does. Without locks.
+static void pyprof__following_quit(const pyprof *token)
+{
+    int slot = pyprof__token_slot(token);
+    pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
+    pyprof__bool is_session;
+    if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return;
+    pyprof__sessions_lock();
+    is_session = pyprof__session_of(token) != NULL;
+    pyprof__sessions_unlock();
+    if (!is_session) return;
+    __atomic_store_n(&following->quit, 1, __ATOMIC_RELEASE);
+    pyprof__wake(&following->word);
+    if (__atomic_exchange_n(&following->joinable, 0, __ATOMIC_ACQ_REL)) pthread_join(following->thread, NULL);
+}
+
+// The session of that slot has ended, and with it those of its processes. Under pyprof__control.
+static void pyprof__following_close(int slot)
+{
+    pyprof__following *following = &pyprof__g.followings[slot];
+    size_t i;
+    if (!following->on) return;
+    pyprof__mutex_take(&following->lock);
+    pyprof__sessions_lock();
+    for (i = 0; i < following->kin.count; i++)
+        if (pyprof__kin_at(following, i)->session)
+            pyprof__kin_over(following, pyprof__kin_at(following, i));
+    pyprof__sessions_unlock();
+    for (i = 0; i < following->kin.count; i++)
+        if (pyprof__kin_at(following, i)->kept) pyprof__profile_free(pyprof__kin_at(following, i)->kept);
+    pyprof__array_free(&following->pool, &following->kin);
+    pyprof__family_close(&following->family);
+    __atomic_store_n(&following->on, 0, __ATOMIC_RELEASE);
+    pyprof__mutex_give(&following->lock);
+}
+
 // ---- the end -------------------------------------------------------------------------
 // At exit: writes the sessions of PROFILING=1 and those with a checkpoint as they are then.
 static void pyprof__at_exit(void)
@@ -35631,13 +36630,33 @@ static void pyprof__exits_watch(void)
     at_quick_exit(pyprof__leave);
 }
 
+// The process runs no Python, or not yet: the session records nothing but its descendants, and the process
+// itself once it runs Python.
+static pyprof_result pyprof__start_headless(const pyprof_config *config, int *slot)
+{
+    pyprof__sampler **place = pyprof__other_new(config), *sampler;
+    pyprof__target *target;
+    pyprof_result result;
+    if (!place) return PYPROF_ERR_BUSY;
+    sampler = *place;
+    target = &sampler->sweeper.target;
+    pyprof__proc_init(&target->other, config->pid);
+    target->origin.proc = &target->other;
+    pyprof__program_name(&target->other, sampler->program, sizeof sampler->program);
+    pyprof__sessions_lock();
+    result = pyprof__session_open(sampler, config, 0, slot);
+    pyprof__sessions_unlock();
+    if (result != PYPROF_OK) pyprof__other_free(place);
+    return result;
+}
+
 // Starts a session from a checked config. again: in a forked child, the session of that slot and use
 // goes on.
 static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64_t again, pyprof **session)
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive, other = pyprof__is_other(config->pid);
+    int alive, other = pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -35645,7 +36664,11 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     }
     __atomic_store_n(&pyprof__g.pid, pyprof__own_pid(), __ATOMIC_RELAXED);
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
-    if (other) result = pyprof__start_other(config, &slot);
+    if (other) {
+        result = pyprof__start_other(config, &slot);
+        headless = result == PYPROF_ERR_NO_PYTHON && config->children;
+        if (headless) result = pyprof__start_headless(config, &slot);
+    }
     else {
         result = pyprof__join_running(sampler, config, again, &slot, &alive);
         if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
@@ -35653,6 +36676,14 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
+    }
+    if (result == PYPROF_OK && config->children && !again) {
+        result = pyprof__following_start(slot, headless);
+        if (result != PYPROF_OK) {
+            sampler = pyprof__g.sessions[slot].sampler;
+            pyprof__start_undo(slot);
+            pyprof__sampler_stop(sampler);
+        }
     }
     if (result == PYPROF_OK) {
         *session = pyprof__token(slot);
@@ -35759,15 +36790,18 @@ static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof 
 PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int from_env, unhook = 0, cancel = pyprof__cancel_off();
+    int from_env, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
     pyprof__objects_watch(1);
+    pyprof__following_quit(session);
     pyprof__control_lock();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
@@ -35786,6 +36820,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         result = pyprof__no_session(session);
     }
     pyprof__sessions_unlock();
+    if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
+    pyprof__following_unlock(following);
+    if (found && following) pyprof__following_close(slot);
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
@@ -35825,8 +36862,10 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
 {
     pyprof__session *found;
     pyprof__sampler *sampler = NULL;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
@@ -35839,9 +36878,11 @@ static pyprof_result pyprof__pause_or_resume(pyprof *session, int paused)
         if (paused) pyprof__recorder_pause(&found->recorder);
         else pyprof__recorder_resume(&found->recorder, pyprof__now());
         pyprof__heap_noting();
+        if (following) pyprof__following_pause(following, paused);
     }
     if (sampler) pyprof__wake(&sampler->wake);   // under the lock: it may be freed after that
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -35851,15 +36892,19 @@ PYPROF__DEF pyprof_result pyprof_resume(pyprof *session) { return pyprof__pause_
 PYPROF__DEF pyprof_result pyprof_reset(pyprof *session)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (!found) result = pyprof__no_session(session);
     else if ((result = pyprof__session_whole(found)) == PYPROF_OK
-             && !pyprof__session_renew(found, pyprof__now()))
+             && (!pyprof__session_renew(found, pyprof__now())
+                 || (following && !pyprof__following_reset(following))))
         result = pyprof__fail_memory("the session");
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -35886,9 +36931,11 @@ PYPROF__DEF pyprof_result pyprof_reset_peak(pyprof *session)
 PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *stats)
 {
     pyprof__session *found;
+    pyprof__following *following;
     pyprof_result result = PYPROF_OK;
     if (!stats) return pyprof__fail(PYPROF_ERR_ARGUMENT, "stats is NULL");
     pyprof__enter();
+    following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
     if (found) {
@@ -35898,8 +36945,10 @@ PYPROF__DEF pyprof_result pyprof_get_stats(const pyprof *session, pyprof_stats *
         pyprof__session_stats(found, stats);
         stats->asked += owed;
         stats->missed += owed;
+        if (following) pyprof__following_stats(following, stats);
     } else result = pyprof__no_session(session);
     pyprof__sessions_unlock();
+    pyprof__following_unlock(following);
     return result;
 }
 
@@ -36002,7 +37051,7 @@ PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, si
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
                                 (unsigned long long)i);
     }
-    *merged = pyprof__profile_merge(profiles, count, options && options->as_one);
+    *merged = pyprof__profile_merge(profiles, count, options && options->as_one, 0);
     return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
 

@@ -411,7 +411,7 @@ struct top_model {
     char **strings;
     struct top_map string_map, place_map, value_map, thread_map, frame_map;   // frame_map: of one profile, by addresses
     uint32_t stack, interval;
-    int saved;                     // a recording: memory counts, too
+    int saved, ended;              // a recording: memory counts, too; the process has ended, as the session says
     int64_t pid, resident;
     char program[128], python[32];
     int free_threaded, heap;
@@ -697,6 +697,7 @@ static void top_facts(struct top_model *model, const pyprof_info *info, const py
     model->asked += stats->asked;
     model->samples += stats->samples;
     model->lost += stats->missed + stats->rejected;
+    model->ended = stats->ended;
     snprintf(model->degraded, sizeof model->degraded, "%s", stats->degraded);
 }
 
@@ -1235,7 +1236,7 @@ static void top_line_foot(const struct top_ui *ui, struct top_line *line)
 static struct {
     struct termios before;
     volatile sig_atomic_t active, stop, cont, resized, interrupted;
-    volatile sig_atomic_t child;
+    volatile sig_atomic_t child;   // the command, or less than 0: its group
     int pipe[2];
 } top_tty = { .pipe = { -1, -1 } };
 static const char top_enter_text[] = "\33[?1049h\33[?25l\33[?7l\33[H\33[2J", top_leave_text[] = "\33[0m\33[?7h\33[?25h\33[?1049l";
@@ -1289,7 +1290,7 @@ static void top_on_signal(int signal_number)
     else if (signal_number == SIGINT && !top_tty.interrupted) top_tty.interrupted = 1;
     else if (signal_number != SIGCHLD) {
         top_leave();
-        if (top_tty.child > 0) kill(top_tty.child, SIGTERM);
+        if (top_tty.child) kill(top_tty.child, SIGTERM);
         signal(signal_number, SIG_DFL);
         raise(signal_number);
     }
@@ -1703,6 +1704,11 @@ static void top_refresh(struct top_ui *ui)
     pyprof_profile_free(profile);
 }
 
+static int top_status_of(int status)   // as of a shell
+{
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 // The command ended, or the process is not there any more, or its pid is another process now.
 static void top_check_end(struct top_ui *ui)
 {
@@ -1711,15 +1717,14 @@ static void top_check_end(struct top_ui *ui)
     if (!ui->session || *ui->ended) return;
     if (ui->child > 0) {
         if (waitpid(ui->child, &status, WNOHANG) != ui->child) return;
-        ui->child_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-        top_tty.child = 0;
-        ui->child = 0;
+        ui->child_status = top_status_of(status);
+        ui->child = top_tty.child = 0;
         snprintf(ui->ended, sizeof ui->ended,
                  WIFSIGNALED(status) ? "pid %lld was ended by signal %d. q quits" : "pid %lld ended with status %d. q quits",
                  (long long)ui->model.pid, WIFSIGNALED(status) ? WTERMSIG(status) : ui->child_status);
     } else {
         int alive = top_alive(ui->model.pid, &start);
-        if (alive && (!ui->born || start == ui->born)) return;
+        if (!ui->model.ended && alive && (!ui->born || start == ui->born)) return;
         snprintf(ui->ended, sizeof ui->ended, "pid %lld ended. q quits", (long long)ui->model.pid);
     }
     top_refresh(ui);
@@ -1797,7 +1802,7 @@ static int top_spawn(struct top_ui *ui, int screen)   // returns the exit status
     }
     close(report[0]);
     if (ui->child < 0) return cli_fail("fork: %s", strerror(errno));
-    top_tty.child = ui->child;
+    top_tty.child = screen ? -ui->child : ui->child;
     return 0;
 }
 
@@ -1808,7 +1813,7 @@ static int top_ended_early(struct top_ui *ui)
     if (ui->child <= 0 || waitpid(ui->child, &status, WNOHANG) != ui->child) return -1;
     ui->child = top_tty.child = 0;
     cli_fail("%s ended before it ran Python", ui->options->program[0]);
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status) ? WEXITSTATUS(status) : CLI_FAILED;
+    return top_status_of(status) ? top_status_of(status) : CLI_FAILED;
 }
 
 static int top_open_live(struct top_ui *ui, int screen)   // returns the exit status
@@ -1838,25 +1843,31 @@ static int top_open_live(struct top_ui *ui, int screen)   // returns the exit st
     return 0;
 }
 
-// Ends the session, and a command that still runs: it has no terminal any more.
-static int top_close(struct top_ui *ui)   // returns the exit status
+// Waits for the command. It is ended with SIGTERM after `first` seconds, and with SIGKILL 3 seconds later.
+static void top_end_command(struct top_ui *ui, double first)
+{
+    double begin = cli_now();
+    int status, asked = 0;
+    pid_t got;
+    while ((got = waitpid(ui->child, &status, WNOHANG)) == 0) {
+        if (top_tty.interrupted && first > 1e9) first = cli_now() - begin + 3;   // Ctrl-C ends it, too
+        if (!asked && cli_now() > begin + first) asked = 1, kill(top_tty.child, SIGTERM);
+        if (asked && cli_now() > begin + first + 3) kill(top_tty.child, SIGKILL);
+        top_wait(cli_now() + 0.1, 0);   // SIGCHLD ends it early
+    }
+    if (got == ui->child && !asked) ui->child_status = top_status_of(status);
+    ui->child = top_tty.child = 0;
+}
+
+// Ends the session. A command without a terminal ends with the table; otherwise it goes on, and its status is that of pyprof.
+static int top_close(struct top_ui *ui, int end)   // returns the exit status
 {
     char data[4096];
     ssize_t size;
-    int status = 0;
+    off_t at = 0;
     if (ui->session) pyprof_stop(ui->session, NULL);
-    if (ui->child > 0) {
-        double deadline = cli_now() + 3;
-        kill(ui->child, SIGTERM);
-        while (waitpid(ui->child, &status, WNOHANG) == 0) {
-            struct timespec pause = { 0, 5000000 };
-            if (cli_now() > deadline) kill(ui->child, SIGKILL);
-            nanosleep(&pause, NULL);
-        }
-        ui->child = top_tty.child = 0;
-    }
-    if (ui->child_out >= 0 && lseek(ui->child_out, 0, SEEK_SET) == 0)
-        while ((size = read(ui->child_out, data, sizeof data)) > 0 && top_write_all(data, (size_t)size)) { }
+    if (ui->child > 0) top_end_command(ui, end ? 0 : 1e300);
+    while (ui->child_out >= 0 && (size = pread(ui->child_out, data, sizeof data, at)) > 0 && top_write_all(data, (size_t)size)) at += size;
     top_redraw_all(ui);
     free(ui->shown);
     free(ui->rows);
@@ -2064,7 +2075,7 @@ static int pyprof_cli_top(const struct cli_options *options)
     if (!status) status = options->inputs ? top_open_saved(ui, options->input[0]) : top_open_live(ui, screen);
     if (!status && screen) top_run_screen(ui);
     else if (!status) top_run_plain(ui);
-    end = top_close(ui);
+    end = top_close(ui, screen || status);
     free(ui);
     return status ? status : end;
 }

@@ -381,7 +381,7 @@ TEST(configurations_refused)
     refused((pyprof_config){ .pid = 1, .capture = PYPROF_CAPTURE_SIGNAL }, PYPROF_ERR_ARGUMENT, "pid");
     refused((pyprof_config){ .heap = PYPROF_HEAP_EXACT }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");
     refused((pyprof_config){ .native = 1 }, PYPROF_ERR_UNSUPPORTED, "native");
-    refused((pyprof_config){ .children = 1 }, PYPROF_ERR_UNSUPPORTED, "children");
+    refused((pyprof_config){ .children = 2 }, PYPROF_ERR_ARGUMENT, "children");
     refused((pyprof_config){ .rate_hz = 100000, .max_depth = 65000 }, PYPROF_ERR_NO_PYTHON, "_PyRuntime");   // nothing wrong with it
 }
 

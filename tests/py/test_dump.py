@@ -3,8 +3,10 @@
 Every scene is made by the test itself: which thread has which lock is known.
 """
 import ctypes
+import fcntl
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -374,6 +376,133 @@ def objects_that_change_while_they_are_read():
         for thread in threads:
             thread.join()
     assert count
+
+
+# --- another process ------------------------------------------------------------------------------------------------
+
+PRELUDE = """
+import fcntl, os, socket, sys, threading, time
+def start(name, function, *arguments):
+    threading.Thread(target=function, args=arguments, name=name, daemon=True).start()
+def told(*what):
+    print(*what)
+    sys.stdout.flush()
+    time.sleep(1000)
+"""
+
+
+class Other:
+    """Another process, with what it told when it was ready."""
+
+    def __init__(self, source):
+        self.process = subprocess.Popen([sys.executable, '-c', PRELUDE + source], stdout=subprocess.PIPE, universal_newlines=True)
+        self.told = self.process.stdout.readline().split()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def dump(self, *names, **options):
+        """{name: item} once the threads of these names wait."""
+        for _ in range(50):
+            time.sleep(0.1)
+            try:
+                self.profile = bind.dump_profile(pid=self.process.pid, **options)
+            except bind.Error as error:
+                if 'DENIED' in str(error) or 'UNSUPPORTED' in str(error):
+                    bind.skip(str(error))
+                raise
+            items = {item.thread.name: item for item in self.profile.visit(bind.ITEM_WAIT)}
+            if all(name in items for name in names):
+                return items
+        raise AssertionError('not all wait: %s' % sorted(items))
+
+
+@bind.test
+def peers_and_locks_of_another_process():
+    with bind.folder() as folder, open(os.path.join(folder, 'a.lock'), 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with Other("""
+listening = socket.create_server(('127.0.0.1', 0))
+near = socket.create_connection(listening.getsockname())
+far, _ = listening.accept()
+local = socket.socket(socket.AF_UNIX)
+local.bind(%r)
+local.listen(1)
+start('recv', near.recv, 1)
+start('accept', listening.accept)
+start('unix', local.accept)
+start('flock', fcntl.flock, open(%r, 'w'), fcntl.LOCK_EX)
+lock = threading.Lock()
+def hold():
+    with lock:
+        time.sleep(1000)
+start('hold', hold)
+time.sleep(0.2)
+start('want', lock.acquire)
+told(listening.getsockname()[1])
+""" % (os.path.join(folder, 'a.sock'), os.path.join(folder, 'a.lock'))) as other:
+            items = other.dump('recv', 'accept', 'unix', 'flock', 'hold', 'want')
+            port = other.told[0]
+            for name, kind, what in (('recv', 'socket', 'recv 127.0.0.1:' + port), ('accept', 'socket', 'accept 127.0.0.1:' + port),
+                                     ('unix', 'socket', 'unix:' + os.path.join(folder, 'a.sock')),
+                                     ('flock', 'file lock', ', held by pid %d' % os.getpid())):
+                assert items[name].wait.kind == kind and what in items[name].wait.what, items[name]
+            assert items['want'].other.name == 'hold' and not items['want'].wait.deadlock
+
+
+@bind.test
+def a_deadlock_in_a_stopped_process():
+    with Other("""
+a, b = threading.Lock(), threading.RLock()
+def take(first, second):
+    with first:
+        time.sleep(0.3)
+        with second:
+            pass
+start('one', take, a, b)
+start('two', take, b, a)
+time.sleep(0.6)
+told()
+""") as other:
+        other.dump('one', 'two')
+        os.kill(other.process.pid, signal.SIGSTOP)
+        items = other.dump('one', 'two', locals=bind.LOCALS_MASKED)
+        assert (items['one'].other.name, items['two'].other.name) == ('two', 'one'), items
+        assert items['one'].wait.deadlock == items['two'].wait.deadlock > 0, items
+        frames = {item.thread.name: item.stack[-1].name for item in other.profile.visit(bind.ITEM_STATE)}
+        assert frames['one'] == frames['two'] == 'take', frames
+        with open('/proc/%d/stat' % other.process.pid) as file:
+            assert file.read().rsplit(') ', 1)[1][0] == 'T'   # it was not set going
+
+
+@bind.test
+def c_code_that_keeps_the_gil():
+    with Other("""
+import ctypes
+def keep():
+    time.sleep(0.3)
+    ctypes.PyDLL(None).sleep(1000)
+start('keeps', keep)
+print()
+sys.stdout.flush()
+while 1:
+    pass
+""") as other:
+        if bind.FREE_THREADED:
+            bind.skip('there is no GIL')
+        for _ in range(20):   # at first it sleeps without the GIL
+            items = other.dump('keeps', 'MainThread')
+            if items['MainThread'].wait.kind == 'GIL' and items['MainThread'].other:
+                break
+        assert items['MainThread'].wait.kind == 'GIL' and items['MainThread'].other.name == 'keeps', items
+        keeps = [item for item in other.profile.visit(bind.ITEM_STATE) if item.thread.name == 'keeps'][-1]
+        assert keeps.self[bind.GIL_SAMPLES] > 0 and keeps.self[bind.WAIT_SAMPLES] > 0, keeps
+        assert items['keeps'].wait.kind == 'sleep' and items['keeps'].wait.waited_ns > 0, items
 
 
 bind.run()

@@ -100,7 +100,9 @@ tables() { # one each interval, until the function is seen; Ctrl-C ends it
 }
 of_status() { # with the status of the command
     plain --delay 0.3 -- "$python" "$dir/app.py" 0.7 >"$dir/out"
-    [ $? = 7 ] && has "$dir/out" begun 'pyprof top  app' 'ended with status 7'
+    [ $? = 7 ] && has "$dir/out" begun 'pyprof top  app' 'ended with status 7' || return
+    plain --delay 0.1 --count 1 -- "$python" "$dir/app.py" 0.3 >"$dir/out" # it goes on after the table
+    [ $? = 7 ] && has "$dir/out" begun 'pyprof top  app'
 }
 begin
 said=$(plain --pid "$target" --count 1 --delay 0.1 2>&1) || case $said in
@@ -214,12 +216,14 @@ pauses() {
     keys Space && sees PAUSED 'space goes on' && before=$(screen) && keys r && sees 'began anew' && keys Space && sees '!PAUSED' &&
         keys + && sees 'every 0.2s' && keys - - && sees 'every 1s' && keys "]" && sees 'the last 2 s' && [ "$before" != "$(screen)" ]
 }
-target_ends() { end && sees 'ended. q quits' ENDED 'spin (app.py:2)' && keys T && sees "$down%Total" && keys q && gone 0; }
+target_ends() { sees 'spin (app.py:2)' && end && sees 'ended. q quits' ENDED 'spin (app.py:2)' && keys T && sees "$down%Total" && keys q && gone 0; }
 of_command() { # its output comes after the table
     start -- "$python" "$dir/app.py" 1 && sees 'spin (app.py:2)' '!begun' && sees 'ended with status 7' && keys q && gone 7 && sees begun
 }
-left_command() { # it ends with the table
-    start --delay 0.2 -- "$python" "$dir/app.py" 300 && sees 'spin (app.py:2)' && keys C-c && gone 0 && sees begun
+left_command() { # it ends with the table, and so do its children
+    local child
+    start --delay 0.2 -- sh -c "'$python $dir/app.py 300 & echo \$! >child; exec $python $dir/app.py 300'" && sees 'spin (app.py:2)' && child=$(cat "$dir/child") &&
+        kill -0 "$child" && keys C-c && gone 0 && sees begun && wait_for eval "! kill -0 $child"
 }
 try "opens" opens || { skip "in a terminal" "tmux shows nothing: $(cat "$dir/tmux-said")"; finish; }
 try "views" views
