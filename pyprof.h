@@ -11172,7 +11172,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
         uint32_t slot = PYPROF__AT(const uint32_t, *slots,
                                    i < list->before.count ? i : i - list->before.count);
         const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads, slot);
-        if (!thread->address || !thread->pending || flags[slot + PYPROF__OWN_THREADS]) continue;
+        int ran = thread->clock_window == sweeper->window && thread->clock_ns != thread->proven_cpu_ns;
+        if (!thread->address || !(thread->pending || ran) || flags[slot + PYPROF__OWN_THREADS]) continue;
         flags[slot + PYPROF__OWN_THREADS] = 1;
         count++;
     }
@@ -11231,8 +11232,9 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
 // is changing.
 static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
-    const unsigned char *flags = pyprof__wanted(sweeper);
+    const unsigned char *flags;
     pyprof__window_clocks(sweeper);
+    flags = pyprof__wanted(sweeper);
     if ((sweeper->target.fine_clock || sweeper->target.switch_clock) && sweeper->asked != sweeper->list.tick)
         pyprof__ask_first(sweeper);
     pyprof__mirror_begin(&sweeper->mirror);
