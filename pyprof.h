@@ -33881,6 +33881,7 @@ typedef struct {                 // the recording of a descendant
     uint64_t started;
     pyprof__session *session;    // without a token; NULL = the process has ended:
     pyprof_profile *kept;        // what was recorded of it
+    int sampled;                 // it had samples before its recording restarted
 } pyprof__kin;
 
 // What a session that follows children has, by its slot.
@@ -35306,10 +35307,11 @@ static pyprof_result pyprof__following_take(pyprof__following *following, double
     if (!pyprof__array_reserve(pool, profiles, following->kin.count + 1))
         return pyprof__fail_memory("the profile");
     for (i = 0; i < following->kin.count && result == PYPROF_OK; i++) {
-        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        pyprof__kin *kin = pyprof__kin_at(following, i);
         pyprof_profile *made = NULL;
         pyprof__sessions_lock();
         if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
+        if (made && made->model.stats.samples) kin->sampled = 1;
         pyprof__sessions_unlock();
         if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
         if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
@@ -35393,8 +35395,11 @@ static pyprof__bool pyprof__following_reset(pyprof__following *following)
     int whole = 1;
     size_t i;
     pyprof__kept_drop(following);
-    for (i = 0; i < following->kin.count; i++)
-        whole &= pyprof__session_renew(pyprof__kin_at(following, i)->session, pyprof__now());
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        kin->sampled |= kin->session->recorder.model.stats.samples > 0;
+        whole &= pyprof__session_renew(kin->session, pyprof__now());
+    }
     return whole;
 }
 
@@ -36343,7 +36348,7 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
 {
     pyprof_profile *made = NULL;
     pyprof__kin *kin;
-    int any;
+    int any, missed;
     pyprof__mutex_take(&following->lock);
     kin = pyprof__kin_of(following, &one->line);
     if (kin) {
@@ -36352,14 +36357,15 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
         pyprof__kin_over(following, kin);
         pyprof__sessions_unlock();
         any = made && made->model.stats.samples;
+        missed = !any && !kin->sampled;
         if (any) {
             pyprof__pool_budget(&made->pool, &following->budget);
             made->model.stats.own_bytes = made->pool.used;
             kin->kept = made;
         } else {
             if (made) pyprof__profile_free(made);
-            following->processes--;
-            following->missed++;
+            following->processes -= (uint64_t)missed;
+            following->missed += (uint64_t)missed;
             *kin = *pyprof__kin_at(following, following->kin.count - 1);
             following->kin.count--;
         }
@@ -36386,6 +36392,7 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
         pyprof__pool_budget(&session->recorder.pool, &following->budget);
         if (pyprof__g.sessions[slot].recorder.paused) pyprof__recorder_pause(&session->recorder);
         kin->session = session;
+        kin->sampled = 0;
         kin->pid = one->line.pid;
         kin->started = one->line.started;
         following->processes++;
@@ -36485,7 +36492,8 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     }
     result = pyprof__kin_start(following, one);
     if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else pyprof__following_refused(following, one, result);
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_misses(following, one);   // it has ended meanwhile
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.
