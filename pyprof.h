@@ -1524,7 +1524,12 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // ---- a process, as /proc describes it ------------------------------------------------
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
-enum { PYPROF__PROC_FD = 200 };
+enum { PYPROF__PROC_FD = 200, PYPROF__CLOCKS = 16, PYPROF__MOST_CLOCKS = 128 };
+
+// The file with the clock of another process's thread stays open: opening it takes five times as long as
+// reading it. Not many do: a program may not have many descriptors.
+typedef struct { int64_t tid; int fd; uint64_t device, inode; } pyprof__clock_file;   // tid 0 = none
+static uint32_t pyprof__clock_files;   // open ones, of all processes
 
 // A thread of a process in a pid namespace of its own: the number that the process knows, and the one that
 // its folder in /proc has.
@@ -1545,11 +1550,12 @@ typedef struct {
                                  // the number
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
+    pyprof__clock_file clocks[PYPROF__CLOCKS];   // of another process, by thread id
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, { { 0, 0, 0, 0 } }
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1647,11 +1653,29 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
         pyprof__proc_lacks(proc, "/proc is that of another pid namespace: what threads wait for is unknown");
 }
 
+// Does the descriptor still belong to that file? A host that closes all descriptors may reuse the number.
+static pyprof__bool pyprof__clock_is_open(const pyprof__clock_file *file)
+{
+    struct stat info;
+    return file->tid && pyprof__stat(file->fd, &info) && (uint64_t)info.st_ino == file->inode
+        && (uint64_t)info.st_dev == file->device;
+}
+
+static void pyprof__clock_drop(pyprof__clock_file *file)
+{
+    if (!file->tid) return;
+    if (pyprof__clock_is_open(file)) close(file->fd);
+    file->tid = 0;
+    __atomic_sub_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+}
+
 static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
 {
+    int i;
     int is_open = pyprof__proc_is_open(proc);
     if (is_open > 0) close(proc->fd);
     if (is_open >= 0) proc->fd = -1;   // otherwise the next user checks again
+    for (i = 0; i < PYPROF__CLOCKS; i++) pyprof__clock_drop(&proc->clocks[i]);
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1907,6 +1931,49 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
+// Opens it, if there is room. outside: its number as that folder has it. Under the lock.
+static void pyprof__clock_open(pyprof__proc *proc, int64_t tid, int64_t outside, pyprof__clock_file *file)
+{
+    char path[96];
+    struct stat info;
+    int low, high = -1;
+    pyprof__clock_drop(file);
+    if (proc->fd < 0
+        || __atomic_load_n(&pyprof__clock_files, __ATOMIC_RELAXED) >= PYPROF__MOST_CLOCKS) return;
+    snprintf(path, sizeof path, "task/%lld/schedstat", (long long)outside);
+    low = pyprof__open(proc->fd, path, O_RDONLY);
+    if (low >= 0) high = fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD);
+    if (low >= 0) close(low);
+    if (high < 0) return;
+    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return; }
+    file->tid = tid;
+    file->fd = high;
+    file->device = (uint64_t)info.st_dev;
+    file->inode = (uint64_t)info.st_ino;
+    __atomic_add_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+}
+
+// The text of schedstat; a thread that has ended has none.
+static ssize_t pyprof__clock_text(pyprof__proc *proc, int64_t tid, char *text, size_t capacity)
+{
+    pyprof__clock_file *file = &proc->clocks[(uint64_t)tid % PYPROF__CLOCKS];
+    ssize_t size = -1;
+    int known = 0;
+    int64_t outside = pyprof__task_outside(proc, tid);
+    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED))
+        return pyprof__task_read(proc, tid, "schedstat", text, capacity);
+    pyprof__mutex_take(&proc->lock);
+    if (proc->users && (file->tid != tid || !pyprof__clock_is_open(file)))
+        pyprof__clock_open(proc, tid, outside, file);
+    known = proc->users && file->tid == tid;
+    if (known) PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
+    if (known && size <= 0) pyprof__clock_drop(file);   // it has ended; its number may be used again
+    pyprof__mutex_give(&proc->lock);
+    if (!known || size <= 0) return pyprof__task_read(proc, tid, "schedstat", text, capacity);
+    text[size] = 0;
+    return size;
+}
+
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
 // (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
 // pthread_t that is known to be alive. For threads of another process no such clock exists. The kernel's
@@ -1919,7 +1986,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     char text[128], *at = text;
     uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    if (pyprof__task_read(proc, tid, "schedstat", text, sizeof text) <= 0) return 0;
+    if (pyprof__clock_text(proc, tid, text, sizeof text) <= 0) return 0;
     ran = strtoull(at, &at, 10);
     strtoull(at, &at, 10);
     return ran + strtoull(at, NULL, 10);

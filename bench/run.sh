@@ -1,7 +1,8 @@
 #!/bin/bash
 # make bench: what profiling costs, as ratios against no profiler in the same run, and what the outputs cost.
 # Machines are shared: runs alternate and medians are shown.
-#   PART=cpu, memory or write   only that part; write: a large recording in every format, loaded and compared
+#   PART=cpu, memory, write or attach   only that part; write: a large recording in every format, loaded and compared;
+#                                       attach: other processes
 #   ROUNDS, WORKLOADS, MODES, LIVE, CLOCK   of the memory part: see bench/memory.py
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,3 +17,4 @@ if [ "${PART:-cpu}" = cpu ]; then
 fi
 if [ "${PART:-memory}" = memory ]; then "$PYTHON" bench/memory.py "$BUILD"; fi
 if [ "${PART:-write}" = write ]; then "$PYTHON" bench/write.py "$BUILD"; fi
+if [ "${PART:-attach}" = attach ]; then "$PYTHON" bench/attach.py "$BUILD"; fi

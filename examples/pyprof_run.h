@@ -17,10 +17,11 @@ static int cli_holds_signals;
 
 static void cli_hold_signals(void)   // before any thread starts
 {
+    struct sigaction before;
     sigemptyset(&cli_waited);
     sigaddset(&cli_waited, SIGINT);
     sigaddset(&cli_waited, SIGTERM);
-    sigaddset(&cli_waited, SIGHUP);
+    if (sigaction(SIGHUP, NULL, &before) != 0 || before.sa_handler != SIG_IGN) sigaddset(&cli_waited, SIGHUP);   // nohup
     sigaddset(&cli_waited, SIGCHLD);
     sigprocmask(SIG_BLOCK, &cli_waited, &cli_mask_before);
     cli_holds_signals = 1;

@@ -411,7 +411,7 @@ struct top_model {
     char **strings;
     struct top_map string_map, place_map, value_map, thread_map, frame_map;   // frame_map: of one profile, by addresses
     uint32_t stack, interval;
-    int saved;                     // a recording: memory counts, too
+    int saved, ended;              // a recording: memory counts, too; the process has ended, as the session says
     int64_t pid, resident;
     char program[128], python[32];
     int free_threaded, heap;
@@ -697,6 +697,7 @@ static void top_facts(struct top_model *model, const pyprof_info *info, const py
     model->asked += stats->asked;
     model->samples += stats->samples;
     model->lost += stats->missed + stats->rejected;
+    model->ended = stats->ended;
     snprintf(model->degraded, sizeof model->degraded, "%s", stats->degraded);
 }
 
@@ -1723,7 +1724,7 @@ static void top_check_end(struct top_ui *ui)
                  (long long)ui->model.pid, WIFSIGNALED(status) ? WTERMSIG(status) : ui->child_status);
     } else {
         int alive = top_alive(ui->model.pid, &start);
-        if (alive && (!ui->born || start == ui->born)) return;
+        if (!ui->model.ended && alive && (!ui->born || start == ui->born)) return;
         snprintf(ui->ended, sizeof ui->ended, "pid %lld ended. q quits", (long long)ui->model.pid);
     }
     top_refresh(ui);

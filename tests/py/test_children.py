@@ -293,5 +293,85 @@ wait('end')
     bind.equal(bind.descriptors(), descriptors, 'descriptors')
 
 
+@bind.test(limit=120)
+def workers_of_a_server():
+    """A prefork server like gunicorn: workers accept on one socket; one ends and another takes its place. And a pool."""
+    tree = Tree('''
+import concurrent.futures, multiprocessing, socket
+if __name__ == '__main__':
+    wait()
+    server = socket.socket()
+    server.bind(('127.0.0.1', 0))
+    server.listen(10)
+    def worker(work):
+        connection = server.accept()[0]
+        work()
+        connection.close()
+        os._exit(0)
+    def ask():
+        with socket.create_connection(server.getsockname()) as client: client.recv(1)
+    def fork(work):
+        pid = os.fork()
+        if pid == 0: worker(work)
+        return pid
+    for round in range(2):
+        pids = [fork(hot_worker) for _ in range(2)]
+        for thread in [threading.Thread(target=ask) for _ in pids]: thread.start()
+        for pid in pids: os.waitpid(pid, 0)
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool: pool.submit(hot_pool).result()
+''', hot=('worker', 'pool'))
+    check(record(tree), tree, ['worker'] * 4 + ['pool'])
+
+
+@bind.test(limit=120)
+def below_a_shell():
+    tree = Tree('''
+if __name__ == '__main__':
+    wait()
+    hot_below()
+''', hot=('below',))
+    tree.go('never')
+    tree.process.kill()
+    tree.process.wait()
+    tree.process = subprocess.Popen(['sh', '-c', '%s %s; true' % (sys.executable, tree.path)], cwd=tree.folder, env=dict(os.environ, PYTHONPATH=tree.folder))
+    profile = record(tree)
+    found = check(profile, tree, ['below'])
+    bind.equal((len(found), profile.stats().processes), (1, 1), 'processes')
+
+
+@bind.test(limit=120)
+def below_this_process():
+    """Without a pid: a forked child profiles itself, a started one is sampled; memory and the state of the session are not disturbed."""
+    folder = tempfile.mkdtemp(prefix='pyprof-children-')
+    code = '''
+import time
+def hot_started():
+    end = time.thread_time() + %r
+    while time.thread_time() < end: pass
+hot_started()
+''' % SECONDS
+    session = bind.Session(children=1, rate_hz=200, max_cpu=1e6, checkpoint=os.path.join(folder, 'own.json'))
+    forked = os.fork()
+    if forked == 0:
+        end = time.thread_time() + SECONDS
+        while time.thread_time() < end:
+            [object() for _ in range(100)]
+        session.stop()
+        os._exit(0)
+    started = subprocess.Popen([sys.executable, '-c', code])
+    bind.equal(started.wait(60), 0, 'the started child')
+    os.waitpid(forked, 0)
+    before = session.snapshot()
+    found = processes(before)
+    bind.equal(sorted(found), sorted([os.getpid(), started.pid]), 'processes of the snapshot')
+    bind.near(found[started.pid]['hot']['hot_started'], SECONDS, 0.25, 0.1, 'time of the started child')
+    bind.check(os.path.exists(os.path.join(folder, 'own.%d.json' % forked)), 'the forked child wrote no file: %r', os.listdir(folder))
+    session.reset()
+    time.sleep(0.1)
+    after = session.stop()
+    bind.equal(sorted(processes(after)), [os.getpid()], 'processes after the reset')
+    bind.check(not any(thread.process for thread in after.threads()), 'a profile of one process has process nodes')
+
+
 if __name__ == '__main__':
     bind.run()

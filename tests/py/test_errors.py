@@ -139,13 +139,14 @@ def errors_list_what_is_allowed():
 
 @bind.test
 def features_to_come():
-    for name, value in (('children', 1), ('native', 1), ('pid', os.getppid())):
-        refused(UNSUPPORTED, [name], **{name: value})
+    refused(UNSUPPORTED, ['native'], native=1)
+    for pid, code, word in (-1, ARGUMENT, 'pid'), (2 ** 31 - 2, NO_PROCESS, str(2 ** 31 - 2)):
+        refused(code, [word], pid=pid)
+        pointer = P(0x1234)
+        bind.equal(bind.released.dump(pid, None, ctypes.byref(pointer)), code)
+        bind.equal(pointer.value, None)
+        bind.check(sentence(), 'no reason')
     bind.fails(UNSUPPORTED, ['native'], bind.dump_profile, native=1)
-    pointer = P(0x1234)
-    bind.equal(bind.released.dump(os.getppid(), None, ctypes.byref(pointer)), UNSUPPORTED)
-    bind.equal(pointer.value, None)
-    bind.check(sentence(), 'no reason')
     pointer = P(0x1234)
     bind.equal(bind.released.load(b'/no/such/folder/x.json', ctypes.byref(pointer)), IO)
     bind.equal(pointer.value, None)
@@ -706,7 +707,7 @@ def disabled_without_the_variable():
 def nothing_is_printed():
     """No logger, no PROFILING: errors do not print."""
     code = ('import sys; sys.argv = ["x", %r]; sys.path.insert(0, %r); import bind, os\n'
-            'for config in ({"rate_hz": -1}, {"children": 1}, {"duration_s": -1}):\n'
+            'for config in ({"rate_hz": -1}, {"pid": 2147483646}, {"duration_s": -1}):\n'
             '    try: bind.Session(**config)\n'
             '    except bind.Error: pass\n'
             'with bind.record(rate_hz=1000) as r: sum(range(3000000))\n'
@@ -746,7 +747,7 @@ def failures_leave_nothing_behind():
     gc.collect()
     tasks, descriptors = bind.tasks(), bind.descriptors()
     for _ in range(300):
-        for config in ({'rate_hz': -1}, {'children': 1}, {'duration_s': -1}, {'native': 1}):
+        for config in ({'rate_hz': -1}, {'pid': 2 ** 31 - 2}, {'duration_s': -1}, {'native': 1}):
             try:
                 bind.Session(**config)
             except bind.Error:

@@ -543,4 +543,146 @@ def what_it_cannot_run():
         bind.equal(sorted(glob.glob(os.path.join(folder, '*.svg'))), [os.path.join(folder, 'a.svg')])
 
 
+# --- pytest, IPython: where they are installed (TEST_VENV: a venv that has them) -----------------------------------
+
+def installed(name):
+    venv = os.environ.get('TEST_VENV')
+    python3 = os.path.join(venv, 'bin', 'python') if venv else sys.executable
+    if subprocess.call([python3, '-c', 'import sys, %s; sys.exit(sys.version_info[:2] != %r)' % (name, sys.version_info[:2])], stderr=subprocess.DEVNULL):
+        bind.skip('%s has no %s, or is another version' % (python3, name))
+    return python3
+
+
+def outside(python3, folder, *words):
+    env = dict({name: value for name, value in os.environ.items() if not name.startswith(('PYPROF', 'PYTEST'))}, PYTHONPATH=module_folder(), HOME=folder)
+    done = subprocess.run([python3] + list(words), cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True, timeout=100)
+    return done.returncode, done.stdout
+
+
+@bind.test
+def the_pytest_plugin():
+    python3 = installed('pytest')
+    with bind.folder() as folder:
+        with open(os.path.join(folder, 'test_it.py'), 'w') as file:
+            file.write('''
+import time, pytest
+KEPT = []
+@pytest.mark.pyprof(max_s=1000, max_bytes=50_000_000)
+def test_good(tmp_path): bytearray(100000)
+@pytest.mark.pyprof(max_s=0.05)
+def test_slow():
+    end = time.perf_counter() + 0.2
+    while time.perf_counter() < end: pass
+@pytest.mark.pyprof(max_bytes=1000000)
+def test_big(): x = [bytearray(100000) for i in range(30)]
+@pytest.mark.pyprof(no_leak=True)
+def test_leaks(): KEPT.append(bytearray(5000))
+@pytest.mark.pyprof(no_leak=True)
+def test_cycle(): d = {i: str(i) for i in range(1000)}; d["self"] = d
+@pytest.mark.pyprof(max=1)
+def test_wrong(): pass
+@pytest.mark.pyprof(max_s=1000)
+def test_fails(): assert 1 == 2
+def test_plain(): pass
+''')
+        code, out = outside(python3, folder, '-m', 'pytest', '-p', 'pytest_pyprof', '-p', 'no:cacheprovider', '--pyprof=out.svg,out.json', 'test_it.py')
+        for word in ('5 failed, 3 passed', 'the limit is 0.05 s', 'the limit is 1,000,000', 'leaks: each of 5 more runs', 'not max', 'assert 1 == 2',
+                     'wrote out.json'):
+            bind.check(word in out, '%s: %s', word, out)
+        bind.check('warnings' not in out and code == 1, out)
+        bind.check('test_slow' in names(os.path.join(folder, 'out.json')), 'the recording')
+        code, out = outside(python3, folder, '-m', 'pytest', '-p', 'pytest_pyprof', '--pyprof=out.xyz', 'test_it.py')
+        bind.check('unknown file extension' in out and code == 4, out)
+
+
+@bind.test
+def in_ipython():
+    python3 = installed('IPython')
+    with bind.folder() as folder:
+        with open(os.path.join(folder, 'cells.ipy'), 'w') as file:
+            file.write('''
+%load_ext pyprof
+import time
+def hot(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end: pass
+%pyprof -o out.svg hot(0.1)
+%pyprof --heap x = [bytearray(1000) for i in range(300)]; y = "a -o b"
+p = %pyprof -q -R hot(0.1)
+print(type(p).__name__, p.top(1)[0]["name"], len(x), y)
+get_ipython().run_cell_magic("pyprof", "-l 3 -s cpu_ns", "z = 5\\nhot(0.1)")
+print("z", z, pyprof if "pyprof" in globals() else "unnamed")
+get_ipython().run_line_magic("pyprof", "-Z 1")
+''')
+        code, out = outside(python3, folder, '-m', 'IPython', '--no-banner', '--colors=NoColor', 'cells.ipy')
+        for word in ('self s  total s  function', 'pyprof: wrote out.svg', 'Profile hot 300 a -o b', 'z 5 unnamed', 'alloc bytes self', 'there is no option -Z'):
+            bind.check(word in out, '%s: %s', word, out)
+        bind.check(os.path.exists(os.path.join(folder, 'out.svg')), 'the file')
+
+
+# --- examples/analyze_profile.py ------------------------------------------------------------------------------------
+
+def analyzed(path, *options):
+    script = os.path.join(os.path.dirname(bind.__file__), '..', '..', 'examples', 'analyze_profile.py')
+    done = subprocess.run([sys.executable, script, path] + list(options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@bind.test
+def analyzed_profiles():
+    """What it prints of a .json is what Profile.top tells, of a .prof what pstats does."""
+    import cProfile
+    pyprof = module()
+
+    def recursive(n):
+        burn(0.002)
+        return n and recursive(n - 1)
+    with bind.folder() as folder:
+        paths = [os.path.join(folder, name) for name in ('a.json', 'a.prof', 'c.json', 'm.json', 'd.json', 'own.prof')]
+        with pyprof.profile(*paths[:2], rate=1000) as recording:
+            recursive(20)
+            burn(0.05)
+        profile = pyprof.load(paths[0])
+        profile.save(paths[2], compact=True)
+        pyprof.merge([profile, profile]).save(paths[3])
+        pyprof.diff(profile, pyprof.merge([profile, profile], as_one=True)).save(paths[4])
+        for path in paths[0], paths[2], paths[3], paths[4]:
+            code, out, told = analyzed(path, '--json', '--limit', '1000')
+            bind.equal(code, 0, told)
+            result = json.loads(out)[0]
+            for key, by_total in ('by_self', False), ('by_total', True):
+                found = {(row['name'], row['place']): row for row in result[key]}
+                top = pyprof.load(path).top(1000, by_total=by_total)
+                bind.check(len(top) > 1, 'rows')
+                for row in top:
+                    if row['kind'] != 'python':
+                        continue
+                    other = found.get((row['qualname'], '%s:%d' % (row['file'], row['line'])), {'self': 0, 'total': 0})
+                    for what in 'self', 'total':
+                        value = (row[what]['wall_ns'] - row[what]['wait_ns']) / 1e9
+                        bind.check(abs(other[what] - value) < 1e-8, '%s %s: %r is not %r', path, row['qualname'], other, value)
+        with cProfile.Profile() as own:
+            recursive(3)
+            json.dumps([1])
+        own.dump_stats(paths[5])
+        for path in paths[1], paths[5]:
+            code, out, told = analyzed(path, '--json', '--limit', '1000')
+            bind.equal(code, 0, told)
+            rows = {(row['name'], row['place']): row for row in json.loads(out)[0]['by_total']}
+            for (file, line, name), (_, calls, spent, total, _) in pstats.Stats(path).stats.items():
+                row = rows.get((name, '%s:%d' % (file, line) if file != '~' and line else '' if file == '~' else file))
+                bind.check(row or not (spent or total), '%r', (file, line, name))
+                if row and file != '~':
+                    bind.equal((row['calls'], row['self'], row['total']), (calls, spent, total), name)
+        for path, word in (paths[3], '2 recordings as one'), (paths[4], 'all values are changes'), (paths[0], 'What calls'), (paths[5], 'Functions by calls'):
+            code, out, told = analyzed(path)
+            bind.check(code == 0 and word in out, '%s: %s%s', word, out, told)
+        for words, message in (([paths[0], '--sort', 'calls'], 'calls were not counted'), ([paths[0], '--sort', 'fun'], 'has no fun: there are'),
+                               ([folder + '/none'], 'cannot read'), ([__file__], 'neither a .prof file nor')):
+            code, out, told = analyzed(*words)
+            bind.check(code == 1 and message in told and 'Traceback' not in told, told)
+        bind.equal(recording.profile.info()['heap'], 'off')
+
+
 bind.run()

@@ -243,6 +243,14 @@ ended_by() { # SIGNAL: of a recording without an end
     kill "-$1" $recorder
     wait $recorder && cat out && grep -q 'wrote x.json' out && true_of x.json 'd["stats"]["samples"] > 5' && kill -0 "$pid"
 }
+goes_on_without_terminal() { # nohup
+    rm -f x.json
+    nohup "$pyprof" record -o x.json --pid "$pid" -d 0.8 >out 2>&1 &
+    local recorder=$!
+    sleep 0.4
+    kill -HUP $recorder
+    wait $recorder && cat out && true_of x.json 'd["duration"] > 0.7'
+}
 default_name() {
     mkdir names && (cd names && "$pyprof" record --pid "$pid" -d 0.2 2>out && file=$(ls app-*.svg) && grep -qF "wrote $file" out && grep -q '</svg>' "$file" &&
         "$pyprof" record --pid "$pid" -d 0.2 -f raw 2>out && ls app-*.folded)
@@ -276,6 +284,7 @@ try "record --pid: picture, JSON and stacks agree" by_pid
 try "record: py-spy's formats and options" py_spy_formats
 try "top --pid, top --input, dump --pid" watches
 for signal in INT TERM HUP; do try "record --pid: SIG$signal ends it, and it is written" ended_by $signal; done
+try "record: nohup" goes_on_without_terminal
 try "record: a name when there is no -o" default_name
 try "record -o -: into a pipe, also one that is closed" to_pipe
 if command -v setpriv >/dev/null && [ "$(id -u)" = 0 ]; then try "record: another user is refused" refused; else skip "record: another user is refused" "not root"; fi

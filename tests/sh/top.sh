@@ -225,6 +225,18 @@ left_command() { # it ends with the table, and so do its children
     start --delay 0.2 -- sh -c "'$python $dir/app.py 300 & echo \$! >child; exec $python $dir/app.py 300'" && sees 'spin (app.py:2)' && child=$(cat "$dir/child") &&
         kill -0 "$child" && keys C-c && gone 0 && sees begun && wait_for eval "! kill -0 $child"
 }
+family() { # a command whose child works: both are rows of the table of processes, and one of them can be looked at
+    cat >"$dir/family.py" <<'END'
+import os, time
+def in_child():
+    while True: sum(range(200))
+if os.fork(): os.wait()
+else: in_child()
+END
+    start --subprocesses --delay 0.3 -- "$python" "$dir/family.py" && sees 'in 2 processes' 'in_child (family.py:2)' && keys p && sees '[4 processes]' 'family (' &&
+        keys Enter && sees '[3 threads]' 'process: family (' && keys Escape && sees '!process: ' && keys f && sees '[1 functions]' &&
+        keys q && gone 0
+}
 try "opens" opens || { skip "in a terminal" "tmux shows nothing: $(cat "$dir/tmux-said")"; finish; }
 try "views" views
 try "orders" sorts
@@ -244,4 +256,5 @@ try "pause, reset, delay" pauses
 try "the program ends" target_ends
 try "a command in a terminal" of_command
 try "a command ends with top" left_command
+try "processes" family
 finish

@@ -1,0 +1,44 @@
+#!/bin/bash
+# examples/profile_app.sh: starts an application, profiles it, ends it and prints the report; what cannot be is an error.
+#
+#   tests/sh/profile_app.sh BUILD_DIR
+# shellcheck disable=SC1091,SC2154 # report sets build, root and dir
+. tests/sh/report
+
+export LIBPYPROF=$PWD/$build/libpyprof.so
+[[ $build != /* ]] || LIBPYPROF=$build/libpyprof.so
+app=$dir/loop.py
+cat >"$app" <<'END'
+import sys, time
+def hot():
+    end = time.thread_time() + 0.01
+    while time.thread_time() < end: pass
+try:
+    while True: hot()
+except KeyboardInterrupt: print('politely', sys.argv[1:], flush=True)
+END
+says() { "$root/examples/profile_app.sh" "$@" >"$dir/told" 2>&1; code=$?; cat "$dir/told"; }
+preloaded() {
+    says pyprof 1 --out "$dir/a" -- "$PYTHON" "$app" one 'two words'
+    [ $code = 0 ] && grep -q "politely \['one', 'two words'\]" "$dir/told" && grep -q 'hot  .*loop.py' "$dir/told" &&
+        grep -q "^  $dir/a_profile.svg" "$dir/told" && [ -s "$dir/a_profile.json" ]
+}
+with_cprofile() {
+    says cProfile 1 --out "$dir/c" -- "$PYTHON" "$app"
+    [ $code = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
+}
+refused() { # MESSAGE ARGUMENTS...
+    says "${@:2}"
+    [ $code = 2 ] && grep -qF -e "$1" "$dir/told"
+}
+mistakes() {
+    refused "no tool 'nonsense'" nonsense 1 -- true && refused 'is no number' pyprof fast -- true && refused 'which application' 1 &&
+        refused "no command 'no-such-command'" 1 -- no-such-command && refused 'no process 999999999' 1 --pid 999999999 &&
+        refused 'begins with python' cProfile 1 -- sleep 1 && refused 'no folder' 1 --out /nowhere/x -- true
+}
+
+if [ -e "$LIBPYPROF" ]; then try "the preload library for a second" preloaded
+else skip "the preload library" "no $LIBPYPROF"; fi
+try "cProfile for a second" with_cprofile
+try "mistakes" mistakes
+finish
