@@ -36379,7 +36379,7 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 60, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
+       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
        PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
@@ -36547,7 +36547,7 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
     if (pyprof__is_forking(following, one, now)) return;
     one->state = PYPROF__KIN_PLAIN;
-    one->look_ns = now + ((uint64_t)PYPROF__SCAN_NS << (one->looks < 7 ? one->looks : 7));
+    one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
     if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
     if (following->processes >= PYPROF__MOST_PROCESSES
         || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
