@@ -228,12 +228,11 @@ py_spy_formats() { # as typed for py-spy, also its short options
         "$pyprof" record -o c.json --format=chrometrace -d0.3 --pid="$pid" && "$PYTHON" -c 'import json; assert json.load(open("c.json"))["traceEvents"]'
 }
 with_children() { # the line of the users' guide
-    start 8 CHILD=1 && "$pyprof" record -o F.json --pid "$pid" --subprocesses --threads --rate 100 --duration 1.5 >out 2>&1
+    start 4 CHILD=1 && "$pyprof" record -o F.json --pid "$pid" --subprocesses --threads --rate 100 --duration 1.5 >out 2>&1
     local status=$?
     cat out
-    unsupported && return 0
-    [ $status = 0 ] && true_of F.json '"spin" in functions and "offspring" in functions and len(d["processes"]) == 2'
     end
+    unsupported || { [ $status = 0 ] && true_of F.json '"spin" in functions and "offspring" in functions and len(d["processes"]) == 2'; }
 }
 ended_by() { # SIGNAL: of a recording without an end
     rm -f x.json
@@ -295,7 +294,7 @@ unsupported && skip "record --subprocesses" "$(grep -o 'following.*' out)"
 
 # ---- recordings of commands
 from_start() { # the interpreter's own start is in it, the status is passed on
-    says 3 'wrote F.json' "$pyprof" record -r 500 -o F.json -- "$python" app.py 1 3 && true_of F.json 'functions["spin"] > 0.05 and total["spin"] > 0.1 and d["functions"]["app.<module>"]["time"] > 0.3' &&
+    says 3 'wrote F.json' "$pyprof" record -r 500 -o F.json -- "$python" app.py 1 3 && true_of F.json 'functions["spin"] > 0 and d["functions"]["app.<module>"]["time"] > 0.3' &&
         grep -q 'importlib' F.json && says 0 'wrote G.svg' "$pyprof" record -o G.svg "$python" app.py 0.3
 }
 by_signal() { says $((128 + 9)) 'wrote F.json' "$pyprof" record -o F.json "$python" app.py 0.5 -9 && true_of F.json 'd["stats"]["samples"] > 5'; }
@@ -320,7 +319,7 @@ passed_on() { # SIGTERM to pyprof reaches the command
     [ $status = $((128 + 15)) ] && true_of F.json 'd["stats"]["samples"] > 5'
 }
 memory() {
-    says 4 'wrote F.json' "$pyprof" record --heap=exact -o F.json -o F.svg --threads "$python" app.py 0.4 4 && true_of F.json '"alloc_bytes" in d["functions"]["app.<module>"] and total["spin"] > 0.1' &&
+    says 4 'wrote F.json' "$pyprof" record --heap=exact -o F.json -o F.svg --threads "$python" app.py 0.4 4 && true_of F.json '"alloc_bytes" in d["functions"]["app.<module>"] and d["stats"]["samples"] > 10' &&
         "$pyprof" report F.json --sort live --group line --rows 3 >table && cat table && awk '/app.py:10/ { found = $1 } END { exit !(found > 1e7 && found < 1.3e7) }' table &&
         "$pyprof" convert -i F.json -o F.massif -q && [ -s F.massif ] && says 0 'wrote H.dhat.json' "$pyprof" record --heap -o H.dhat.json "$python" app.py 0.2
 }
