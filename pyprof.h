@@ -33950,6 +33950,7 @@ typedef struct {                 // the recording of a descendant
     uint64_t started;
     pyprof__session *session;    // without a token; NULL = the process has ended:
     pyprof_profile *kept;        // what was recorded of it
+    int sampled;                 // it had samples before its recording restarted
 } pyprof__kin;
 
 // What a session that follows children has, by its slot.
@@ -35375,10 +35376,11 @@ static pyprof_result pyprof__following_take(pyprof__following *following, double
     if (!pyprof__array_reserve(pool, profiles, following->kin.count + 1))
         return pyprof__fail_memory("the profile");
     for (i = 0; i < following->kin.count && result == PYPROF_OK; i++) {
-        const pyprof__kin *kin = pyprof__kin_at(following, i);
+        pyprof__kin *kin = pyprof__kin_at(following, i);
         pyprof_profile *made = NULL;
         pyprof__sessions_lock();
         if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
+        if (made && made->model.stats.samples) kin->sampled = 1;
         pyprof__sessions_unlock();
         if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
         if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
@@ -35462,8 +35464,11 @@ static pyprof__bool pyprof__following_reset(pyprof__following *following)
     int whole = 1;
     size_t i;
     pyprof__kept_drop(following);
-    for (i = 0; i < following->kin.count; i++)
-        whole &= pyprof__session_renew(pyprof__kin_at(following, i)->session, pyprof__now());
+    for (i = 0; i < following->kin.count; i++) {
+        pyprof__kin *kin = pyprof__kin_at(following, i);
+        kin->sampled |= kin->session->recorder.model.stats.samples > 0;
+        whole &= pyprof__session_renew(kin->session, pyprof__now());
+    }
     return whole;
 }
 
@@ -36376,7 +36381,7 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 60, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
+       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
        PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
@@ -36412,7 +36417,7 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
 {
     pyprof_profile *made = NULL;
     pyprof__kin *kin;
-    int any;
+    int any, missed;
     pyprof__mutex_take(&following->lock);
     kin = pyprof__kin_of(following, &one->line);
     if (kin) {
@@ -36421,14 +36426,15 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
         pyprof__kin_over(following, kin);
         pyprof__sessions_unlock();
         any = made && made->model.stats.samples;
+        missed = !any && !kin->sampled;
         if (any) {
             pyprof__pool_budget(&made->pool, &following->budget);
             made->model.stats.own_bytes = made->pool.used;
             kin->kept = made;
         } else {
             if (made) pyprof__profile_free(made);
-            following->processes--;
-            following->missed++;
+            following->processes -= (uint64_t)missed;
+            following->missed += (uint64_t)missed;
             *kin = *pyprof__kin_at(following, following->kin.count - 1);
             following->kin.count--;
         }
@@ -36455,6 +36461,7 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
         pyprof__pool_budget(&session->recorder.pool, &following->budget);
         if (pyprof__g.sessions[slot].recorder.paused) pyprof__recorder_pause(&session->recorder);
         kin->session = session;
+        kin->sampled = 0;
         kin->pid = one->line.pid;
         kin->started = one->line.started;
         following->processes++;
@@ -36542,7 +36549,7 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
     if (pyprof__is_forking(following, one, now)) return;
     one->state = PYPROF__KIN_PLAIN;
-    one->look_ns = now + ((uint64_t)PYPROF__SCAN_NS << (one->looks < 7 ? one->looks : 7));
+    one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
     if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
     if (following->processes >= PYPROF__MOST_PROCESSES
         || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
@@ -36554,7 +36561,8 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     }
     result = pyprof__kin_start(following, one);
     if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else pyprof__following_refused(following, one, result);
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_misses(following, one);   // it has ended meanwhile
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.

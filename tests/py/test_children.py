@@ -1,6 +1,8 @@
 """Processes below one that is sampled from outside, or that profiles itself: each is one process of the profile, with its own hot function."""
+import glob
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -8,10 +10,9 @@ import time
 
 import bind
 
-LONG = bool(os.environ.get('TEST_LONG'))
 # A process of a tree: tells its pid and what it has used of its CPU when it has done its work, and then lives on for a moment.
 TREE = '''
-import atexit, os, signal, subprocess, sys, threading, time
+import os, signal, socket, subprocess, sys, threading, time
 def burn(seconds):
     end = time.thread_time() + seconds
     while time.thread_time() < end: pass
@@ -19,13 +20,15 @@ def tell(name, line='used', log=%(log)r):
     with open(log, 'a') as file: file.write('%%s %%d %%s %%r\\n' %% (line, os.getpid(), name, time.thread_time()))
 def wait(name='go', folder=os.path.dirname(%(log)r)):
     while not os.path.exists(os.path.join(folder, name)): time.sleep(0.005)
+def await_lines(count, line='used', log=%(log)r):
+    while not os.path.exists(log) or open(log).read().count(line + ' ') < count: time.sleep(0.005)
 '''
 HOT = '''
 def hot_%(name)s():
     burn(%(seconds)r)
     tell(%(name)r)
 '''
-SECONDS = 0.5
+SECONDS = bind.length(0.5, 0.15)
 
 
 class Tree:
@@ -120,6 +123,175 @@ if __name__ == '__main__':
     bind.check(abs(sum(one['cpu'] for one in found.values()) - sum(row.self[bind.CPU_NS] for row in profile.top()) / 1e9) < 0.01, 'sum')
 
 
+@bind.test(limit=120)
+def pools():
+    tree = Tree('''
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def one(unused):   # each of the two processes gets one
+    tell('job', 'began')
+    await_lines(2, 'began')
+    hot_job()
+if __name__ == '__main__':
+    wait()
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('fork')) as pool: list(pool.map(one, range(2)))
+    with multiprocessing.get_context('spawn').Pool(2, maxtasksperchild=1) as pool: pool.map(hot_apart, range(2), chunksize=1)
+''', hot=('job', 'apart'))
+    with open(os.path.join(tree.folder, 'common.py'), 'a') as file:
+        file.write('_apart = hot_apart\ndef hot_apart(unused): _apart()\n')
+    check(record(tree), tree, ['job', 'job', 'apart', 'apart'])
+
+
+@bind.test(limit=120)
+def prefork_server():
+    tree = Tree('''
+server = socket.socket()
+server.bind(('127.0.0.1', 0))
+server.listen(8)
+def serve():
+    while True:   # each worker answers one request, and then waits for its end
+        connection = server.accept()[0]
+        hot_request()
+        connection.sendall(b'done')
+        connection.close()
+        signal.pause()
+workers = []
+for i in range(3):
+    pid = os.fork()
+    if not pid: serve()
+    workers.append(pid)
+with open(os.path.join(os.path.dirname(__file__), 'port.new'), 'w') as file: file.write(str(server.getsockname()[1]))
+os.rename(file.name, file.name[:-4])
+wait()
+await_lines(3)
+for pid in workers: os.kill(pid, signal.SIGTERM)
+for pid in workers: os.waitpid(pid, 0)
+''', hot=('request',))
+    path = os.path.join(tree.folder, 'port')
+    bind.eventually(lambda: os.path.exists(path), 'the server listens', 60)
+    session = bind.Session(pid=tree.process.pid, children=1, rate_hz=200, max_cpu=1e6)
+    bind.eventually(lambda: session.stats().processes == 4, 'the workers that were there are found', 60)
+    tree.go()
+    for _ in range(3):
+        connection = socket.create_connection(('127.0.0.1', int(open(path).read())))
+        bind.equal(connection.recv(4), b'done', 'the answer')
+    tree.end()
+    profile = session.stop()
+    check(profile, tree, ['request'] * 3)
+    bind.equal((profile.stats().processes, profile.stats().processes_missed), (4, 0), 'processes, and missed ones')
+
+
+@bind.test(limit=120)
+def short_lived():
+    count = bind.length(500, 24)
+    tree = Tree('''
+wait()
+pids = []
+for i in range(%d):
+    pid = os.fork()
+    if pid == 0:
+        end = time.monotonic() + (0.005, 0.02, 0.1, 0.3)[i %% 4]
+        while time.monotonic() < end: burn(0.002)
+        tell('end')
+        os._exit(0)
+    pids.append(pid)
+    time.sleep(0.02)
+for pid in pids: os.waitpid(pid, 0)   # until then each can be seen
+tell('root')
+''' % count)
+    profile = record(tree)
+    found, told, stats = processes(profile), tree.told(), profile.stats()
+    bind.equal(len(told), count + 1, 'children')
+    bind.check(set(found) <= {pid for pid, _ in told}, 'strangers: %r', found)
+    bind.equal(stats.processes, len(found), 'processes')
+    bind.equal(stats.processes + stats.processes_missed, count + 1, 'processes, recorded (%d) and missed' % stats.processes)
+    for (pid, name), used in told.items():
+        bind.check(pid not in found or found[pid]['cpu'] < used + 0.1, '%d: %r, it used %.3f', pid, found.get(pid), used)
+
+
+@bind.test(limit=120)
+def daemon():
+    tree = Tree('''
+wait()
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    if os.fork() == 0:
+        hot_daemon()
+        tell('daemon', 'over')
+    os._exit(0)
+os.waitpid(pid, 0)
+await_lines(1, 'over')
+''', hot=('daemon',))
+    check(record(tree), tree, ['daemon'])
+
+
+@bind.test(limit=120)
+def another_version():
+    pythons = glob.glob(os.path.join(os.environ.get('PYENV_ROOT') or os.path.expanduser('~/.pyenv'), 'versions/3.[89].*/bin/python'))
+    pythons += glob.glob(os.path.join(os.environ.get('PYENV_ROOT') or os.path.expanduser('~/.pyenv'), 'versions/3.1[0-9].*/bin/python'))
+    pythons = [python for python in pythons if '/%d.%d.' % sys.version_info[:2] not in python]
+    if not pythons:
+        bind.skip('no other CPython')
+    tree = Tree('''
+wait()
+code = 'from common import *; hot_before(); os.execv(sys.argv[1], ["python", "-c", "from common import *; hot_after()"])'
+child = subprocess.Popen([sys.executable, '-c', code, %r])
+other = subprocess.Popen([%r, '-c', 'from common import *; hot_other()'])
+sys.exit(child.wait() or other.wait())
+''' % (pythons[0], pythons[-1]), hot=('before', 'after', 'other'))
+    profile = record(tree)
+    found, told = processes(profile), tree.told()
+    bind.equal(sorted(name for _, name in told), ['after', 'before', 'other'], 'what was done')
+    bind.equal(len({pid for pid, _ in told}), 2, 'processes that did it')
+    for pid, name in told:
+        bind.check(pid in found, '%d, which ran %s, is missing: %r', pid, name, found)
+        bind.near(found[pid]['hot'].get('hot_' + name, 0), SECONDS, 0.25, 0.12, 'time of %s in %d of %r' % (name, pid, found))
+
+
+@bind.test(limit=120)
+def reset_and_what_is_left():
+    count = bind.length(200, 12)
+    tasks, descriptors = bind.tasks(), bind.descriptors()
+    tree = Tree('''
+wait()
+for i in range(%d):
+    pid = os.fork()
+    if pid == 0:
+        hot_part()
+        time.sleep(0.03)
+        os._exit(0)
+    if i %% 4 == 3:
+        while True:
+            try: os.wait()
+            except ChildProcessError: break
+hot_root()
+wait('end')
+''' % count, hot=('part', 'root'), seconds=0.06)
+    session = bind.Session(pid=tree.process.pid, children=1, rate_hz=200, max_cpu=1e6)
+    tree.go()
+    profiles = []
+    while not any(name == 'root' for _, name in tree.told()):
+        time.sleep(0.1)
+        profiles.append(session.snapshot(reset=1))
+    tree.go('end')
+    tree.end()
+    profiles.append(session.stop())
+    told, hot = tree.told(), {}
+    for profile in profiles:
+        for pid, one in processes(profile).items():
+            for function, used in one['hot'].items():
+                hot[pid, function[4:]] = hot.get((pid, function[4:]), 0) + used
+    bind.equal(set(hot) - set(told), set(), 'what nobody did')
+    for key, used in told.items():
+        bind.check(hot.get(key, 0) < 0.06 + 0.06, '%r used %.3f, recorded are %.3f', key, used, hot.get(key, 0))
+    bind.check(sum(hot.values()) > 0.5 * 0.06 * (count + 1), 'recorded %.3f s of %d times 0.06', sum(hot.values()), count + 1)
+    stats = profiles[-1].stats()
+    bind.check(stats.processes + stats.processes_missed <= count + 1, '%d processes, %d missed', stats.processes, stats.processes_missed)
+    bind.check(stats.processes >= len({pid for pid, _ in hot}), '%d processes, recorded are %d', stats.processes, len(hot))
+    bind.eventually(lambda: bind.tasks() == tasks, 'no thread is left', 10)
+    bind.equal(bind.descriptors(), descriptors, 'descriptors')
+
 
 @bind.test(limit=120)
 def workers_of_a_server():
@@ -152,28 +324,6 @@ if __name__ == '__main__':
 
 
 @bind.test(limit=120)
-def daemons_and_another_program():
-    """A daemon that forked twice; a forked child that executes a Python of its own; below a shell, which has no Python itself."""
-    tree = Tree('''
-if __name__ == '__main__':
-    wait()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            hot_daemon()
-            tell('daemon', 'done')
-        os._exit(0)
-    os.wait()
-    pid = os.fork()
-    if pid == 0: os.execv(sys.executable, [sys.executable, '-c', 'from common import *; hot_exec()'])
-    os.waitpid(pid, 0)
-    while not any(line.startswith('done') for line in open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log'))): time.sleep(0.01)
-    time.sleep(0.1)
-''', hot=('daemon', 'exec'), command=None)
-    check(record(tree), tree, ['daemon', 'exec'])
-
-
-@bind.test(limit=120)
 def below_a_shell():
     tree = Tree('''
 if __name__ == '__main__':
@@ -189,30 +339,6 @@ if __name__ == '__main__':
     bind.equal((len(found), profile.stats().processes), (1, 1), 'processes')
 
 
-@bind.test(limit=180)
-def short_lives():
-    """Each is recorded or missed, none twice; those that live for long enough are recorded."""
-    count = 500 if LONG else 20
-    tree = Tree('''
-if __name__ == '__main__':
-    wait()
-    for i in range(%d):
-        pid = os.fork()
-        if pid == 0:
-            if i %% 5 == 4:
-                hot_long()
-            else:
-                time.sleep((0.005, 0.02, 0.05, 0.1)[i %% 5])
-            os._exit(0)
-        os.waitpid(pid, 0)
-''' % count, hot=('long',))
-    profile = record(tree)
-    check(profile, tree, ['long'] * (count // 5))
-    stats = profile.stats()
-    bind.equal(len(processes(profile)), stats.processes, 'processes')
-    bind.check(stats.processes + stats.processes_missed <= count + 1, 'too many: %d, %d missed', stats.processes, stats.processes_missed)
-
-
 @bind.test(limit=120)
 def below_this_process():
     """Without a pid: a forked child profiles itself, a started one is sampled; memory and the state of the session are not disturbed."""
@@ -220,14 +346,14 @@ def below_this_process():
     code = '''
 import time
 def hot_started():
-    end = time.thread_time() + 0.5
+    end = time.thread_time() + %r
     while time.thread_time() < end: pass
 hot_started()
-'''
+''' % SECONDS
     session = bind.Session(children=1, rate_hz=200, max_cpu=1e6, checkpoint=os.path.join(folder, 'own.json'))
     forked = os.fork()
     if forked == 0:
-        end = time.thread_time() + 0.5
+        end = time.thread_time() + SECONDS
         while time.thread_time() < end:
             [object() for _ in range(100)]
         session.stop()
@@ -238,7 +364,7 @@ hot_started()
     before = session.snapshot()
     found = processes(before)
     bind.equal(sorted(found), sorted([os.getpid(), started.pid]), 'processes of the snapshot')
-    bind.near(found[started.pid]['hot']['hot_started'], 0.5, 0.25, 0.1, 'time of the started child')
+    bind.near(found[started.pid]['hot']['hot_started'], SECONDS, 0.25, 0.1, 'time of the started child')
     bind.check(os.path.exists(os.path.join(folder, 'own.%d.json' % forked)), 'the forked child wrote no file: %r', os.listdir(folder))
     session.reset()
     time.sleep(0.1)
