@@ -1442,7 +1442,7 @@ static uint32_t pyprof__waiters_offset(void)
 static int64_t pyprof__own_switches(void)   // how often the calling thread was switched out; -1 = unknown
 {
     struct rusage usage;
-    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
+    return getrusage(1 /* RUSAGE_THREAD, if it is declared */, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
 }
 
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
@@ -1898,14 +1898,16 @@ static uint64_t pyprof__process_mark(pyprof__proc *proc, uint64_t before)
     // starttime, startcode, startstack, start_data, end_data
     static const unsigned char used[] = { 22, 26, 28, 45, 46 };
     char text[1024], *at = NULL;
-    uint64_t mark = 0, value;
+    uint64_t mark = 0, value, threads = 0;
     int field, gone, i = 0;
     if (pyprof__proc_read(proc, "stat", text, sizeof text) > 0) at = strrchr(text, ')');
     if (!at || strlen(at) < 4) return 0;
     gone = at[2] == 'Z' || at[2] == 'X';
     for (field = 4, at += 3; *at && i < (int)sizeof used; field++) {
         value = strtoull(at, &at, 10);
-        if (field == 20 && gone) return value > 1 ? before : 0;
+        if (field == 20) threads = value;
+        if (field == 23 && value == 0) gone = 1;   // it has given up its memory, and is about to end
+        if (field == 23 && gone) return threads > 1 ? before : 0;
         if (field != used[i]) continue;
         mark = (mark ^ (mark >> 29) ^ value) * 0x9e3779b97f4a7c15u;
         i++;
@@ -18521,9 +18523,9 @@ static void pyprof__value_float(pyprof__value *value, double number)
     }
     end = pyprof__format_fixed(text, sizeof text, number < 0 ? -size : size, digits);
     while (exponent && end > 3 && text[end - 1] == '0' && text[end - 2] != '.') text[--end] = 0;
-    snprintf(power, sizeof power, exponent ? "e%+d" : "", exponent);
+    snprintf(power, sizeof power, "e%+d", exponent);
     pyprof__value_put(value, text);
-    pyprof__value_put(value, power);
+    if (exponent) pyprof__value_put(value, power);
 }
 
 // Is it a name of what should not be shown? "key" and "keys" only as a word of the name.

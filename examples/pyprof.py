@@ -331,7 +331,7 @@ def _find(kind, program):
             sys.exit('%s: No code object available for %s' % (sys.executable, program))
         return code, spec, spec.origin, spec.origin, None
     if program == '-':
-        return compile(sys.stdin.read(), '<stdin>', 'exec'), None, None, '-', ''
+        return compile(sys.stdin.read(), '<stdin>', 'exec'), None, '<stdin>', '-', ''
     name = os.path.abspath(program) if sys.version_info >= (3, 9) else program
     finder = importlib.machinery.PathFinder if os.path.isdir(program) or _is_zip(program) else None
     spec = finder and finder.find_spec('__main__', [program])
@@ -362,7 +362,10 @@ def _as_main(spec, file):
     module.__spec__ = spec
     if sys.version_info < (3, 14):
         module.__annotations__ = {}
-    if spec is not None:
+    if file == '<stdin>':   # Python names it, but nothing loads it
+        module.__file__, module.__cached__ = file, None
+        module.__loader__ = importlib.machinery.BuiltinImporter
+    elif spec is not None:
         module.__loader__, module.__package__ = spec.loader, spec.parent
         module.__file__, module.__cached__ = spec.origin, spec.cached
         if not spec.has_location:
