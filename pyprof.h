@@ -1439,10 +1439,11 @@ static uint32_t pyprof__waiters_offset(void)
     return count == 1 ? found : 0;
 }
 
-static int64_t pyprof__own_switches(void)   // how often the calling thread was switched out; -1 = unknown
+// How often the calling thread was switched out; -1 = unknown. 1: RUSAGE_THREAD, which not all headers name.
+static int64_t pyprof__own_switches(void)
 {
     struct rusage usage;
-    return getrusage(1 /* RUSAGE_THREAD, if it is declared */, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
+    return getrusage(1, &usage) == 0 ? usage.ru_nvcsw + usage.ru_nivcsw : -1;
 }
 
 static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
@@ -5605,7 +5606,7 @@ static uint32_t pyprof__version_by_name(const char *path)
 {
     const char *name = strrchr(path, '/'), *at = name ? strstr(name, "python") : NULL;
     int version = at ? pyprof__version_of(at + strlen("python")) : 0;
-    if (at && at[strlen("python") + 1] != '.') return 0;   // "python3" tells no minor version
+    if (!version || at[strlen("python") + 1] != '.') return 0;   // "python3" tells no minor version
     return version >> 8 == 2 || version >> 8 == 3 ? (uint32_t)version << 16 : 0;
 }
 
@@ -5683,8 +5684,10 @@ static const char *pyprof__next_mapping(const char *at, pyprof__mapping *mapping
     char *stop;
     size_t size;
     if (!end) return NULL;
+    memset(mapping, 0, offsetof(pyprof__mapping, path) + 1);
     mapping->start = strtoull(at, &stop, 16);
-    mapping->end = strtoull(stop + 1, &stop, 16);
+    if (stop < end) mapping->end = strtoull(stop + 1, &stop, 16);
+    if (end - stop < 8) return end + 1;   // not a line of the kernel: strtoull may have passed its end
     mapping->writable = stop[1] == 'r' && stop[2] == 'w';
     mapping->offset_zero = strtoull(stop + 6, NULL, 16) == 0;
     path = (const char *)memchr(stop, '/', (size_t)(end - stop));
@@ -6481,6 +6484,9 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     pyprof__descendant *parent = pyprof__family_find(family, line->parent);
     size_t i;
     if (parent && parent->line.started <= line->started && pyprof__descendant_read(parent, now)) return 1;
+    // The root may just have executed the program that it is recorded for.
+    if (family->list.count && parent != pyprof__family_at(family, 0))
+        pyprof__descendant_read(pyprof__family_at(family, 0), now);
     for (i = 0; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
         int leads = one->line.pid == line->session || (i > 0 && one->line.pid == line->group);

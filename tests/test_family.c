@@ -149,7 +149,12 @@ static void finds_daemon(const char *name)
     end(root);
 }
 
-TEST(daemon_quick) { if (output() >= 0) daemon_of(nothing, 0); else finds_daemon("daemon_quick"); }
+TEST(daemon_quick)
+{
+    if (output() >= 0) { daemon_of(nothing, 0); return; }
+    if (!pyprof__images_differ(getpid())) SKIP("programs lie at fixed places: a daemon has nothing of its family");
+    finds_daemon("daemon_quick");
+}
 TEST(daemon_slow) { if (output() >= 0) daemon_of(own_session, 50000); else finds_daemon("daemon_slow"); }
 
 TEST(exec_is_the_same_process)
