@@ -902,6 +902,9 @@ def names_are_of_living_code(mode):
     check(len(mixed) <= few, 'name, file, first line and line of %d samples that mix functions: %r', len(mixed), mixed[:10])
     check(len(known) > 30, 'only %d functions seen', len(known))
     balanced(r.profile.stats())
+    # Between its time stamp and its look the sampler can lose its CPU, for a turn of another program: seldom, and not for long.
+    if mode != CAPTURE_AUTO and len(early) <= 0.01 * len(states):
+        early = [one for one in early if one[1] > 0.02]
     if late_ones or early:
         raise bind.Far('seen after their end: %r; before their beginning: %r' % (late_ones[:5], early[:5]))
 
