@@ -95,12 +95,12 @@ def of_tree(document):
 def of_json(document, path):
     if not isinstance(document, dict) or document.get('format') != 'pyprof' or 'tree' not in document:
         raise SystemExit('%s: a JSON file, but not one of pyprof' % path)
-    what = 'recording of %s, pid %s' % (document.get('process_name'), document.get('pid'))
+    title = 'recording of %s, pid %s' % (document.get('process_name'), document.get('pid'))
     if document.get('diff'):
-        what = 'difference of two recordings: all values are changes'
+        title = 'difference of two recordings: all values are changes'
     elif document.get('merged'):
-        what = '%d recordings as one' % document['merged']
-    heading = '%s, CPython %s, %.3f s, %d samples' % (what, document.get('python'), document.get('duration', 0), document['stats']['samples'])
+        title = '%d recordings as one' % document['merged']
+    heading = '%s, CPython %s, %.3f s, %d samples' % (title, document.get('python'), document.get('duration', 0), document['stats']['samples'])
     if 'checkpoint' in document:
         heading += '; the program was still running when this was written'
     if document['stats'].get('degraded'):

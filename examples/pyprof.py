@@ -386,7 +386,7 @@ def _below(traceback, code):
 
 
 def _run(one, find):
-    """Runs the program. What python prints of an exception that ends it is what it prints without us."""
+    """Runs the program. The text of an exception that ends it is as python prints it without us."""
     spec = None
     try:
         try:

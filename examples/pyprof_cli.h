@@ -171,7 +171,7 @@ static const struct cli_command cli_command_table[] = {
         "pyprof flamegraph app.json -o live.svg --metric live", "of the memory that is alive" } },
     { CLI_DIFF, "diff", "BEFORE AFTER [-o FILE]...",
       "Compare two recordings",
-      "What grew and what shrank, as text, or as a red and blue flame graph if FILE ends in .svg.",
+      "The changes from one recording to another, as text, or as a red and blue flame graph if FILE ends in .svg.",
       { "pyprof diff before.json after.json", "the report of the changes",
         "pyprof diff before.json after.json -o change.svg --scale time", "drawn, as if both had run for the same time" } },
     { CLI_MERGE, "merge", "IN... -o OUT",
@@ -198,7 +198,7 @@ struct cli_option {
     const char *name;              // "rate": --rate
     char letter;                   // 'r': -r; 0 = none
     const char *argument;          // "HZ"; "[=exact]": may be left out; NULL = there is none
-    const char *initial;           // what holds without the option; NULL = nothing
+    const char *initial;           // its value if the option is not given; NULL = none
     const char *help;
     enum cli_kind kind;
     size_t place;                  // in struct cli_options

@@ -217,9 +217,25 @@ def known_lines():
     return lines
 
 
+def functions_of(steps):
+    return {(caller, callee) for caller, _, callee in steps}
+
+
+def checked(kind, stack, functions, steps, lines):
+    """The kind of a stack from the work down, each frame a place and a line: kind, unless its calls are wrong."""
+    for (caller, line), (callee, _) in zip(stack, stack[1:]):
+        if (caller, callee) not in functions:
+            kind = 'call'
+        elif (caller, line, callee) not in steps and kind == 'good':
+            kind = 'line'
+    if kind == 'good' and stack[-1][0] in lines and stack[-1][1] not in lines[stack[-1][0]]:
+        kind = 'leaf line'
+    return kind
+
+
 def impossible(profile, steps, lines):
-    """Counts samples in churn_main by what is wrong with them."""
-    wrong, shown = collections.Counter(), 0
+    """Counts samples in churn_main by their fault."""
+    wrong, shown, functions = collections.Counter(), 0, functions_of(steps)
     churn = where(churn_main.__code__)
     for item in profile.visit(bind.ITEM_STACK):
         stack = [((f.file, f.qualname, f.first_line), f.line) for f in item.stack if f.kind == bind.KIND_PYTHON]
@@ -235,14 +251,7 @@ def impossible(profile, steps, lines):
             at = places.index(churn)
             if [place[1].split('.')[-1] for place in places[:at]] != ['_bootstrap', '_bootstrap_inner', 'run']:
                 kind = 'root'
-            functions = {(caller, callee) for caller, _, callee in steps}
-            for (caller, line), (callee, _) in zip(stack[at:], stack[at + 1:]):
-                if (caller, callee) not in functions:
-                    kind = 'call'
-                elif (caller, line, callee) not in steps and kind == 'good':
-                    kind = 'line'
-            if kind == 'good' and stack[-1][0] in lines and stack[-1][1] not in lines[stack[-1][0]]:
-                kind = 'leaf line'
+            kind = checked(kind, stack[at:], functions, steps, lines)
         wrong[kind] += count
         if kind != 'good' and shown < 5:
             shown += 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import bind
+import known_calls
 from bind import SAMPLES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -73,9 +74,9 @@ def place(value):
 
 
 def verdicts(profile, target):
-    """Counts samples of the work by what is wrong with them, as known_calls.py does."""
+    """Counts samples of the work by their fault."""
     steps = {(place(caller), line, place(callee)) for caller, line, callee in target['steps']}
-    functions = {(caller, callee) for caller, _, callee in steps}
+    functions = known_calls.functions_of(steps)
     lines = {place(where): set(of) for where, of in target['lines']}
     churn, wrong = place(target['churn']), collections.Counter()
     for item in profile.visit(bind.ITEM_STACK):
@@ -88,13 +89,7 @@ def verdicts(profile, target):
             at = places.index(churn)
             if [where[1].split('.')[-1] for where in places[:at]] != ['_bootstrap', '_bootstrap_inner', 'run', '<lambda>']:
                 kind = 'root'
-            for (caller, line), (callee, _) in zip(stack[at:], stack[at + 1:]):
-                if (caller, callee) not in functions:
-                    kind = 'call'
-                elif (caller, line, callee) not in steps and kind == 'good':
-                    kind = 'line'
-            if kind == 'good' and stack[-1][0] in lines and stack[-1][1] not in lines[stack[-1][0]]:
-                kind = 'leaf line'
+            kind = known_calls.checked(kind, stack[at:], functions, steps, lines)
         if kind not in ('good', 'other') and item.self[SAMPLES]:
             print('%s, %d samples: %s' % (kind, item.self[SAMPLES], ' > '.join('%s:%d' % (where[1], line) for where, line in stack)))
         wrong[kind] += item.self[SAMPLES]

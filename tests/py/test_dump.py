@@ -2,7 +2,6 @@
 
 Every scene is made by the test itself: which thread has which lock is known.
 """
-import ctypes
 import fcntl
 import os
 import queue
@@ -249,9 +248,7 @@ def a_dump_can_be_saved_and_loaded():
     with bind.folder() as folder:
         path = os.path.join(folder, 'a.json')
         scene.profile.save(path)
-        pointer = ctypes.c_void_p()
-        bind.call('load', path.encode(), ctypes.byref(pointer))
-        again = bind.Profile(pointer.value)
+        again = bind.load(path)
         assert {item.thread.name: (item.wait, item.other and item.other.name) for item in again.visit(bind.ITEM_WAIT)} == {
             name: (item.wait, item.other and item.other.name) for name, item in scene.items.items()}
         assert bind.strict_json(again.write(bind.JSON)) == bind.strict_json(scene.profile.write(bind.JSON))
@@ -341,9 +338,7 @@ def variables_can_be_saved_and_loaded():
     with bind.folder() as folder:
         path = os.path.join(folder, 'a.json')
         scene.profile.save(path)
-        pointer = ctypes.c_void_p()
-        bind.call('load', path.encode(), ctypes.byref(pointer))
-        again = bind.Profile(pointer.value)
+        again = bind.load(path)
         assert [item.local for item in again.visit(bind.ITEM_LOCAL)] == [item.local for item in scene.profile.visit(bind.ITEM_LOCAL)]
 
 
