@@ -4,7 +4,7 @@
 #   T           only tests whose name contains this, and of the C tests only the programs that have some
 #   JOBS        test, test-long: how many test programs run at a time; two for each CPU and one more, as more than half of the time is waiting
 #   TEST_LONG   =1: test-all, asan, tsan and so on as in test-long, with the long tests
-#   TEST_AGAIN  =1: tests in Python and of the campaign that failed have a second try, which is told
+#   TEST_AGAIN  =N: a test that failed has N more tries, which are told
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'

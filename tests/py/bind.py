@@ -641,7 +641,7 @@ LIMIT_S = 60
 LONG = bool(os.environ.get('TEST_LONG'))       # make test-long: all tests, and all that each can do
 BESIDE = bool(os.environ.get('TEST_BESIDE'))   # other programs' tests run at the same time
 FRESH = bool(os.environ.get('TEST_FRESH'))     # each test is a program of its own here, too
-AGAIN = bool(os.environ.get('TEST_AGAIN'))     # CI: see _tries
+AGAIN = int(os.environ.get('TEST_AGAIN', '0'))   # CI: see _tries
 PART = os.environ.get('T', '')                 # make test T=part
 Test = collections.namedtuple('Test', 'function limit long alone')
 
@@ -769,9 +769,9 @@ def _reason(told):
 
 
 def _tries(code):
-    """How many tries a test has that ended with this code: a measured value that was off has three. CI (TEST_AGAIN) gives
-    any other failure two: nobody knows what else its machine does."""
-    return {0: 1, 77: 1, 75: 3}.get(code, 2 if AGAIN else 1)
+    """How many tries a test has that ended with this code: a measured value that was off has three. CI (TEST_AGAIN=2) gives
+    any other failure so many more: nobody knows what else its machine does."""
+    return {0: 1, 77: 1, 75: 3}.get(code, 1 + AGAIN)
 
 
 def _tried(name):
