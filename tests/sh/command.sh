@@ -328,7 +328,7 @@ memory_duration() { # the recording ends before the command
 }
 on_terminal() { # SECONDS VARIABLE=VALUE OPTION...: what a terminal shows
     # shellcheck disable=SC2016
-    env "$2" TERM=xterm SHELL=$BASH PY="$python" PYPROF="$pyprof" SECONDS_="$1" OPTIONS="${*:3}" script -qec 'stty cols 100; $PYPROF record $OPTIONS -o T.json "$PY" app.py $SECONDS_ 6' /dev/null </dev/null >screen 2>&1
+    env "$2" TERM=xterm SHELL="$BASH" PY="$python" PYPROF="$pyprof" SECONDS_="$1" OPTIONS="${*:3}" script -qec 'stty cols 100; $PYPROF record $OPTIONS -o T.json "$PY" app.py $SECONDS_ 6' /dev/null </dev/null >screen 2>&1
     [ $? = 6 ] && tr '\r' '\n' <screen | cat -v
 }
 progress() {
@@ -339,7 +339,7 @@ quiet() { on_terminal 1 A=1 -q >text && ! grep -q . text; }
 ctrl_c() { # on a terminal it reaches both, and the shell between, which must outlive it: bash does, dash does not
     rm -f C.json
     # shellcheck disable=SC2016
-    (sleep 1.5; printf '\003'; sleep 1) | SHELL=$BASH PY="$python" PYPROF="$pyprof" script -qec '$PYPROF record -o C.json "$PY" app.py 20; echo status $?' /dev/null >screen 2>&1
+    (sleep 1.5; printf '\003'; sleep 1) | SHELL="$BASH" PY="$python" PYPROF="$pyprof" script -qec '$PYPROF record -o C.json "$PY" app.py 20; echo status $?' /dev/null >screen 2>&1
     cat screen
     grep -q 'status 130' screen && grep -q KeyboardInterrupt screen && true_of C.json 'd["stats"]["samples"] > 5'
 }
