@@ -438,8 +438,8 @@ typedef struct pyprof_output {
     int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
     int compact;                    // JSON: an entry of the time line is a row of numbers that names a node
-    int full;                       // 1: the text report has rows below 1 %, whole paths, and all that is known
-                                    // about the quality of the recording
+    int full;                       // 1: the text report has rows below 1 %, whole paths, and all that is
+                                    // known about the quality of the recording
     uint64_t reserved[4];
 } pyprof_output;
 
@@ -24707,8 +24707,8 @@ typedef struct {
     int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
     pyprof__array paths;         // pyprof__short_path, by file
-    int home;                    // code of origins up to this one is the reader's own; 0 = not known, -1 = not
-                                 // looked at yet
+    int home;                    // code of origins up to this one is the reader's own; 0 = not known, -1 =
+                                 // not looked at yet
     pyprof__call_tree tree;
     int failed;                  // no memory for one of the tables
 } pyprof__report;
@@ -24953,7 +24953,8 @@ static pyprof__bool pyprof__paths_make(pyprof__report *report)   // 0 = no memor
     path = (pyprof__short_path *)paths->data;
     if (!path) return 1;
     qsort(path, paths->count, sizeof *path, pyprof__by_ending);
-    for (i = 0; i < paths->count; i++) if (!kept || path[kept - 1].file != path[i].file) path[kept++] = path[i];
+    for (i = 0; i < paths->count; i++)
+        if (!kept || path[kept - 1].file != path[i].file) path[kept++] = path[i];
     paths->count = kept;
     for (i = 0; i < kept; i++) {
         after = i + 1 < kept ? pyprof__common_ending(&path[i], &path[i + 1]) : 0;
@@ -25092,7 +25093,7 @@ static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const
 }
 
 // Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
-// both.
+// both, 0 = any.
 static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
 {
     pyprof__table *groups;
@@ -25102,7 +25103,7 @@ static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
         const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
         size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
         if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
-        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (seen && PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
         if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
         else rows->more++;
     }
@@ -25131,7 +25132,7 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // places with more; i
 // ---- tables of threads ------------------------------------------------------------------------------------
 // By time: threads that pass the filter and have samples, or what the table shows. By memory: threads with
 // any value
-static void pyprof__rows_of_threads(pyprof__rows *rows)
+static void pyprof__rows_of_all_threads(pyprof__rows *rows)
 {
     const pyprof__selection *selection = rows->report->selection;
     const pyprof__report_table *table = rows->table;
@@ -25152,6 +25153,11 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         if (!recorded->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
         if (!any && !rows->failed) rows->rows.count--;
     }
+}
+
+static void pyprof__rows_of_threads(pyprof__rows *rows)
+{
+    pyprof__rows_of_all_threads(rows);
     pyprof__rows_cut(rows);
 }
 
@@ -25413,10 +25419,10 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
 // 0 = it is the reader's own, or no code; see pyprof__branch.
 static int pyprof__is_foreign(const pyprof__report *report, const pyprof__function *function)
 {
-    const pyprof_profile *profile = report->profile;
-    if (function->kind == PYPROF_KIND_PSEUDO) return pyprof__is_import(pyprof__text(profile, function->name)) * 2;
+    const char *name = pyprof__text(report->profile, function->name);
+    if (function->kind == PYPROF_KIND_PSEUDO) return pyprof__is_import(name) * 2;
     if (function->kind != PYPROF_KIND_PYTHON || report->home <= 0) return 0;
-    return !pyprof__is_readers(report, function->kind, pyprof__text(profile, function->file));
+    return pyprof__origin_of_file(pyprof__text(report->profile, function->file)) > report->home;
 }
 
 // A function that calls itself, also by way of up to three others, has the row where the same calls began.
@@ -25565,7 +25571,8 @@ static size_t pyprof__tree_count(pyprof__call_tree *tree)
     size_t rows = 0;
     uint32_t i;
     for (i = 0; i < tree->branches.count; i++) branch[i].shown = 0;
-    for (i = 1; i < tree->branches.count; i++) branch[branch[i].parent].shown += branch[i].total >= tree->least;
+    for (i = 1; i < tree->branches.count; i++)
+        branch[branch[i].parent].shown += branch[i].total >= tree->least;
     for (i = 1; i < tree->branches.count; i++)
         rows += branch[i].total >= tree->least && !pyprof__tree_shares(tree, branch[i].parent, i);
     return rows;
@@ -25590,7 +25597,8 @@ static uint32_t pyprof__rows_branch(pyprof__rows *rows, uint32_t at)
             : pyprof__title(profile, id);
         branch[at].depth = depth;
         row->values[2] += branch[at].self;
-        pyprof__rows_add(rows, &rows->parts, name, file, *file ? function->first_line : 0)->kind = function->kind;
+        pyprof__rows_add(rows, &rows->parts, name, file, *file ? function->first_line : 0)->kind =
+            function->kind;
         row->count++;
         if (!branch[at].first_child || !pyprof__tree_shares(tree, at, branch[at].first_child)) return at;
     }
@@ -25604,33 +25612,61 @@ static int64_t pyprof__thousandths(int64_t whole, int part)   // rounded up, at 
     return value < 1 ? 1 : value;
 }
 
+// What is worth a row, so that there are no more rows than the table has room for, but at least one.
+static void pyprof__tree_prune(pyprof__report *report, size_t most)
+{
+    static const int steps[] = { 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 400, 500 };
+    pyprof__call_tree *tree = &report->tree;
+    size_t i, count;
+    int64_t least = 1, rest = 1;
+    for (i = 0; i < PYPROF__COUNT(steps); i++) {
+        tree->least = report->output->full ? 1 : pyprof__thousandths(tree->whole, steps[i]);
+        tree->rest = pyprof__thousandths(tree->whole, steps[i] < 50 ? steps[i] : 50);
+        count = pyprof__tree_count(tree);
+        if (!count) break;
+        least = tree->least;
+        rest = tree->rest;
+        if (count <= most || report->output->full) return;
+    }
+    tree->least = least;
+    tree->rest = rest;
+    pyprof__tree_count(tree);
+}
+
+// Drops the smallest rows beyond the table's limit; rows below another one are not larger and come later.
+static void pyprof__rows_cut_smallest(pyprof__rows *rows)
+{
+    pyprof__report_row *row = (pyprof__report_row *)rows->rows.data;
+    size_t i, least;
+    for (; rows->rows.count > rows->table->most; rows->more++) {
+        for (i = least = 0; i < rows->rows.count; i++)
+            if (row[i].values[0] <= row[least].values[0]) least = i;
+        rows->rows.count--;
+        memmove(row + least, row + least + 1, (rows->rows.count - least) * sizeof *row);
+    }
+}
+
 // The calls with most of the value, as many as the table has room for; a full report has all of them.
 static void pyprof__rows_of_tree(pyprof__rows *rows)
 {
-    static const int steps[] = { 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 400, 500 };
     pyprof__report *report = rows->report;
     pyprof__call_tree *tree = &report->tree;
     const pyprof__branch *branch;
-    size_t i;
     uint32_t at, up;
     pyprof__report_names(report);
     if (report->failed || !pyprof__tree_make(report, rows->table->sort)) { rows->failed = 1; return; }
     rows->all = tree->whole;
-    for (i = 0; i < PYPROF__COUNT(steps); i++) {
-        tree->least = report->output->full ? 1 : pyprof__thousandths(tree->whole, steps[i]);
-        tree->rest = pyprof__thousandths(tree->whole, steps[i] < 50 ? steps[i] : 50);
-        if (pyprof__tree_count(tree) <= rows->table->most || report->output->full) break;
-    }
+    pyprof__tree_prune(report, rows->table->most);
     branch = (const pyprof__branch *)tree->branches.data;
     for (at = branch[0].first_child; at && branch[at].total >= tree->least;) {
         up = pyprof__rows_branch(rows, at);
         at = branch[up].first_child;
-        while (up && (!at || branch[at].total < tree->least)) {   // the next one beside it or beside one above
+        while (up && (!at || branch[at].total < tree->least)) {   // the next one beside it or one above
             at = branch[up].next_sibling;
             up = branch[up].parent;
         }
     }
-    pyprof__rows_cut(rows);
+    if (!rows->failed) pyprof__rows_cut_smallest(rows);
 }
 
 // ---- the hottest functions, line by line ------------------------------------------------------------------
@@ -25920,13 +25956,13 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     return 1;
 }
 
-// ---- the tables of the first screen ------------------------------------------------------------------------
+// ---- the tables of the first screen -----------------------------------------------------------------------
 // Threads with most time that counts, running and waiting, before threads that were only idle.
 static void pyprof__rows_of_busiest(pyprof__rows *rows)
 {
     pyprof__report_row *row;
     size_t i;
-    pyprof__rows_of_threads(rows);
+    pyprof__rows_of_all_threads(rows);
     row = (pyprof__report_row *)rows->rows.data;
     for (i = 0; i < rows->rows.count; i++) {
         row[i].values[0] = row[i].values[1] + row[i].values[2] - row[i].values[3];
@@ -25941,7 +25977,7 @@ static const pyprof__report_table pyprof__tree_table = {
     { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
       { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } };
 
-static const pyprof__report_table pyprof__brief_tables[] = {   // one line of a screen each
+static const pyprof__report_table pyprof__brief_tables[] = {   // rows of one line each
     { "", pyprof__rows_of_tree, 0, 0, 0, 9, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
       { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
         { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } },
@@ -25953,9 +25989,11 @@ static const pyprof__report_table pyprof__brief_tables[] = {   // one line of a 
       PYPROF__FORM_WAIT, "what was waited for, and where", NULL,
       { { "waiting", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
         { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
-    { "", pyprof__rows_of_busiest, 0, PYPROF_SAMPLES, 1, 5, 0, 0, 0, PYPROF__FORM_THREAD, "busiest threads", NULL,
+    { "", pyprof__rows_of_busiest, 0, PYPROF_SAMPLES, 1, 5, 0, 0, 0, PYPROF__FORM_THREAD,
+      "busiest threads", NULL,
       { { "time", PYPROF__SECONDS, 10, 1, PYPROF_WALL_NS, 0 }, { "running", PYPROF__TIME, 9, 1, 0, 0 },
-        { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 }, { "idle", PYPROF__TIME, 10, 1, PYPROF_IDLE_NS, 0 } } },
+        { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 },
+        { "idle", PYPROF__TIME, 10, 1, PYPROF_IDLE_NS, 0 } } },
 };
 
 // ---- the tables of time, in the order of a report -------------------------------------------------------
@@ -26120,6 +26158,42 @@ static const pyprof__report_table pyprof__changes_of_memory = {
       { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 },
       { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
 #undef PYPROF__WHERE
+
+// ---- the first screen of memory, and of a difference ------------------------------------------------------
+#define PYPROF__BRIEF(end, head, cell, metric) \
+    { "", pyprof__rows_of_groups, PYPROF_GROUP_LINE, metric, 0, 4, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { head, cell, 11, 0, metric, 0 }, { "%", PYPROF__PERCENT, 9, 0, metric, 0 } } }
+static const pyprof__report_table pyprof__brief_memory[] = {
+    { "", pyprof__rows_of_leaks, 0, 0, 0, 5, 0, 0, 0, PYPROF__FORM_PLACE,
+      "lines whose live memory grew", NULL,
+      { { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "grown", PYPROF__BYTES, 11, 0, 0, 0 }, { "+-", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "a minute", PYPROF__RATE, 13, 0, 0, 0 } } },
+    { "", pyprof__rows_of_tree, 0, PYPROF_LIVE_BYTES, 0, 8, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
+      { { "", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
+        { "%", PYPROF__PERCENT, 9, 1, PYPROF_LIVE_BYTES, 0 } } },
+    PYPROF__BRIEF("lines, by live memory", "alive", PYPROF__BYTES, PYPROF_LIVE_BYTES),
+    PYPROF__BRIEF("lines, by memory at the high-water mark", "then", PYPROF__BYTES, PYPROF_PEAK_BYTES),
+    PYPROF__BRIEF("lines, by temporary blocks", "blocks", PYPROF__NUMBER, PYPROF_TEMP_BLOCKS),
+};
+#undef PYPROF__BRIEF
+
+static void pyprof__rows_of_rise(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 0); }
+static void pyprof__rows_of_fall(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 0); }
+
+#define PYPROF__BRIEF(end, make, group, metric, most) \
+    { "", make, group, metric, 0, most, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { "before", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "after", PYPROF__AMOUNT, 11, 0, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 12, 0, metric, 0 }, { "%", PYPROF__SHARE, 10, 0, metric, 0 }, \
+        { "+-", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "", PYPROF__CHANCE, 14, 0, metric, 2 } } }
+static const pyprof__report_table pyprof__brief_changes[] = {
+    PYPROF__BRIEF("slower", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("faster", pyprof__rows_of_fall, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("wait longer", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 4),
+    PYPROF__BRIEF("more live memory", pyprof__rows_of_rise, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 4),
+    PYPROF__BRIEF("less live memory", pyprof__rows_of_fall, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 3),
+};
+#undef PYPROF__BRIEF
 
 // More of the metric that was asked for
 static const struct { const char *what; int group, by_total; size_t most; } pyprof__memory_asked[] = {
@@ -29054,26 +29128,34 @@ static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what
     pyprof__put(s, what);
 }
 
-static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+static const char *pyprof__date_text(char *text, size_t capacity, double unix_seconds)
 {
     time_t seconds = (time_t)unix_seconds;
     struct tm date;
+    text[0] = 0;
     if (gmtime_r(&seconds, &date))
-        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
-                           date.tm_mday, date.tm_hour, date.tm_min,
-                           date.tm_sec);
+        snprintf(text, capacity, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
+                 date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+    return text;
+}
+
+static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+{
+    char text[100];
+    pyprof__put(s, pyprof__date_text(text, sizeof text, unix_seconds));
 }
 
 // ---- text: lines of one screen's width --------------------------------------------------------------------
 enum { PYPROF__SCREEN_COLUMNS = 110, PYPROF__SCREEN_LINES = 24, PYPROF__NAME_COLUMNS = 40,
        PYPROF__PLACE_BYTES = 4 * PYPROF__NAME_COLUMNS + 32 };
 
-// A line in the making, and the columns that are left of it. What does not fit ends with "...".
-typedef struct { pyprof__sink *sink; size_t left; } pyprof__brief;
+// A line in the making, and the columns that are left of it. What does not fit ends with "...". Blanks are
+// written only before something else.
+typedef struct { pyprof__sink *sink; size_t left, blanks; } pyprof__brief;
 
 static pyprof__brief pyprof__brief_begin(pyprof__sink *sink)
 {
-    pyprof__brief line = { sink, PYPROF__SCREEN_COLUMNS };
+    pyprof__brief line = { sink, PYPROF__SCREEN_COLUMNS, 0 };
     return line;
 }
 
@@ -29084,7 +29166,7 @@ static size_t pyprof__fitting(const char *text, size_t most, size_t *columns)
     size_t at, length, width;
     for (at = 0, *columns = 0; text[at]; at += length, *columns += width) {
         uint32_t c = pyprof__utf8_next(text + at, &length);
-        if (c == 0xfffd && length == 1) width = 1;
+        if (c == 0xfffd) width = 1;
         else if (pyprof__unsafe_text(c, text + at + length)) width = c < 256 ? 4 : 6;
         else width = c < 0x1100 ? 1 : 2;
         if (*columns + width > most) break;
@@ -29094,14 +29176,30 @@ static size_t pyprof__fitting(const char *text, size_t most, size_t *columns)
 
 static size_t pyprof__text_columns(const char *text)   // more than a screen is as much as any
 {
-    size_t columns;
-    return text[pyprof__fitting(text, PYPROF__SCREEN_COLUMNS, &columns)] ? PYPROF__SCREEN_COLUMNS + 1 : columns;
+    size_t columns, bytes = pyprof__fitting(text, PYPROF__SCREEN_COLUMNS, &columns);
+    return text[bytes] ? PYPROF__SCREEN_COLUMNS + 1 : columns;
+}
+
+static void pyprof__brief_blanks(pyprof__brief *line)
+{
+    if (line->blanks >= line->left) line->left = 0;
+    else {
+        line->left -= line->blanks;
+        for (; line->blanks; line->blanks--) pyprof__put(line->sink, " ");
+    }
+    line->blanks = 0;
+}
+
+static size_t pyprof__brief_room(const pyprof__brief *line)
+{
+    return line->left > line->blanks ? line->left - line->blanks : 0;
 }
 
 // Writes at most so many columns of a foreign name.
 static void pyprof__brief_name(pyprof__brief *line, const char *text, size_t most)
 {
     size_t columns, bytes;
+    if (*text) pyprof__brief_blanks(line);
     if (most > line->left) most = line->left;
     bytes = pyprof__fitting(text, most, &columns);
     if (text[bytes]) {
@@ -29115,36 +29213,55 @@ static void pyprof__brief_name(pyprof__brief *line, const char *text, size_t mos
 
 static void pyprof__brief_put(pyprof__brief *line, const char *text)   // words of ours
 {
-    size_t size = strlen(text);
-    if (size > line->left) size = line->left;
+    size_t size = strlen(text), blanks = 0;
+    while (size > blanks && text[size - 1 - blanks] == ' ') blanks++;
+    size -= blanks;
+    if (size) pyprof__brief_blanks(line);
+    if (size > line->left) {
+        for (size = line->left; size && text[size - 1] == ' ';) size--;
+        line->left = size;
+    }
     pyprof__put_bytes(line->sink, text, size);
     line->left -= size;
+    line->blanks += blanks;
+}
+
+// ", pid 4242, CPython 3.12.1: 0.08 s", and what follows of when it was recorded.
+static void pyprof__brief_recorded(pyprof__brief *line, const char *who, const char *python,
+                                   int free_threaded, uint64_t recorded_ns)
+{
+    char seconds[64];
+    size_t size = pyprof__format_fixed(seconds, sizeof seconds, (double)recorded_ns / 1e9, 2);
+    snprintf(seconds + size, sizeof seconds - size, " s");
+    pyprof__brief_put(line, who);
+    pyprof__brief_put(line, ", CPython ");
+    pyprof__brief_name(line, python, 12);
+    pyprof__brief_put(line, free_threaded ? " free-threaded: " : ": ");
+    pyprof__brief_put(line, seconds);
 }
 
 // The first line: program, Python, duration, rate; of a checkpoint a second one. Returns their number.
 static int pyprof__text_head(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    size_t columns = pyprof__text_columns(pyprof__text(job->profile, job->profile->python));
-    pyprof__brief line = pyprof__brief_begin(s);
-    pyprof__brief_name(&line, pyprof__text(job->profile, job->profile->program),
-                       PYPROF__NAME_COLUMNS - (columns < 14 ? columns : 14));
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[64], date[100];
     if (job->profile->merged)
-        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
-    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
-    pyprof__brief_name(&line, pyprof__text(job->profile, job->profile->python), 14);
-    pyprof__put(s, job->profile->free_threaded ? "t: " : ": ");
-    pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
-    pyprof__put(s, " s at ");
-    pyprof__put_fixed(s, model->rate_hz, 0);
-    pyprof__put(s, " Hz from ");
-    pyprof__put_date(s, pyprof__unix(model, model->start_ns));
-    pyprof__put(s, "\n");
+        snprintf(text, sizeof text, ", %lu recordings in one", (unsigned long)job->profile->merged);
+    else snprintf(text, sizeof text, ", pid %lld", (long long)pyprof__process_of(job->profile)->pid);
+    pyprof__brief_name(&line, pyprof__text(job->profile, job->profile->program), 30);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, job->profile->python),
+                           job->profile->free_threaded, model->recorded_ns);
+    pyprof__format_fixed(text, sizeof text, model->rate_hz, 0);
+    pyprof__brief_put(&line, " at ");
+    pyprof__brief_put(&line, text);
+    pyprof__brief_put(&line, " Hz from ");
+    pyprof__brief_put(&line, pyprof__date_text(date, sizeof date, pyprof__unix(model, model->start_ns)));
+    pyprof__put(job->sink, "\n");
     if (!(job->profile->checkpoint > 0)) return 1;
-    pyprof__put(s, "Checkpoint of ");
-    pyprof__put_date(s, job->profile->checkpoint);
-    pyprof__put(s, ": the program was still running\n");
+    pyprof__put(job->sink, "Checkpoint of ");
+    pyprof__put_date(job->sink, job->profile->checkpoint);
+    pyprof__put(job->sink, ": the program was still running\n");
     return 2;
 }
 
@@ -29187,11 +29304,11 @@ static void pyprof__text_degraded(const pyprof__job *job)
 static pyprof__bool pyprof__is_bad(const pyprof__job *job)
 {
     const pyprof_stats *stats = &job->profile->model.stats;
-    double few = (double)stats->asked / 100, period = 1e9 / job->profile->model.rate_hz;
-    return stats->degraded[0] || (double)(stats->missed + stats->rejected) > few || (double)stats->unfrozen > few
-        || (double)stats->truncated > few || stats->timeline_dropped || stats->processes_missed
-        || (double)stats->thinned > few || (double)stats->gap_ns * 100 > (double)job->profile->model.recorded_ns
-        || (double)stats->late_mean_ns > period;
+    double few = (double)stats->asked / 100, time = (double)job->profile->model.recorded_ns / 100;
+    if (stats->degraded[0] || stats->timeline_dropped || stats->processes_missed) return 1;
+    if ((double)(stats->missed + stats->rejected) > few || (double)stats->unfrozen > few) return 1;
+    if ((double)stats->truncated > few || (double)stats->thinned > few) return 1;
+    return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
 }
 
 // How good the recording is, and what it cost, in a line.
@@ -29208,7 +29325,7 @@ static void pyprof__text_quality_line(const pyprof__job *job)
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
-    pyprof__put(s, pyprof__is_bad(job) ? " MiB; there is more to know: see below\n" : " MiB\n");
+    pyprof__put(s, pyprof__is_bad(job) ? " MiB; see below\n" : " MiB\n");
 }
 
 // All that is known about it.
@@ -29288,30 +29405,45 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     }
 }
 
+// A value in its unit.
+static const char *pyprof__amount_text(char *text, size_t capacity, int64_t value, int unit)
+{
+    size_t size;
+    if (unit == PYPROF__UNIT_BYTES) return pyprof__size_text(text, capacity, (double)value);
+    if (unit != PYPROF__UNIT_NS) return pyprof__count_text(text, capacity, value);
+    size = pyprof__format_fixed(text, capacity, (double)value / 1e9, 3);
+    snprintf(text + size, capacity - size, " s");
+    return text;
+}
+
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
-    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
-    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
-    else pyprof__put_count(s, value, width);
+    char text[80];
+    pyprof__put_padded(s, pyprof__amount_text(text, sizeof text, value, unit), width);
 }
 
 // see pyprof__metrics
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+static const char *pyprof__change_text(char *text, size_t capacity, int64_t value, int unit)
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
-    char text[64];
     size_t size = value > 0, i = 0;
     double shown = unit == PYPROF__UNIT_NS ? (double)value / 1e9 : (double)value;
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown,
+    size += pyprof__format_fixed(text + size, capacity - size, shown,
                                  unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
     if (unit != PYPROF__UNIT_COUNT)
-        snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
-    pyprof__put_padded(s, text, width);
+        snprintf(text + size, capacity - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
+    return text;
 }
 
-// ---- text: rows of one line ---------------------------------------------------------------------------------
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    char text[80];
+    pyprof__put_padded(s, pyprof__change_text(text, sizeof text, value, unit), width);
+}
+
+// ---- text: rows of one line -------------------------------------------------------------------------------
 // "shop.py:5": if it is long, its end.
 static const char *pyprof__brief_place(const pyprof__job *job, const pyprof__report_row *row, char *text,
                                        size_t capacity)
@@ -29327,7 +29459,7 @@ static const char *pyprof__brief_place(const pyprof__job *job, const pyprof__rep
     return text;
 }
 
-// One call of a row, with the place of the one that is marked. Returns its columns; line NULL = writes nothing
+// One call of a row, with the place of the one that is marked. Returns its columns; line NULL = not written
 static size_t pyprof__brief_call(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *part,
                                  int marked)
 {
@@ -29339,7 +29471,8 @@ static size_t pyprof__brief_call(const pyprof__job *job, pyprof__brief *line, co
         more = pyprof__text_columns(place) + 3;
     }
     if (!line) return columns + more;
-    if (columns + more > line->left) columns = line->left > more + 8 ? line->left - more : 8;
+    if (columns + more > pyprof__brief_room(line))
+        columns = pyprof__brief_room(line) > more + 8 ? pyprof__brief_room(line) - more : 8;
     pyprof__brief_name(line, part->name, columns);
     if (!more) return columns;
     pyprof__brief_put(line, " (");
@@ -29353,8 +29486,10 @@ static size_t pyprof__brief_width(const pyprof__job *job, const pyprof__report_r
                                   size_t marked, size_t from)
 {
     size_t columns = from > 1 ? 6 : 0, i;
-    for (i = 0; i < count; i++)
-        if (i == 0 || i >= from) columns += pyprof__brief_call(job, NULL, &parts[i], i == marked) + (i ? 3 : 0);
+    for (i = 0; i < count; i++) {
+        if (i && i < from) continue;
+        columns += pyprof__brief_call(job, NULL, &parts[i], i == marked) + (i ? 3 : 0);
+    }
     return columns;
 }
 
@@ -29364,7 +29499,8 @@ static void pyprof__brief_calls(const pyprof__job *job, pyprof__brief *line, con
                                 size_t count, size_t marked)
 {
     size_t from = 1, i;
-    while (from < marked && pyprof__brief_width(job, parts, count, marked, from) > line->left) from++;
+    while (from < marked && pyprof__brief_width(job, parts, count, marked, from) > pyprof__brief_room(line))
+        from++;
     for (i = 0; i < count; i++) {
         if (i && i < from) continue;
         if (i) pyprof__brief_put(line, i == from && from > 1 ? " > ... > " : " > ");
@@ -29435,10 +29571,11 @@ static void pyprof__text_place(const pyprof__job *job, const pyprof__report_row 
 }
 
 // Between the numbers of a row and its names: the reader's own code has a mark.
-static void pyprof__text_mark(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
+static const char *pyprof__text_mark(const pyprof__job *job, const pyprof__rows *rows,
+                                     const pyprof__report_row *row)
 {
     const char *file = *row->file ? row->file : rows->table->group == PYPROF_GROUP_FILE ? row->name : "";
-    pyprof__put(job->sink, pyprof__is_readers(job->report, row->kind, file) ? " * " : "   ");
+    return pyprof__is_readers(job->report, row->kind, file) ? " * " : "   ";
 }
 
 // Places and frames of a row. If a leaf has one place, it is on the same line; otherwise each place is on a
@@ -29584,10 +29721,11 @@ static void pyprof__brief_thread(const pyprof__job *job, pyprof__brief *line, co
 static void pyprof__brief_named(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row)
 {
     char place[PYPROF__PLACE_BYTES];
-    size_t columns;
+    size_t columns, room;
     pyprof__brief_place(job, row, place, sizeof place);
     columns = *row->file ? pyprof__text_columns(place) + 2 : 0;
-    pyprof__brief_name(line, row->name, line->left > columns ? line->left - columns : 0);
+    room = pyprof__brief_room(line);
+    pyprof__brief_name(line, *row->name ? row->name : "(no name)", room > columns ? room - columns : 0);
     if (columns) pyprof__brief_put(line, "  ");
     if (columns) pyprof__brief_name(line, place, line->left);
 }
@@ -29614,8 +29752,7 @@ static void pyprof__brief_row(const pyprof__job *job, const pyprof__rows *rows, 
         if (row->count) pyprof__brief_put(&line, "  ");
         if (row->count) pyprof__brief_named(job, &line, &parts[0]);
     } else {
-        pyprof__text_mark(job, rows, row);
-        line.left -= 3;
+        pyprof__brief_put(&line, pyprof__text_mark(job, rows, row));
         pyprof__brief_named(job, &line, row);
     }
     pyprof__put(job->sink, "\n");
@@ -29634,7 +29771,7 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
             pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
-        if (rows->table->columns[0].cell) pyprof__text_mark(job, rows, row);
+        if (rows->table->columns[0].cell) pyprof__put(job->sink, pyprof__text_mark(job, rows, row));
         pyprof__text_form(job, rows, row);
     }
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
@@ -29730,19 +29867,20 @@ static void pyprof__text_process(const pyprof__job *job)
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
 static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
 {
-    pyprof__sink *s = job->sink;
-    pyprof__put(s, what);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
-    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
-    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
-    pyprof__put_date(s, one->start);
-    pyprof__put(s, ", ");
-    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
-    pyprof__put_counted(s, (int64_t)one->samples, " samples");
-    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
-    pyprof__put(s, "\n");
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[160], date[100], rate[64], count[40];
+    snprintf(text, sizeof text, ", pid %lld", (long long)one->pid);
+    pyprof__brief_put(&line, what);
+    pyprof__brief_name(&line, pyprof__text(job->profile, one->program), 16);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, one->python), one->free_threaded,
+                           one->recorded_ns);
+    pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+    snprintf(text, sizeof text, " from %s, %s Hz, %s samples", pyprof__date_text(date, 40, one->start), rate,
+             pyprof__count_text(count, sizeof count, (int64_t)one->samples));
+    pyprof__brief_put(&line, text);
+    if (one->heap) pyprof__brief_put(&line, ", memory ");
+    if (one->heap) pyprof__brief_put(&line, pyprof__heap_modes[one->heap]);
+    pyprof__put(job->sink, "\n");
 }
 
 // Both recordings, and whether they can be compared.
@@ -29751,6 +29889,7 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
     char unlike[512];
+    pyprof__brief line = pyprof__brief_begin(s);
     pyprof__put(s, "A difference, after less before: + is more, - is less\n");
     pyprof__text_compared(job, "Before: ", &profile->compared[0]);
     pyprof__text_compared(job, "After:  ", &profile->compared[1]);
@@ -29763,49 +29902,42 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     pyprof__diff_unlike(profile, unlike, sizeof unlike);
     pyprof__put(s, unlike[0] ? "Not alike: "
                 : "Alike: the same program, Python, rate and tracking of memory");
-    pyprof__put_visible(s, unlike);
+    line.left -= 11;
+    pyprof__brief_name(&line, unlike, line.left);
     pyprof__put(s, "\n");
 }
 
 // All values: before, after, their change.
-static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+static void pyprof__text_diff_sum(const pyprof__job *job, pyprof__brief *line, int metric, int less,
+                                  const char *what)
 {
     const int64_t *change = job->selection->all, *before = job->earlier->all;
     int unit = pyprof__metric_row(metric)->unit;
     int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
-    pyprof__put(job->sink, what);
-    pyprof__put_amount(job->sink, first, unit, 0);
-    pyprof__put(job->sink, " to ");
-    pyprof__put_amount(job->sink, first + more, unit, 0);
-    pyprof__put(job->sink, " (");
-    pyprof__put_change(job->sink, more, unit, 0);
-    pyprof__put(job->sink, ")");
+    char text[80];
+    pyprof__brief_put(line, what);
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first, unit));
+    pyprof__brief_put(line, " to ");
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first + more, unit));
+    pyprof__brief_put(line, " (");
+    pyprof__brief_put(line, pyprof__change_text(text, sizeof text, more, unit));
+    pyprof__brief_put(line, ")");
 }
 
-static void pyprof__text_diff(const pyprof__job *job)
+static size_t pyprof__text_diff_sums(const pyprof__job *job)   // returns its lines
 {
-    pyprof__sink *s = job->sink;
-    size_t i, shown = 0;
-    pyprof__text_diff_head(job);
-    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
-    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
-    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
-    if (job->profile->model.heap.mode) {
-        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
-        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
-    }
-    pyprof__put(s, "\n");
-    pyprof__text_quality(job);
-    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
-                "a change within it may be chance\n");
-    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
-        pyprof__rows rows;
-        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
-        if (rows.rows.count) pyprof__text_rows(job, &rows);
-        shown += rows.rows.count;
-        pyprof__rows_free(&rows);
-    }
-    if (!shown) pyprof__put(s, "    no difference\n");
+    pyprof__brief first = pyprof__brief_begin(job->sink), second = first, third = first;
+    int heap = job->profile->model.heap.mode;
+    pyprof__text_diff_sum(job, &first, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, &first, PYPROF_WAIT_NS, 0, ", waiting ");
+    pyprof__put(job->sink, "\n");
+    pyprof__text_diff_sum(job, &second, PYPROF_CPU_NS, 0, "    CPU ");
+    pyprof__put(job->sink, "\n");
+    if (!heap) return 2;
+    pyprof__text_diff_sum(job, &third, PYPROF_LIVE_BYTES, 0, "    live memory ");
+    pyprof__text_diff_sum(job, &third, PYPROF_ALLOC_BYTES, 0, ", allocated ");
+    pyprof__put(job->sink, "\n");
+    return 3;
 }
 
 // ---- the memory report -----------
@@ -29942,7 +30074,7 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
 
 // ---- text: the first screen -------------------------------------------------------------------------------
 typedef struct { pyprof__report_table table; pyprof__rows rows; size_t given; } pyprof__panel;
-enum { PYPROF__PANELS = 4 };   // at most
+enum { PYPROF__PANELS = 5 };   // at most
 
 // The time that is 100 %
 static void pyprof__text_whole(const pyprof__job *job)
@@ -29979,8 +30111,8 @@ static void pyprof__panels_fit(pyprof__panel *panels, size_t count, size_t room)
 }
 
 // 0 = no memory; then there is nothing to free.
-static pyprof__bool pyprof__panels_make(const pyprof__job *job, const pyprof__report_table *tables, size_t count,
-                                        size_t room, pyprof__panel *panels)
+static pyprof__bool pyprof__panels_make(const pyprof__job *job, const pyprof__report_table *tables,
+                                        size_t count, size_t room, pyprof__panel *panels)
 {
     size_t i, made;
     for (made = 0; made < count; made++) {
@@ -30047,51 +30179,140 @@ static const pyprof__report_table *pyprof__idle_table(void)
     return table;
 }
 
-// Where the time went, in the lines that are left of the screen.
-static void pyprof__text_screen(const pyprof__job *job, size_t used)
+// Tables in the lines that are left of the screen, and how good the recording is. Idle time follows the table
+// of what was waited for. Returns the rows of the call tree.
+static size_t pyprof__text_screen(const pyprof__job *job, size_t used, const pyprof__report_table *tables,
+                                  size_t count)
 {
-    pyprof__panel panels[PYPROF__COUNT(pyprof__brief_tables)];
+    pyprof__panel panels[PYPROF__PANELS];
     pyprof__rows idle;
-    size_t count = PYPROF__COUNT(pyprof__brief_tables), i;
-    if (!pyprof__rows_make(&idle, job->report, pyprof__idle_table())) return;
-    used += idle.rows.count ? 3 : 2;
-    if (pyprof__panels_make(job, pyprof__brief_tables, count, PYPROF__SCREEN_LINES - used, panels)) {
-        pyprof__text_whole(job);
+    size_t i, tree = 0;
+    int with_idle = tables == pyprof__brief_tables, with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__rows_make(&idle, job->report, pyprof__idle_table())) return 0;
+    used += with_memory ? 0u : 1u;
+    used += with_idle && idle.rows.count ? 1u : 0u;
+    if (pyprof__panels_make(job, tables, count, used < PYPROF__SCREEN_LINES ? PYPROF__SCREEN_LINES - used : 0,
+                            panels)) {
         for (i = 0; i < count; i++) {
             pyprof__panel_put(job, &panels[i]);
-            if (panels[i].table.form == PYPROF__FORM_WAIT && idle.rows.count) pyprof__text_idle_line(job, &idle);
+            if (panels[i].table.form == PYPROF__FORM_TREE) tree = panels[i].given;
+            if (with_idle && panels[i].table.form == PYPROF__FORM_WAIT && idle.rows.count)
+                pyprof__text_idle_line(job, &idle);
         }
         pyprof__panels_free(panels, count);
-        pyprof__text_quality_line(job);
+        if (!with_memory) pyprof__text_quality_line(job);
     }
     pyprof__rows_free(&idle);
+    return tree;
+}
+
+// Slower and faster first; then how good both recordings are, and all that changed.
+static void pyprof__text_diff(const pyprof__job *job, size_t used)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    used += job->profile->scale ? 5 : 4;
+    used += pyprof__text_diff_sums(job) + 1;
+    pyprof__put(s, "+-: in 95 of 100 cases a change is off by less, as samples are taken at random; "
+                   "within it, it may be chance\n");
+    pyprof__text_screen(job, used, pyprof__brief_changes, PYPROF__COUNT(pyprof__brief_changes));
+    if (job->output->full || pyprof__is_bad(job)) {
+        pyprof__put(s, "\n");
+        pyprof__text_quality(job);
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
+}
+
+// "Memory: 8.2 MiB alive (+- 2.1 MiB), 6.7 MiB at most, 753.3 MiB allocated, 90.9 % temporary"
+static void pyprof__text_memory_line(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const int64_t *all = job->selection->all;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "Memory: ");
+    pyprof__put_size(s, (double)all[PYPROF_LIVE_BYTES], 0);
+    pyprof__put(s, " alive");
+    if (heap->mode == PYPROF_HEAP_SAMPLED) {
+        pyprof__put(s, " (+- ");
+        pyprof__put_size(s, pyprof__sampling_error(heap, (double)all[PYPROF_LIVE_DOUBT]), 0);
+        pyprof__put(s, ")");
+    }
+    pyprof__put(s, ", ");
+    pyprof__put_size(s, (double)all[PYPROF_PEAK_BYTES], 0);
+    pyprof__put(s, " at most, ");
+    pyprof__put_size(s, (double)all[PYPROF_ALLOC_BYTES], 0);
+    pyprof__put(s, " allocated, ");
+    pyprof__put_fixed(s, pyprof__percent(all[PYPROF_TEMP_BLOCKS], all[PYPROF_ALLOC_BLOCKS]), 1);
+    pyprof__put(s, " % temporary\n");
+}
+
+// The report of memory alone: as the tree the asked metric
+static void pyprof__text_memory_alone(const pyprof__job *job, size_t used)
+{
+    pyprof__report_table tables[PYPROF__COUNT(pyprof__brief_memory)];
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    char heading[80];
+    size_t i, k;
+    memcpy(tables, pyprof__brief_memory, sizeof tables);
+    snprintf(heading, sizeof heading, "call tree of %s", metric->name);
+    for (i = 0; i < PYPROF__COUNT(tables); i++) {
+        if (tables[i].form != PYPROF__FORM_TREE) continue;
+        tables[i].sort = job->metric;
+        tables[i].end = heading;
+        for (k = 0; k < 2; k++) tables[i].columns[k].metric = job->metric;
+        tables[i].columns[0].head = metric->unit == PYPROF__UNIT_BYTES ? "bytes" : "number";
+        if (metric->unit == PYPROF__UNIT_COUNT) tables[i].columns[0].cell = PYPROF__NUMBER;
+    }
+    pyprof__text_memory_line(job);
+    i = job->profile->merged > 0;   // the growth of several recordings is not known
+    pyprof__text_screen(job, used + 1, tables + i, PYPROF__COUNT(tables) - i);
+    pyprof__put(job->sink, "\n");
+    pyprof__text_degraded(job);
+    pyprof__text_memory(job, job->metric);
+}
+
+// A tree that the screen has not shown in full.
+static void pyprof__text_tree(const pyprof__job *job, size_t shown)
+{
+    pyprof__report_table table = pyprof__tree_table;
+    pyprof__rows rows;
+    if (job->output->full) table.most = SIZE_MAX;
+    if (!pyprof__rows_make(&rows, job->report, &table)) return;
+    if (rows.rows.count > shown) pyprof__text_rows(job, &rows);
+    pyprof__rows_free(&rows);
 }
 
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
-    size_t used = 0;
+    size_t used = job->output->title != NULL;
     pyprof__report_names(job->report);
     if (job->output->title) {
         pyprof__brief line = pyprof__brief_begin(job->sink);
         pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
-        used++;
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job); return PYPROF_OK; }
+    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
     used += (size_t)pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) {
-        pyprof__text_degraded(job);
-        pyprof__text_memory(job, job->metric);
-        return PYPROF_OK;
-    }
-    pyprof__text_screen(job, used);
+    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
+    pyprof__text_whole(job);
+    used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
     pyprof__put(job->sink, "\n");
     pyprof__text_recording(job);
     if (job->output->full || pyprof__is_bad(job)) pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
-    pyprof__text_table(job, &pyprof__tree_table);
+    pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
