@@ -25467,7 +25467,7 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
 static int pyprof__is_foreign(const pyprof__report *report, const pyprof__function *function)
 {
     const char *name = pyprof__text(report->profile, function->name);
-    if (function->kind == PYPROF_KIND_PSEUDO) return pyprof__is_import(name) * 2;
+    if (function->kind == PYPROF_KIND_PSEUDO) return *name == '<' && pyprof__is_import(name) ? 2 : 0;
     if (function->kind != PYPROF_KIND_PYTHON || report->home <= 0) return 0;
     return pyprof__origin_of_file(pyprof__text(report->profile, function->file)) > report->home;
 }
@@ -27394,12 +27394,12 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
 }
 
 // " Growing: remember :14, 194 MiB a minute."
-static void pyprof__verdict_growth(pyprof__words *words, const pyprof__findings *f)
+static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
 {
     pyprof__leak_table leaks;
     size_t i, said = 0;
-    if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) { pyprof__leaks_free(&leaks); return; }
-    for (i = 0; i < leaks.leaks.count && said < 2; i++) {
+    if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
+    for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
         if (leak->growth != PYPROF_GROWTH_GROWING
             || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
@@ -31304,6 +31304,57 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// ---- text: what the findings say --------------------------------------------------------------------------
+// A sentence with names from outside, in at most `most` lines. Returns their number.
+static size_t pyprof__text_sentence(const pyprof__job *job, const char *text, size_t most)
+{
+    size_t lines, bytes, end, columns;
+    for (lines = 1;; lines++) {
+        pyprof__brief line = pyprof__brief_begin(job->sink);
+        if (lines > 1) pyprof__brief_put(&line, "    ");
+        bytes = end = pyprof__fitting(text, pyprof__brief_room(&line), &columns);
+        while (text[bytes] && end && (text[end] != ' ' || text[end - 1] == ' ')) end--;
+        if (!end || lines == most) end = text[bytes] ? 0 : bytes;
+        if (!end) pyprof__brief_name(&line, text, line.left);   // it is cut
+        else {
+            pyprof__brief_blanks(&line);
+            pyprof__put_escaped(job->sink, text, end, &pyprof__as_text);
+        }
+        pyprof__put(job->sink, "\n");
+        if (!end || !text[end]) return lines;
+        for (text += end; *text == ' ';) text++;
+    }
+}
+
+// The verdict about the busiest threads, of those with a tenth of the first one's time at least, and the
+// findings in a line each; of a report of memory only what is about memory. Returns the lines.
+static size_t pyprof__text_findings(const pyprof__job *job)
+{
+    enum { THREADS = 2, FOUND = 4 };
+    pyprof__findings f;
+    const pyprof__busy_thread *busy;
+    const pyprof__finding *found;
+    char text[900];
+    size_t i, lines = 0, shown = 0;
+    int with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
+    busy = (const pyprof__busy_thread *)f.busy.data;
+    found = (const pyprof__finding *)f.found.data;
+    for (i = 0; i < f.busy.count && i < THREADS && !job->report->failed && !with_memory; i++) {
+        if (busy[i].busy < busy[0].busy / 10 || !pyprof__verdict(&f, i, text, sizeof text)) break;
+        if (f.failed) { job->report->failed = 1; break; }
+        lines += pyprof__text_sentence(job, text, i ? 1 : 2);
+    }
+    for (i = 0; i < f.found.count && shown < FOUND && !job->report->failed; i++) {
+        if (with_memory && found[i].kind < PYPROF_FINDING_LEAK) continue;
+        snprintf(text, sizeof text, "- %s", found[i].title);
+        lines += pyprof__text_sentence(job, text, 1);
+        shown++;
+    }
+    pyprof__findings_free(&f);
+    return lines;
+}
+
 // ---- text: the first screen -------------------------------------------------------------------------------
 typedef struct { pyprof__report_table table; pyprof__rows rows; size_t given; } pyprof__panel;
 enum { PYPROF__PANELS = 5 };   // at most
@@ -31503,6 +31554,7 @@ static void pyprof__text_memory_alone(const pyprof__job *job, size_t used)
         tables[i].columns[0].head = metric->unit == PYPROF__UNIT_BYTES ? "bytes" : "number";
         if (metric->unit == PYPROF__UNIT_COUNT) tables[i].columns[0].cell = PYPROF__NUMBER;
     }
+    used += pyprof__text_findings(job);
     pyprof__text_memory_line(job);
     i = job->profile->merged > 0;   // the growth of several recordings is not known
     pyprof__text_screen(job, used + 1, tables + i, PYPROF__COUNT(tables) - i);
@@ -31535,6 +31587,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
     used += (size_t)pyprof__text_head(job);
     if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    used += pyprof__text_findings(job);
     if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
     used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
     pyprof__text_whole(job);
@@ -37990,21 +38043,30 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
+static pyprof__bool pyprof__env_has_svg(void)   // pictures were asked for
+{
+    const char *at = pyprof__g.out.formats;
+    for (; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == 3 && strncmp(at, "svg", 3) == 0) return 1;
+    return 0;
+}
+
 static pyprof_result pyprof__out_try_all(void)   // all files of PROFILING=1 go to the same place
 {
-    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
+    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt",
+                                          "memory.svg" };
     const pyprof__out *out = &pyprof__g.out;
     const char *at = out->formats;
     char path[PYPROF__OUT_PATH], name[300];
     pyprof_result result = PYPROF_OK;
-    size_t i;
+    size_t i, count = PYPROF__COUNT(memory) - !pyprof__env_has_svg();
     for (; result == PYPROF_OK && *at; at += strcspn(at, ","), at += *at == ',') {
         snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(at, ","), at);
         pyprof__out_path(path, name);
         result = pyprof__out_try(path);
         if (out->suffix[0]) return result;
     }
-    for (i = 0; result == PYPROF_OK && out->heap && i < PYPROF__COUNT(memory); i++) {
+    for (i = 0; result == PYPROF_OK && out->heap && i < count; i++) {
         pyprof__out_path(path, memory[i]);
         result = pyprof__out_try(path);
     }
@@ -38065,6 +38127,7 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     text.metric = PYPROF_LIVE_BYTES;
     pyprof__env_save(profile, "memory_snapshot.txt", &text);
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
+    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text);
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
@@ -38138,12 +38201,41 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
     if (profile->model.heap.mode) pyprof__env_memory(profile);
 }
 
+// One line of stderr: names from outside are made harmless.
+static void pyprof__say_sentence(const char *text)
+{
+    char line[1000];
+    size_t at, length, used = 0;
+    for (at = 0; text[at] && used + 8 < sizeof line; at += length) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        if (pyprof__is_unsafe(c)) line[used++] = '?';
+        else used += pyprof__utf8(line + used, c);
+    }
+    line[used] = 0;
+    pyprof__say(0, "pyprof: %s\n", line);
+}
+
+// The verdict on stderr, when everything is written: about the two busiest threads, and three findings.
+static void pyprof__env_verdict(const pyprof_profile *profile)
+{
+    pyprof__findings f;
+    char text[900];
+    size_t i;
+    int whole = pyprof__findings_make(&f, profile, NULL);
+    for (i = 0; whole && i < 2 && pyprof__verdict(&f, i, text, sizeof text); i++)
+        pyprof__say_sentence(text);
+    for (i = 0; whole && i < f.found.count && i < 3; i++)
+        pyprof__say_sentence(PYPROF__AT(const pyprof__finding, f.found, i).title);
+    pyprof__findings_free(&f);
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
+    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
