@@ -8,7 +8,7 @@ import time
 import case
 import price_server
 
-ITEMS = ["item %d" % i for i in range(20)]
+ITEMS = ["item %d" % i for i in range(40)]
 
 
 def total(connection):
@@ -24,7 +24,7 @@ def main():
     function = total_fixed if options.fixed else total
     with price_server.running() as address, socket.create_connection(address) as connection:
         orders, waited, begin = 0, 0.0, time.perf_counter()
-        for _ in case.arrivals(options.seconds, 0.2):
+        for _ in case.arrivals(options.seconds, 0.4):
             start = time.perf_counter()
             function(connection)
             waited += time.perf_counter() - start
