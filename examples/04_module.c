@@ -99,6 +99,7 @@ static const field output_fields[] = {
     CHOICES(pyprof_output, format, formats), CHOICES(pyprof_output, metric, metrics), FIELD(pyprof_output, TRUTH, split_threads),
     FIELD(pyprof_output, TRUTH, lines), CHOICES(pyprof_output, paths, shortened), FIELD(pyprof_output, INTEGER, sources),
     FIELD(pyprof_output, INTEGER, python), FIELD(pyprof_output, STRING, title), FIELD(pyprof_output, TRUTH, compact),
+    FIELD(pyprof_output, TRUTH, full),
     {NULL, TRUTH, 0, NULL, 0}};
 static const field diff_fields[] = {   // "group" is also a query's: it is looked for here first
     CHOICES(pyprof_diff_options, group, groups), CHOICES(pyprof_diff_options, scale, scales), {NULL, TRUTH, 0, NULL, 0}};

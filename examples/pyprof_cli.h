@@ -37,7 +37,7 @@ struct cli_options {
     int heap;                      // pyprof_heap_mode
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
-    int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
+    int quiet, json, compact, full, as_one, locals, secrets, sources, paths, scale, rows, count;
     const char *core, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
@@ -261,6 +261,8 @@ static const struct cli_option cli_option_table[] = {
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "paths", 0, "PATHS", "full", "how file names are shown", CLI_CHOICE, CLI_AT(paths), cli_paths, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "title", 0, "TEXT", NULL, "the title of the picture or report", CLI_WORD, CLI_AT(title), NULL, NULL, 0 },
     { CLI_RECORD | CLI_MERGE | CLI_CONVERT, "compact", 0, NULL, NULL, "shorter JSON", CLI_FLAG, CLI_AT(compact), NULL, NULL, 0 },
+    { CLI_RECORD | CLI_DIFF | CLI_MERGE | CLI_CONVERT | CLI_REPORT, "full", 0, NULL, NULL, "text: also rows below 1 %, whole paths, all about quality",
+      CLI_FLAG, CLI_AT(full), NULL, NULL, 0 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT | CLI_TOP, "quiet", 'q', NULL, NULL, "print errors only", CLI_FLAG, CLI_AT(quiet), NULL, NULL, 0 },
     { CLI_ALL, "help", 'h', NULL, NULL, "explain this command", CLI_SPECIAL, 0, NULL, NULL, 1 },
     { CLI_ALL, "version", 'V', NULL, NULL, "print the version", CLI_SPECIAL, 0, NULL, NULL, 1 },

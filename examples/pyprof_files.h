@@ -100,6 +100,7 @@ static pyprof_output cli_output(const struct cli_options *options, int format)
     output.paths = options->paths;
     output.title = options->title;
     output.compact = options->compact;
+    output.full = options->full;
     return output;
 }
 

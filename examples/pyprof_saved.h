@@ -99,6 +99,53 @@ static int cli_print_table(const struct cli_options *options, const pyprof_profi
     return 0;
 }
 
+// The text on a terminal: headings bold, findings yellow, and bold what has the mark of own code. Lines come in pieces.
+struct cli_page { char line[4096]; size_t used; int after_gap; };
+
+static void cli_page_line(struct cli_page *page)   // without its end
+{
+    const char *line = page->line, *mark = strstr(line, " * "), *colour = NULL, *at = line;
+    if (*line == ' ' && mark) at = mark + 1, colour = "\033[1m";
+    else if (strncmp(line, "- ", 2) == 0) colour = "\033[33m";
+    else if (page->after_gap && *line && *line != ' ') colour = "\033[1m";
+    if (colour) printf("%.*s%s%s\033[0m", (int)(at - line), line, colour, at);
+    else fputs(line, stdout);
+}
+
+static int cli_page_write(void *user, const void *data, size_t size)
+{
+    struct cli_page *page = user;
+    const char *text = data;
+    size_t i;
+    for (i = 0; i < size; i++) {
+        int full = page->used + 1 == sizeof page->line;
+        if (text[i] != '\n') page->line[page->used++] = text[i];
+        if (text[i] != '\n' && !full) continue;
+        page->line[page->used] = 0;
+        cli_page_line(page);
+        if (text[i] == '\n') putchar('\n');
+        page->after_gap = text[i] == '\n' && page->used == 0;
+        page->used = 0;
+    }
+    return ferror(stdout);
+}
+
+static int cli_is_coloured(void)
+{
+    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    return isatty(1) && term && *term && strcmp(term, "dumb") != 0 && !(no_colour && *no_colour);
+}
+
+static int cli_print_text(const struct cli_options *options, const pyprof_profile *profile)
+{
+    pyprof_output output = cli_output(options, PYPROF_FORMAT_TEXT);
+    struct cli_page page;
+    if (!cli_is_coloured()) return cli_save(options, profile, "-");
+    memset(&page, 0, sizeof page);
+    if (pyprof_write(profile, &output, cli_page_write, &page) != PYPROF_OK) return cli_fail("%s", pyprof_last_error());
+    return fflush(stdout) == 0 ? 0 : cli_fail("cannot write the report: %s", strerror(errno));
+}
+
 static int cli_report(struct cli_options *options)
 {
     pyprof_profile *profile;
@@ -108,7 +155,7 @@ static int cli_report(struct cli_options *options)
     if (table) status = cli_print_table(options, profile);
     else {
         options->format = PYPROF_FORMAT_TEXT;
-        status = cli_save(options, profile, "-");
+        status = cli_print_text(options, profile);
     }
     pyprof_profile_free(profile);
     return status;

@@ -145,7 +145,7 @@ flamegraphs() {
 }
 reports() {
     "$pyprof" report "$golden/example.json" | cmp - "$golden/example.txt" && "$pyprof" report - <"$golden/example.json" | cmp - "$golden/example.txt" &&
-        says 0 'by wall' "$pyprof" report "$golden/example.json" --sort wall --group thread &&
+        "$pyprof" report "$golden/example.json" --full >full && grep -q '  /srv/app/main.py:10$' full && says 0 'by wall' "$pyprof" report "$golden/example.json" --sort wall --group thread &&
         [ "$(awk 'NR > 1 { all += $1 } END { printf "%.3f", all }' out)" = "$("$PYTHON" ask.py "$golden/example.json" '"%.3f" % (wall - sum(t.get("idle_ns", 0) for t in d["threads"]) / 1e9)')" ]
 }
 filters() { # each leaves less than all, but something
@@ -174,6 +174,15 @@ for suffix in json folded speedscope.json pb.gz prof callgrind; do try "convert:
 try "convert: several files, -, --format" converts_several
 try "flamegraph" flamegraphs
 try "report: the text, a table" reports
+coloured() { # on a terminal only: without the colours it is the same text
+    # shellcheck disable=SC2016
+    env "$1" TERM=xterm SHELL="$BASH" PYPROF="$pyprof" GOLDEN="$golden" script -qec '$PYPROF report $GOLDEN/example.json' /dev/null </dev/null >screen 2>&1
+    tr -d '\r' <screen | sed "s/$(printf '\033')\[[0-9]*m//g" | cmp - "$golden/example.txt"
+}
+colours() {
+    coloured A=1 && grep -q "$(printf '\033')\[1m\* fib" screen && coloured NO_COLOR=1 && ! grep -q "$(printf '\033')" screen
+}
+if command -v script >/dev/null; then try "report: colours on a terminal" colours; else skip "report: colours on a terminal" "no script"; fi
 try "convert: filters" filters
 try "diff" compares
 try "merge" merges
