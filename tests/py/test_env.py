@@ -187,6 +187,22 @@ def rates():
 
 
 @bind.test
+def the_verdict_is_printed():
+    """At the end, on stderr: what the main thread did; and a picture of memory is written. With PYPROF_QUIET there is only the picture."""
+    for quiet in ('', '1'):
+        with bind.folder() as folder:
+            result = run(folder, 'main(0.5)\n', PYPROF_QUIET=quiet)
+            expect(result, 0, '', all_files())
+            lines = result.err.splitlines()
+            wrote = [number for number, line in enumerate(lines) if line.startswith('pyprof: wrote ')]
+            verdict = [number for number, line in enumerate(lines) if re.match(r'pyprof: MainThread [0-9.]+ m?s.*%', line)]
+            bind.check(lines == [] if quiet else verdict and verdict[0] > max(wrote), 'stderr: %s', result.err)
+            bind.check('</svg>' in report(folder, 'out/run_memory.svg') and 'bytes' in report(folder, 'out/run_memory.svg'), 'no picture of memory')
+            told = report(folder).split('\n\n')[0].splitlines()
+            bind.check(len(told) <= 24 and (quiet or lines[verdict[0]][8:60] in '\n'.join(told).replace('\n    ', ' ')), 'the report begins with %s', told)
+
+
+@bind.test
 def formats():
     for value, names in (('json', ['profile.json']), ('svg,json', ['profile.json', 'profile.svg']),
                          ('folded', ['profile.folded']), ('json,speedscope,pprof', ['profile.json', 'profile.speedscope.json', 'profile.pb.gz']),
