@@ -7,7 +7,7 @@ def table(size):
 
 
 def remember(number):
-    CACHE[number] = b'x' * 3000
+    CACHE[number] = bytes(3000)
     return CACHE[number]
 
 
