@@ -3307,8 +3307,8 @@ typedef struct {                 // a process, as its line in /proc describes it
     // that of its parent, and exec makes another. 0 = the system does not tell.
     uint64_t image;
     int ended;                   // only its exit status is left
-    char name[16];               // of the program that it executed last, cut; a forked process has that of its
-                                 // parent's thread
+    char name[16];               // of the program that it executed last, cut; a forked process has that of
+                                 // its parent's thread
 } pyprof__process_line;
 
 static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
@@ -36494,7 +36494,8 @@ static void pyprof__following_loses(pyprof__following *following, pyprof__descen
 {
     const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
     if (one->looks == 0 && root->line.pid == pyprof__own_pid()
-        && (!one->line.image || one->line.image == root->line.image)) one->python = 0;   // it may have done so itself
+        && (!one->line.image || one->line.image == root->line.image))
+        one->python = 0;         // perhaps it has profiled itself
     if (one->python && (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)) {
         pyprof__following_misses(following, one);
         return;
