@@ -479,6 +479,7 @@ typedef struct pyprof_row {
     // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
     // within it may be chance.
     int64_t self_before, total_before, self_error, total_error;
+    const char *process;            // "app (4242)"; NULL = the profile has one process; "" = of several
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -712,8 +713,8 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
-// defaults.
+// row_size = sizeof(pyprof_row); shorter rows, which end before process or self_before, are filled in, too.
+// query NULL = all defaults.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states, or the time
 //            line nothing of this part of the time)
@@ -6041,7 +6042,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
     if (!maps && errno == ENOMEM) return pyprof__fail_memory("the list of the process's files");
     if (!maps)
-        return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
+        return pyprof__fail(errno == ENOENT || errno == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
+                            "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -18958,6 +18960,15 @@ static const char *pyprof__process_name(const pyprof_profile *profile,
     return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
 }
 
+// The same of a node; "" = it is of none.
+static const char *pyprof__process_of_node(const pyprof_profile *profile, uint32_t node)
+{
+    if (profile->model.processes.count < 2) return NULL;
+    while (node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_PROCESS)
+        node = pyprof__parent_of(profile, node);
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : "";
+}
+
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
 {
     return pyprof__text(profile, PYPROF__AT(uint32_t, profile->labels, function));
@@ -20021,6 +20032,13 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
+// A row with nodes of several processes names none of them.
+static void pyprof__row_in_process(pyprof_row *row, const pyprof_profile *profile, uint32_t node)
+{
+    if (row->process && *row->process && row->process != pyprof__process_of_node(profile, node))
+        row->process = "";
+}
+
 // The row of a node, made if it does not exist; NULL = no memory
 static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node,
                                      int group)
@@ -20032,7 +20050,8 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
         if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
-    }
+        row->process = pyprof__process_of_node(profile, node);
+    } else pyprof__row_in_process(&PYPROF__AT(pyprof_row, table->rows, id), profile, node);
     if (profile->is_diff)
         PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
@@ -37157,7 +37176,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, process)
+        && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
@@ -37682,7 +37702,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET",
     "PYPROF_SOURCES", "PYPROF_OPCODES",
-    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
+    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_TIMELINE", "PYPROF_RUN",
 };
 
 // Is it one of these words, in upper or lower case?
@@ -37975,6 +37995,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;

@@ -7,6 +7,7 @@
 
 export LIBPYPROF=$PWD/$build/libpyprof.so
 [[ $build != /* ]] || LIBPYPROF=$build/libpyprof.so
+export PROFILER=${LIBPYPROF%/*}/pyprof
 app=$dir/loop.py
 cat >"$app" <<'END'
 import sys, time
@@ -27,6 +28,31 @@ with_cprofile() {
     says cProfile 1 --out "$dir/c" -- "$PYTHON" "$app"
     [ $code = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
 }
+await() { # COMMAND...: until it succeeds
+    for ((i = 0; i < 600; i++)); do ! "$@" || return 0; sleep 0.05; done
+    return 1
+}
+by_pid() { # the application was there before, and goes on
+    local pid status
+    "$PYTHON" "$app" >"$dir/said_by" 2>&1 &
+    pid=$!
+    await ready "$pid" && says 0.5 --out "$dir/p" --pid "$pid" && [ "$code" = 0 ] && grep -q 'hot  .*loop.py' "$dir/told" && grep -q "^  $dir/p.svg" "$dir/told" && [ -s "$dir/p.json" ] &&
+        kill -0 "$pid" && [ ! -s "$dir/said_by" ]
+    status=$?
+    kill "$pid"
+    wait "$pid"
+    return $status
+}
+ready() { "$PROFILER" dump --pid "$1" 2>/dev/null | grep -q hot; }
+kept() { # the application goes on afterwards, and was recorded until then
+    local pid status
+    says 1.3 --keep --out "$dir/k" -- "$PYTHON" "$app"
+    pid=$(sed -n 's/.*the application goes on, pid \([0-9]*\).*/\1/p' "$dir/told")
+    [ "$code" = 0 ] && [ -n "$pid" ] && kill -0 "$pid" && grep -q 'hot  .*loop.py' "$dir/told" && [ -s "$dir/k_profile.json" ] && ! grep -q politely "$dir/told"
+    status=$?
+    [ -z "$pid" ] || kill "$pid"
+    return $status
+}
 refused() { # MESSAGE ARGUMENTS...
     says "${@:2}"
     [ $code = 2 ] && grep -qF -e "$1" "$dir/told"
@@ -38,7 +64,10 @@ mistakes() {
 }
 
 if [ -e "$LIBPYPROF" ]; then try "the preload library for a second" preloaded
+    try "--keep" kept
 else skip "the preload library" "no $LIBPYPROF"; fi
+if [ -e "$PROFILER" ]; then try "--pid" by_pid
+else skip "--pid" "no $PROFILER"; fi
 try "cProfile for a second" with_cprofile
 try "mistakes" mistakes
 finish
