@@ -613,10 +613,10 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
-    // config.children: processes recorded so far; descendants that ended before their first sample, or before
-    // it was known whether they run Python
+    // config.children: processes recorded so far; descendants that ran Python and have no sample
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
+    uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -3308,6 +3308,8 @@ typedef struct {                 // a process, as its line in /proc describes it
     // that of its parent, and exec makes another. 0 = the system does not tell.
     uint64_t image;
     int ended;                   // only its exit status is left
+    char name[16];               // of the program that it executed last, cut; a forked process has that of
+                                 // its parent's thread
 } pyprof__process_line;
 
 static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
@@ -3319,6 +3321,9 @@ static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line
     snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
     at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
     if (!at || at[1] != ' ') return 0;
+    *at = 0;
+    next = strchr(text, '(');
+    if (next) snprintf(line->name, sizeof line->name, "%.15s", next + 1);
     memset(fields, 0, sizeof fields);
     line->ended = at[2] == 'Z' || at[2] == 'X';
     for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
@@ -6418,10 +6423,10 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // ============================================================================
 enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
 
-// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
-// all.
+// What is known of a descendant: nothing yet; no Python so far; a thread looks for Python in it; it is
+// sampled; it is not any more, or not at all.
 typedef enum {
-    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_OPENING, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
 } pyprof__kin_state;
 
 typedef struct {
@@ -6429,7 +6434,12 @@ typedef struct {
     pyprof__kin_state state;
     uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
     uint64_t look_ns;            // when to look for Python again
+    uint64_t opening_ns;         // since when a thread looks
+    uint64_t check_ns;           // when to look again if it profiles itself
     uint32_t looks;              // since it was found, or executed another program
+    int place;                   // of the sampler whose thread looks
+    int python;                  // its program runs Python: that was found in it or in the process that
+                                 // forked it, or its name says so
 } pyprof__descendant;
 
 typedef struct {
@@ -6456,14 +6466,26 @@ static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int
     return i ? pyprof__family_at(family, i - 1) : NULL;
 }
 
+// By the name of its program.
+static pyprof__bool pyprof__is_named_python(const pyprof__process_line *line)
+{
+    return strncmp(line->name, "python", 6) == 0;
+}
+
 // Reads its line again. 0 = it has ended.
 static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
 {
     pyprof__process_line line;
     if (one->ended_ns) return 0;
-    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
-        one->line = line;
-        return 1;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started) {
+        // Another program, or it has ended in one that was not seen: what is known is of the program before.
+        if (line.ended ? strcmp(line.name, one->line.name) != 0 : line.image != one->line.image) {
+            one->python = pyprof__is_named_python(&line);
+            one->looks = 0;
+        }
+        if (line.ended) memcpy(one->line.name, line.name, sizeof line.name);
+        else one->line = line;
+        if (!line.ended) return 1;
     }
     one->ended_ns = now;
     return 0;
@@ -6500,13 +6522,27 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     return 0;
 }
 
+// Was it forked by a member that runs Python, and has not executed another program?
+static pyprof__bool pyprof__is_fork_of_python(const pyprof__family *family, const pyprof__process_line *line)
+{
+    size_t i = family->list.count;
+    while (i-- > 0) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (!one->python || one->line.started > line->started) continue;
+        if (line->image ? one->line.image == line->image
+            : one->line.pid == line->parent && strcmp(one->line.name, line->name) == 0) return 1;
+    }
+    return 0;
+}
+
 // Forgets descendants that ended a while ago.
 static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 {
     size_t i, kept = 1;
     for (i = 1; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
-        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (one->state != PYPROF__KIN_OPENING && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS)
+            continue;
         if (kept != i) *pyprof__family_at(family, kept) = *one;
         kept++;
     }
@@ -6516,12 +6552,14 @@ static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
 {
     pyprof__descendant *one;
+    int python = pyprof__is_named_python(line) || pyprof__is_fork_of_python(family, line);
     if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
     one = family->list.count < PYPROF__MOST_DESCENDANTS
         ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
     if (!one) { family->cut++; return; }
     one->line = *line;
     one->seen_ns = now;
+    one->python = python;
     if (line->ended) one->ended_ns = now;
 }
 
@@ -21411,6 +21449,7 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_reserved_bytes += from->heap_reserved_bytes;
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
+    to->processes_unknown += from->processes_unknown;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -23589,7 +23628,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
-        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -26440,6 +26479,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
         { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
+        { "processes_unknown", stats->processes_unknown },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -33970,7 +34010,9 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
-enum { PYPROF__MOST_PROCESSES = 512 };
+#ifndef PYPROF__TEST_PROCESSES
+#define PYPROF__TEST_PROCESSES 512   // that a session records at most
+#endif
 
 typedef struct {                 // the recording of a descendant
     int64_t pid;
@@ -33985,13 +34027,13 @@ typedef struct {
     // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
     pyprof__mutex lock;
     pyprof__array kin;           // pyprof__kin, in the order in which they were found
-    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t processes, missed, unknown;   // see pyprof_stats
     uint64_t own_cpu_ns;         // of its thread
+    uint32_t opening;            // number of descendants in which a thread looks for Python
     int on;                      // the session follows children
     int headless;                // the root runs no Python, or did not when the session began
     pyprof__family family;       // belongs to the thread
     uint64_t busy_ns;            // until then processes are expected to begin
-    uint64_t check_ns;           // when to look again for descendants that profile themselves
     pyprof_config config;
     pyprof__budget budget;       // max_bytes of all its processes
     pyprof__pool pool;
@@ -35451,6 +35493,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
     *profile = all;
     return PYPROF_OK;
 }
@@ -35470,6 +35513,7 @@ static void pyprof__following_stats(const pyprof__following *following, pyprof_s
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
 }
 
 // All processes pause, or go on. Under both locks.
@@ -36326,47 +36370,53 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
                         "hung file system)", (long long)pid, (double)PYPROF__TEST_PATIENCE / 1e9);
 }
 
-// Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
-// left to end by itself.
-static pyprof_result pyprof__other_await(pyprof__sampler **place)
-{
-    pyprof__sampler *sampler = *place;
-    pyprof_result result;
-    uint32_t opening = PYPROF__STAGE_OPENING;
-    if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
-        && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return pyprof__fail_blocked(sampler->first.pid);
-    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
-    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
-    pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
-    pyprof__join(sampler);
-    pyprof__other_free(place);
-    return result;
-}
-
-// Opens another process on a thread of its own, which then waits for pyprof__other_go.
-static pyprof_result pyprof__other_open(const pyprof_config *config, pyprof__sampler ***place)
+// Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
+// the sampler is not freed.
+static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
     result = pyprof__sampler_start(**place);
-    if (result == PYPROF_OK) return pyprof__other_await(*place);
-    pyprof__other_free(*place);
+    if (result == PYPROF_OK) (**place)->stopping++;
+    else pyprof__other_free(*place);
     return result;
+}
+
+static pyprof__bool pyprof__other_is_open(const pyprof__sampler *sampler)   // or has failed
+{
+    return __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) != (uint32_t)PYPROF__STAGE_OPENING;
 }
 
 // Its thread begins to sample, or ends if there is no session for it.
 static void pyprof__other_go(pyprof__sampler **place, int goes)
 {
     pyprof__stage_set(*place, goes ? PYPROF__STAGE_GOES : PYPROF__STAGE_LEAVES);
+    (*place)->stopping--;
     if (goes) return;
     pyprof__join(*place);
     pyprof__other_free(place);
 }
 
+// Has it been opened? If it has not yet, its thread is left to end by itself. On failure the sampler is gone.
+static pyprof_result pyprof__other_opened(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof_result result;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        sampler->stopping--;
+        return pyprof__fail_blocked(sampler->first.pid);
+    }
+    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
+    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
+    pyprof__other_go(place, 0);
+    return result;
+}
+
+// Waits until the process is open without the lock, because its memory can be blocked.
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
@@ -36374,7 +36424,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_open(config, &place);
+    result = pyprof__other_begin(config, &place);
+    if (result != PYPROF_OK) return result;
+    pyprof__control_unlock();
+    pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
     if (result != PYPROF_OK) return result;
     pyprof__sessions_lock();
     result = pyprof__session_open(*place, config, 0, slot);
@@ -36386,7 +36441,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
 // the next session.
-static void pyprof__sampler_stop(pyprof__sampler *sampler)
+static void pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
@@ -36401,15 +36456,31 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join(sampler);
+}
+
+// After that wait, under pyprof__control: a session may have begun meanwhile.
+static void pyprof__sampler_join(pyprof__sampler *sampler)
+{
+    int over;
+    if (pyprof__is_sampler || !sampler->joinable) return;
+    pyprof__sessions_lock();
+    over = !sampler->alive && !pyprof__any_session(sampler);
+    pyprof__sessions_unlock();
+    if (over) pyprof__join(sampler);
+}
+
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
+{
+    pyprof__sampler_await(sampler);
+    pyprof__sampler_join(sampler);
 }
 
 // ---- the thread that follows children ---------------------------------------------------------------------
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
-       PYPROF__KIN_BYTES = 2 << 20 };
+       PYPROF__MOST_LOOKS = 200, PYPROF__MOST_OPENING = 16, PYPROF__YOUNG_NS = 1000000000,
+       PYPROF__VFORK_NS = 50000000, PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
 {
@@ -36419,11 +36490,38 @@ static void pyprof__following_degrade(const pyprof__following *following, const 
     pyprof__sessions_unlock();
 }
 
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
 static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
 {
     one->state = PYPROF__KIN_LEFT;
     pyprof__mutex_take(&following->lock);
     following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// It has ended, or the session ends, and it was not sampled. Python in it may have been overlooked while it
+// was starting.
+static void pyprof__following_loses(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (one->looks == 0 && root->line.pid == pyprof__own_pid()
+        && (!one->line.image || one->line.image == root->line.image))
+        one->python = 0;         // perhaps it has profiled itself
+    if (one->python && (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)) {
+        pyprof__following_misses(following, one);
+        return;
+    }
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->unknown += one->looks == 0;
     pyprof__mutex_give(&following->lock);
 }
 
@@ -36470,6 +36568,24 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
     one->state = PYPROF__KIN_LEFT;
 }
 
+// It is not recorded any more, and nothing that was.
+static void pyprof__kin_leave(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        *kin = *pyprof__kin_at(following, following->kin.count - 1);
+        following->kin.count--;
+        following->processes--;
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
 // The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
 // Under pyprof__control.
 static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
@@ -36499,7 +36615,8 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
     return whole;
 }
 
-static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+// Begins to sample the process, if its memory is read already; otherwise a thread begins to open it.
+static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     pyprof_config config = following->config;
     pyprof__sampler **place = NULL, *sampler;
@@ -36507,43 +36624,57 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, const pypro
     config.pid = one->line.pid;
     pyprof__control_lock();
     sampler = pyprof__other_find(config.pid);
-    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
-    else if (!sampler) result = pyprof__other_open(&config, &place);
-    if (result == PYPROF_OK) {
-        if (place) sampler = *place;
-        if (sampler->sweeper.target.started != one->line.started)
-            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
-        if (place && result == PYPROF_OK)
-            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
-        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
-            result = pyprof__fail_memory("the session");
-        if (place) pyprof__other_go(place, result == PYPROF_OK);
-        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    if (sampler && pyprof__kin_begin(following, one, &config, sampler)) {
+        one->state = PYPROF__KIN_SAMPLED;
+        pyprof__wake(&sampler->wake);
+    } else if (sampler) result = pyprof__fail_memory("the session");
+    else result = pyprof__other_begin(&config, &place);
+    if (place && result == PYPROF_OK) {
+        one->state = PYPROF__KIN_OPENING;
+        one->opening_ns = now;
+        one->place = (int)(place - pyprof__g.others);
+        following->opening++;
     }
     pyprof__control_unlock();
     return result;
 }
 
+// The process is open, or its thread is given up: then, and in case of an error, the sampler is gone.
+static pyprof_result pyprof__kin_opened(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = &pyprof__g.others[one->place], *sampler = *place;
+    pyprof_result result;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
+    if (result == PYPROF_OK) {
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        else pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    following->opening--;
+    one->state = result == PYPROF_OK ? PYPROF__KIN_SAMPLED : PYPROF__KIN_PLAIN;
+    return result;
+}
+
 // Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
 // twice; after fork it may execute another program within a moment.
-static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, pyprof__descendant *one,
                                        uint64_t now)
 {
     const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
     int same;
     if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
     same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same > 0) one->python = 0;   // nothing of its own so far
     if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
     return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
-}
-
-// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
-// forked children go on profiling themselves.
-static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
-{
-    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
-    if (root->line.pid != pyprof__own_pid()) return 0;
-    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
 }
 
 static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
@@ -36560,36 +36691,45 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
 
+// Its thread has looked for Python, or is still looking.
+static void pyprof__following_opened(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    pyprof_result result;
+    if (!pyprof__other_is_open(pyprof__g.others[one->place]) && now - one->opening_ns < PYPROF__TEST_PATIENCE)
+        return;
+    result = pyprof__kin_opened(following, one);
+    if (result == PYPROF_OK) one->python = 1;
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_loses(following, one, now);
+}
+
 // Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
 // growing intervals, for a minute, and anew when it has executed another program.
 static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
-    uint64_t image = one->line.image;
     pyprof_result result;
-    if (!pyprof__descendant_read(one, now)) {
-        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
-            pyprof__following_misses(following, one);
-        one->state = PYPROF__KIN_LEFT;
-        return;
-    }
-    if (one->line.image != image) one->looks = 0;
+    char reason[80];
+    int full;
+    if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
-    if (pyprof__is_forking(following, one, now)) return;
+    if (pyprof__is_forking(following, one, now) || following->opening >= PYPROF__MOST_OPENING) return;
     one->state = PYPROF__KIN_PLAIN;
     one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
-    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
-    if (following->processes >= PYPROF__MOST_PROCESSES
-        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
-        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
-                                  ? "more than 512 processes: the others are counted as missed"
-                                  : "max_bytes is used up: further processes are counted as missed");
+    if (one->looks++ > PYPROF__MOST_LOOKS) return;
+    if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
+    full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
+    if (full || following->budget.used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
+        > following->budget.limit) {
+        if (!one->python) return;
+        snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
+                 PYPROF__TEST_PROCESSES);
+        pyprof__following_degrade(following, full ? reason : "max_bytes is used up: further processes are "
+                                                             "counted as missed");
         pyprof__following_misses(following, one);
         return;
     }
-    result = pyprof__kin_start(following, one);
-    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
-    else pyprof__following_misses(following, one);   // it has ended meanwhile
+    result = pyprof__kin_start(following, one, now);
+    if (result != PYPROF_OK) pyprof__following_refused(following, one, result);
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.
@@ -36603,6 +36743,17 @@ static void pyprof__following_keep_pace(pyprof__following *following)
     pyprof__mutex_give(&following->lock);
 }
 
+// It goes on. If it has begun to profile itself, what was recorded of it is dropped: it is in its own files.
+static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t age = now - one->seen_ns;
+    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    if (!one->python) one->python = pyprof__is_named_python(&one->line);
+    if (now < one->check_ns) return;
+    one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
+    if (pyprof__profiles_itself(following, one)) pyprof__kin_leave(following, one);
+}
+
 static void pyprof__following_round(pyprof__following *following, uint64_t now)
 {
     size_t i;
@@ -36610,10 +36761,26 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
     for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
-        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
+        if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
+            || now < one->look_ns) continue;
         if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
         else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
-        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+        else pyprof__following_keeps(following, one, now);
+    }
+}
+
+// The session ends: what has begun and ended since the last round counts, and nothing is opened any more.
+static void pyprof__following_last(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__family_scan(&following->family, now);
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_OPENING) pyprof__kin_opened(following, one);
+        if (one->state == PYPROF__KIN_LEFT) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_loses(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
     }
 }
 
@@ -36621,6 +36788,7 @@ static void *pyprof__following_main(void *argument)
 {
     pyprof__following *following = (pyprof__following *)argument;
     uint64_t alone_due = pyprof__now() + pyprof__second;
+    int busy;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     pyprof__inside = 1;
     while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
@@ -36632,9 +36800,10 @@ static void *pyprof__following_main(void *argument)
             __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         }
         pyprof__following_round(following, now);
-        pyprof__sleep_until(&following->word, seen,
-                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+        busy = following->opening || now < following->busy_ns;
+        pyprof__sleep_until(&following->word, seen, now + (busy ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
     }
+    pyprof__following_last(following, pyprof__now());
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     pyprof__inside = 0;
     return NULL;
@@ -36661,6 +36830,7 @@ static pyprof_result pyprof__following_start(int slot, int headless)
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
     following->headless = headless;
     following->processes = !headless;
+    pyprof__family_at(&following->family, 0)->python = !headless;
     __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
@@ -36930,8 +37100,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
+    pyprof__sampler_await(sampler);
     pyprof__control_lock();
-    pyprof__sampler_stop(sampler);
+    pyprof__sampler_join(sampler);
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
@@ -38721,6 +38892,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
 #undef PYPROF__TEST_PATIENCE
+#undef PYPROF__TEST_PROCESSES
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO
