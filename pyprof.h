@@ -1531,7 +1531,9 @@ enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
 // Files of another process's threads that are read in each sweep stay open: opening one takes five times as
 // long as reading it. All together take at most a quarter of the descriptors that this process may have.
 // KEPT_OWN is the file "sched" of the thread that samples.
-typedef enum { PYPROF__KEPT_CLOCK, PYPROF__KEPT_CALL, PYPROF__KEPT_SCHED, PYPROF__KEPT_OWN } pyprof__kept_kind;
+typedef enum {
+    PYPROF__KEPT_CLOCK, PYPROF__KEPT_CALL, PYPROF__KEPT_SCHED, PYPROF__KEPT_OWN
+} pyprof__kept_kind;
 
 typedef struct {
     int64_t tid;                 // 0 = none is open
@@ -2025,7 +2027,8 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
         __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
     }
     if (size > 0) return size;
-    return pyprof__task_read(of, kind == PYPROF__KEPT_OWN ? pyprof__gettid() : tid, names[kind], text, capacity);
+    if (kind == PYPROF__KEPT_OWN) tid = pyprof__gettid();
+    return pyprof__task_read(of, tid, names[kind], text, capacity);
 }
 
 // A sweep over the threads of another process begins.
@@ -2117,8 +2120,8 @@ static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
 // Of the thread that samples this process or another one, whose kept files it uses.
 static uint64_t pyprof__own_last_run(pyprof__proc *proc)
 {
-    int own = pyprof__is_own(proc);
-    return pyprof__last_run_in(proc, own ? pyprof__gettid() : -1, own ? PYPROF__KEPT_SCHED : PYPROF__KEPT_OWN);
+    return pyprof__is_own(proc) ? pyprof__last_run(proc, pyprof__gettid())
+        : pyprof__last_run_in(proc, -1, PYPROF__KEPT_OWN);
 }
 
 // Of a thread; also if it has ended.
@@ -4198,8 +4201,8 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
-// Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer bytes
-// than asked, it stopped at an unreadable block: that block is skipped.
+// Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
+// bytes than asked, it stopped at an unreadable block: that block is skipped.
 static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
@@ -4255,7 +4258,8 @@ static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *s
     }
     for (i = 0; i < pieces; i++) size += from[i].iov_len;
     if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return 0;
-    done = pyprof__gather(mirror->origin, (char *)mirror->bytes.data + mirror->bytes.count, from, pieces, size);
+    done = pyprof__gather(mirror->origin, (char *)mirror->bytes.data + mirror->bytes.count, from, pieces,
+                          size);
     size = mirror->bytes.count;
     mirror->bytes.count += done;
     for (i = pieces = 0; i < count; i++) {
@@ -4279,7 +4283,7 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
     pyprof__sought sought[PYPROF__BATCH];
     uint32_t left[PYPROF__BATCH];
     int i, fetched;
-    if (count < 2 || mirror->origin->method < PYPROF__BY_READV || mirror->origin->method == PYPROF__BY_MEMFD) {
+    if (count < 2 || pyprof__is_own(mirror->origin->proc)) {
         pyprof__mirror_pieces(mirror, ids, count);
         return;
     }
@@ -11163,7 +11167,8 @@ static void pyprof__cpus_now(const pyprof__sweeper *sweeper, pyprof__thread *con
         from[i].iov_base = (void *)(uintptr_t)at;
         from[i].iov_len = sizeof *cpus;
     }
-    if (whole) done = pyprof__gather(&sweeper->target.origin, cpus, from, (int)count, count * sizeof *cpus);
+    if (whole)
+        done = pyprof__gather(&sweeper->target.origin, cpus, from, (int)count, count * sizeof *cpus);
     for (i = 0; i < count; i++)
         threads[i]->clock_cpu = i < done / sizeof *cpus ? cpus[i] : pyprof__cpu_now(sweeper, threads[i]);
 }
@@ -11308,7 +11313,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run(sweeper->target.origin.proc);
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS,
+        mine = pyprof__own_last_run(sweeper->target.origin.proc);
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -11396,7 +11402,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     uint64_t elapsed = sweeper->elapsed_ns;
     size_t i;
-    int asked = 0;
+    int asked = 0, here = pyprof__cpu_here(sweeper->own_word);
     sweeper->asked = list->tick;
     for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
@@ -11407,7 +11413,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
             continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
         // What is known of threads on other CPUs cannot get lost.
-        if (sweeper->target.switch_clock && thread->clock_cpu != pyprof__cpu_here(sweeper->own_word)) continue;
+        if (sweeper->target.switch_clock && thread->clock_cpu != here) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
@@ -12591,7 +12597,8 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
-    pyprof__mirror_own(&sweeper->mirror, sweeper->target.switch_clock ? PYPROF__OWN_STATES : PYPROF__NONE);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
