@@ -1526,12 +1526,25 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // ---- a process, as /proc describes it ------------------------------------------------
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
-enum { PYPROF__PROC_FD = 200, PYPROF__CLOCKS = 16, PYPROF__MOST_CLOCKS = 128 };
+enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
+       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100 };
 
-// The file with the clock of another process's thread stays open: opening it takes five times as long as
-// reading it. Not many do: a program may not have many descriptors.
-typedef struct { int64_t tid; int fd; uint64_t device, inode; } pyprof__clock_file;   // tid 0 = none
-static uint32_t pyprof__clock_files;   // open ones, of all processes
+// Files of another process's threads that are read in each sweep stay open: opening one takes five times as
+// long as reading it. All together take at most a quarter of the descriptors that this process may have.
+// KEPT_OWN is the file "sched" of the thread that samples.
+typedef enum {
+    PYPROF__KEPT_CLOCK, PYPROF__KEPT_CALL, PYPROF__KEPT_SCHED, PYPROF__KEPT_OWN
+} pyprof__kept_kind;
+
+typedef struct {
+    int64_t tid;                 // 0 = none is open
+    pyprof__kept_kind kind;
+    int fd;
+    // In which round it was last read, and found to be this file; in which one it may be opened next.
+    uint32_t round, again;
+    uint64_t device, inode;
+} pyprof__kept;
+static uint32_t pyprof__kept_count;   // open ones, of all processes
 
 // A thread of a process in a pid namespace of its own: the number that the process knows, and the one that
 // its folder in /proc has.
@@ -1552,12 +1565,15 @@ typedef struct {
                                  // the number
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
-    pyprof__clock_file clocks[PYPROF__CLOCKS];   // of another process, by thread id
+    uint32_t round;              // the number of the sweep: few sweeps need no kept files
+    uint32_t keeping;            // a thread uses the kept files: others open their own
+    pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, { { 0, 0, 0, 0 } }
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0,
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0 } }
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1656,19 +1672,19 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 }
 
 // Does the descriptor still belong to that file? A host that closes all descriptors may reuse the number.
-static pyprof__bool pyprof__clock_is_open(const pyprof__clock_file *file)
+static pyprof__bool pyprof__file_is_open(const pyprof__kept *file)
 {
     struct stat info;
     return file->tid && pyprof__stat(file->fd, &info) && (uint64_t)info.st_ino == file->inode
         && (uint64_t)info.st_dev == file->device;
 }
 
-static void pyprof__clock_drop(pyprof__clock_file *file)
+static void pyprof__file_drop(pyprof__kept *file)
 {
     if (!file->tid) return;
-    if (pyprof__clock_is_open(file)) close(file->fd);
+    if (pyprof__file_is_open(file)) close(file->fd);
     file->tid = 0;
-    __atomic_sub_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
 }
 
 static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
@@ -1677,7 +1693,7 @@ static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after 
     int is_open = pyprof__proc_is_open(proc);
     if (is_open > 0) close(proc->fd);
     if (is_open >= 0) proc->fd = -1;   // otherwise the next user checks again
-    for (i = 0; i < PYPROF__CLOCKS; i++) pyprof__clock_drop(&proc->clocks[i]);
+    for (i = 0; i < PYPROF__KEPT; i++) pyprof__file_drop(&proc->kept[i]);
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1935,47 +1951,91 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// Opens it, if there is room. outside: its number as that folder has it. Under the lock.
-static void pyprof__clock_open(pyprof__proc *proc, int64_t tid, int64_t outside, pyprof__clock_file *file)
+static uint32_t pyprof__kept_most(void)   // so many files may stay open
 {
-    char path[96];
+    static uint32_t known;
+    struct rlimit limit;
+    uint32_t most = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (most) return most;
+    most = PYPROF__MOST_KEPT;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < most)
+        most = (uint32_t)(limit.rlim_cur / 4) + 1;
+    __atomic_store_n(&known, most, __ATOMIC_RELAXED);
+    return most;
+}
+
+// Opens it, if there is room, and tells whether it did.
+static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind,
+                                      pyprof__kept *file)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    char name[64], path[160];
     struct stat info;
-    int low, high = -1;
-    pyprof__clock_drop(file);
-    if (proc->fd < 0
-        || __atomic_load_n(&pyprof__clock_files, __ATOMIC_RELAXED) >= PYPROF__MOST_CLOCKS) return;
-    snprintf(path, sizeof path, "task/%lld/schedstat", (long long)outside);
-    low = pyprof__open(proc->fd, path, O_RDONLY);
+    int place, low, high = -1;
+    pyprof__file_drop(file);
+    if (__atomic_load_n(&pyprof__kept_count, __ATOMIC_RELAXED) >= pyprof__kept_most()) return 0;
+    if (kind == PYPROF__KEPT_OWN) proc = &pyprof__own_proc;
+    snprintf(name, sizeof name, "task/%lld/%s", (long long)(kind == PYPROF__KEPT_OWN ? pyprof__gettid()
+                                                            : pyprof__task_outside(proc, tid)), names[kind]);
+    place = pyprof__proc_place(proc, name, path, sizeof path);
+    low = pyprof__open(place, path, O_RDONLY);
     if (low >= 0) high = fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD);
     if (low >= 0) close(low);
-    if (high < 0) return;
-    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return; }
+    if (high < 0) return 0;
+    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return 0; }
     file->tid = tid;
+    file->kind = kind;
     file->fd = high;
     file->device = (uint64_t)info.st_dev;
     file->inode = (uint64_t)info.st_ino;
-    __atomic_add_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
+    return 1;
 }
 
-// The text of schedstat; a thread that has ended has none.
-static ssize_t pyprof__clock_text(pyprof__proc *proc, int64_t tid, char *text, size_t capacity)
+// The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
+// keeps its place. A descriptor is examined once in a sweep.
+static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
 {
-    pyprof__clock_file *file = &proc->clocks[(uint64_t)tid % PYPROF__CLOCKS];
+    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
+    const uint32_t round = proc->round;
     ssize_t size = -1;
-    int known = 0;
-    int64_t outside = pyprof__task_outside(proc, tid);
-    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED))
-        return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    pyprof__mutex_take(&proc->lock);
-    if (proc->users && (file->tid != tid || !pyprof__clock_is_open(file)))
-        pyprof__clock_open(proc, tid, outside, file);
-    known = proc->users && file->tid == tid;
-    if (known) PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
-    if (known && size <= 0) pyprof__clock_drop(file);   // it has ended; its number may be used again
-    pyprof__mutex_give(&proc->lock);
-    if (!known || size <= 0) return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    text[size] = 0;
+    int same = file->tid == tid && file->kind == kind;
+    if (same && file->round != round && !pyprof__file_is_open(file)) { pyprof__file_drop(file); same = 0; }
+    if (!same) {
+        if ((file->tid && file->round + 1 >= round) || (int32_t)(file->again - round) > 0) return -1;
+        file->again = round + PYPROF__KEEP_AGAIN;
+        if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
+    }
+    file->round = round;
+    PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
+    text[size > 0 ? size : 0] = 0;
+    if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
+    else file->again = round;
     return size;
+}
+
+// The same, or from a file that is opened now.
+static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    pyprof__proc *of = kind == PYPROF__KEPT_OWN ? &pyprof__own_proc : proc;
+    ssize_t size = -1;
+    if (proc->round >= PYPROF__KEEP_FROM && tid && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
+        && !__atomic_exchange_n(&proc->keeping, 1, __ATOMIC_ACQUIRE)) {
+        size = pyprof__kept_read(proc, tid, kind, text, capacity);
+        __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
+    }
+    if (size > 0) return size;
+    if (kind == PYPROF__KEPT_OWN) tid = pyprof__gettid();
+    return pyprof__task_read(of, tid, names[kind], text, capacity);
+}
+
+// A sweep over the threads of another process begins.
+static void pyprof__proc_sweeps(pyprof__proc *proc)
+{
+    if (!pyprof__is_own(proc) && ++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -1990,7 +2050,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     char text[128], *at = text;
     uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    if (pyprof__clock_text(proc, tid, text, sizeof text) <= 0) return 0;
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CLOCK, text, sizeof text) <= 0) return 0;
     ran = strtoull(at, &at, 10);
     strtoull(at, &at, 10);
     return ran + strtoull(at, NULL, 10);
@@ -2032,12 +2092,12 @@ enum { PYPROF__LAST_MOVED = 1 };
 // When a thread was last on a CPU, as far as the scheduler has accounted for it, in ns of the scheduler's
 // clock, which the same file prints first (se.exec_start, kernel/sched/debug.c). 0 = unknown,
 // LAST_MOVED = the thread was moved to another CPU and has not run there yet.
-static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+static uint64_t pyprof__last_run_in(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
 {
     char text[256], *at;
     uint64_t ns = 0;
     int digits = 0;
-    at = pyprof__task_read(proc, tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    at = pyprof__task_text(proc, tid, kind, text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
     // ms.
@@ -2053,7 +2113,17 @@ static uint64_t pyprof__own_busy(void)
     return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
 }
 
-static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
+static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+{
+    return pyprof__last_run_in(proc, tid, PYPROF__KEPT_SCHED);
+}
+
+// Of the thread that samples this process or another one, whose kept files it uses.
+static uint64_t pyprof__own_last_run(pyprof__proc *proc)
+{
+    return pyprof__is_own(proc) ? pyprof__last_run(proc, pyprof__gettid())
+        : pyprof__last_run_in(proc, -1, PYPROF__KEPT_OWN);
+}
 
 // Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
@@ -2324,21 +2394,14 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-// Is it off its CPU, and not waiting for one? The kernel shows the call of a thread, or the function in which
-// it waits, only after the thread has left its CPU.
-static pyprof__bool pyprof__task_is_blocked(pyprof__proc *proc, int64_t tid)
-{
-    char text[256];
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) > 0) return text[0] != 'r';
-    return pyprof__function_read(proc, tid, text, sizeof text);
-}
-
+// What it is blocked in. The kernel shows the call of a thread, or the function in which it waits, only after
+// the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
     pyprof__call_state state;
     int i, error;
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) <= 0) {
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CALL, text, sizeof text) <= 0) {
         error = errno;
         state = pyprof__call_name(proc, tid, call);
         if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(proc, error, call);
@@ -4058,7 +4121,7 @@ static pyprof__way pyprof__origin_again(pyprof__origin *origin)
 // The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
 enum {
     PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS,
-    PYPROF__OWN_THREADS
+    PYPROF__OWN_STATES, PYPROF__OWN_THREADS
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__FEW_MISSES = 8,
@@ -4144,9 +4207,9 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
-// Fetches blocks that have no copy of this epoch yet. If a call copies fewer bytes than asked, it stopped at
-// an unreadable block: that block is skipped.
-static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+// Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
+// bytes than asked, it stopped at an unreadable block: that block is skipped.
+static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
     int i, whole, bad, first = 0;
@@ -4171,6 +4234,73 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
             if (i < first + whole) mirror->bytes.count += PYPROF__BLOCK;
         }
     }
+}
+
+typedef struct { uint64_t base; uint32_t id; } pyprof__sought;
+
+static int pyprof__by_base(const void *a, const void *b)
+{
+    uint64_t x = ((const pyprof__sought *)a)->base, y = ((const pyprof__sought *)b)->base;
+    return x < y ? -1 : x > y;
+}
+
+// Blocks of another process, which may share a piece: a piece costs as much as the copying of a page. So
+// blocks of one page, and blocks that follow each other, are one piece, with what lies between them. Returns
+// how many blocks were fetched: the pieces before an unreadable one.
+static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *sought, int count)
+{
+    struct iovec from[PYPROF__BATCH];
+    uint64_t base = 0, end = 0;
+    size_t size = 0, done;
+    int i, pieces = 0;
+    for (i = 0; i < count; i++) {
+        uint64_t next = sought[i].base;
+        if (!pieces || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
+            base = next;
+            from[pieces++].iov_base = (void *)(uintptr_t)base;
+        }
+        end = next + PYPROF__BLOCK;
+        from[pieces - 1].iov_len = (size_t)(end - base);
+    }
+    for (i = 0; i < pieces; i++) size += from[i].iov_len;
+    if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return 0;
+    done = pyprof__gather(mirror->origin, (char *)mirror->bytes.data + mirror->bytes.count, from, pieces,
+                          size);
+    size = mirror->bytes.count;
+    mirror->bytes.count += done;
+    for (i = pieces = 0; i < count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, sought[i].id);
+        base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        if (block->base - base >= from[pieces].iov_len) {
+            done -= from[pieces].iov_len;
+            size += from[pieces++].iov_len;
+            base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        }
+        if (done < block->base - base + PYPROF__BLOCK) break;
+        block->epoch = mirror->epoch;
+        block->offset = (uint32_t)(size + (block->base - base));
+    }
+    return i;
+}
+
+// Fetches blocks that have no copy of this epoch yet.
+static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+{
+    pyprof__sought sought[PYPROF__BATCH];
+    uint32_t left[PYPROF__BATCH];
+    int i, fetched;
+    if (count < 2 || pyprof__is_own(mirror->origin->proc)) {
+        pyprof__mirror_pieces(mirror, ids, count);
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        sought[i].base = PYPROF__AT(pyprof__block, mirror->blocks, ids[i]).base;
+        sought[i].id = ids[i];
+    }
+    qsort(sought, (size_t)count, sizeof *sought, pyprof__by_base);
+    fetched = pyprof__mirror_merged(mirror, sought, count);
+    for (i = fetched; i < count; i++) left[i - fetched] = sought[i].id;
+    if (fetched < count) pyprof__mirror_pieces(mirror, left, count - fetched);
 }
 
 // Fetches this block, or its whole page if there were many misses.
@@ -8627,6 +8757,10 @@ typedef struct {
     // was blocked. See pyprof__is_still.
     uint64_t still_ns;
     int still_cpu;
+    // What it is blocked in as long as its clock is call_ns; 0 = not read.
+    uint64_t call_ns;
+    pyprof__call_state call_state;
+    pyprof__call call;
     int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
@@ -8854,7 +8988,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
-    slot->proven_cpu_ns = slot->still_ns = 0;
+    slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -11060,6 +11194,25 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
                         sizeof cpu) ? cpu : -1;
 }
 
+// The same for threads whose clocks were just read, in one call.
+static void pyprof__cpus_now(const pyprof__sweeper *sweeper, pyprof__thread *const *threads, size_t count)
+{
+    struct iovec from[PYPROF__AT_ONCE];
+    int32_t cpus[PYPROF__AT_ONCE];
+    size_t i, done = 0;
+    int whole = sweeper->target.cpu_word != 0 && count > 1;
+    for (i = 0; i < count && whole; i++) {
+        uint64_t at = threads[i]->ident + (uint64_t)sweeper->target.cpu_word;
+        whole = pyprof__is_address(&sweeper->target.origin, at, sizeof *cpus);
+        from[i].iov_base = (void *)(uintptr_t)at;
+        from[i].iov_len = sizeof *cpus;
+    }
+    if (whole)
+        done = pyprof__gather(&sweeper->target.origin, cpus, from, (int)count, count * sizeof *cpus);
+    for (i = 0; i < count; i++)
+        threads[i]->clock_cpu = i < done / sizeof *cpus ? cpus[i] : pyprof__cpu_now(sweeper, threads[i]);
+}
+
 static void pyprof__stay_begin(pyprof__sweeper *sweeper)   // from now on, does the sampler keep its CPU?
 {
     sweeper->lost_cpu = 0;
@@ -11094,16 +11247,33 @@ static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *t
     return 0;
 }
 
-// Is it blocked, and has been so since its clock was read? Threads of another process.
-static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// Is it known to have been blocked since its clock was read? Threads of another process.
+static pyprof__bool pyprof__was_blocked(const pyprof__thread *thread)
+{
+    return thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0;
+}
+
+// Is it blocked now, and has been so since its clock was read? What it waits for is noted.
+static pyprof__bool pyprof__is_blocked_now(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (!sweeper->target.switch_clock || thread->shared_tid) return 0;
-    if (thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0) return 1;
-    if (!pyprof__task_is_blocked(sweeper->target.origin.proc, thread->native)
+    if (pyprof__was_blocked(thread)) return pyprof__used_cpu(sweeper, thread) == thread->cpu_ns;
+    thread->call_ns = 0;
+    thread->call_state = pyprof__call_read(sweeper->target.origin.proc, thread->native, &thread->call);
+    // Without a call or a function, it may still be on its way off the CPU.
+    if (thread->call_state != PYPROF__CALL_BLOCKED
+        || (thread->call.number == PYPROF__CALL_BY_NAME && !thread->call.function[0])
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    thread->still_ns = thread->cpu_ns;
+    thread->call_ns = thread->still_ns = thread->cpu_ns;
     thread->still_cpu = -1;
     return 1;
+}
+
+// The same, unless it is known already.
+static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (sweeper->target.switch_clock && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
+    return pyprof__is_blocked_now(sweeper, thread);
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -11183,7 +11353,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS,
+        mine = pyprof__own_last_run(sweeper->target.origin.proc);
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -11214,6 +11385,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
     flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
+    flags[PYPROF__OWN_STATES] = (unsigned char)sweeper->target.switch_clock;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
@@ -11234,7 +11406,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
-    size_t i;
+    pyprof__thread *asked[PYPROF__AT_ONCE];
+    size_t i, count = 0;
     sweeper->window++;
     if (!sweeper->target.fine_clock) pyprof__stay_again(sweeper);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
@@ -11248,8 +11421,17 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
-        if (!sweeper->target.fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
+        thread->clock_cpu = -1;
+        // Proven to have been blocked, and not to have run since.
+        if (sweeper->target.fine_clock || (thread->still_ns && thread->still_ns == thread->clock_ns
+                                           && thread->still_cpu < 0)) continue;
+        if (count == PYPROF__COUNT(asked)) {
+            pyprof__cpus_now(sweeper, asked, count);
+            count = 0;
+        }
+        asked[count++] = thread;
     }
+    pyprof__cpus_now(sweeper, asked, count);
 }
 
 // The sampler can lose its CPU at any time, and then it can no longer find out when the thread that had the
@@ -11260,7 +11442,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     uint64_t elapsed = sweeper->elapsed_ns;
     size_t i;
-    int asked = 0;
+    int asked = 0, here = pyprof__cpu_here(sweeper->own_word);
     sweeper->asked = list->tick;
     for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
@@ -11270,6 +11452,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS)
             continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        // What is known of threads on other CPUs cannot get lost.
+        if (sweeper->target.switch_clock && thread->clock_cpu != here) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
@@ -11412,9 +11596,11 @@ static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread 
 // the thread was blocked.
 static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    if (thread->shared_tid) return 0;
+    if (sweeper->target.switch_clock && !thread->holder && pyprof__is_blocked_now(sweeper, thread)) return 1;
+    if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return sweeper->target.fine_clock || pyprof__shared_cpu(sweeper, thread)
-        || (sweeper->target.switch_clock && pyprof__is_blocked(sweeper, thread));
+        || (thread->holder && pyprof__is_blocked_now(sweeper, thread));
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
@@ -11476,6 +11662,7 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread 
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
     if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
+    if (other && !thread->holder && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
     if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1)
@@ -12157,13 +12344,18 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
     int wanted_gil = pyprof__still_wants_gil(thread, now) && !thread->spell_assumed;
+    int noted = thread->call_ns && thread->call_ns == thread->cpu_ns;   // when its stack was proven
     pyprof__call call = { 0, { 0 }, "" };
+    pyprof__call_state state;
     pyprof__wait wait;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(sweeper->target.origin.proc, thread->native, &call)) {
+    if (noted) call = thread->call;
+    state = noted ? PYPROF__CALL_BLOCKED
+        : pyprof__call_read(sweeper->target.origin.proc, thread->native, &call);
+    switch (state) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
@@ -12186,7 +12378,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
     // The thread went on: what was read may be inconsistent.
-    if ((sweeper->target.fine_clock || sweeper->target.switch_clock)
+    if ((sweeper->target.fine_clock || (sweeper->target.switch_clock && !noted))
         && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
@@ -12446,6 +12638,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     size_t i;
     sweeper->looks = 0;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
@@ -12566,6 +12759,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
+    pyprof__proc_sweeps(sweeper->target.origin.proc);
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
         : 0;
@@ -12576,11 +12770,11 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__target_head(&sweeper->target, &head)) {
+    if (!sweeper->target.switch_clock && !pyprof__target_head(&sweeper->target, &head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (head == 0) return 0;
+    if (!sweeper->target.switch_clock && head == 0) return 0;
     if (!pyprof__codes_renew(&sweeper->codes)) {
         sweeper->list.whole_due = 0;
         return 1;
@@ -12600,6 +12794,10 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     }
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
+    if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
+        sweeper->list.whole_due = 0;
+        if (pyprof__target_head(&sweeper->target, &head) && head == 0) return 0;
+    }
     pyprof__walk_later(sweeper);
     if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
     // Which threads were listed before is no longer known.
@@ -18227,7 +18425,7 @@ static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *t
     if (ran <= PYPROF__LAST_MOVED || cpu < 0 || cpu >= PYPROF__AHEAD_CPUS) return -1;
     if (!facts->clocks[cpu]) {
         pyprof__go_to(facts->sweeper, cpu);
-        own = pyprof__own_last_run();
+        own = pyprof__own_last_run(proc);
         if (!own || pyprof__cpu_here(facts->sweeper->own_word) != cpu) return -1;
         facts->clocks[cpu] = (int64_t)(own - pyprof__now()) | 1;
     }
