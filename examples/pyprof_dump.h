@@ -421,19 +421,6 @@ static void dump_text(const struct dump *d)
 }
 
 // ---- JSON ------------------------------------------------------------------------------
-static void dump_json_text(const char *key, const char *text)   // the strings of a profile are UTF-8
-{
-    const unsigned char *at = (const unsigned char *)text;
-    if (key) printf("\"%s\":", key);
-    putchar('"');
-    for (; at && *at; at++) {
-        if (*at == '"' || *at == '\\') printf("\\%c", *at);
-        else if (*at < 0x20) printf("\\u%04x", *at);
-        else putchar(*at);
-    }
-    putchar('"');
-}
-
 // What comes from /proc may be anything: bytes that are not ASCII are shown as \x9f.
 static void dump_json_bytes(const char *key, const char *bytes)
 {
@@ -444,7 +431,7 @@ static void dump_json_bytes(const char *key, const char *bytes)
         else size += (size_t)snprintf(text + size, 5, "\\x%02x", (unsigned char)*bytes);
     }
     text[size] = 0;
-    dump_json_text(key, text);
+    cli_json_text(key, text);
 }
 
 static void dump_json_seconds(const char *key, int64_t ns)
@@ -456,11 +443,11 @@ static void dump_json_seconds(const char *key, int64_t ns)
 static void dump_json_frame(const pyprof_frame *frame)
 {
     putchar('{');
-    dump_json_text("name", frame->name);
+    cli_json_text("name", frame->name);
     putchar(',');
-    dump_json_text("qualname", frame->qualname && *frame->qualname ? frame->qualname : frame->name);
+    cli_json_text("qualname", frame->qualname && *frame->qualname ? frame->qualname : frame->name);
     putchar(',');
-    dump_json_text("file", frame->file ? frame->file : "");
+    cli_json_text("file", frame->file ? frame->file : "");
     printf(",\"line\":%d", (int)frame->line);
 }
 
@@ -472,9 +459,9 @@ static void dump_json_locals(const struct dump_thread *thread, size_t depth)
         const struct dump_local *local = &thread->locals[i];
         if (local->depth != depth) continue;
         fputs(any++ ? ",{" : ",\"locals\":[{", stdout);
-        dump_json_text("name", local->name);
+        cli_json_text("name", local->name);
         putchar(',');
-        dump_json_text("value", local->value);
+        cli_json_text("value", local->value);
         printf(",\"masked\":%s,\"sure\":%s}", local->masked ? "true" : "false", local->sure ? "true" : "false");
     }
     if (any) putchar(']');
@@ -501,12 +488,12 @@ static void dump_json_wait(const struct dump_thread *thread)
     const pyprof_wait *wait = &thread->wait;
     if (!wait->kind) { fputs(",\"wait\":null", stdout); return; }
     fputs(",\n     \"wait\":{", stdout);
-    dump_json_text("kind", wait->kind);
+    cli_json_text("kind", wait->kind);
     putchar(',');
-    dump_json_text("what", wait->what);
+    cli_json_text("what", wait->what);
     if (thread->holder) printf(",\"holder\":%llu,", (unsigned long long)thread->holder);
     else fputs(",\"holder\":null,", stdout);
-    dump_json_text("how", wait->how);
+    cli_json_text("how", wait->how);
     putchar(',');
     dump_json_seconds("waited_s", wait->waited_ns);
     printf(",\"timed\":%s,\"deadlock\":%d}", wait->timed ? "true" : "false", wait->deadlock);
@@ -537,7 +524,7 @@ static void dump_json_task(const struct dump_task *task)
     size_t i, k;
     for (i = task->depth; i > 0 && task->frames[i - 1].kind != PYPROF_KIND_TASK; i--) {}
     printf("{\"thread_id\":%llu,\"count\":%llu,", (unsigned long long)task->thread_id, (unsigned long long)task->count);
-    dump_json_text("name", i ? task->frames[i - 1].name : "");
+    cli_json_text("name", i ? task->frames[i - 1].name : "");
     fputs(",\"frames\":[", stdout);
     for (k = task->depth; k-- > i;) {
         if (k + 1 < task->depth) putchar(',');
@@ -553,7 +540,7 @@ static void dump_json_ended(const struct dump *d)
     for (i = 0; i < d->thread_count && !dump_has_ended(&d->threads[i]); i++) {}
     if (i == d->thread_count) { fputs(",\"ended\":null", stdout); return; }
     fputs(",\"ended\":{", stdout);
-    dump_json_text("signal", d->threads[i].wait.what);
+    cli_json_text("signal", d->threads[i].wait.what);
     printf(",\"thread_id\":%llu}", (unsigned long long)d->threads[i].about.thread_id);
 }
 
@@ -572,13 +559,13 @@ static void dump_json(const struct dump *d)
     putchar(',');
     dump_json_bytes("executable", program);
     putchar(',');
-    dump_json_text("program", d->info.program);
+    cli_json_text("program", d->info.program);
     putchar(',');
-    dump_json_text("python", d->info.python);
+    cli_json_text("python", d->info.python);
     printf(",\"free_threaded\":%s,", d->info.free_threaded ? "true" : "false");
-    dump_json_text("halted", halted ? halted : "");
+    cli_json_text("halted", halted ? halted : "");
     putchar(',');
-    dump_json_text("degraded", d->stats.degraded);
+    cli_json_text("degraded", d->stats.degraded);
     if (d->core) {
         putchar(',');
         dump_json_bytes("core", d->core);
@@ -591,7 +578,7 @@ static void dump_json(const struct dump *d)
         const struct dump_thread *thread = &d->threads[i];
         printf("%s\n    {\"thread_id\":%llu,\"ident\":%llu,\"interpreter\":%lld,", i ? "," : "",
                (unsigned long long)thread->about.thread_id, (unsigned long long)thread->about.ident, (long long)thread->about.interpreter);
-        dump_json_text("name", thread->about.name);
+        cli_json_text("name", thread->about.name);
         printf(",\"active\":%s,\"gil\":%s,\"unknown\":%s", thread->waits ? "false" : "true", thread->gil ? "true" : "false",
                thread->unknown ? "true" : "false");
         dump_json_wait(thread);
