@@ -287,7 +287,7 @@ def starts(folder, wanted=None, **variables):
     """name of the start: (pid, its file or None, its LD_PRELOAD)."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, 'child.py'), 'w') as file:
-        file.write(WORK + 'signal.alarm(60)\nburn_a(0.05)\nopen(sys.argv[1] + ".did", "w").write("%d %s" % (os.getpid(), os.environ.get("LD_PRELOAD", "")))\n')
+        file.write(WORK + 'signal.alarm(60)\nburn_a(0.12)\nopen(sys.argv[1] + ".did", "w").write("%d %s" % (os.getpid(), os.environ.get("LD_PRELOAD", "")))\n')
     # Neither a quote nor a blank in the name of the output may end a variable.
     end(start(folder, 'WANTED = %r\n' % wanted + STARTS, PYPROF_OUT=os.path.join(os.path.abspath(folder), "it's a run"), PYPROF_FORMATS='json', **variables))
     found = {one['pid']: one for one in documents(folder)}
