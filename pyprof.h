@@ -59,6 +59,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     SNAPSHOT   the immutable profile: labels, totals, tables, differences, leaks, views
     LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
+    FINDINGS   what holds the program back, in sentences
     WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
     SESSION    sessions, the sampler thread, fork
     CHECKPOINT the files that a process writes by itself: names, checkpoints, the end
@@ -520,8 +521,30 @@ typedef enum pyprof_item_kind {
                                     // WAIT_NS in task-seconds, which are not part of other totals
     PYPROF_ITEM_WAIT = 9,           // of a dump: thread waits; other: the thread that has what it waits for,
                                     // NULL = unknown; stack, wait
-    PYPROF_ITEM_LOCAL = 10          // of a dump: a variable of the last frame of stack, in thread: local
+    PYPROF_ITEM_LOCAL = 10,         // of a dump: a variable of the last frame of stack, in thread: local
+    PYPROF_ITEM_FINDING = 11        // what holds the program back, the most worth first: thread (NULL = the
+                                    // process), finding
 } pyprof_item_kind;
+
+typedef enum pyprof_finding_kind {  // see docs/api.md
+    PYPROF_FINDING_FEW = 1,         // too few samples to say
+    PYPROF_FINDING_LOST = 2,        // too many samples are missing
+    PYPROF_FINDING_HOT = 3,         // one function takes the CPU
+    PYPROF_FINDING_SPREAD = 4,      // many functions take the CPU
+    PYPROF_FINDING_GIL = 5,         // waits for the GIL, as for the next ones:
+    PYPROF_FINDING_FILE = 6, PYPROF_FINDING_PEER = 7, PYPROF_FINDING_LOCK = 8, PYPROF_FINDING_CHILD = 9,
+    PYPROF_FINDING_WAIT = 10,       // something else
+    PYPROF_FINDING_SERIAL = 11,     // threads wait for locks while one place goes on
+    PYPROF_FINDING_STARVED = 12,    // waits for a CPU
+    PYPROF_FINDING_POLL = 13,       // asks again and again whether there is work
+    PYPROF_FINDING_SMALL = 14,      // many small calls
+    PYPROF_FINDING_IMPORT = 15, PYPROF_FINDING_GC = 16,
+    PYPROF_FINDING_LEAK = 17,       // memory grows until the end
+    PYPROF_FINDING_CACHE = 18,      // memory grew, then stopped growing
+    PYPROF_FINDING_PEAK = 19,       // much more memory than at the end
+    PYPROF_FINDING_CHURN = 20,      // much memory, freed at once
+    PYPROF_FINDING_COUNT = 21
+} pyprof_finding_kind;
 
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
     int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
@@ -549,6 +572,18 @@ typedef struct pyprof_local {       // a local variable, in a dump
     int masked;                     // (a part of) the value is <masked>
     int sure;                       // the thread did not run while it was read
 } pyprof_local;
+typedef struct pyprof_finding {     // what holds the program back; sentences are valid only during the call
+    int kind;                       // pyprof_finding_kind
+    const char *key;                // the same as a word: "hot-function"
+    const char *title, *evidence, *advice;   // English sentences; "" = none. Names in them are as recorded
+    int metric;                     // of saved: PYPROF_WALL_NS, PYPROF_ALLOC_BYTES; 0 = it saves nothing
+    int64_t saved;                  // what it would save at most
+    double weight;                  // the same as a part of the recorded time, or of the memory at its peak
+    double share, error;            // in %, as the title says; half of its 95 % interval
+    const char *name, *file;        // the place, in the program's own code if it has a part in it; "" = none
+    int32_t line;
+    uint32_t others;                // more threads of which it is true
+} pyprof_finding;
 typedef struct pyprof_item {        // valid only during the call; its strings live as long as the profile
     int kind;                       // pyprof_item_kind
     const pyprof_thread *thread;
@@ -561,6 +596,7 @@ typedef struct pyprof_item {        // valid only during the call; its strings l
     const pyprof_process *process;  // MEMORY; otherwise NULL
     const pyprof_wait *wait;        // WAIT; otherwise NULL
     const pyprof_local *local;      // LOCAL; otherwise NULL
+    const pyprof_finding *finding;  // FINDING; otherwise NULL
 } pyprof_item;
 
 enum { PYPROF_SIZES = 48 };
@@ -721,7 +757,7 @@ PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, siz
 PYPROF_API pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof_query *query,
                                     pyprof_row *rows, size_t row_size, size_t capacity, size_t *count);
 // Calls fn for, in this order: threads, nodes, stacks, the time line, the time line of the process, GIL
-// pairs, the longest holds of the GIL, waiting tasks, the waits and variables of a dump.
+// pairs, the longest holds of the GIL, waiting tasks, the waits and variables of a dump, findings.
 //   threads  any; fn runs on the caller's     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (as pyprof_top)
 PYPROF_API pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
@@ -3860,6 +3896,17 @@ static pyprof__bool pyprof__globs(const char *patterns, const char *text)
         if (pyprof__glob(one, text)) return 1;
     }
     return pyprof__glob(patterns, text);
+}
+
+// "12.3 MiB"
+static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
+{
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    size_t unit = 0, size;
+    for (; unit < PYPROF__COUNT(units) - 1 && (bytes >= 1024 || bytes <= -1024); unit++) bytes /= 1024;
+    size = pyprof__format_fixed(text, capacity, bytes, unit > 2 ? 2 : unit > 0);
+    snprintf(text + size, capacity - size, "%s", units[unit]);
+    return text;
 }
 
 // ============================================================================
@@ -25687,6 +25734,1202 @@ static pyprof__report_table pyprof__memory_table(const pyprof__report_table *lik
 }
 
 // ============================================================================
+// [SECTION] FINDINGS -- what holds the program back, in sentences
+//   Runs on    the caller's thread
+//   Uses       SNAPSHOT, REPORT, LOCKS (the kind of a wait)
+//   Promise    a finding is a rule with thresholds: it says what was measured, where, and how far chance may
+//              have moved it, and gives no advice that the values do not support. Equal profiles have equal
+//              findings. Sentences contain hostile names as they are: writers escape the whole sentence
+//
+// Ordered by what a finding would save: of the wall time of the recording, or of the memory at its peak.
+// ============================================================================
+static const char *const pyprof__finding_names[PYPROF_FINDING_COUNT] = {
+    "", "few-samples", "lost-samples", "hot-function", "spread", "gil", "file", "peer", "lock", "child",
+    "wait", "serialised", "starved", "polling", "small-calls", "imports", "garbage-collection", "leak",
+    "cache", "high-water", "churn" };
+
+// The thresholds, in percent unless the name says otherwise
+enum {
+    PYPROF__LEAST_SAVED = 5,           // of the recorded time: what a finding about time saves at least
+    PYPROF__LEAST_HOT = 30,            // of the time that a thread ran: the share of one function
+    PYPROF__LEAST_BOUND = 90,          // of a thread's busy time: it ran all the time
+    PYPROF__LEAST_BUSY = 50,           // of the recorded time: the thread was busy all the time
+    PYPROF__LEAST_GIL = 15,            // of a thread's busy time, as in the next ones: it waited for the GIL
+    PYPROF__LEAST_WAIT = 10,           // it waited for one thing at one place
+    PYPROF__LEAST_STARVED = 15,        // it waited for a CPU
+    PYPROF__LEAST_LOCKED = 20,         // it waited for locks
+    PYPROF__LEAST_SERIAL = 70,         // of the time in which threads waited for locks, one place went on
+    PYPROF__LEAST_IMPORT = 10,         // of a thread's busy time: it imported
+    PYPROF__LEAST_GC = 5,              // of a thread's busy time: it collected garbage
+    PYPROF__LEAST_POLL_IDLE = 50,      // of a thread's time: it slept at one place
+    PYPROF__LEAST_POLL_RATE = 20,      // sleeps a second
+    PYPROF__LEAST_POLL_SPIN = 15,      // of the time that a thread ran: it asked without waiting
+    PYPROF__LEAST_ACTIVE = 90,         // of the CPU time of all threads: then the process's switches are its
+    PYPROF__LEAST_SMALL_WAITS = 1000,  // waits a second
+    PYPROF__LEAST_BLOCKS = 100000,     // blocks allocated a second by one line
+    PYPROF__MOST_BLOCK_BYTES = 64,     // mean size of small blocks
+    PYPROF__LEAST_TEMPORARY = 50,      // of the blocks of a line: freed at once
+    PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
+    PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
+    PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
+    PYPROF__LEAST_PEAK_KIB = 16384,    // memory above what is alive at the end
+    PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
+    PYPROF__LEAST_SAMPLES = 50,        // samples of a recording
+    PYPROF__MOST_ERROR = 50,           // of a share: half of its 95 % interval
+    PYPROF__MOST_LOST = 5,             // of the samples asked for
+    PYPROF__MOST_FINDINGS = 20,        // findings that are kept
+    PYPROF__LEAST_SAID = 5             // of a thread's busy time: its parts in the verdict
+};
+
+typedef struct {
+    int kind;                          // pyprof_finding_kind
+    int unit;                          // of saved: PYPROF__UNIT_NS, _BYTES; _COUNT = nothing is saved
+    int64_t saved;                     // what it would save at most: wall time, or bytes
+    double weight;                     // the same as a part of the whole; above 1 = about the recording
+    double share, error;               // in %, of what the title says; half of the 95 % interval, 0 = exact
+    uint32_t thread, others;           // number, PYPROF__NONE = the process; and how many more
+    uint32_t what;                     // function of the leaf, PYPROF__NONE = none
+    const char *name, *file;           // the place, in the program's own code if there is one: "" = none
+    int32_t line;
+    char title[360], evidence[640], advice[320];
+} pyprof__finding;
+
+// ---- sentences --------------------------------------------------------------------------------------------
+typedef struct { char *text; size_t capacity, size; } pyprof__words;
+
+static void pyprof__words_begin(pyprof__words *words, char *text, size_t capacity)
+{
+    words->text = text;
+    words->capacity = capacity;
+    words->size = strlen(text);
+}
+
+// Only for numbers and short trusted text.
+__attribute__((format(printf, 2, 3)))
+static void pyprof__word(pyprof__words *words, const char *format, ...)
+{
+    va_list list;
+    int size;
+    va_start(list, format);
+    size = vsnprintf(words->text + words->size, words->capacity - words->size, format, list);
+    va_end(list);
+    if (size <= 0) return;
+    words->size += (size_t)size < words->capacity - words->size ? (size_t)size
+        : words->capacity - words->size - 1;
+}
+
+// A name from outside, as valid UTF-8, cut between two characters after at most `most` bytes.
+static void pyprof__word_name(pyprof__words *words, const char *name, size_t most)
+{
+    size_t room = words->capacity - words->size, size;
+    size = pyprof__utf8_repair(words->text + words->size, room < most + 1 ? room : most + 1, name);
+    words->size += size;
+    if (strlen(name) > most && size + 4 > most) pyprof__word(words, "...");
+}
+
+static void pyprof__word_fixed(pyprof__words *words, double value, int digits, const char *unit)
+{
+    char number[40];
+    pyprof__format_fixed(number, sizeof number, value, digits);
+    pyprof__word(words, "%s%s", number, unit);
+}
+
+static void pyprof__word_time(pyprof__words *words, double ns)
+{
+    if (ns < 9.5e6 && ns > -9.5e6) pyprof__word_fixed(words, ns / 1e6, ns < 1e6 ? 2 : 1, " ms");
+    else pyprof__word_fixed(words, ns / 1e9, ns < 1e10 ? 2 : ns < 1e11 ? 1 : 0, " s");
+}
+
+static void pyprof__word_size(pyprof__words *words, double bytes)
+{
+    char text[64];
+    pyprof__word(words, "%s", pyprof__size_text(text, sizeof text, bytes));
+}
+
+static void pyprof__word_percent(pyprof__words *words, double percent)
+{
+    pyprof__word_fixed(words, percent, percent > 0 && percent < 1 ? 1 : 0, " %");
+}
+
+static void pyprof__word_count(pyprof__words *words, double count)   // two digits are enough
+{
+    double scale = 1;
+    while (count / scale >= 100) scale *= 10;
+    pyprof__word_fixed(words, (double)(int64_t)(count / scale + 0.5) * scale, 0, "");
+}
+
+// The end of a path that tells it apart: "shop.py", "shop/__init__.py".
+static void pyprof__word_file(pyprof__words *words, const char *file)
+{
+    const char *base = strrchr(file, '/');
+    base = base ? base + 1 : file;
+    if (base - file > 1 && (strcmp(base, "__init__.py") == 0 || strcmp(base, "__main__.py") == 0))
+        for (base -= 2; base > file && base[-1] != '/'; base--) {}
+    pyprof__word_name(words, base, 60);
+}
+
+// "price (shop.py:5)"; code of a module itself: "shop.py:5"
+static void pyprof__word_place(pyprof__words *words, const char *name, const char *file, int32_t line)
+{
+    int module = strcmp(name, "<module>") == 0 && *file;
+    if (!module) pyprof__word_name(words, name, 60);
+    if (!*file) return;
+    if (!module) pyprof__word(words, " (");
+    pyprof__word_file(words, file);
+    if (line > 0) pyprof__word(words, ":%ld", (long)line);
+    if (!module) pyprof__word(words, ")");
+}
+
+// ---- where each thread's time went ------------------------------------------------------------------------
+enum {                                 // parts of time
+    PYPROF__SPENT_RUN, PYPROF__SPENT_NATIVE, PYPROF__SPENT_NOGIL,   // the last two are parts of the first
+    PYPROF__SPENT_WAIT,                // for what the leaf says
+    PYPROF__SPENT_GIL, PYPROF__SPENT_CPU, PYPROF__SPENT_UNKNOWN, PYPROF__SPENT_IDLE,
+    PYPROF__SPENT_BLOCK,               // for which others waited for its GIL
+    PYPROF__SPENT_SAMPLES, PYPROF__SPENT_CLOCK,   // its CPU time
+    PYPROF__SPENTS
+};
+
+typedef struct {                       // of a thread, at one place
+    uint32_t thread;
+    uint32_t function, line;           // where it was: the innermost Python frame, or its substitute
+    uint32_t leaf;                     // function of the leaf below it, PYPROF__NONE = none
+    uint32_t own, own_line;            // the innermost function of the program's own code, or as above
+    uint32_t importing;                // below <import NAME>
+    int64_t values[PYPROF__SPENTS];
+} pyprof__spent;
+
+typedef struct { uint32_t thread; int64_t busy; } pyprof__busy_thread;
+
+typedef struct {
+    pyprof__pool pool;
+    const pyprof_profile *profile;
+    const pyprof_query *filter;
+    pyprof__selection selection;       // all time, idle or not
+    int64_t duration;                  // ns recorded
+    pyprof__array spent;               // pyprof__spent, by thread
+    pyprof__array places;              // per node: its thread, and the node of the program's own code
+    pyprof__array busy;                // pyprof__busy_thread: threads that were busy, the busiest first
+    pyprof__array found;               // pyprof__finding: the most worth first
+    int failed;                        // no memory
+} pyprof__findings;
+
+typedef struct { uint32_t thread, own; unsigned char importing, collecting; } pyprof__node_place;
+
+static void pyprof__findings_free(pyprof__findings *f)
+{
+    pyprof__array_free(&f->pool, &f->spent);
+    pyprof__array_free(&f->pool, &f->places);
+    pyprof__array_free(&f->pool, &f->busy);
+    pyprof__array_free(&f->pool, &f->found);
+    pyprof__selection_free(&f->selection);
+}
+
+static const pyprof__function *pyprof__found_function(const pyprof__findings *f, uint32_t id)
+{
+    return &PYPROF__AT(const pyprof__function, f->profile->model.functions, id);
+}
+
+static const char *pyprof__thread_name(const pyprof__findings *f, uint32_t thread)
+{
+    const char *name = pyprof__text(f->profile, pyprof__recorded_of(f->profile, thread)->name);
+    return *name ? name : "a thread without a name";
+}
+
+// Threads, own code, imports: each node has those of its parent, or its own. 0 = no memory.
+static pyprof__bool pyprof__places_make(pyprof__findings *f)
+{
+    const pyprof_profile *profile = f->profile;
+    size_t count = profile->model.functions.count, nodes = profile->model.nodes.count;
+    unsigned char *own = (unsigned char *)pyprof__alloc(&f->pool, count);
+    pyprof__node_place *places;
+    uint32_t i;
+    if (!own || !pyprof__array_reserve(&f->pool, &f->places, nodes)) {
+        pyprof__free(&f->pool, own, count);
+        return 0;
+    }
+    for (i = 0; i < count; i++) {
+        const pyprof__function *function = pyprof__found_function(f, i);
+        own[i] = function->kind == PYPROF_KIND_PYTHON
+            && pyprof__origin_of_file(pyprof__text(profile, function->file)) == PYPROF__ORIGIN_OWN;
+    }
+    places = (pyprof__node_place *)f->places.data;
+    memset(places, 0, nodes * sizeof *places);
+    for (i = 0; i < nodes; i++) places[i].thread = PYPROF__NONE;
+    for (i = (uint32_t)profile->model.threads.count; i-- > 0;)
+        places[pyprof__recorded_of(profile, i)->node].thread = i;
+    for (i = 1; i < nodes; i++) {
+        const pyprof__function *function = pyprof__function_of(profile, i);
+        const pyprof__node_place *parent = &places[pyprof__parent_of(profile, i)];
+        if (places[i].thread == PYPROF__NONE) places[i].thread = parent->thread;
+        places[i].own = own[pyprof__location_of(profile, i)->function] ? i : parent->own;
+        places[i].importing = parent->importing;
+        places[i].collecting = parent->collecting;
+        if (function->kind != PYPROF_KIND_PSEUDO) continue;
+        places[i].importing |= pyprof__is_import(pyprof__text(profile, function->name)) != 0;
+        places[i].collecting |= strcmp(pyprof__text(profile, function->name), "<GC>") == 0;
+    }
+    f->places.count = nodes;
+    pyprof__free(&f->pool, own, count);
+    return 1;
+}
+
+static int pyprof__by_spent(const void *a, const void *b)
+{
+    return memcmp(a, b, offsetof(pyprof__spent, values));
+}
+
+static void pyprof__spent_values(const pyprof__selection *selection, uint32_t node, int64_t *values)
+{
+    int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+    values[PYPROF__SPENT_RUN] = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
+    values[PYPROF__SPENT_NATIVE] = pyprof__self(selection, PYPROF_NATIVE_NS, node);
+    values[PYPROF__SPENT_NOGIL] = pyprof__self(selection, PYPROF_NOGIL_NS, node);
+    values[PYPROF__SPENT_GIL] = pyprof__self(selection, PYPROF_GIL_WAIT_NS, node);
+    values[PYPROF__SPENT_CPU] = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
+    values[PYPROF__SPENT_UNKNOWN] = pyprof__self(selection, PYPROF_UNKNOWN_NS, node);
+    values[PYPROF__SPENT_IDLE] = pyprof__self(selection, PYPROF_IDLE_NS, node);
+    values[PYPROF__SPENT_WAIT] = wait - values[PYPROF__SPENT_GIL] - values[PYPROF__SPENT_CPU]
+        - values[PYPROF__SPENT_UNKNOWN] - values[PYPROF__SPENT_IDLE];
+    values[PYPROF__SPENT_BLOCK] = pyprof__self(selection, PYPROF_GIL_BLOCK_NS, node);
+    values[PYPROF__SPENT_SAMPLES] = pyprof__self(selection, PYPROF_SAMPLES, node);
+    values[PYPROF__SPENT_CLOCK] = pyprof__self(selection, PYPROF_CPU_NS, node);
+}
+
+static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
+{
+    const pyprof_profile *profile = f->profile;
+    const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, node);
+    const pyprof__location *at = pyprof__location_of(profile, pyprof__row_node(profile, node)), *own;
+    int64_t values[PYPROF__SPENTS];
+    pyprof__spent *spent;
+    uint32_t i, any = 0;
+    pyprof__spent_values(&f->selection, node, values);
+    for (i = 0; i < PYPROF__SPENTS; i++) any |= values[i] != 0;
+    if (!any || place->thread == PYPROF__NONE) return;
+    spent = (pyprof__spent *)pyprof__push(&f->pool, &f->spent);
+    if (!spent) { f->failed = 1; return; }
+    own = place->own ? pyprof__location_of(profile, place->own) : at;
+    spent->thread = place->thread;
+    spent->function = at->function;
+    spent->line = (uint32_t)at->place.line;
+    spent->leaf = PYPROF__NONE;
+    if (pyprof__is_leaf(pyprof__function_of(profile, node)->kind))
+        spent->leaf = pyprof__location_of(profile, node)->function;
+    spent->own = own->function;
+    spent->own_line = (uint32_t)own->place.line;
+    spent->importing = place->importing;
+    memcpy(spent->values, values, sizeof values);
+}
+
+static void pyprof__spent_make(pyprof__findings *f)   // equal ones become one
+{
+    pyprof__spent *spent;
+    size_t i, kept = 0;
+    uint32_t node, k;
+    for (node = 1; node < f->selection.count; node++) pyprof__spent_add(f, node);
+    spent = (pyprof__spent *)f->spent.data;
+    if (spent) qsort(spent, f->spent.count, sizeof *spent, pyprof__by_spent);
+    for (i = 0; i < f->spent.count; i++) {
+        if (i == 0 || pyprof__by_spent(&spent[kept - 1], &spent[i]) != 0) spent[kept++] = spent[i];
+        else for (k = 0; k < PYPROF__SPENTS; k++) spent[kept - 1].values[k] += spent[i].values[k];
+    }
+    f->spent.count = kept;
+}
+
+// ---- one thread: sums, and the largest of a kind ----------------------------------------------------------
+typedef struct {                       // a thread's part of the times
+    pyprof__findings *f;
+    uint32_t thread;
+    pyprof__spent *spent;
+    size_t count;
+    int64_t sums[PYPROF__SPENTS], wall, busy;   // busy: wall time without idle time
+    int64_t importing;                 // part of busy
+} pyprof__thread_times;
+
+// Of the thread whose times begin at `first`.
+static void pyprof__times_make(pyprof__thread_times *times, pyprof__findings *f, size_t first)
+{
+    pyprof__spent *spent = (pyprof__spent *)f->spent.data;
+    size_t i, k;
+    memset(times, 0, sizeof *times);
+    times->f = f;
+    times->thread = spent[first].thread;
+    times->spent = spent + first;
+    for (i = first; i < f->spent.count && spent[i].thread == times->thread; i++) {
+        int64_t busy = spent[i].values[PYPROF__SPENT_RUN];
+        for (k = PYPROF__SPENT_WAIT; k < PYPROF__SPENT_IDLE; k++) busy += spent[i].values[k];
+        for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += spent[i].values[k];
+        times->busy += busy;
+        times->wall += busy + spent[i].values[PYPROF__SPENT_IDLE];
+        if (spent[i].importing) times->importing += busy;
+    }
+    times->count = i - first;
+}
+
+// 0 = the thread has no times.
+static pyprof__bool pyprof__times_of(pyprof__thread_times *times, pyprof__findings *f, uint32_t thread)
+{
+    size_t i = 0;
+    while (i < f->spent.count && PYPROF__AT(const pyprof__spent, f->spent, i).thread != thread) i++;
+    if (i < f->spent.count) pyprof__times_make(times, f, i);
+    return i < f->spent.count;
+}
+
+enum {                                 // what is put together
+    PYPROF__PORTION_BY_FUNCTION, PYPROF__PORTION_BY_LINE,
+    PYPROF__PORTION_BY_DEED,                   // the C function, otherwise the Python function
+    PYPROF__PORTION_BY_LEAF,                   // the leaf, and the place in the program's own code
+    PYPROF__PORTION_BY_NATIVE,                 // C functions only
+    PYPROF__PORTION_BY_OWN                     // the place in the program's own code
+};
+
+typedef struct { uint32_t key[3], at; } pyprof__grouped;
+typedef struct {
+    const pyprof__spent *at;           // the largest of them
+    int64_t value, sums[PYPROF__SPENTS];
+} pyprof__portion;
+enum { PYPROF__MOST_PORTIONS = 4 };
+
+static int pyprof__by_grouped(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(pyprof__grouped));
+}
+
+static pyprof__bool pyprof__is_native_leaf(const pyprof__findings *f, const pyprof__spent *spent)
+{
+    return spent->leaf != PYPROF__NONE && pyprof__found_function(f, spent->leaf)->kind == PYPROF_KIND_NATIVE;
+}
+
+// 0 = it is in no group.
+static pyprof__bool pyprof__portion_key(const pyprof__findings *f, const pyprof__spent *spent, int by,
+                                      uint32_t *key)
+{
+    int native = pyprof__is_native_leaf(f, spent);
+    memset(key, 0, 3 * sizeof *key);
+    key[0] = spent->function;
+    if (by == PYPROF__PORTION_BY_LINE) key[1] = spent->line;
+    if (by == PYPROF__PORTION_BY_DEED && native) key[0] = spent->leaf;
+    if (by == PYPROF__PORTION_BY_NATIVE) key[0] = spent->leaf;
+    if (by == PYPROF__PORTION_BY_LEAF) key[0] = spent->leaf;
+    if (by == PYPROF__PORTION_BY_OWN) key[0] = 0;
+    if (by == PYPROF__PORTION_BY_LEAF || by == PYPROF__PORTION_BY_OWN) { key[1] = spent->own; key[2] =
+        spent->own_line; }
+    if (by == PYPROF__PORTION_BY_NATIVE) return native;
+    return 1;
+}
+
+// Is x to be shown before y?
+static pyprof__bool pyprof__portion_first(const pyprof__findings *f, const pyprof__portion *x,
+                                          const pyprof__portion *y)
+{
+    int order;
+    if (x->value != y->value) return x->value > y->value;
+    order = strcmp(pyprof__label(f->profile, x->at->function), pyprof__label(f->profile, y->at->function));
+    return order ? order < 0 : x->at->line < y->at->line;
+}
+
+static void pyprof__portion_offer(const pyprof__findings *f, pyprof__portion *shares, size_t *count,
+                                  size_t most,
+                                const pyprof__portion *share)
+{
+    size_t at = *count;
+    if (share->value <= 0) return;
+    if (at == most && !pyprof__portion_first(f, share, &shares[--at])) return;
+    for (; at > 0 && pyprof__portion_first(f, share, &shares[at - 1]); at--) shares[at] = shares[at - 1];
+    shares[at] = *share;
+    if (*count < most) ++*count;
+}
+
+// The largest groups of a thread by a part of its time, without imports; returns their number.
+static size_t pyprof__largest(const pyprof__thread_times *times, int by, int what, pyprof__portion *shares,
+                              size_t most)
+{
+    pyprof__findings *f = times->f;
+    size_t bytes = times->count * sizeof(pyprof__grouped), count = 0, used = 0, i, k;
+    pyprof__grouped *grouped = (pyprof__grouped *)pyprof__alloc(&f->pool, bytes);
+    pyprof__portion share;
+    if (!grouped) { f->failed = 1; return 0; }
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (spent->importing || spent->values[what] <= 0) continue;
+        grouped[used].at = (uint32_t)i;
+        if (pyprof__portion_key(f, spent, by, grouped[used].key)) used++;
+    }
+    qsort(grouped, used, sizeof *grouped, pyprof__by_grouped);
+    memset(&share, 0, sizeof share);
+    for (i = 0; i < used; i++) {
+        const pyprof__spent *spent = &times->spent[grouped[i].at];
+        if (!share.at || spent->values[what] > share.at->values[what]) share.at = spent;
+        for (k = 0; k < PYPROF__SPENTS; k++) share.sums[k] += spent->values[k];
+        share.value += spent->values[what];
+        if (i + 1 < used && memcmp(grouped[i].key, grouped[i + 1].key, sizeof grouped[i].key) == 0) continue;
+        pyprof__portion_offer(f, shares, &count, most, &share);
+        memset(&share, 0, sizeof share);
+    }
+    pyprof__free(&f->pool, grouped, bytes);
+    return count;
+}
+
+// ---- findings: made one by one, then judged ---------------------------------------------------------------
+// In points: half of the 95 % interval of a share of n samples of N.
+static double pyprof__share_error(double samples, double all)
+{
+    double rest = all > samples ? samples * (1 - samples / all) : 0;
+    return all > 0 ? 196.0 * pyprof__sqrt(rest + 1) / all : 100;
+}
+
+static pyprof__finding *pyprof__found(pyprof__findings *f, int kind, uint32_t thread)   // NULL = no memory
+{
+    pyprof__finding *finding = (pyprof__finding *)pyprof__push(&f->pool, &f->found);
+    if (!finding) { f->failed = 1; return NULL; }
+    finding->kind = kind;
+    finding->unit = PYPROF__UNIT_COUNT;
+    finding->thread = thread;
+    finding->what = PYPROF__NONE;
+    finding->name = finding->file = "";
+    return finding;
+}
+
+static void pyprof__found_at(const pyprof__findings *f, pyprof__finding *finding, uint32_t function,
+                             uint32_t line)
+{
+    finding->name = pyprof__text(f->profile, pyprof__found_function(f, function)->qualname);
+    finding->file = pyprof__text(f->profile, pyprof__found_function(f, function)->file);
+    finding->line = (int32_t)line;
+}
+
+// About time: it saves at most so many ns of a thread that has so many samples and is that long busy; NULL =
+// too
+// little.
+static pyprof__finding *pyprof__found_time(const pyprof__thread_times *times, int kind, int64_t saved,
+                                           int64_t all)
+{
+    pyprof__findings *f = times->f;
+    double samples = (double)times->sums[PYPROF__SPENT_SAMPLES], per = times->wall > 0
+        ? samples / (double)times->wall : 0;
+    pyprof__finding *finding;
+    if (saved <= 0 || saved * 1000 < f->duration) return NULL;
+    finding = pyprof__found(f, kind, times->thread);
+    if (!finding) return NULL;
+    finding->unit = PYPROF__UNIT_NS;
+    finding->saved = saved;
+    finding->share = pyprof__percent(saved, all);
+    finding->error = pyprof__share_error((double)saved * per, (double)all * per);
+    return finding;
+}
+
+static void pyprof__word_place_of(pyprof__words *words, const pyprof__findings *f, uint32_t function,
+                                 uint32_t line)
+{
+    const pyprof__function *at = pyprof__found_function(f, function);
+    if (!pyprof__is_frame(at->kind) || pyprof__is_leaf(at->kind)) pyprof__word(words,
+        "code without a Python frame");
+    else pyprof__word_place(words, pyprof__text(f->profile, at->qualname), pyprof__text(f->profile, at->file),
+                           (int32_t)line);
+}
+
+// A leaf: "zlib.compress", "recv 127.0.0.1:45811"
+static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, uint32_t leaf)
+{
+    const char *name = leaf == PYPROF__NONE ? ""
+        : pyprof__text(f->profile, pyprof__found_function(f, leaf)->name);
+    size_t at;
+    if (!*name) { pyprof__word(words, "something unknown"); return; }
+    if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
+    else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
+    else if (*name == '[' && strcmp(name, "[GIL]") != 0) {
+        at = words->size;
+        pyprof__word_name(words, name + 1, 120);
+        if (words->size > at && words->text[words->size - 1] == ']') words->text[--words->size] = 0;
+    } else pyprof__word_name(words, name, 60);
+}
+
+// ", called from price (shop.py:5)", if the place itself is not the program's own code
+static void pyprof__word_caller(pyprof__words *words, const pyprof__findings *f, const pyprof__spent *at)
+{
+    if (at->own == at->function) return;
+    pyprof__word(words, ", called from ");
+    pyprof__word_place_of(words, f, at->own, at->own_line);
+}
+
+// "82 % +-3" of something
+static void pyprof__word_share(pyprof__words *words, const pyprof__finding *finding)
+{
+    pyprof__word_percent(words, finding->share);
+    if (finding->error < 2.5) return;
+    pyprof__word(words, " (+-");
+    pyprof__word_fixed(words, finding->error, 0, ")");
+}
+
+static void pyprof__title_begin(pyprof__words *words, const pyprof__findings *f, pyprof__finding *finding)
+{
+    pyprof__words_begin(words, finding->title, sizeof finding->title);
+    if (finding->thread != PYPROF__NONE) pyprof__word_name(words, pyprof__thread_name(f, finding->thread),
+                                                           60);
+}
+
+// ---- rules: running ---------------------------------------------------------------------------------------
+static void pyprof__word_lines(pyprof__words *words, const pyprof__thread_times *times,
+                              const pyprof__portion *function)
+{
+    pyprof__portion lines[PYPROF__MOST_PORTIONS], natives[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_RUN, lines,
+                                      PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) {
+        if (lines[i].at->function != function->at->function || lines[i].at->line == 0) continue;
+        pyprof__word(words, " Line %lu has ", (unsigned long)lines[i].at->line);
+        pyprof__word_percent(words, pyprof__percent(lines[i].value, function->value));
+        pyprof__word(words, " of that.");
+        break;
+    }
+    count = pyprof__largest(times, PYPROF__PORTION_BY_NATIVE, PYPROF__SPENT_RUN, natives,
+                            PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) {
+        if (natives[i].at->function != function->at->function
+            || natives[i].value * 10 < function->value) continue;
+        pyprof__word(words, " The C function ");
+        pyprof__word_leaf(words, times->f, natives[i].at->leaf);
+        pyprof__word(words, " runs for ");
+        pyprof__word_time(words, (double)natives[i].value);
+        pyprof__word(words, natives[i].sums[PYPROF__SPENT_NOGIL] * 2 > natives[i].value
+                    ? ", without the GIL." : ", with the GIL held.");
+        break;
+    }
+}
+
+static void pyprof__rule_hot(const pyprof__thread_times *times, const pyprof__portion *share, int64_t run)
+{
+    pyprof__findings *f = times->f;
+    pyprof__finding *finding = pyprof__found_time(times, PYPROF_FINDING_HOT, share->value, run);
+    pyprof__words words;
+    int native;
+    if (!finding) return;
+    native = share->sums[PYPROF__SPENT_NATIVE] * 2 > share->value;
+    pyprof__found_at(f, finding, share->at->own, share->at->own_line);
+    finding->what = share->at->function;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " runs in ");
+    pyprof__word_place_of(&words, f, share->at->function, share->at->line);
+    pyprof__word(&words, " for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its running time");
+    pyprof__word_caller(&words, f, share->at);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)share->value);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_lines(&words, times, share);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    if (native && share->sums[PYPROF__SPENT_NOGIL] * 2 > share->value)
+        pyprof__word(&words, "Most of it runs without the GIL: several threads can share the work.");
+    else if (native) pyprof__word(&words, "Most of it is C code with the GIL held: call it less often, or "
+                                  "with less data.");
+    else pyprof__word(&words, "Most of it is Python code: make this function do less, or call it less "
+                      "often.");
+}
+
+static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof__portion *shares,
+                                size_t count,
+                                int64_t run)
+{
+    pyprof__findings *f = times->f;
+    pyprof__finding *finding;
+    pyprof__words words;
+    size_t i;
+    if (times->sums[PYPROF__SPENT_RUN] * 100 < times->busy * PYPROF__LEAST_BOUND
+        || times->busy * 100 < f->duration * PYPROF__LEAST_BUSY) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_SPREAD, shares->value, run);
+    if (!finding) return;
+    pyprof__found_at(f, finding, shares->at->own, shares->at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " runs all the time, in many functions: none has more than ");
+    pyprof__word_share(&words, finding);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "It ran ");
+    pyprof__word_time(&words, (double)times->sums[PYPROF__SPENT_RUN]);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)f->duration);
+    pyprof__word(&words, " recorded:");
+    for (i = 0; i < count; i++) {
+        pyprof__word(&words, i ? ", " : " ");
+        pyprof__word_place_of(&words, f, shares[i].at->function, shares[i].at->line);
+        pyprof__word(&words, " ");
+        pyprof__word_percent(&words, pyprof__percent(shares[i].value, run));
+    }
+    pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "No single function is worth much: look for a caller that could call less "
+                 "(functions by total).");
+}
+
+static void pyprof__rules_running(const pyprof__thread_times *times)
+{
+    pyprof__portion shares[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_FUNCTION, PYPROF__SPENT_RUN, shares,
+                                      PYPROF__MOST_PORTIONS);
+    int64_t run = times->sums[PYPROF__SPENT_RUN];
+    int any = 0;
+    for (i = 0; i < count; i++) {
+        if (pyprof__found_function(times->f, shares[i].at->function)->kind != PYPROF_KIND_PYTHON) continue;
+        if (shares[i].value * 100 < run * PYPROF__LEAST_HOT) continue;
+        pyprof__rule_hot(times, &shares[i], run);
+        any = 1;
+    }
+    if (!any && count) pyprof__rule_spread(times, shares, count, run);
+}
+
+// ---- rules: waiting ---------------------------------------------------------------------------------------
+static int pyprof__wait_finding(const pyprof__findings *f, uint32_t leaf)   // which kind of finding it is
+{
+    static const struct { const char *wait; int kind; } kinds[] = {
+        { "file", PYPROF_FINDING_FILE }, { "socket", PYPROF_FINDING_PEER }, { "pipe", PYPROF_FINDING_PEER },
+        { "poll", PYPROF_FINDING_PEER }, { "futex", PYPROF_FINDING_LOCK },
+        { "file lock", PYPROF_FINDING_LOCK }, { "child", PYPROF_FINDING_CHILD } };
+    const char *name = leaf == PYPROF__NONE ? ""
+        : pyprof__text(f->profile, pyprof__found_function(f, leaf)->name);
+    const char *kind = pyprof__wait_kind(*name == '[' ? name + 1 : name);
+    size_t i;
+    if (strncmp(name, "[open ", 6) == 0 || strncmp(name, "[open]", 6) == 0 || strncmp(name, "[disk", 5) == 0)
+        return PYPROF_FINDING_FILE;
+    for (i = 0; i < PYPROF__COUNT(kinds); i++) if (strcmp(kind, kinds[i].wait) == 0) return kinds[i].kind;
+    return PYPROF_FINDING_WAIT;
+}
+
+static void pyprof__word_wait_advice(pyprof__finding *finding)
+{
+    static const struct { int kind; const char *advice; } advice[] = {
+        { PYPROF_FINDING_FILE, "The thread does nothing else meanwhile: read or write less, or let another "
+         "thread do it." },
+        { PYPROF_FINDING_PEER, "The other side takes this time: ask for more at once, for several things "
+         "side by "
+          "side, or make the other side faster." },
+        { PYPROF_FINDING_LOCK, "Another thread or process had the lock: hold it for a shorter time there, "
+         "or have more locks for less each." },
+        { PYPROF_FINDING_CHILD, "The child process takes this time: do other work until it ends, or make it "
+         "faster." } };
+    pyprof__words words;
+    size_t i;
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    for (i = 0; i < PYPROF__COUNT(advice); i++)
+        if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
+}
+
+static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__portion *share)
+{
+    pyprof__findings *f = times->f;
+    int kind = pyprof__wait_finding(f, share->at->leaf);
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (share->value * 100 < times->busy * PYPROF__LEAST_WAIT) return;
+    finding = pyprof__found_time(times, kind, share->value, times->busy);
+    if (!finding) return;
+    pyprof__found_at(f, finding, share->at->own, share->at->own_line);
+    finding->what = share->at->leaf;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " waits ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time for ");
+    pyprof__word_leaf(&words, f, share->at->leaf);
+    pyprof__word(&words, " in ");
+    pyprof__word_place_of(&words, f, share->at->own, share->at->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)share->value);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    if (share->at->function != share->at->own) {
+        pyprof__word(&words, " The call is in ");
+        pyprof__word_place_of(&words, f, share->at->function, share->at->line);
+        pyprof__word(&words, ".");
+    }
+    pyprof__word_wait_advice(finding);
+}
+
+static void pyprof__rules_waiting(const pyprof__thread_times *times)
+{
+    pyprof__portion shares[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares,
+                                      PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) pyprof__rule_wait(times, &shares[i]);
+}
+
+static void pyprof__rule_starved(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    int64_t starved = times->sums[PYPROF__SPENT_CPU];
+    pyprof__finding *finding;
+    pyprof__process_seen facts;
+    pyprof__words words;
+    if (starved * 100 < times->busy * PYPROF__LEAST_STARVED) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_STARVED, starved, times->busy);
+    if (!finding) return;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " waits ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time for a CPU: the machine is busy, not the program");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "It could have run for ");
+    pyprof__word_time(&words, (double)starved);
+    pyprof__word(&words, " more.");
+    if (!pyprof__report_process(&f->profile->model, &facts) || f->duration <= 0) return;
+    pyprof__word(&words, " The whole process had ");
+    pyprof__word_fixed(&words, (double)(facts.seen.user_ns + facts.seen.system_ns) / (double)f->duration, 2,
+                      " CPUs on average.");
+}
+
+// ---- rules: the GIL ---------------------------------------------------------------------------------------
+// The thread that had the GIL while this one waited for it; PYPROF__NONE = unknown.
+static uint32_t pyprof__gil_holder(const pyprof__findings *f, uint32_t waiter, int64_t *ns)
+{
+    const pyprof__array *rivals = &f->profile->model.rivals;
+    uint32_t holder = PYPROF__NONE;
+    size_t i;
+    *ns = 0;
+    for (i = 0; i < rivals->count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, *rivals, i);
+        if (pair->waiter != waiter || (int64_t)pair->ns <= *ns
+            || pair->holder >= f->profile->model.threads.count)
+            continue;
+        *ns = (int64_t)pair->ns;
+        holder = pair->holder;
+    }
+    return holder;
+}
+
+static void pyprof__word_holder(pyprof__finding *finding, pyprof__words *title, pyprof__words *evidence,
+                               pyprof__findings *f, uint32_t holder)
+{
+    pyprof__thread_times times;
+    pyprof__portion deeds[PYPROF__MOST_PORTIONS];
+    pyprof__words advice;
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(f->profile, holder);
+    if (!pyprof__times_of(&times, f, holder)
+        || !pyprof__largest(&times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_BLOCK, deeds, 1)) return;
+    pyprof__found_at(f, finding, deeds->at->own, deeds->at->own_line);
+    finding->what = deeds->at->leaf;
+    pyprof__word(title, " in ");
+    if (pyprof__is_native_leaf(f, deeds->at)) {
+        pyprof__word_leaf(title, f, deeds->at->leaf);
+        pyprof__word(title, ", called in ");
+    }
+    pyprof__word_place_of(title, f, deeds->at->own, deeds->at->own_line);
+    pyprof__word(evidence, " Of the time for which that thread made others wait, ");
+    pyprof__word_percent(evidence, pyprof__percent(deeds->value, times.sums[PYPROF__SPENT_BLOCK]));
+    pyprof__word(evidence, " is there.");
+    if (recorded->hold_ns) {
+        pyprof__word(evidence, " It held the GIL for up to ");
+        pyprof__word_time(evidence, (double)recorded->hold_ns);
+        pyprof__word(evidence, " at a time.");
+    }
+    pyprof__words_begin(&advice, finding->advice, sizeof finding->advice);
+    if (pyprof__is_native_leaf(f, deeds->at))
+        pyprof__word(&advice, "That C function does not release the GIL: call it with less at a time, or in "
+                     "another process.");
+    else pyprof__word(&advice, "Only one thread runs Python code at a time: use processes for this work, or "
+                      "a "
+                     "free-threaded build of Python.");
+}
+
+static void pyprof__rule_gil(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    int64_t waited = times->sums[PYPROF__SPENT_GIL], ns;
+    uint32_t holder;
+    pyprof__finding *finding;
+    pyprof__words title, evidence;
+    if (waited * 100 < times->busy * PYPROF__LEAST_GIL) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_GIL, waited, times->busy);
+    if (!finding) return;
+    holder = pyprof__gil_holder(f, times->thread, &ns);
+    pyprof__title_begin(&title, f, finding);
+    pyprof__word(&title, " waits ");
+    pyprof__word_share(&title, finding);
+    pyprof__word(&title, " of its time for the GIL");
+    pyprof__words_begin(&evidence, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&evidence, (double)waited);
+    pyprof__word(&evidence, " in all.");
+    if (holder == PYPROF__NONE) return;
+    pyprof__word(&title, ": ");
+    pyprof__word_name(&title, pyprof__thread_name(f, holder), 60);
+    pyprof__word(&title, " holds it");
+    pyprof__word_name(&evidence, " ", 1);
+    pyprof__word_name(&evidence, pyprof__thread_name(f, holder), 60);
+    pyprof__word(&evidence, " had it for ");
+    pyprof__word_time(&evidence, (double)ns);
+    pyprof__word(&evidence, " of that.");
+    pyprof__word_holder(finding, &title, &evidence, f, holder);
+}
+
+// ---- rules: memory ----------------------------------------------------------------------------------------
+static double pyprof__memory_whole(const pyprof__findings *f)   // the memory at its peak
+{
+    double peak = (double)f->selection.all[PYPROF_PEAK_BYTES], live =
+        (double)f->selection.all[PYPROF_LIVE_BYTES];
+    return peak > live ? peak : live;
+}
+
+static pyprof__finding *pyprof__found_memory(pyprof__findings *f, int kind, int64_t saved)
+{
+    double whole = pyprof__memory_whole(f);
+    pyprof__finding *finding = pyprof__found(f, kind, PYPROF__NONE);
+    if (!finding) return NULL;
+    finding->unit = PYPROF__UNIT_BYTES;
+    finding->saved = saved;
+    finding->weight = whole > 0 ? (double)saved / whole : 0;
+    if (finding->weight > 1) finding->weight = 1;
+    finding->share = finding->weight * 100;
+    return finding;
+}
+
+static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
+{
+    int growing = leak->growth == PYPROF_GROWTH_GROWING;
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (!growing && leak->growth != PYPROF_GROWTH_PLATEAU) return;
+    if (leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024
+        || (double)leak->grown_bytes * 100 < pyprof__memory_whole(f) * (double)PYPROF__LEAST_GROWN) return;
+    finding = pyprof__found_memory(f, growing ? PYPROF_FINDING_LEAK : PYPROF_FINDING_CACHE,
+                                   leak->grown_bytes);
+    if (!finding) return;
+    finding->name = leak->qualname;
+    finding->file = leak->file != leak->name ? leak->file : "";
+    finding->line = leak->line;
+    finding->error = leak->grown_bytes > 0 ? pyprof__percent(leak->error_bytes, leak->grown_bytes) : 0;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, growing ? "Memory from " : "Memory from ");
+    pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    if (growing) {
+        pyprof__word(&words, " grows by ");
+        pyprof__word_size(&words, leak->bytes_per_s * 60);
+        pyprof__word(&words, " a minute");
+    } else {
+        pyprof__word(&words, " grew by ");
+        pyprof__word_size(&words, (double)leak->grown_bytes);
+        pyprof__word(&words, " and stopped growing: a cache or a pool");
+    }
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_size(&words, (double)leak->live_bytes);
+    pyprof__word(&words, " in ");
+    pyprof__word_count(&words, (double)leak->live_blocks);
+    pyprof__word(&words, " blocks are alive, ");
+    pyprof__word_time(&words, leak->mean_age_s * 1e9);
+    pyprof__word(&words, " old on average; ");
+    pyprof__word_size(&words, (double)leak->grown_bytes);
+    if (leak->error_bytes) {
+        pyprof__word(&words, " (+- ");
+        pyprof__word_size(&words, (double)leak->error_bytes);
+        pyprof__word(&words, ")");
+    }
+    pyprof__word(&words, growing ? " more than at first, and growing until the end."
+                 : " more than at first.");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, growing ? "Something keeps what is made here: find what refers to it, and when it "
+                 "should let go."
+                : "If this is more than it is worth, give it a limit.");
+}
+
+static void pyprof__rules_growth(pyprof__findings *f)
+{
+    pyprof__leak_table leaks;
+    pyprof_query query;
+    size_t i;
+    memset(&query, 0, sizeof query);
+    if (f->filter) query = *f->filter;
+    query.group = PYPROF_GROUP_LINE;
+    if (!pyprof__leaks_make(&leaks, f->profile, &query)) f->failed = 1;
+    for (i = 0; i < leaks.leaks.count && !f->failed; i++)
+        pyprof__rule_leak(f, &PYPROF__AT(const pyprof_leak, leaks.leaks, i));
+    pyprof__leaks_free(&leaks);
+}
+
+// ---- rules: the recording ---------------------------------------------------------------------------------
+static void pyprof__rules_quality(pyprof__findings *f)
+{
+    const pyprof_stats *stats = &f->profile->model.stats;
+    int64_t samples = f->selection.all[PYPROF_SAMPLES];
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (samples < PYPROF__LEAST_SAMPLES && (finding =
+                                            pyprof__found(f, PYPROF_FINDING_FEW, PYPROF__NONE)) != NULL) {
+        finding->weight = 2;
+        pyprof__title_begin(&words, f, finding);
+        pyprof__word(&words, "%lld samples are too few to say much: %d are needed", (long long)samples,
+                    PYPROF__LEAST_SAMPLES);
+        pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+        pyprof__word(&words, "A share of 50 %% may be off by ");
+        pyprof__word_fixed(&words, pyprof__share_error((double)samples / 2, (double)samples), 0, " points.");
+        pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+        pyprof__word(&words, "Record for a longer time, or at a higher rate.");
+    }
+    if (pyprof__lost_percent(stats) >= (double)PYPROF__MOST_LOST
+        && (finding = pyprof__found(f, PYPROF_FINDING_LOST, PYPROF__NONE)) != NULL) {
+        finding->weight = 1.9;
+        pyprof__title_begin(&words, f, finding);
+        pyprof__word_fixed(&words, pyprof__lost_percent(stats), 1,
+                           " % of the samples are lost: the shares may be wrong");
+        pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+        pyprof__word(&words, "%llu of %llu: %llu came too late, %llu could not be read.",
+                    (unsigned long long)(stats->missed + stats->rejected), (unsigned long long)stats->asked,
+                    (unsigned long long)stats->missed, (unsigned long long)stats->rejected);
+        if (stats->degraded[0]) {
+            pyprof__word(&words, " ");
+            pyprof__word_name(&words, stats->degraded, 250);
+            pyprof__word(&words, ".");
+        }
+    }
+}
+
+// ---- all findings -----------------------------------------------------------------------------------------
+static int pyprof__by_busy_thread(const void *a, const void *b)
+{
+    const pyprof__busy_thread *x = (const pyprof__busy_thread *)a, *y = (const pyprof__busy_thread *)b;
+    if (x->busy != y->busy) return x->busy > y->busy ? -1 : 1;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static int pyprof__by_weight(const void *a, const void *b)
+{
+    const pyprof__finding *x = (const pyprof__finding *)a, *y = (const pyprof__finding *)b;
+    if (x->weight < y->weight || x->weight > y->weight) return x->weight > y->weight ? -1 : 1;
+    if (x->kind != y->kind) return x->kind - y->kind;
+    return strcmp(x->title, y->title);
+}
+
+// The same at the same place, of several threads, becomes one finding: that of the thread that it would save
+// most.
+static void pyprof__findings_unite(pyprof__findings *f)
+{
+    pyprof__finding *found = (pyprof__finding *)f->found.data;
+    size_t i, k, kept = 0;
+    for (i = 0; i < f->found.count; i++) {
+        for (k = 0; k < kept; k++)
+            if (found[k].kind == found[i].kind && found[k].thread != PYPROF__NONE
+                && found[k].what == found[i].what
+                && found[k].name == found[i].name && found[k].file == found[i].file
+                && found[k].line == found[i].line) break;
+        if (k == kept) { if (kept != i) found[kept] = found[i]; kept++; continue; }
+        if (found[i].saved > found[k].saved) {
+            int64_t saved = found[k].saved;
+            uint32_t others = found[k].others;
+            found[k] = found[i];
+            found[k].saved += saved;
+            found[k].others = others + 1;
+        } else { found[k].saved += found[i].saved; found[k].others++; }
+    }
+    f->found.count = kept;
+}
+
+// Findings that would save too little, or may be chance, go.
+static void pyprof__findings_judge(pyprof__findings *f)
+{
+    pyprof__finding *found = (pyprof__finding *)f->found.data;
+    size_t i, kept = 0;
+    for (i = 0; i < f->found.count; i++) {
+        pyprof__finding *one = &found[i];
+        if (one->unit == PYPROF__UNIT_NS) {
+            if (one->saved > f->duration) one->saved = f->duration;
+            one->weight = f->duration > 0 ? (double)one->saved / (double)f->duration : 0;
+            if (one->weight * 100 < (double)PYPROF__LEAST_SAVED) continue;
+        }
+        if (one->error * 100 > one->share * (double)PYPROF__MOST_ERROR && one->weight < 1.5) continue;
+        if (one->others) {
+            pyprof__words words;
+            pyprof__words_begin(&words, one->evidence, sizeof one->evidence);
+            pyprof__word(&words, one->others == 1 ? " The same is true of one more thread." :
+                        " The same is true of %lu more threads.", (unsigned long)one->others);
+        }
+        if (kept != i) found[kept] = *one;
+        kept++;
+    }
+    f->found.count = kept;
+    if (kept) qsort(found, kept, sizeof *found, pyprof__by_weight);
+    if (kept > PYPROF__MOST_FINDINGS) f->found.count = PYPROF__MOST_FINDINGS;
+}
+
+static void pyprof__rules_of_threads(pyprof__findings *f)
+{
+    pyprof__thread_times times;
+    size_t i;
+    for (i = 0; i < f->spent.count; i += times.count) {
+        pyprof__busy_thread *busy;
+        pyprof__times_make(&times, f, i);
+        if (times.busy <= 0) continue;
+        busy = (pyprof__busy_thread *)pyprof__push(&f->pool, &f->busy);
+        if (!busy) { f->failed = 1; return; }
+        busy->thread = times.thread;
+        busy->busy = times.busy;
+        pyprof__rules_running(&times);
+        pyprof__rules_waiting(&times);
+        pyprof__rule_starved(&times);
+        pyprof__rule_gil(&times);
+    }
+    if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),
+                             pyprof__by_busy_thread);
+}
+
+// What holds the program back: f->found has the findings, f->busy the threads. Of a difference there are
+// none. filter:
+// chooses stacks, NULL = all. Free the findings in every case. 0 = no memory.
+static pyprof__bool pyprof__findings_make(pyprof__findings *f, const pyprof_profile *profile,
+                                          const pyprof_query *filter)
+{
+    memset(f, 0, sizeof *f);
+    pyprof__pool_init(&f->pool, &profile->pool.allocator, UINT64_MAX);
+    f->profile = profile;
+    f->filter = filter;
+    f->duration = (int64_t)profile->model.recorded_ns;
+    pyprof__array_init(&f->spent, sizeof(pyprof__spent));
+    pyprof__array_init(&f->places, sizeof(pyprof__node_place));
+    pyprof__array_init(&f->busy, sizeof(pyprof__busy_thread));
+    pyprof__array_init(&f->found, sizeof(pyprof__finding));
+    if (!pyprof__select(&f->selection, profile, filter, PYPROF_STATES_ALL)) return 0;
+    if (profile->is_diff) return 1;
+    if (!pyprof__places_make(f)) return 0;
+    pyprof__spent_make(f);
+    if (!f->failed) pyprof__rules_of_threads(f);
+    if (!f->failed) pyprof__rules_growth(f);
+    if (!f->failed) pyprof__rules_quality(f);
+    if (f->failed) return 0;
+    pyprof__findings_unite(f);
+    pyprof__findings_judge(f);
+    return 1;
+}
+
+// ---- the verdict: one sentence about a busy thread --------------------------------------------------------
+// "83 % waiting for recv 127.0.0.1:45811 in price (shop.py:5)"
+static void pyprof__verdict_wait(pyprof__words *words, const pyprof__thread_times *times)
+{
+    pyprof__portion shares[PYPROF__MOST_PORTIONS];
+    int64_t all = times->sums[PYPROF__SPENT_WAIT];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares, 3);
+    int one = count && shares->value * 10 >= all * 9;
+    pyprof__word(words, one || !count ? " waiting" : " waiting:");
+    for (i = 0; i < count && (i == 0 || !one) && shares[i].value * 10 >= all; i++) {
+        pyprof__word(words, one ? " for " : i ? ", " : " ");
+        pyprof__word_leaf(words, times->f, shares[i].at->leaf);
+        pyprof__word(words, " in ");
+        pyprof__word_place_of(words, times->f, shares[i].at->own, shares[i].at->own_line);
+        if (one) break;
+        pyprof__word(words, " ");
+        pyprof__word_percent(words, pyprof__percent(shares[i].value, all));
+    }
+}
+
+// "10 % running: unique :9 42 %, zlib.compress 36 %"
+static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times *times, int64_t all)
+{
+    pyprof__portion shares[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_RUN, shares, 3);
+    pyprof__word(words, " running");
+    for (i = 0; i < count && shares[i].value * 10 >= all; i++) {
+        const pyprof__spent *at = shares[i].at;
+        pyprof__word(words, i ? ", " : ": ");
+        if (pyprof__is_native_leaf(times->f, at)) pyprof__word_leaf(words, times->f, at->leaf);
+        else {
+            pyprof__word_name(words, pyprof__text(times->f->profile,
+                                                  pyprof__found_function(times->f, at->function)->qualname),
+                                                      60);
+            if (at->line) pyprof__word(words, " :%lu", (unsigned long)at->line);
+        }
+        pyprof__word(words, " ");
+        pyprof__word_percent(words, pyprof__percent(shares[i].value, all));
+    }
+}
+
+enum { PYPROF__SAYS_RUN, PYPROF__SAYS_WAIT, PYPROF__SAYS_GIL, PYPROF__SAYS_CPU, PYPROF__SAYS_IMPORT,
+       PYPROF__SAYS_UNKNOWN, PYPROF__SAYS };
+
+static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_times *times, size_t part,
+                                 int64_t value)
+{
+    int64_t ns;
+    uint32_t holder;
+    pyprof__word_percent(words, pyprof__percent(value, times->busy));
+    switch (part) {
+    case PYPROF__SAYS_RUN: pyprof__verdict_run(words, times, value); break;
+    case PYPROF__SAYS_WAIT: pyprof__verdict_wait(words, times); break;
+    case PYPROF__SAYS_CPU: pyprof__word(words, " waiting for a CPU"); break;
+    case PYPROF__SAYS_IMPORT: pyprof__word(words, " importing"); break;
+    case PYPROF__SAYS_UNKNOWN: pyprof__word(words, " unknown"); break;
+    default:
+        pyprof__word(words, " waiting for the GIL");
+        holder = pyprof__gil_holder(times->f, times->thread, &ns);
+        if (holder == PYPROF__NONE) break;
+        pyprof__word(words, ", held by ");
+        pyprof__word_name(words, pyprof__thread_name(times->f, holder), 60);
+    }
+}
+
+// " Growing: remember :14, 194 MiB a minute."
+static void pyprof__verdict_growth(pyprof__words *words, const pyprof__findings *f)
+{
+    pyprof__leak_table leaks;
+    size_t i, said = 0;
+    if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) { pyprof__leaks_free(&leaks); return; }
+    for (i = 0; i < leaks.leaks.count && said < 2; i++) {
+        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
+        if (leak->growth != PYPROF_GROWTH_GROWING
+            || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
+        pyprof__word(words, said++ ? "; " : " Growing: ");
+        pyprof__word_name(words, leak->qualname, 60);
+        if (leak->line) pyprof__word(words, " :%ld", (long)leak->line);
+        pyprof__word(words, ", ");
+        pyprof__word_size(words, leak->bytes_per_s * 60);
+        pyprof__word(words, " a minute");
+    }
+    if (said) pyprof__word(words, ".");
+    pyprof__leaks_free(&leaks);
+}
+
+// About the i-th busiest thread: "MainThread 10.4 s: 83 % waiting for...; 10 % running: unique :9 42 %." 100
+// % is
+// its time without idle time. The first one also says what memory grows. 0 = there is no such thread.
+__attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text,
+                                                            size_t capacity)
+{
+    pyprof__thread_times times;
+    pyprof__words words;
+    int64_t parts[PYPROF__SAYS];
+    size_t k, best, said = 0;
+    *text = 0;
+    if (i >= f->busy.count || !pyprof__times_of(&times, f,
+                                                PYPROF__AT(const pyprof__busy_thread, f->busy, i).thread))
+        return 0;
+    pyprof__words_begin(&words, text, capacity);
+    pyprof__word_name(&words, pyprof__thread_name(f, times.thread), 60);
+    pyprof__word(&words, " ");
+    pyprof__word_time(&words, (double)times.busy);
+    if (times.wall > times.busy) {
+        pyprof__word(&words, ", and ");
+        pyprof__word_time(&words, (double)(times.wall - times.busy));
+        pyprof__word(&words, " idle");
+    }
+    memset(parts, 0, sizeof parts);
+    parts[PYPROF__SAYS_IMPORT] = times.importing;
+    for (k = 0; k < times.count; k++) {
+        if (times.spent[k].importing) continue;
+        parts[PYPROF__SAYS_RUN] += times.spent[k].values[PYPROF__SPENT_RUN];
+        parts[PYPROF__SAYS_WAIT] += times.spent[k].values[PYPROF__SPENT_WAIT];
+        parts[PYPROF__SAYS_GIL] += times.spent[k].values[PYPROF__SPENT_GIL];
+        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
+        parts[PYPROF__SAYS_UNKNOWN] += times.spent[k].values[PYPROF__SPENT_UNKNOWN];
+    }
+    for (;;) {
+        for (best = 0, k = 1; k < PYPROF__SAYS; k++) if (parts[k] > parts[best]) best = k;
+        if (parts[best] <= 0 || (said && parts[best] * 100 < times.busy * PYPROF__LEAST_SAID)) break;
+        pyprof__word(&words, said++ ? "; " : ": ");
+        pyprof__verdict_part(&words, &times, best, parts[best]);
+        parts[best] = 0;
+    }
+    pyprof__word(&words, ".");
+    if (i == 0) pyprof__verdict_growth(&words, f);
+    return 1;
+}
+
+// ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
@@ -28581,17 +29824,6 @@ static void pyprof__put_column(pyprof__sink *s, double value, int digits, const 
     size_t size = pyprof__format_fixed(text, sizeof text, value, digits);
     snprintf(text + size, sizeof text - size, "%s", unit);
     pyprof__put_padded(s, text, width);
-}
-
-// "12.3 MiB"
-static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
-{
-    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
-    size_t unit = 0, size;
-    for (; unit < PYPROF__COUNT(units) - 1 && (bytes >= 1024 || bytes <= -1024); unit++) bytes /= 1024;
-    size = pyprof__format_fixed(text, capacity, bytes, unit > 2 ? 2 : unit > 0);
-    snprintf(text + size, capacity - size, "%s", units[unit]);
-    return text;
 }
 
 static void pyprof__put_size(pyprof__sink *s, double bytes, size_t width)   // width 0: no padding
@@ -33648,11 +34880,11 @@ static pyprof_result pyprof__write_lcov(pyprof__job *job)
 // numbers, values by node and the time line by thread. The page derives from it whatever can be derived.
 #if !defined(PYPROF_NO_HTML)
 // <report.html>
-static const char *const pyprof__html_page[1199] = {
+static const char *const pyprof__html_page[1212] = {
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-j",
-    "MK2Q6VGYRq8LDb4wSfDdF2Om1bfGYEttxl1pIaGDgU='; style-src 'sha256-K1KOHmt/hRdYVFV0pZCcEVoHW7kCWb4",
-    "qUQ/WYa5RFSU='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-G",
+    "ypl3fu+gZvqsHG73p73Q5cahl30tMmICOJLqtI110k='; style-src 'sha256-NRdv4n7oe5cP9MPUejpJYDJGOLZ6co9",
+    "38P65L4pbcYE='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
     "<style>\n:root { color-scheme: light dark; --bg: #fcfbf9; --ink: #24211e; --soft: #625d56; --li",
@@ -33724,15 +34956,16 @@ static const char *const pyprof__html_page[1199] = {
     "-field); }\n.card b { display: block; font-size: 17px; overflow-wrap: anywhere; }\n",
     ".find { border: 1px solid var(--line); border-left: 5px solid var(--ring); border-radius: 6px; ",
     "padding: 8px 12px; margin: 8px 0; background: var(--field); }\n",
-    ".find.high { border-left-color: #d55e00; }\n.find h3 { margin: 0 0 4px; }\n",
-    ".stack { display: flex; height: 14px; min-width: 120px; border-radius: 3px; overflow: hidden; b",
-    "ackground: var(--line); }\n.stack i { display: block; height: 100%; }\n",
-    ".source { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 10px; }\n",
-    ".code { overflow: auto; border: 1px solid var(--line); border-radius: 6px; height: max(300px, c",
-    "alc(100vh - 330px)); position: relative; }\n.code .row { display: grid; grid-template-columns: ",
-    "86px 86px 58px 1fr; position: absolute; left: 0; min-width: 100%; height: 18px; line-height: 18",
-    "px; white-space: pre; }\n.code .num { text-align: right; }\n.code .row > span { padding: 0 6px;",
-    " }\n.code .row.at { outline: 2px solid var(--ring); outline-offset: -2px; }\n",
+    "ol.finds { list-style: none; padding: 0; margin: 0; }\n.find.high { border-left-color: #d55e00;",
+    " }\n.find h3 { margin: 0 0 4px; }\n.stack { display: flex; height: 14px; min-width: 120px; bord",
+    "er-radius: 3px; overflow: hidden; background: var(--line); }\n",
+    ".stack i { display: block; height: 100%; }\n.source { display: grid; grid-template-columns: min",
+    "max(180px, 300px) 1fr; gap: 10px; }\n.code { overflow: auto; border: 1px solid var(--line); bor",
+    "der-radius: 6px; height: max(300px, calc(100vh - 330px)); position: relative; }\n",
+    ".code .row { display: grid; grid-template-columns: 86px 86px 58px 1fr; position: absolute; left",
+    ": 0; min-width: 100%; height: 18px; line-height: 18px; white-space: pre; }\n",
+    ".code .num { text-align: right; }\n.code .row > span { padding: 0 6px; }\n",
+    ".code .row.at { outline: 2px solid var(--ring); outline-offset: -2px; }\n",
     ".lane { position: relative; border-bottom: 1px solid var(--line); }\n",
     ".lanes { max-height: 50vh; overflow: auto; border: 1px solid var(--line); border-radius: 6px; p",
     "osition: relative; cursor: crosshair; }\n.tip { position: fixed; z-index: 9; pointer-events: no",
@@ -34170,20 +35403,22 @@ static const char *const pyprof__html_page[1199] = {
     "const by = (key, what) => (a, b) => (b[what][key] || 0) - (a[what][key] || 0) || (a.name < b.na",
     "me ? -1 : a.name > b.name ? 1 : a.k - b.k);\nviews.findings = { n: 'Findings', draw(host) {\n",
     "const found = D.findings || [], u = unit(), v = now(), all = v.total[0];\n",
-    "if (D.findings) host.append(heading(found.length ? 'Findings' : 'No findings'));\n",
-    "for (const one of found) host.append(findingCard(one));\nif (D.findings && !found.length) host.",
-    "append(el('p', {}, 'No rule found anything that holds this program back.'));\n",
-    "if (D.stats.degraded) host.append(el('p', { class: 'bad' }, 'Degraded: ' + D.stats.degraded));\n",
-    "const cards = [['Recorded', time(D.duration_ns)], ['Samples', group3(D.stats.samples || 0)], ['",
-    "Threads', String(D.threads.filter(t => t.wanted).length)]];\nif (D.processes.length > 1) cards.",
-    "push(['Processes', String(D.processes.length)]);\nif (!isDiff && D.duration_ns && has('cpu_ns')",
-    ") cards.push(['CPU used', percent(valuesFor('cpu').total[0], D.duration_ns)]);\n",
-    "const asked = D.stats.asked || 0;\nif (asked) cards.push(['Lost samples', percent((D.stats.miss",
-    "ed || 0) + (D.stats.rejected || 0), asked) || '0 %']);\nif (D.memory) cards.push(['Peak of trac",
-    "ed memory', bytes(D.stats.heap_peak_bytes || 0)]);\nif (D.gauges && D.gauges.resident_bytes.len",
-    "gth) cards.push(['Resident at most', bytes(D.gauges.resident_bytes.reduce((a, b) => Math.max(a,",
-    " b), 0))]);\nif (isDiff) D.compared.forEach((one, i) => cards.push([i ? 'After' : 'Before', one",
-    ".program + ' ' + time(one.duration_ns) + ', ' + group3(one.samples) + ' samples']));\n",
+    "if (D.verdicts && D.verdicts.length) host.append(heading('In a sentence for each busy thread'),",
+    " el('ul', {}, D.verdicts.map(text => el('li', {}, text))));\nif (D.findings) host.append(headin",
+    "g(found.length ? 'What holds it back' : 'No findings'), found.length ? el('ol', { class: 'finds",
+    "' }, found.map(findingCard)) : el('p', {}, 'No rule found anything that holds this program back",
+    ".'));\nif (D.stats.degraded) host.append(el('p', { class: 'bad' }, 'Degraded: ' + D.stats.degra",
+    "ded));\nconst cards = [['Recorded', time(D.duration_ns)], ['Samples', group3(D.stats.samples ||",
+    " 0)], ['Threads', String(D.threads.filter(t => t.wanted).length)]];\n",
+    "if (D.processes.length > 1) cards.push(['Processes', String(D.processes.length)]);\n",
+    "if (!isDiff && D.duration_ns && has('cpu_ns')) cards.push(['CPU used', percent(valuesFor('cpu')",
+    ".total[0], D.duration_ns)]);\nconst asked = D.stats.asked || 0;\n",
+    "if (asked) cards.push(['Lost samples', percent((D.stats.missed || 0) + (D.stats.rejected || 0),",
+    " asked) || '0 %']);\nif (D.memory) cards.push(['Peak of traced memory', bytes(D.stats.heap_peak",
+    "_bytes || 0)]);\nif (D.gauges && D.gauges.resident_bytes.length) cards.push(['Resident at most'",
+    ", bytes(D.gauges.resident_bytes.reduce((a, b) => Math.max(a, b), 0))]);\n",
+    "if (isDiff) D.compared.forEach((one, i) => cards.push([i ? 'After' : 'Before', one.program + ' ",
+    "' + time(one.duration_ns) + ', ' + group3(one.samples) + ' samples']));\n",
     "host.append(heading('At a glance'), el('div', { class: 'cards' }, cards.map(([name, value]) => ",
     "el('div', { class: 'card' }, el('span', { class: 'soft' }, name), el('b', {}, value)))));\n",
     "const busy = threadRows().filter(t => t.sum > 0).sort((a, b) => b.sum - b.parts[5] - a.sum + a.",
@@ -34200,19 +35435,28 @@ static const char *const pyprof__html_page[1199] = {
     "const waits = waitRows().slice(0, 6);\nif (waits.length && !isDiff) host.append(el('h3', {}, 'W",
     "aits'), table([head('Time', 1), head('What for'), head('In')], waits.map(w => [time(w.ns), w.na",
     "me, w.who.slice(0, 2).map(x => [functionLink(x.f, x.line), ' '])]), 'Waits'));\n",
-    "} };\nconst findingCard = one => el('section', { class: 'find' + (one.share >= .2 || one.severi",
-    "ty > 1 ? ' high' : '') }, el('h3', {}, one.title || one.text || one.rule || ''), one.title && o",
-    "ne.text && el('p', {}, one.text),\n(one.evidence ? [].concat(one.evidence) : []).map(line => el",
-    "('p', { class: 'soft' }, line)), one.advice && el('p', {}, one.advice),\n",
-    "one.node > 0 && el('p', {}, functionLink(fnOf[one.node], lineOf[one.node])));\n",
-    "views.flame = { n: 'Flame graph', draw(host) {\nmerge = { split: st.split, lines: st.lines };\n",
-    "const modes = [['icicle', 'Icicle (callers on top)'], ['flame', 'Flame (callers below)'], ['inv",
-    "erted', 'Inverted (by what runs)']];\nconst box = el('div', { class: 'flame' }), info = el('div",
-    "', { class: 'info', 'aria-live': 'polite' });\nhost.append(el('div', { class: 'bar noprint' }, ",
-    "el('span', { role: 'group', 'aria-label': 'Order', class: 'bar' }, modes.map(([key, name]) => e",
-    "l('button', { type: 'button', 'aria-pressed': String(st.mode === key), onclick: () => change({ ",
-    "mode: key, zoom: '' }) }, name))),\ntoggle('split', 'By thread'), toggle('lines', 'By line'), e",
-    "l('button', { type: 'button', onclick: () => { change({ zoom: '' }); } }, 'Whole graph')),\n",
+    "} };\nconst findingCard = one => {\nconst metric = one.unit === 'bytes' ? /leak|grow/.test(one.",
+    "key) ? 'live' : /peak|high/.test(one.key) ? 'peak' : 'alloc' : /^gil|gil$/.test(one.key) ? 'gil",
+    "wait' : /wait|lock|sleep|poll/.test(one.key) ? 'waiting' : 'running';\n",
+    "let f = -1;\nfor (let i = 0; i < NF && f < 0; i++) if (F.kind[i] === PYTHON && fileOf(i) === on",
+    "e.file && (T[F.qualname[i]] === one.name || T[F.name[i]] === one.name)) f = i;\n",
+    "const m = metrics.some(x => x.k === metric) ? metric : st.metric;\n",
+    "return el('li', { class: 'find' + (one.weight >= .2 ? ' high' : '') }, el('h3', {}, one.title),",
+    " one.saved > 0 && el('p', {}, el('b', {}, 'up to ' + say(one.saved, one.unit))), one.evidence &",
+    "& el('p', {}, one.evidence), one.advice && el('p', { class: 'soft' }, one.advice),\n",
+    "el('div', { class: 'bar noprint' }, f >= 0 && el('button', { type: 'button', onclick: () => cha",
+    "nge({ view: 'source', file: one.file, line: one.line, metric: m }) }, 'Source'), f >= 0 && el('",
+    "button', { type: 'button', onclick: () => change({ view: 'sandwich', f, metric: m }) }, 'Caller",
+    "s, callees'),\none.thread >= 0 && el('button', { type: 'button', onclick: () => change({ view: ",
+    "'flame', thread: 't' + one.thread, metric: m, zoom: '' }) }, 'Flame graph of the thread')));\n",
+    "};\nviews.flame = { n: 'Flame graph', draw(host) {\nmerge = { split: st.split, lines: st.lines ",
+    "};\nconst modes = [['icicle', 'Icicle (callers on top)'], ['flame', 'Flame (callers below)'], [",
+    "'inverted', 'Inverted (by what runs)']];\nconst box = el('div', { class: 'flame' }), info = el(",
+    "'div', { class: 'info', 'aria-live': 'polite' });\nhost.append(el('div', { class: 'bar noprint'",
+    " }, el('span', { role: 'group', 'aria-label': 'Order', class: 'bar' }, modes.map(([key, name]) ",
+    "=> el('button', { type: 'button', 'aria-pressed': String(st.mode === key), onclick: () => chang",
+    "e({ mode: key, zoom: '' }) }, name))),\ntoggle('split', 'By thread'), toggle('lines', 'By line'",
+    "), el('button', { type: 'button', onclick: () => { change({ zoom: '' }); } }, 'Whole graph')),\n",
     "isDiff ? legend([['more than before', changeColour(1, .3)], ['as before', changeColour(1, 1)], ",
     "['less than before', changeColour(.3, 1)]]) : legend(families.filter((f, i) => usedFamilies().h",
     "as(i)).map(f => [f[0], `hsl(${f[1]} ${f[3]}% ${f[4]}%)`])), info, box);\n",
@@ -34759,30 +36003,31 @@ static const char *const pyprof__html_page[1199] = {
     "Object.assign(st, what);\nkeep(replace);\nrender(moved);\n}\nlet drawn = '';\n",
     "function render(moved) {\nconst values = [st.metric, st.side, st.thread, st.range].join('|');\n",
     "if (values !== drawn) {\nif (drawn.split('|').slice(2).join() !== values.split('|').slice(2).jo",
-    "in()) cache = new Map();\nchooseThreads();\ndrawn = values;\n}\n$('metric').value = st.metric;\n",
-    "$('side').value = st.side;\n$('thread').value = st.thread;\nif ($('search').value !== st.q) $('",
-    "search').value = st.q;\n$('found').textContent = findHits();\nfor (const tab of document.queryS",
-    "electorAll('[role=tab]')) { const on = tab.id === 'tab-' + st.view; tab.setAttribute('aria-sele",
-    "cted', String(on)); tab.tabIndex = on ? 0 : -1; if (on && moved) tab.scrollIntoView({ block: 'n",
-    "earest', inline: 'nearest' }); }\nconst host = $('view');\nfor (const flame of shown.flames) fl",
-    "ame.watch.disconnect();\nshown = { redraw: null, print: null, flames: [] };\n",
-    "const focus = document.activeElement, label = focus && host.contains(focus) ? focus.textContent",
-    " : '', tag = focus && host.contains(focus) ? focus.tagName : '';\n",
-    "host.replaceChildren();\nhost.setAttribute('aria-labelledby', 'tab-' + st.view);\n",
-    "tip({}, '');\nconst m = metricOf(st.metric);\nif (st.range && m.memory && !['time', 'memory', '",
-    "quality', 'gil'].includes(st.view)) host.append(el('p', { class: 'soft' }, 'Memory of a part of",
-    " the time is not known: this is of the whole recording.'));\nviews[st.view].draw(host);\n",
-    "placeEdges();\nif (moved && tag) $('main').focus({ preventScroll: true });\n",
-    "else if (tag) { const again = [...host.querySelectorAll(tag)].find(x => x.textContent === label",
-    "); if (again) again.focus({ preventScroll: true }); }\n}\nfunction resized() {\n",
-    "drawOverview();\nif (shown.redraw) shown.redraw();\n}\nconst keyHelp = [['1 ... 9, 0', 'the vie",
-    "ws'], ['/', 'search'], ['m, M', 'next, previous metric'], ['arrows, Home, End', 'move in a grap",
-    "h, a table, the tabs'], ['Enter', 'zoom; open a row'], ['Escape', 'zoom out; end the search; wh",
-    "ole time'], ['c', 'callers and callees of the chosen function'], ['s', 'its source'],\n",
-    "['i', 'icicle, flame, inverted'], ['d', 'dark or light'], ['left, right on an edge of the strip",
-    "', 'move the start or end of the shown time (with Shift: further)'], ['Alt + left, right of the",
-    " browser', 'back, forward'], ['?', 'this']];\nfunction keys(event) {\n",
-    "const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);\n",
+    "in()) cache = new Map();\nconst again = drawn && drawn.split('|')[2] !== st.thread;\n",
+    "chooseThreads();\ndrawn = values;\nif (again) drawOverview();\n}\n",
+    "$('metric').value = st.metric;\n$('side').value = st.side;\n$('thread').value = st.thread;\n",
+    "if ($('search').value !== st.q) $('search').value = st.q;\n$('found').textContent = findHits();",
+    "\nfor (const tab of document.querySelectorAll('[role=tab]')) { const on = tab.id === 'tab-' + s",
+    "t.view; tab.setAttribute('aria-selected', String(on)); tab.tabIndex = on ? 0 : -1; if (on && mo",
+    "ved) tab.scrollIntoView({ block: 'nearest', inline: 'nearest' }); }\n",
+    "const host = $('view');\nfor (const flame of shown.flames) flame.watch.disconnect();\n",
+    "shown = { redraw: null, print: null, flames: [] };\nconst focus = document.activeElement, label",
+    " = focus && host.contains(focus) ? focus.textContent : '', tag = focus && host.contains(focus) ",
+    "? focus.tagName : '';\nhost.replaceChildren();\nhost.setAttribute('aria-labelledby', 'tab-' + s",
+    "t.view);\ntip({}, '');\nconst m = metricOf(st.metric);\nif (st.range && m.memory && !['time', '",
+    "memory', 'quality', 'gil'].includes(st.view)) host.append(el('p', { class: 'soft' }, 'Memory of",
+    " a part of the time is not known: this is of the whole recording.'));\n",
+    "views[st.view].draw(host);\nplaceEdges();\nif (moved && tag) $('main').focus({ preventScroll: t",
+    "rue });\nelse if (tag) { const again = [...host.querySelectorAll(tag)].find(x => x.textContent ",
+    "=== label); if (again) again.focus({ preventScroll: true }); }\n",
+    "}\nfunction resized() {\ndrawOverview();\nif (shown.redraw) shown.redraw();\n",
+    "}\nconst keyHelp = [['1 ... 9, 0', 'the views'], ['/', 'search'], ['m, M', 'next, previous metr",
+    "ic'], ['arrows, Home, End', 'move in a graph, a table, the tabs'], ['Enter', 'zoom; open a row'",
+    "], ['Escape', 'zoom out; end the search; whole time'], ['c', 'callers and callees of the chosen",
+    " function'], ['s', 'its source'],\n['i', 'icicle, flame, inverted'], ['d', 'dark or light'], ['",
+    "left, right on an edge of the strip', 'move the start or end of the shown time (with Shift: fur",
+    "ther)'], ['Alt + left, right of the browser', 'back, forward'], ['?', 'this']];\n",
+    "function keys(event) {\nconst typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);\n",
     "if (event.ctrlKey || event.metaKey || event.altKey) return;\nif (event.key === 'Escape' && even",
     "t.target === $('search')) { $('search').value = ''; change({ q: '' }); return; }\n",
     "if (typing || $('help').open) return;\nconst list = tabs(), number = '1234567890'.indexOf(event",
@@ -35340,6 +36585,42 @@ static void pyprof__html_gil(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
+// A sentence for each busy thread; what holds the program back. Of a difference there is nothing to say.
+static pyprof_result pyprof__html_findings(const pyprof__job *job)
+{
+    pyprof__findings f;
+    pyprof__sink *s = job->sink;
+    char text[1024];
+    size_t i;
+    int whole = job->profile->is_diff || pyprof__findings_make(&f, job->profile, job->output->filter);
+    if (job->profile->is_diff) return PYPROF_OK;
+    pyprof__emit_open(s, "\n", "verdicts", '[');
+    for (i = 0; whole && i < 5 && pyprof__verdict(&f, i, text, sizeof text); i++)
+        pyprof__emit_text(s, NULL, text);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "findings", '[');
+    for (i = 0; whole && i < f.found.count; i++) {
+        const pyprof__finding *one = &PYPROF__AT(const pyprof__finding, f.found, i);
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_text(s, "key", pyprof__finding_names[one->kind]);
+        pyprof__emit_text(s, "title", one->title);
+        pyprof__emit_text(s, "evidence", one->evidence);
+        pyprof__emit_text(s, "advice", one->advice);
+        pyprof__emit_text(s, "unit", one->unit == PYPROF__UNIT_NS ? "ns" : one->unit == PYPROF__UNIT_BYTES
+                          ? "bytes" : "");
+        pyprof__emit_int(s, "saved", one->saved);
+        pyprof__emit_fixed(s, "weight", one->weight, 4);
+        pyprof__emit_int(s, "thread", one->thread == PYPROF__NONE ? -1 : (int64_t)one->thread);
+        pyprof__emit_text(s, "name", one->name);
+        pyprof__emit_text(s, "file", one->file);
+        pyprof__emit_int(s, "line", one->line);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__findings_free(&f);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the findings");
+}
+
 // Of a dump: what threads wait for, and the values of variables.
 static void pyprof__html_dump(const pyprof__job *job)
 {
@@ -35604,6 +36885,7 @@ static pyprof_result pyprof__html_data(pyprof__job *job)
     if (result == PYPROF_OK) result = pyprof__html_timeline(job);
     pyprof__html_gauges(job);
     pyprof__html_gil(job);
+    if (result == PYPROF_OK) result = pyprof__html_findings(job);
     pyprof__html_dump(job);
     if (result == PYPROF_OK) result = pyprof__html_memory(job);
     if (result == PYPROF_OK) result = pyprof__html_sources(job);
@@ -39470,6 +40752,42 @@ static void pyprof__visit_locals(pyprof__visitor *visitor, const pyprof_query *q
     }
 }
 
+// 0 = no memory
+static pyprof__bool pyprof__visit_findings(pyprof__visitor *visitor, const pyprof_query *query)
+{
+    pyprof__findings findings;
+    pyprof_finding shown;
+    pyprof_item item;
+    pyprof__bool whole = pyprof__findings_make(&findings, visitor->profile, query);
+    size_t i;
+    for (i = 0; whole && i < findings.found.count && !visitor->stopped; i++) {
+        const pyprof__finding *one = &PYPROF__AT(const pyprof__finding, findings.found, i);
+        memset(&item, 0, sizeof item);
+        memset(&shown, 0, sizeof shown);
+        shown.kind = one->kind;
+        shown.key = pyprof__finding_names[one->kind];
+        shown.title = one->title;
+        shown.evidence = one->evidence;
+        shown.advice = one->advice;
+        shown.metric = one->unit == PYPROF__UNIT_NS ? PYPROF_WALL_NS
+            : one->unit == PYPROF__UNIT_BYTES ? PYPROF_ALLOC_BYTES : 0;
+        shown.saved = one->saved;
+        shown.weight = one->weight;
+        shown.share = one->share;
+        shown.error = one->error;
+        shown.name = one->name;
+        shown.file = one->file;
+        shown.line = one->line;
+        shown.others = one->others;
+        item.kind = PYPROF_ITEM_FINDING;
+        item.thread = one->thread == PYPROF__NONE ? NULL : &visitor->threads[one->thread];
+        item.finding = &shown;
+        visitor->stopped = visitor->fn(visitor->user, &item);
+    }
+    pyprof__findings_free(&findings);
+    return whole;
+}
+
 // The order of the calls is part of the API.
 PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pyprof_query *query,
                                        pyprof_visit_fn *fn, void *user)
@@ -39508,6 +40826,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
         pyprof__visit_locals(&visitor, query);
+        if (!visitor.stopped && !pyprof__visit_findings(&visitor, query))
+            result = pyprof__fail_memory("the findings");
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
     pyprof__free(pool, visitor.stack, (profile->depth + 1) * sizeof(pyprof_frame));

@@ -195,13 +195,14 @@ static int count_items(void *user, const pyprof_item *item)
     int64_t *counts = (int64_t *)user;
     counts[item->kind]++;
     if (item->kind == PYPROF_ITEM_STACK || item->kind == PYPROF_ITEM_STATE) counts[item->kind + 4] += item->self[PYPROF_SAMPLES];
-    CHECK(item->kind == PYPROF_ITEM_THREAD || (item->depth > 0 && item->stack[0].kind == PYPROF_KIND_PYTHON));
+    CHECK(item->kind == PYPROF_ITEM_THREAD || item->kind == PYPROF_ITEM_FINDING
+          || (item->depth > 0 && item->stack[0].kind == PYPROF_KIND_PYTHON));
     return counts[0] && !--counts[0];
 }
 
 TEST(visits)
 {
-    int64_t counts[9] = { 0 }, stopped[9] = { 3 };
+    int64_t counts[PYPROF_ITEM_FINDING + 1] = { 0 }, stopped[PYPROF_ITEM_FINDING + 1] = { 3 };
     make();
     CHECK_INT(pyprof_visit(profile, NULL, count_items, counts), PYPROF_OK);
     CHECK(counts[PYPROF_ITEM_THREAD] == 2 && counts[PYPROF_ITEM_NODE] == 5 && counts[PYPROF_ITEM_STACK] == 5 && counts[PYPROF_ITEM_STATE] == 6);
