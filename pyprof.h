@@ -26864,12 +26864,12 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
 }
 
 // " Growing: remember :14, 194 MiB a minute."
-static void pyprof__verdict_growth(pyprof__words *words, const pyprof__findings *f)
+static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
 {
     pyprof__leak_table leaks;
     size_t i, said = 0;
-    if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) { pyprof__leaks_free(&leaks); return; }
-    for (i = 0; i < leaks.leaks.count && said < 2; i++) {
+    if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
+    for (i = 0; i < leaks.leaks.count && !f->failed && said < 2; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
         if (leak->growth != PYPROF_GROWTH_GROWING
             || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
@@ -36117,6 +36117,7 @@ typedef struct {
     pyprof__strings strings;
     uint32_t *functions;       // by number in the model: number in the file; PYPROF__NONE = none yet
     pyprof__array order;       // uint32_t: functions, as numbered in the file
+    pyprof__array names;       // uint32_t: their strings: of each its name, then of each its qualname...
 } pyprof__html;
 
 static void pyprof__html_end(pyprof__html *html)
@@ -36125,6 +36126,7 @@ static void pyprof__html_end(pyprof__html *html)
     pyprof__free(html->pool, html->functions,
                  (html->job->profile->model.functions.count + 1) * sizeof *html->functions);
     pyprof__array_free(html->pool, &html->order);
+    pyprof__array_free(html->pool, &html->names);
 }
 
 static pyprof__bool pyprof__html_begin(pyprof__html *html, const pyprof__job *job)   // 0 = no memory
@@ -36135,6 +36137,7 @@ static pyprof__bool pyprof__html_begin(pyprof__html *html, const pyprof__job *jo
     html->job = job;
     html->pool = &job->selection->pool;
     pyprof__array_init(&html->order, sizeof(uint32_t));
+    pyprof__array_init(&html->names, sizeof(uint32_t));
     html->functions = (uint32_t *)pyprof__alloc(html->pool, functions);
     if (!html->functions || !pyprof__strings_init(html->pool, &html->strings)) return 0;
     memset(html->functions, 255, functions);
@@ -36155,15 +36158,17 @@ static const pyprof__function *pyprof__html_function(const pyprof__html *html, s
                        PYPROF__AT(const uint32_t, html->order, i));
 }
 
-// The number of one of a function's names: name, qualname, label, file. PYPROF__NONE = no memory.
-static uint32_t pyprof__html_name(pyprof__html *html, size_t i, int which)
+// Adds one of a function's names: name, qualname, label, file. 0 = no memory.
+static pyprof__bool pyprof__html_name(pyprof__html *html, size_t i, int which)
 {
     const pyprof__function *function = pyprof__html_function(html, i);
     uint32_t id = which == 0 ? function->name : which == 1 ? function->qualname
         : which == 2 ? PYPROF__AT(uint32_t, html->job->profile->labels, PYPROF__AT(uint32_t, html->order, i))
         : function->file;
     const char *text = pyprof__text(html->job->profile, id);
-    return pyprof__intern(html->pool, &html->strings, text, strlen(text));
+    uint32_t *name = (uint32_t *)pyprof__push(html->pool, &html->names);
+    if (name) *name = pyprof__intern(html->pool, &html->strings, text, strlen(text));
+    return name && *name != PYPROF__NONE;
 }
 
 static pyprof__bool pyprof__html_strings(pyprof__html *html)   // 0 = no memory
@@ -36173,7 +36178,7 @@ static pyprof__bool pyprof__html_strings(pyprof__html *html)   // 0 = no memory
     int which;
     for (which = 0; which < 4; which++)
         for (i = 0; i < html->order.count; i++)
-            if (pyprof__html_name(html, i, which) == PYPROF__NONE) return 0;
+            if (!pyprof__html_name(html, i, which)) return 0;
     pyprof__emit_open(s, "\n", "strings", '[');
     for (i = 0; i < html->strings.starts.count; i++)
         pyprof__html_text(s, pyprof__string(&html->strings, (uint32_t)i));
@@ -36200,7 +36205,8 @@ static void pyprof__html_functions(pyprof__html *html)
         pyprof__emit_open(s, "\n", names[which], '[');
         for (i = 0; i < html->order.count; i++) {
             const pyprof__function *function = pyprof__html_function(html, i);
-            pyprof__emit_number(s, which < 4 ? (int64_t)pyprof__html_name(html, i, which)
+            pyprof__emit_number(s, which < 4 ? (int64_t)PYPROF__AT(const uint32_t, html->names,
+                                                                  (size_t)which * html->order.count + i)
                                 : which == 4 ? function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line
                                 : which == 5 ? function->kind : pyprof__html_origin(html, function));
         }
@@ -36597,6 +36603,7 @@ static pyprof_result pyprof__html_findings(const pyprof__job *job)
     pyprof__emit_open(s, "\n", "verdicts", '[');
     for (i = 0; whole && i < 5 && pyprof__verdict(&f, i, text, sizeof text); i++)
         pyprof__emit_text(s, NULL, text);
+    whole = whole && !f.failed;
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "findings", '[');
     for (i = 0; whole && i < f.found.count; i++) {
