@@ -5346,6 +5346,21 @@ typedef enum {
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* the same for dumps of versions without that table: a Task; the frame of a coroutine, up to 3.10 a \
+       pointer to it; its state, negative if it is suspended. If it awaits another one, that is on top of \
+       its value stack (kept_top: a pointer to its end; kept_depth: how many values there are), and so many \
+       units after its instruction there is an await_opcode (_PyGen_yf in Objects/genobject.c) */ \
+    X(kept_coro, 512, {8, 112}, {9, 152}, {10, 160}, {11, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, \
+      {114, PYPROF__NO}) \
+    X(kept_name, 512, {8, 120}, {9, 160}, {10, 168}, {11, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, \
+      {114, PYPROF__NO}) \
+    X(kept_frame, 512, {8, 16}, {11, 80}, {12, 72}, {113, 88}) \
+    X(kept_state, 512, {11, 75}, {12, 67}, {113, 83}) \
+    X(kept_awaits, ~0u, {11, 0xff}) \
+    X(kept_top, 512, {8, 72}, {10, PYPROF__NO}) \
+    X(kept_depth, 512, {10, 80}, {11, 64}) \
+    X(await_units, 64, {8, 1}, {11, 2}, {13, PYPROF__NO}) \
+    X(await_opcode, ~0u, {8, 72}, {11, 134}, {13, PYPROF__NO}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local \
        variable (Python/pystate.c); a thread state can bear another thread's ids until its thread has \
        begun; os.fork counts the process's threads and warns of more than one (Modules/posixmodule.c); \
@@ -9274,6 +9289,67 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
+    }
+    return cause;
+}
+
+// ---- the same before 3.14, for dumps ------------------------------------------------------------------
+// What the suspended coroutine of this frame awaits; 0 = nothing that is known.
+static uint64_t pyprof__kept_awaited(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                                     int64_t instruction)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t code = frame->code + layout->code_bytes, top = at + layout->frame_locals;
+    unsigned char opcode = 0;
+    int32_t depth = 0;
+    if (layout->await_units != PYPROF__NO) {
+        if (layout->code_string != PYPROF__NO)
+            code = pyprof__read_pointer(walk->mirror, frame->code + layout->code_string) + layout->bytes_data;
+        if (instruction < 0 || instruction > INT_MAX
+            || !pyprof__read(walk->mirror, &opcode,
+                             code + ((uint64_t)instruction + layout->await_units) * 2, 1)
+            || opcode != layout->await_opcode) return 0;
+    }
+    if (layout->frame_values != PYPROF__NO)
+        top = pyprof__read_pointer(walk->mirror, at + layout->frame_values);
+    if (layout->kept_top != PYPROF__NO)
+        return pyprof__read_pointer(walk->mirror,
+                                    pyprof__read_pointer(walk->mirror, at + layout->kept_top) - 8);
+    if (!pyprof__read(walk->mirror, &depth, at + layout->kept_depth, sizeof depth) || depth < 1
+        || depth > 65536) return 0;
+    return pyprof__read_pointer(walk->mirror, top + (uint64_t)(depth - 1) * 8);
+}
+
+// As pyprof__await_chain.
+static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + layout->kept_coro), at;
+    pyprof__raw_frame frame;
+    int64_t instruction;
+    unsigned char state = 0xff;
+    uint32_t code, depth;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    if (!pyprof__task_name(walk->codes, walk->mirror,
+                           pyprof__read_pointer(walk->mirror, task + layout->kept_name), walk->task_text))
+        return PYPROF__WALK_NAME;
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
+        coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
+        at = coroutine ? coroutine + layout->kept_frame : 0;
+        if (at && layout->kept_state == PYPROF__NO) at = pyprof__read_pointer(walk->mirror, at);
+        if (!at) break;
+        if ((layout->kept_state != PYPROF__NO
+             && !pyprof__read(walk->mirror, &state, coroutine + layout->kept_state, 1))
+            || !pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        // It has ended, or it runs.
+        if (state < 0x80 || frame.previous) return PYPROF__WALK_MOVED;
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
+        if (!cause) cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (!cause) cause = pyprof__stack_push(walk->codes, walk->stack,
+                                               pyprof__spot_find(walk->codes, code, instruction));
+        if (cause || (layout->kept_state != PYPROF__NO && state != layout->kept_awaits)) break;
+        coroutine = pyprof__kept_awaited(walk, at, &frame, instruction);
     }
     return cause;
 }
@@ -13647,6 +13723,103 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost
         : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
+}
+
+// ---- the same before 3.14, for dumps -------------------------------------------------------------------
+// asyncio keeps all tasks of an interpreter in a WeakSet: a set of weak references (Lib/_weakrefset.py).
+// Returns the set; 0 = none.
+static uint64_t pyprof__tasks_set(pyprof__sweeper *sweeper, uint64_t interp)
+{
+    pyprof__mirror *mirror = &sweeper->mirror;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    pyprof__dict attributes;
+    uint64_t weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_scheduled_tasks");
+    if (!weak) weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_all_tasks");
+    if (!weak || weak % 8 || !pyprof__attributes(mirror, layout, weak, &attributes)) return 0;
+    return pyprof__dict_get(mirror, layout, &attributes, "data");
+}
+
+// The thread that runs the task's event loop; NULL = none, or unknown.
+static pyprof__thread *pyprof__task_thread(pyprof__sweeper *sweeper, uint64_t interp, uint64_t task)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t loop = pyprof__read_pointer(&sweeper->mirror, task + layout->object_data), ident;
+    pyprof__dict attributes;
+    pyprof__thread *thread;
+    if (!loop || loop % 8 || !pyprof__attributes(&sweeper->mirror, layout, loop, &attributes)) return NULL;
+    ident = pyprof__dict_get(&sweeper->mirror, layout, &attributes, "_thread_id");
+    ident = ident ? pyprof__long_value(&sweeper->mirror, layout, ident) : 0;
+    thread = ident ? pyprof__thread_of_ident(&sweeper->list, interp, ident) : NULL;
+    return thread && thread->tick == sweeper->list.tick && !thread->pending ? thread : NULL;
+}
+
+// Adds what the task waits for. 0 = no memory, or there are too many.
+static pyprof__bool pyprof__task_add(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp,
+                                     uint64_t task)
+{
+    size_t first = sweeper->awaiting.spots.count;
+    pyprof__thread *thread = pyprof__task_thread(sweeper, interp, task);
+    pyprof__await *await;
+    if (sweeper->awaits.count >= PYPROF__MAX_AWAITS) { sweeper->awaits_cut = 1; return 0; }
+    if (!thread) return 1;
+    sweeper->codes.decoded = 0;
+    if (pyprof__kept_chain(walk, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
+        sweeper->awaiting.spots.count = first;
+        return 1;
+    }
+    await = (pyprof__await *)pyprof__push(&sweeper->pool, &sweeper->awaits);
+    if (!await) return 0;
+    await->slot = thread->slot;
+    await->first = (uint32_t)first;
+    await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+    return 1;
+}
+
+// Of all items of the set: an item is the key of an entry, whose hash is -1 where one was removed (setentry).
+static void pyprof__tasks_read(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t set = pyprof__tasks_set(sweeper, interp), data = set + layout->object_data, mask, table, i;
+    uint64_t entry[2], task;
+    if (!set || set % 8) return;
+    mask = pyprof__read_pointer(&sweeper->mirror, data + 16);   // fill, used, mask, table
+    table = pyprof__read_pointer(&sweeper->mirror, data + 24);
+    for (i = 0; i <= mask && i < 16 * PYPROF__MAX_AWAITS; i++) {
+        if (!pyprof__read(&sweeper->mirror, entry, table + i * sizeof entry, sizeof entry)) return;
+        if (!entry[0] || entry[0] % 8 || entry[1] == UINT64_MAX) continue;
+        task = pyprof__read_pointer(&sweeper->mirror, entry[0] + layout->object_data);   // wr_object
+        if (task && task % 8 == 0 && !pyprof__task_add(sweeper, walk, interp, task)) return;
+    }
+}
+
+// For a dump, right after its last sweep. What a thread awaits counts only if the thread has not run since.
+static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    size_t codes = sweeper->codes.codes.count, i, kept = 0;
+    pyprof__walk walk;
+    if (layout->kept_coro == PYPROF__NO) return;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->awaiting;
+    walk.max_depth = sweeper->max_depth;
+    sweeper->awaits.count = sweeper->awaiting.spots.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->list.interps.count; i++)
+        pyprof__tasks_read(sweeper, &walk, PYPROF__AT(uint64_t, sweeper->list.interps, i));
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        pyprof__await *await = &PYPROF__AT(pyprof__await, sweeper->awaits, i);
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, await->slot);
+        thread->codes_from = codes;
+        thread->codes_to = sweeper->codes.codes.count;
+        if (!pyprof__stood_still(sweeper, thread)) pyprof__doubt(sweeper, thread);
+        else PYPROF__AT(pyprof__await, sweeper->awaits, kept++) = *await;
+    }
+    sweeper->awaits.count = kept;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
 }
 
 // After a sweep: waits for the next one on the CPU of the GIL's holder.
@@ -36302,6 +36475,7 @@ static void *pyprof__dump_main(void *argument)
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
         pyprof__awaits_read(sweeper, pyprof__now());
+        if (!sweeper->list.has_asyncio) pyprof__tasks_dump(sweeper);
     }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);
