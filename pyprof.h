@@ -865,6 +865,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39022,7 +39023,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET",
     "PYPROF_SOURCES", "PYPROF_OPCODES",
-    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_TIMELINE", "PYPROF_RUN",
+    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_TIMELINE", "PYPROF_RUN", "PYPROF_FOLLOW",
 };
 
 // Is it one of these words, in upper or lower case?
@@ -39432,6 +39433,12 @@ static struct {                  // the functions behind ours
     int (*execvpe)(const char *, char *const *, char *const *);
     int (*fexecve)(int, char *const *, char *const *);
     int (*execveat)(int, const char *, char *const *, char *const *, int);
+    int (*posix_spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                       char *const *, char *const *);
+    int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                        char *const *, char *const *);
+    int (*system)(const char *);
+    FILE *(*popen)(const char *, const char *);
     int (*daemon)(int, int);
     pid_t (*fork)(void);
     int (*kill)(pid_t, int);
@@ -39473,6 +39480,10 @@ static void pyprof__next_find(void)
         { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) },
         { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
         { "execveat", offsetof(__typeof__(pyprof__next), execveat) },
+        { "posix_spawn", offsetof(__typeof__(pyprof__next), posix_spawn) },
+        { "posix_spawnp", offsetof(__typeof__(pyprof__next), posix_spawnp) },
+        { "system", offsetof(__typeof__(pyprof__next), system) },
+        { "popen", offsetof(__typeof__(pyprof__next), popen) },
         { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
         { "fork", offsetof(__typeof__(pyprof__next), fork) },
         { "kill", offsetof(__typeof__(pyprof__next), kill) },
@@ -39516,6 +39527,210 @@ static void *pyprof__object_base(const void *address, const char **path)
     return place.base;
 }
 
+// ---- the environment of children ----------------------------------------------------------
+// A program may start a child with an environment of its own, or have lost variables of ours from its own
+// environment. With PROFILING=1 each child gets those that it lacks, and this library stands first in its
+// LD_PRELOAD. All this may run between vfork and exec, or in a signal handler: only memory of the stack.
+enum { PYPROF__FOLLOW_MOST = 64, PYPROF__FOLLOW_BYTES = 6144, PYPROF__FOLLOW_WIDEST = 8192 };
+
+typedef struct {
+    char text[PYPROF__FOLLOW_BYTES];
+    const char *list[PYPROF__FOLLOW_MOST];   // in the text: NAME=value
+    size_t count, used;
+} pyprof__passed;
+
+static struct {
+    pyprof__passed passed[2];
+    pyprof__passed *now;         // NULL = children get what the program gives them
+    const char *library;         // this library, as LD_PRELOAD names it
+} pyprof__passing;
+
+static size_t pyprof__name_size(const char *variable) { return strcspn(variable, "="); }
+
+static void pyprof__pass_on(pyprof__passed *passed, const char *name, const char *value)
+{
+    size_t size = strlen(name) + strlen(value) + 2;
+    if (passed->count == PYPROF__FOLLOW_MOST || size > sizeof passed->text - passed->used) return;
+    passed->list[passed->count++] = passed->text + passed->used;
+    snprintf(passed->text + passed->used, size, "%s=%s", name, value);
+    passed->used += size;
+}
+
+// The value of a LD_PRELOAD names this library.
+static pyprof__bool pyprof__names_library(const char *value)
+{
+    size_t size = strlen(pyprof__passing.library);
+    const char *at = value;
+    while ((at = strstr(at, pyprof__passing.library)) != NULL) {
+        int begins = at == value || at[-1] == ':' || at[-1] == ' ';
+        if (begins && (!at[size] || at[size] == ':' || at[size] == ' ')) return 1;
+        at += size;
+    }
+    return 0;
+}
+
+// Notes the variables as they are now. Called while no other thread of the program can read them.
+static void pyprof__follow_note(void)
+{
+    pyprof__passed *passed = &pyprof__passing.passed[pyprof__passing.now == pyprof__passing.passed];
+    char *const *at;
+    passed->count = passed->used = 0;
+    pyprof__pass_on(passed, "LD_PRELOAD", pyprof__passing.library);
+    for (at = environ; at && *at; at++) {
+        size_t size = pyprof__name_size(*at);
+        char name[64];
+        if (strspn(*at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != size || size >= sizeof name) continue;
+        snprintf(name, sizeof name, "%.*s", (int)size, *at);
+        if (strcmp(name, "PROFILING") == 0 || strncmp(name, "PYPROF_", 7) == 0)
+            pyprof__pass_on(passed, name, *at + size + ((*at)[size] == '='));
+    }
+    __atomic_store_n(&pyprof__passing.now, passed, __ATOMIC_RELEASE);
+}
+
+// Not if PYPROF_FOLLOW=0, nor in set-user-id programs, nor if the library came in another way than by
+// LD_PRELOAD.
+static void pyprof__follow_begin(void)
+{
+    static char path[4096];
+    const char *follow = pyprof__getenv("PYPROF_FOLLOW"), *preload = pyprof__getenv("LD_PRELOAD");
+    const char *loaded = NULL;
+    if ((follow && pyprof__word_is(follow, " 0 false no off ")) || !preload || getauxval(AT_SECURE)) return;
+    pyprof__object_base(&pyprof__passing, &loaded);
+    if (!loaded) return;
+    pyprof__passing.library = loaded;
+    if (!pyprof__names_library(preload)) return;
+    // A child can begin in another folder.
+    if (*loaded != '/' && strchr(loaded, '/') && realpath(loaded, path) && !strpbrk(path, ": "))
+        pyprof__passing.library = path;
+    pyprof__follow_note();
+}
+
+// The variable of that name in an environment; NULL = it has none.
+static const char *pyprof__variable_of(char *const *envp, const char *name)
+{
+    size_t size = pyprof__name_size(name);
+    for (; envp && *envp; envp++)
+        if (strncmp(*envp, name, size) == 0 && (*envp)[size] == '=') return *envp;
+    return NULL;
+}
+
+// The bytes of stack that pyprof__follow_fill needs for this environment; 0 = it lacks nothing. If it has a
+// PROFILING other than ours, it is as the program wants it.
+static size_t pyprof__follow_size(char *const *envp)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    size_t entries = 1, text = 0, lacks = 0, i;
+    if (!passed) return 0;
+    for (i = 0; envp && envp[i]; i++) {}
+    entries += i;
+    if (i > PYPROF__FOLLOW_WIDEST) return 0;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (has && i && strncmp(has, "PROFILING=", 10) == 0 && strcmp(has, passed->list[i]) != 0) return 0;
+        if (has && (i > 0 || pyprof__names_library(has + 11))) continue;
+        if (has) text = strlen(has) + strlen(passed->list[i]) + 2;
+        lacks++;
+    }
+    return lacks ? (entries + lacks) * sizeof(char *) + text : 0;
+}
+
+// The environment with what it lacks, which comes first: *added variables. memory: of the size above.
+static char *const *pyprof__follow_fill(void *memory, char *const *envp, size_t *added)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    const char **list = (const char **)memory;
+    const char *preload = pyprof__variable_of(envp, "LD_PRELOAD=");
+    char *const *result, *text;
+    size_t count = 0, i, k;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (!has || (i == 0 && !pyprof__names_library(has + 11))) list[count++] = passed->list[i];
+    }
+    *added = count;
+    for (i = k = 0; envp && envp[i]; i++)
+        if (!count || list[0] != passed->list[0] || envp[i] != preload) list[count + k++] = envp[i];
+    list[count + k] = NULL;
+    if (preload && count && list[0] == passed->list[0]) {    // a LD_PRELOAD of others
+        text = (char *)(list + count + k + 1);
+        strcpy(text, passed->list[0]);
+        strcat(text, ":");
+        strcat(text, preload + 11);
+        if (!preload[11]) strcpy(text, passed->list[0]);
+        list[0] = text;
+    }
+    memcpy(&result, &list, sizeof result);
+    return result;
+}
+
+// `envp` with what it lacks, in memory of the calling function's frame.
+#define PYPROF__FOLLOWED(envp, size, added) \
+    ((size) ? pyprof__follow_fill(__builtin_alloca(size), (envp), (added)) : (envp))
+
+// A command for the shell, which first sets what the program's own environment lacks. NULL = it lacks
+// nothing, or there is no memory.
+static char *pyprof__follow_command(const char *command)
+{
+    size_t size = command ? pyprof__follow_size(environ) : 0, added = 0, i, room;
+    char *const *list;
+    char *text, *at;
+    if (!size) return NULL;
+    list = pyprof__follow_fill(__builtin_alloca(size), environ, &added);
+    for (i = 0, room = strlen(command) + 1; i < added; i++) room += 4 * strlen(list[i]) + 16;
+    text = at = (char *)malloc(room);
+    for (i = 0; text && i < added; i++) {
+        const char *from = list[i] + pyprof__name_size(list[i]) + 1;
+        at += sprintf(at, "export %.*s='", (int)(from - list[i]) - 1, list[i]);
+        for (; *from; from++) at += sprintf(at, *from == '\'' ? "'\\''" : "%c", *from);
+        at += sprintf(at, "'; ");
+    }
+    if (text) strcpy(at, command);
+    return text;
+}
+
+PYPROF__INTERPOSED int system(const char *command)
+{
+    char *with = pyprof__follow_command(command);
+    int result = PYPROF__NEXT(system) ? pyprof__next.system(with ? with : command) : -1, error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+PYPROF__INTERPOSED FILE *popen(const char *command, const char *mode)
+{
+    char *with = pyprof__follow_command(command);
+    FILE *result = PYPROF__NEXT(popen) ? pyprof__next.popen(with ? with : command, mode) : NULL;
+    int error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                                   const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawn)) return ENOSYS;
+    result = pyprof__next.posix_spawn(pid, path, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawn(pid, path, actions, attributes, argv, envp);
+}
+
+PYPROF__INTERPOSED int posix_spawnp(pid_t *pid, const char *name, const posix_spawn_file_actions_t *actions,
+                                    const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawnp)) return ENOSYS;
+    result = pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, envp);
+}
+
 // ---- is there a Python? -------------------------------------------------------------------
 // An interpreter exports its C API, whether it is linked statically or not. Only the name identifies a
 // stripped one.
@@ -39549,8 +39764,10 @@ static void pyprof__preload_start(void *python, int late)   // python: an addres
     // If there is a reason to print, it has been printed.
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
     // setenv is safe only while no other thread of the program can read the environment.
-    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0])
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) {
         pyprof__tree_mark(pyprof__g.out.base);
+        if (pyprof__passing.now) pyprof__follow_note();
+    }
 }
 
 // If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
@@ -39578,6 +39795,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     pyprof__preload.begin_ns = pyprof__now();
     pyprof__tree_join();
     if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
+    pyprof__follow_begin();
     pyprof__preload.watching = 1;
     if (pyprof__is_python(&python)) pyprof__preload_start(python, 0);
     else atexit(pyprof__preload_end);
@@ -39822,27 +40040,36 @@ static void pyprof__before_search(const char *name)
     }
 }
 
-PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+static int pyprof__execve_next(const char *path, char *const *argv, char *const *envp)
 {
-    pyprof__before_exec(path);
     return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp)
         : (int)syscall(SYS_execve, path, argv, envp);
 }
 
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    pyprof__before_exec(path);
+    pyprof__execve_next(path, argv, with);
+    return errno == E2BIG && size ? pyprof__execve_next(path, argv, envp) : -1;
+}
+
 PYPROF__INTERPOSED int execv(const char *path, char *const *argv) PYPROF__THROWS
 {
-    pyprof__before_exec(path);
-    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv)
-        : (int)syscall(SYS_execve, path, argv, environ);
+    return execve(path, argv, environ);
 }
 
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS;
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__before_search(name);
-    if (PYPROF__NEXT(execvpe)) return pyprof__next.execvpe(name, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(execvpe)) pyprof__next.execvpe(name, argv, with);
+    return errno == E2BIG && size ? pyprof__next.execvpe(name, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv,
@@ -39850,10 +40077,12 @@ PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROW
 
 PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    if (PYPROF__NEXT(fexecve)) return pyprof__next.fexecve(fd, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(fexecve)) pyprof__next.fexecve(fd, argv, with);
+    return errno == E2BIG && size ? pyprof__next.fexecve(fd, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
@@ -39861,8 +40090,11 @@ PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, cha
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
                                 int flags) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
+    syscall(SYS_execveat, fd, path, argv, with, flags);
+    return errno == E2BIG && size ? (int)syscall(SYS_execveat, fd, path, argv, envp, flags) : -1;
 }
 
 // execl, execlp, execle: counts the arguments, then lays them out on the stack.
@@ -40058,6 +40290,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__OWN_FOLDER
 #undef PYPROF__NEXT
 #undef PYPROF__EXEC_LIST
+#undef PYPROF__FOLLOWED
 #undef pyprof__inside
 #undef pyprof__is_sampler
 #undef PYPROF__LEAN
