@@ -2362,6 +2362,15 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
+enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+
+static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__main_of(proc), 9, text, sizeof text);
+    return at ? strtoul(at, NULL, 10) : 0;
+}
+
 // Is there such a process, whose memory can be read? Its number in its own namespace goes to proc->main.
 static pyprof_result pyprof__proc_check(pyprof__proc *proc)
 {
@@ -2388,7 +2397,7 @@ static pyprof_result pyprof__proc_check(pyprof__proc *proc)
     if (proc->main <= 0) proc->main = pid;
     if (pyprof__status_line(status, "\nVmSize:")) return PYPROF_OK;   // it has memory
     line = pyprof__status_line(status, "\nState:");
-    if (line && *line != 'Z' && *line != 'X')
+    if (line && *line != 'Z' && *line != 'X' && (pyprof__process_flags(proc) & PYPROF__OF_KERNEL))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON, "process %lld is a thread of the kernel", pid);
     if (pyprof__proc_stand_in(proc)) return PYPROF_OK;   // its main thread left by pthread_exit
     return pyprof__fail(PYPROF_ERR_NO_PROCESS,
@@ -5195,6 +5204,8 @@ typedef enum {
 // tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
+    /* finalizing: the thread state that takes the interpreter apart; NULL before */ \
+    X(runtime_finalizing, 1u << 20, {8, 16}, {11, 24}, {13, 608}, {14, 784}, {15, 912}) \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
     X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, \
       {15, 944})   /* the main interpreter */ \
@@ -5400,6 +5411,7 @@ enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
 #define PYPROF__FIELD(field) (uint32_t)(offsetof(pyprof__layout, field) / sizeof(uint32_t))
 #define PYPROF__X(field, ...) { PYPROF__FIELD(field), { __VA_ARGS__ } },
+    PYPROF__X(runtime_finalizing, {13, 32})
     PYPROF__X(runtime_head, {13, 40})
     PYPROF__X(interp_next, {13, 64})
     PYPROF__X(interp_id, {13, 56})
@@ -7177,6 +7189,39 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
     pyprof__target_forked(target);
     pyprof__target_waiters(target);
     return PYPROF_OK;
+}
+
+// Is Python being taken apart, or has that been done?
+static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
+{
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_finalizing;
+    return target->runtime.address && pyprof__target_word(target, at) != 0;
+}
+
+// Another process could not be read, for this result. Does it just begin or end? Then another try may
+// succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
+// it ends. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+{
+    pyprof__proc proc;
+    char program[512];
+    int young, exits, late = pyprof__now() >= until;
+    if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
+        return 0;
+    pyprof__proc_init(&proc, pid);
+    if (!pyprof__process_mark(&proc, 1)) {
+        *result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended", (long long)pid);
+        return 0;
+    }
+    exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
+    pyprof__proc_link(&proc, "exe", program, sizeof program);
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
+        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    if (late && ends)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
+    else if (late && young)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
+    return !late && (exits || ends || young);
 }
 
 // pid 0 = this process.
@@ -35124,6 +35169,7 @@ typedef struct {                 // a target, and the thread that samples it
     int doubts;                  // number of failed confirmations so far,
     uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
+    int python_ends;             // it could not be opened because Python ends there
     uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
@@ -35721,12 +35767,15 @@ static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof
     pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
                                                 config->max_bytes / 4, config->max_depth,
                                                 config->capture == PYPROF_CAPTURE_AUTO);
+    sampler->python_ends = 0;
     if (result != PYPROF_OK) return result;
     sampler->refused[0] = 0;
     sampler->doubts = 0;
     if (settle) pyprof__sweeper_settle(&sampler->sweeper);
     result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
-    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    if (result == PYPROF_OK) return PYPROF_OK;
+    sampler->python_ends = pyprof__target_finalizes(&sampler->sweeper.target);
+    pyprof__sweeper_close(&sampler->sweeper);
     return result;
 }
 
@@ -35946,8 +35995,14 @@ static pyprof__bool pyprof__stage_passes(pyprof__sampler *sampler, pyprof__stage
 // On the thread that is going to sample another process. 1 = it is open, and a session is there.
 static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
 {
-    pyprof_result result = pyprof__sampler_open(sampler, &sampler->first, 1);
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
     uint32_t opening = PYPROF__STAGE_OPENING;
+    // A process that just begins or ends. The search for descendants looks again by itself.
+    while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
+           && !sampler->first.children
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+        pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
     else {
@@ -36450,6 +36505,39 @@ static void pyprof__dump_done(pyprof__dump_job *job)
     else syscall(SYS_futex, &job->sampler.stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// Opens the target, proves its layout, and reads every thread.
+static pyprof_result pyprof__dump_try(pyprof__dump_job *job)
+{
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof_result result = job->open ? PYPROF_OK : pyprof__dump_open(job);
+    if (result != PYPROF_OK) return result;
+    pyprof__program_name(sweeper->target.origin.proc, job->sampler.program, sizeof job->sampler.program);
+    pyprof__sweeper_settle(sweeper);
+    sweeper->list.every = job->session.recorder.every = 1;
+    result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
+    if (result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
+        result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    return result;
+}
+
+// The same; a process that just begins or ends gets more tries.
+static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
+{
+    const int64_t pid = job->session.config.pid;
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
+    int ends;
+    while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
+        ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (job->open) pyprof__recorder_close(&job->session.recorder);
+        if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
+        job->open = 0;
+        pyprof__nap(2000000);
+    }
+    return result;
+}
+
 // Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
 // meanwhile.
 static void *pyprof__dump_main(void *argument)
@@ -36460,16 +36548,8 @@ static void *pyprof__dump_main(void *argument)
     pyprof__tick tick;
     pyprof__is_sampler = 1;
     __atomic_store_n(&job->sampler.tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    if (!job->open) job->result = pyprof__dump_open(job);
-    if (job->open) pyprof__program_name(sweeper->target.origin.proc, job->sampler.program,
-                                        sizeof job->sampler.program);
-    if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    sweeper->list.every = recorder->every = 1;
-    if (job->open)
-        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
-        job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    job->result = pyprof__dump_tries(job);
     // Once asyncio is found: again, with the tasks.
     if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
