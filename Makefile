@@ -84,7 +84,7 @@ COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
     $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
     $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
-    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
     $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
@@ -258,6 +258,7 @@ $(BUILD)/quick_commands: FORCE
 # The C tests see the inside of the header and need not compile it: see tests/inside.py. Some change it by macros of their own.
 WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEMENTATION' tests/test_*.c))
 $(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
+$(BUILD)/test_assert: examples/pyprof_assert.h
 $(BUILD)/test_%: tests/test_%.c
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
 $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memory_writers.c $(BUILD)/inside.o
@@ -310,7 +311,7 @@ $(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard exa
 	    -Wl,-rpath,$(abspath $(BUILD))
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
-$(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
+$(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(filter-out %/pyprof_assert.h,$(wildcard examples/pyprof_*.h))
 $(BUILD)/pyprof: LIBS += -lm
 man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
 	$< --man >docs/pyprof.1

@@ -35,6 +35,9 @@ missing() { # the Debian packages that are missing: with "must" those that TARGE
     for tool in clang shellcheck valgrind chromium tmux; do has "$tool" || echo "$tool"; done
     has node || echo nodejs
     has go || echo golang-go
+    has jq || echo jq
+    compiles "$CC" check.h || echo check
+    compiles "$CC" cmocka.h || echo libcmocka-dev
     has aarch64-linux-gnu-gcc || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 }
 
