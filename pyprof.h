@@ -25785,6 +25785,7 @@ typedef struct {
     int unit;                          // of saved: PYPROF__UNIT_NS, _BYTES; _COUNT = nothing is saved
     int64_t saved;                     // what it would save at most: wall time, or bytes
     double weight;                     // the same as a part of the whole; above 1 = about the recording
+    double least;                      // it is left out below so many % of the recorded time
     double share, error;               // in %, of what the title says; half of the 95 % interval, 0 = exact
     uint32_t thread, others;           // number, PYPROF__NONE = the process; and how many more
     uint32_t what;                     // function of the leaf, PYPROF__NONE = none
@@ -25886,15 +25887,21 @@ enum {                                 // parts of time
     PYPROF__SPENT_GIL, PYPROF__SPENT_CPU, PYPROF__SPENT_UNKNOWN, PYPROF__SPENT_IDLE,
     PYPROF__SPENT_BLOCK,               // for which others waited for its GIL
     PYPROF__SPENT_SAMPLES, PYPROF__SPENT_CLOCK,   // its CPU time
+    // Memory: bytes, blocks, those freed at once, the doubt of the bytes, and what was alive when.
+    PYPROF__SPENT_ALLOC, PYPROF__SPENT_BLOCKS, PYPROF__SPENT_TEMP, PYPROF__SPENT_DOUBT,
+    PYPROF__SPENT_WALL,                // all of the time
+    PYPROF__SPENT_ABOVE,               // alive at the peak, less what is alive at the end
     PYPROF__SPENTS
 };
+enum { PYPROF__APART_NOT, PYPROF__APART_IMPORT, PYPROF__APART_GC, PYPROF__APART_ANY };
 
 typedef struct {                       // of a thread, at one place
     uint32_t thread;
     uint32_t function, line;           // where it was: the innermost Python frame, or its substitute
     uint32_t leaf;                     // function of the leaf below it, PYPROF__NONE = none
     uint32_t own, own_line;            // the innermost function of the program's own code, or as above
-    uint32_t importing;                // below <import NAME>
+    uint32_t apart;                    // below <import NAME>, or <GC>
+    uint32_t import;                   // function of the innermost <import NAME>; 0 = none
     int64_t values[PYPROF__SPENTS];
 } pyprof__spent;
 
@@ -25913,7 +25920,7 @@ typedef struct {
     int failed;                        // no memory
 } pyprof__findings;
 
-typedef struct { uint32_t thread, own; unsigned char importing, collecting; } pyprof__node_place;
+typedef struct { uint32_t thread, own, apart, import; } pyprof__node_place;
 
 static void pyprof__findings_free(pyprof__findings *f)
 {
@@ -25962,11 +25969,13 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
         const pyprof__node_place *parent = &places[pyprof__parent_of(profile, i)];
         if (places[i].thread == PYPROF__NONE) places[i].thread = parent->thread;
         places[i].own = own[pyprof__location_of(profile, i)->function] ? i : parent->own;
-        places[i].importing = parent->importing;
-        places[i].collecting = parent->collecting;
+        places[i].apart = parent->apart;
+        places[i].import = parent->import;
         if (function->kind != PYPROF_KIND_PSEUDO) continue;
-        places[i].importing |= pyprof__is_import(pyprof__text(profile, function->name)) != 0;
-        places[i].collecting |= strcmp(pyprof__text(profile, function->name), "<GC>") == 0;
+        if (strcmp(pyprof__text(profile, function->name), "<GC>") == 0) places[i].apart = PYPROF__APART_GC;
+        if (!pyprof__is_import(pyprof__text(profile, function->name))) continue;
+        places[i].apart = PYPROF__APART_IMPORT;
+        places[i].import = pyprof__location_of(profile, i)->function;
     }
     f->places.count = nodes;
     pyprof__free(&f->pool, own, count);
@@ -25981,6 +25990,7 @@ static int pyprof__by_spent(const void *a, const void *b)
 static void pyprof__spent_values(const pyprof__selection *selection, uint32_t node, int64_t *values)
 {
     int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+    double known;
     values[PYPROF__SPENT_RUN] = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
     values[PYPROF__SPENT_NATIVE] = pyprof__self(selection, PYPROF_NATIVE_NS, node);
     values[PYPROF__SPENT_NOGIL] = pyprof__self(selection, PYPROF_NOGIL_NS, node);
@@ -25988,11 +25998,21 @@ static void pyprof__spent_values(const pyprof__selection *selection, uint32_t no
     values[PYPROF__SPENT_CPU] = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
     values[PYPROF__SPENT_UNKNOWN] = pyprof__self(selection, PYPROF_UNKNOWN_NS, node);
     values[PYPROF__SPENT_IDLE] = pyprof__self(selection, PYPROF_IDLE_NS, node);
-    values[PYPROF__SPENT_WAIT] = wait - values[PYPROF__SPENT_GIL] - values[PYPROF__SPENT_CPU]
-        - values[PYPROF__SPENT_UNKNOWN] - values[PYPROF__SPENT_IDLE];
+    // A file from elsewhere may have parts that are more than the whole.
+    known = (double)values[PYPROF__SPENT_GIL] + (double)values[PYPROF__SPENT_CPU]
+        + (double)values[PYPROF__SPENT_UNKNOWN] + (double)values[PYPROF__SPENT_IDLE];
+    if (known < 0 || known > (double)wait) values[PYPROF__SPENT_WAIT] = 0;
+    else values[PYPROF__SPENT_WAIT] = known > 9e15 ? wait : wait - (int64_t)known;
+    values[PYPROF__SPENT_WALL] = pyprof__self(selection, PYPROF_WALL_NS, node);
     values[PYPROF__SPENT_BLOCK] = pyprof__self(selection, PYPROF_GIL_BLOCK_NS, node);
     values[PYPROF__SPENT_SAMPLES] = pyprof__self(selection, PYPROF_SAMPLES, node);
     values[PYPROF__SPENT_CLOCK] = pyprof__self(selection, PYPROF_CPU_NS, node);
+    values[PYPROF__SPENT_ALLOC] = pyprof__self(selection, PYPROF_ALLOC_BYTES, node);
+    values[PYPROF__SPENT_BLOCKS] = pyprof__self(selection, PYPROF_ALLOC_BLOCKS, node);
+    values[PYPROF__SPENT_TEMP] = pyprof__self(selection, PYPROF_TEMP_BLOCKS, node);
+    values[PYPROF__SPENT_DOUBT] = pyprof__self(selection, PYPROF_ALLOC_DOUBT, node);
+    values[PYPROF__SPENT_ABOVE] = pyprof__self(selection, PYPROF_PEAK_BYTES, node)
+        - pyprof__self(selection, PYPROF_LIVE_BYTES, node);
 }
 
 static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
@@ -26017,7 +26037,8 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
         spent->leaf = pyprof__location_of(profile, node)->function;
     spent->own = own->function;
     spent->own_line = (uint32_t)own->place.line;
-    spent->importing = place->importing;
+    spent->apart = place->apart;
+    spent->import = place->import;
     memcpy(spent->values, values, sizeof values);
 }
 
@@ -26043,7 +26064,8 @@ typedef struct {                       // a thread's part of the times
     pyprof__spent *spent;
     size_t count;
     int64_t sums[PYPROF__SPENTS], wall, busy;   // busy: wall time without idle time
-    int64_t importing;                 // part of busy
+    int64_t importing, collecting;     // parts of busy
+    uint32_t apart;                    // which part pyprof__largest takes: neither of them
 } pyprof__thread_times;
 
 // Of the thread whose times begin at `first`.
@@ -26056,12 +26078,12 @@ static void pyprof__times_make(pyprof__thread_times *times, pyprof__findings *f,
     times->thread = spent[first].thread;
     times->spent = spent + first;
     for (i = first; i < f->spent.count && spent[i].thread == times->thread; i++) {
-        int64_t busy = spent[i].values[PYPROF__SPENT_RUN];
-        for (k = PYPROF__SPENT_WAIT; k < PYPROF__SPENT_IDLE; k++) busy += spent[i].values[k];
+        int64_t busy = spent[i].values[PYPROF__SPENT_WALL] - spent[i].values[PYPROF__SPENT_IDLE];
         for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += spent[i].values[k];
         times->busy += busy;
-        times->wall += busy + spent[i].values[PYPROF__SPENT_IDLE];
-        if (spent[i].importing) times->importing += busy;
+        times->wall += spent[i].values[PYPROF__SPENT_WALL];
+        if (spent[i].apart == PYPROF__APART_IMPORT) times->importing += busy;
+        if (spent[i].apart == PYPROF__APART_GC) times->collecting += busy;
     }
     times->count = i - first;
 }
@@ -26140,7 +26162,7 @@ static void pyprof__portion_offer(const pyprof__findings *f, pyprof__portion *sh
     if (*count < most) ++*count;
 }
 
-// The largest groups of a thread by a part of its time, without imports; returns their number.
+// The largest groups of a thread by a part of its time; returns their number.
 static size_t pyprof__largest(const pyprof__thread_times *times, int by, int what, pyprof__portion *shares,
                               size_t most)
 {
@@ -26151,7 +26173,8 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     if (!grouped) { f->failed = 1; return 0; }
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
-        if (spent->importing || spent->values[what] <= 0) continue;
+        if (times->apart != PYPROF__APART_ANY && spent->apart != times->apart) continue;
+        if (spent->values[what] <= 0) continue;
         grouped[used].at = (uint32_t)i;
         if (pyprof__portion_key(f, spent, by, grouped[used].key)) used++;
     }
@@ -26168,6 +26191,12 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     }
     pyprof__free(&f->pool, grouped, bytes);
     return count;
+}
+
+// Is the part at least so many % of all of it?
+static pyprof__bool pyprof__reaches(int64_t part, int64_t all, int percent)
+{
+    return (double)part * 100 >= (double)all * percent;
 }
 
 // ---- findings: made one by one, then judged ---------------------------------------------------------------
@@ -26208,10 +26237,11 @@ static pyprof__finding *pyprof__found_time(const pyprof__thread_times *times, in
     double samples = (double)times->sums[PYPROF__SPENT_SAMPLES], per = times->wall > 0
         ? samples / (double)times->wall : 0;
     pyprof__finding *finding;
-    if (saved <= 0 || saved * 1000 < f->duration) return NULL;
+    if (saved <= 0) return NULL;
     finding = pyprof__found(f, kind, times->thread);
     if (!finding) return NULL;
     finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
     finding->saved = saved;
     finding->share = pyprof__percent(saved, all);
     finding->error = pyprof__share_error((double)saved * per, (double)all * per);
@@ -26286,7 +26316,7 @@ static void pyprof__word_lines(pyprof__words *words, const pyprof__thread_times 
                             PYPROF__MOST_PORTIONS);
     for (i = 0; i < count; i++) {
         if (natives[i].at->function != function->at->function
-            || natives[i].value * 10 < function->value) continue;
+            || !pyprof__reaches(natives[i].value, function->value, 10)) continue;
         pyprof__word(words, " The C function ");
         pyprof__word_leaf(words, times->f, natives[i].at->leaf);
         pyprof__word(words, " runs for ");
@@ -26337,8 +26367,8 @@ static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof_
     pyprof__finding *finding;
     pyprof__words words;
     size_t i;
-    if (times->sums[PYPROF__SPENT_RUN] * 100 < times->busy * PYPROF__LEAST_BOUND
-        || times->busy * 100 < f->duration * PYPROF__LEAST_BUSY) return;
+    if (!pyprof__reaches(times->sums[PYPROF__SPENT_RUN], times->busy, PYPROF__LEAST_BOUND)
+        || !pyprof__reaches(times->busy, f->duration, PYPROF__LEAST_BUSY)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_SPREAD, shares->value, run);
     if (!finding) return;
     pyprof__found_at(f, finding, shares->at->own, shares->at->own_line);
@@ -26372,7 +26402,7 @@ static void pyprof__rules_running(const pyprof__thread_times *times)
     int any = 0;
     for (i = 0; i < count; i++) {
         if (pyprof__found_function(times->f, shares[i].at->function)->kind != PYPROF_KIND_PYTHON) continue;
-        if (shares[i].value * 100 < run * PYPROF__LEAST_HOT) continue;
+        if (!pyprof__reaches(shares[i].value, run, PYPROF__LEAST_HOT)) continue;
         pyprof__rule_hot(times, &shares[i], run);
         any = 1;
     }
@@ -26421,7 +26451,7 @@ static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__p
     int kind = pyprof__wait_finding(f, share->at->leaf);
     pyprof__finding *finding;
     pyprof__words words;
-    if (share->value * 100 < times->busy * PYPROF__LEAST_WAIT) return;
+    if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)) return;
     finding = pyprof__found_time(times, kind, share->value, times->busy);
     if (!finding) return;
     pyprof__found_at(f, finding, share->at->own, share->at->own_line);
@@ -26461,7 +26491,7 @@ static void pyprof__rule_starved(const pyprof__thread_times *times)
     pyprof__finding *finding;
     pyprof__process_seen facts;
     pyprof__words words;
-    if (starved * 100 < times->busy * PYPROF__LEAST_STARVED) return;
+    if (!pyprof__reaches(starved, times->busy, PYPROF__LEAST_STARVED)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_STARVED, starved, times->busy);
     if (!finding) return;
     pyprof__title_begin(&words, f, finding);
@@ -26538,7 +26568,7 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     uint32_t holder;
     pyprof__finding *finding;
     pyprof__words title, evidence;
-    if (waited * 100 < times->busy * PYPROF__LEAST_GIL) return;
+    if (!pyprof__reaches(waited, times->busy, PYPROF__LEAST_GIL)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_GIL, waited, times->busy);
     if (!finding) return;
     holder = pyprof__gil_holder(f, times->thread, &ns);
@@ -26559,6 +26589,420 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     pyprof__word_time(&evidence, (double)ns);
     pyprof__word(&evidence, " of that.");
     pyprof__word_holder(finding, &title, &evidence, f, holder);
+}
+
+// ---- rules: imports, garbage collection -------------------------------------------------------------------
+enum { PYPROF__MOST_PACKAGES = 256 };
+typedef struct { pyprof__slice name; int64_t value; } pyprof__package;
+
+// The time in imports by package, each without the packages that it imports; returns their number.
+static size_t pyprof__packages_make(const pyprof__thread_times *times, pyprof__package *packages)
+{
+    size_t i, k, count = 0;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        pyprof__slice name;
+        if (spent->apart != PYPROF__APART_IMPORT || !spent->import) continue;
+        name.text = pyprof__text(times->f->profile, pyprof__found_function(times->f, spent->import)->name);
+        name.text += strncmp(name.text, "<import ", 8) == 0 ? 8 : 0;
+        name.size = strcspn(name.text, ".>");
+        for (k = 0; k < count; k++)
+            if (packages[k].name.size == name.size
+                && memcmp(packages[k].name.text, name.text, name.size) == 0)
+                break;
+        if (k == PYPROF__MOST_PACKAGES) continue;
+        if (k == count) { packages[k].name = name; packages[k].value = 0; count++; }
+        packages[k].value += spent->values[PYPROF__SPENT_WALL] - spent->values[PYPROF__SPENT_IDLE];
+    }
+    return count;
+}
+
+static pyprof__bool pyprof__package_first(const pyprof__package *x, const pyprof__package *y)
+{
+    size_t least = x->name.size < y->name.size ? x->name.size : y->name.size;
+    int order;
+    if (x->value != y->value) return x->value > y->value;
+    order = memcmp(x->name.text, y->name.text, least);
+    return order ? order < 0 : x->name.size < y->name.size;
+}
+
+static void pyprof__word_packages(pyprof__words *words, const pyprof__thread_times *times, int64_t all)
+{
+    pyprof__package packages[PYPROF__MOST_PACKAGES];
+    size_t count = pyprof__packages_make(times, packages), said, i, best;
+    for (said = 0; said < 4; said++) {
+        char name[64];
+        for (best = 0, i = 1; i < count; i++)
+            if (pyprof__package_first(&packages[i], &packages[best])) best = i;
+        if (!count || !pyprof__reaches(packages[best].value, all, 5)) break;
+        snprintf(name, sizeof name, "%.*s", (int)(packages[best].name.size < 60 ? packages[best].name.size
+                                                  : 60),
+                 packages[best].name.text);
+        pyprof__word(words, said ? ", " : " By package, without what it imports: ");
+        pyprof__word_name(words, name, 60);
+        pyprof__word(words, " ");
+        pyprof__word_time(words, (double)packages[best].value);
+        packages[best].value = -1;
+    }
+    if (said) pyprof__word(words, ".");
+}
+
+// Where the part that is apart was spent: the place in the program's own code.
+static void pyprof__found_apart(const pyprof__thread_times *times, uint32_t apart, pyprof__finding *finding)
+{
+    pyprof__thread_times part = *times;
+    pyprof__portion portion;
+    part.apart = apart;
+    memset(&portion, 0, sizeof portion);
+    if (pyprof__largest(&part, PYPROF__PORTION_BY_OWN, PYPROF__SPENT_RUN, &portion, 1))
+        pyprof__found_at(times->f, finding, portion.at->own, portion.at->own_line);
+}
+
+static void pyprof__rule_import(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (!pyprof__reaches(times->importing, times->busy, PYPROF__LEAST_IMPORT)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_IMPORT, times->importing, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_IMPORT, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " imports modules for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->importing);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_packages(&words, times, times->importing);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Import what is not always needed only in the functions that need it.");
+}
+
+static void pyprof__rule_gc(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__process_seen facts;
+    pyprof__words words;
+    if (!pyprof__reaches(times->collecting, times->busy, PYPROF__LEAST_GC)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_GC, times->collecting, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_GC, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " collects garbage for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->collecting);
+    if (pyprof__report_process(&times->f->profile->model, &facts) && facts.seen.gc_runs > 0)
+        pyprof__word(&words, ", in %lld collections", (long long)facts.seen.gc_runs);
+    if (*finding->name) {
+        pyprof__word(&words, "; most of it begins in ");
+        pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    }
+    pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Collections look at all objects that live: gc.freeze() after the start leaves "
+                 "those out, and "
+                 "gc.set_threshold() makes collections rarer.");
+}
+
+// ---- rules: polling, many small waits ---------------------------------------------------------------------
+// How often a second the thread stopped running to wait: the process's switches are its own if nearly all of
+// the CPU
+// time is. -1 = unknown.
+static double pyprof__switch_rate(const pyprof__thread_times *times)
+{
+    const pyprof__findings *f = times->f;
+    pyprof__process_seen facts;
+    if (!pyprof__reaches(times->sums[PYPROF__SPENT_CLOCK], f->selection.all[PYPROF_CPU_NS],
+                         PYPROF__LEAST_ACTIVE)
+        || times->sums[PYPROF__SPENT_CLOCK] <= 0 || f->duration <= 0 || f->profile->merged
+        || !pyprof__report_process(&f->profile->model, &facts)) return -1;
+    return (double)facts.seen.voluntary_switches * 1e9 / (double)f->duration;
+}
+
+static void pyprof__word_polling(pyprof__finding *finding)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Wait for the event itself: a queue, an Event, a Condition or a selector wakes the "
+                 "thread up.");
+}
+
+static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    const char *name;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_POLL_RATE
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_IDLE, &portion, 1)
+        || !pyprof__reaches(portion.value, times->wall, PYPROF__LEAST_POLL_IDLE)
+            || portion.at->leaf == PYPROF__NONE) return;
+    name = pyprof__text(f->profile, pyprof__found_function(f, portion.at->leaf)->name);
+    if (strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->sums[PYPROF__SPENT_CLOCK], times->wall);
+    if (!finding) return;
+    finding->least = 0;
+    finding->share = pyprof__percent(portion.value, times->wall);
+    finding->error = 0;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__word(&words, ": it sleeps and wakes up some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "It slept there for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of its time, ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " at a time on average, and used ");
+    pyprof__word_time(&words, (double)times->sums[PYPROF__SPENT_CLOCK]);
+    pyprof__word(&words, " of CPU time for it.");
+    pyprof__word_polling(finding);
+}
+
+// Functions that return at once; a thread that runs in them much asks again and again.
+static pyprof__bool pyprof__is_question(const char *name)
+{
+    static const char *const questions[] = { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns",
+        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "empty", "done",
+        "is_alive", "locked", "qsize", "acquire" };
+    const char *dot = strrchr(name, '.');
+    size_t i;
+    for (i = 0; dot && i < PYPROF__COUNT(questions); i++) if (strcmp(dot + 1, questions[i]) == 0) return 1;
+    return 0;
+}
+
+static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    pyprof__portion portions[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_NATIVE, PYPROF__SPENT_RUN, portions,
+                                      PYPROF__MOST_PORTIONS);
+    int64_t asked = 0, run = times->sums[PYPROF__SPENT_RUN];
+    const pyprof__portion *most = NULL;
+    pyprof__finding *finding;
+    pyprof__words words;
+    for (i = 0; i < count; i++) {
+        if (!pyprof__is_question(pyprof__text(f->profile,
+                                              pyprof__found_function(f, portions[i].at->leaf)->name)))
+            continue;
+        asked += portions[i].value;
+        if (!most) most = &portions[i];
+    }
+    if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
+    if (!finding) return;
+    pyprof__found_at(f, finding, most->at->own, most->at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " asks again and again in ");
+    pyprof__word_place_of(&words, f, most->at->own, most->at->own_line);
+    pyprof__word(&words, ": ");
+    pyprof__word_leaf(&words, f, most->at->leaf);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its running time is in functions that return at once: %s",
+                 most->value == asked ? "" : "above all ");
+    pyprof__word_leaf(&words, f, most->at->leaf);
+    pyprof__word(&words, ".");
+    pyprof__word_polling(finding);
+}
+
+static void pyprof__rule_small_waits(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_SMALL_WAITS
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, &portion, 1)
+        || !pyprof__reaches(portion.value, times->busy, PYPROF__LEAST_WAIT)
+        || !pyprof__reaches(portion.value, times->wall - times->sums[PYPROF__SPENT_RUN], 50)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_SMALL, portion.value, times->busy);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    finding->what = portion.at->leaf;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " waits many times for a short time: ");
+    pyprof__word_leaf(&words, f, portion.at->leaf);
+    pyprof__word(&words, " in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "The process stopped to wait some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second, and nearly all of its CPU time is this thread's: ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " a wait.");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Ask for more at a time: fewer, larger calls.");
+}
+
+// ---- rules: one place goes on while threads wait for locks ------------------------------------------------
+typedef struct { uint64_t start, end; } pyprof__spell_of;
+typedef struct { uint32_t own, thread; uint64_t during, all; } pyprof__during;
+
+static int pyprof__by_spell(const void *a, const void *b)
+{
+    const pyprof__spell_of *x = (const pyprof__spell_of *)a, *y = (const pyprof__spell_of *)b;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static int pyprof__by_during(const void *a, const void *b)   // by function, then thread
+{
+    const pyprof__during *x = (const pyprof__during *)a, *y = (const pyprof__during *)b;
+    if (x->own != y->own) return x->own < y->own ? -1 : 1;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static pyprof__bool pyprof__waits_for_lock(const pyprof__findings *f, const pyprof__moment *moment)
+{
+    const pyprof__location *at = pyprof__location_of(f->profile, moment->node);
+    return (moment->state & PYPROF__IS_WAITING) && !(moment->state & PYPROF__IS_IDLE)
+        && pyprof__found_function(f, at->function)->kind == PYPROF_KIND_WAIT
+        && pyprof__wait_finding(f, at->function) == PYPROF_FINDING_LOCK;
+}
+
+// When threads waited for locks, without overlaps; *threads = how many did. 0 = no memory.
+static pyprof__bool pyprof__locked_make(const pyprof__findings *f, pyprof__pool *pool, pyprof__array *spells,
+                                        size_t *threads)
+{
+    const pyprof__model *model = &f->profile->model;
+    pyprof__spell_of *spell;
+    uint32_t last = PYPROF__NONE;
+    size_t i, kept = 0;
+    *threads = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (!f->selection.chosen[moment->node] || !pyprof__waits_for_lock(f, moment)) continue;
+        if (*threads < 2 && moment->thread != last) ++*threads;
+        last = moment->thread;
+        spell = (pyprof__spell_of *)pyprof__push(pool, spells);
+        if (!spell) return 0;
+        spell->start = moment->start_ns;
+        spell->end = moment->end_ns;
+    }
+    spell = (pyprof__spell_of *)spells->data;
+    if (spells->count) qsort(spell, spells->count, sizeof *spell, pyprof__by_spell);
+    for (i = 0; i < spells->count; i++) {
+        if (kept && spell[i].start <= spell[kept - 1].end) {
+            if (spell[i].end > spell[kept - 1].end) spell[kept - 1].end = spell[i].end;
+        } else spell[kept++] = spell[i];
+    }
+    spells->count = kept;
+    return 1;
+}
+
+// How much of the time from start to end is within the spells
+static uint64_t pyprof__within(const pyprof__array *spells, uint64_t start, uint64_t end)
+{
+    const pyprof__spell_of *spell = (const pyprof__spell_of *)spells->data;
+    size_t low = 0, high = spells->count;
+    uint64_t sum = 0;
+    while (low < high) {               // the first that ends after the start
+        size_t middle = low + (high - low) / 2;
+        if (spell[middle].end <= start) low = middle + 1;
+        else high = middle;
+    }
+    for (; low < spells->count && spell[low].start < end; low++)
+        sum += (spell[low].end < end ? spell[low].end : end)
+            - (spell[low].start > start ? spell[low].start : start);
+    return sum;
+}
+
+// What was done in that time, by function of the program's own code. 0 = no memory.
+static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool *pool,
+                                        const pyprof__array *spells, pyprof__array *deeds)
+{
+    const pyprof__model *model = &f->profile->model;
+    const uint32_t not_at_work = PYPROF__IS_IDLE | PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    pyprof__during *deed;
+    size_t i, kept = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, moment->node);
+        if (!f->selection.chosen[moment->node] || !place->own || moment->state & not_at_work
+            || pyprof__waits_for_lock(f, moment)) continue;
+        deed = (pyprof__during *)pyprof__push(pool, deeds);
+        if (!deed) return 0;
+        deed->own = pyprof__location_of(f->profile, place->own)->function;
+        deed->thread = moment->thread;
+        deed->all = moment->end_ns - moment->start_ns;
+        deed->during = pyprof__within(spells, moment->start_ns, moment->end_ns);
+    }
+    deed = (pyprof__during *)deeds->data;
+    if (deeds->count) qsort(deed, deeds->count, sizeof *deed, pyprof__by_during);
+    for (i = 0; i < deeds->count; i++) {
+        if (i == 0 || deed[kept - 1].own != deed[i].own) { deed[kept++] = deed[i]; continue; }
+        deed[kept - 1].during += deed[i].during;
+        deed[kept - 1].all += deed[i].all;
+    }
+    deeds->count = kept;
+    return 1;
+}
+
+static void pyprof__found_serial(pyprof__findings *f, const pyprof__during *most, uint64_t locked)
+{
+    pyprof__finding *finding = pyprof__found(f, PYPROF_FINDING_SERIAL, PYPROF__NONE);
+    pyprof__words words;
+    if (!finding) return;
+    finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
+    finding->saved = (int64_t)locked;
+    finding->share = pyprof__percent((int64_t)most->during, (int64_t)locked);
+    if (finding->share > 100) finding->share = 100;
+    pyprof__found_at(f, finding, most->own, (uint32_t)pyprof__found_function(f, most->own)->first_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "Threads wait for locks, and one at a time goes on: in ");
+    pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "At least one thread waited for a lock for ");
+    pyprof__word_time(&words, (double)locked);
+    pyprof__word(&words, "; for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of that time another one was in this function (from the time line).");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "If this function has the lock: do less while it has it.");
+}
+
+// The place must be the only one, and be busy while threads wait more than at other times.
+static void pyprof__rule_serial(pyprof__findings *f)
+{
+    pyprof__array spells, deeds;
+    const pyprof__during *deed, *most = NULL, *next = NULL;
+    size_t i, threads = 0;
+    uint64_t locked = 0, span = f->profile->model.last_ns - f->profile->model.start_ns;
+    pyprof__array_init(&spells, sizeof(pyprof__spell_of));
+    pyprof__array_init(&deeds, sizeof(pyprof__during));
+    if (!pyprof__locked_make(f, &f->pool, &spells, &threads)) f->failed = 1;
+    if (!f->failed && threads > 1 && !pyprof__during_make(f, &f->pool, &spells, &deeds)) f->failed = 1;
+    for (i = 0; i < spells.count; i++)
+        locked += PYPROF__AT(const pyprof__spell_of, spells, i).end
+            - PYPROF__AT(const pyprof__spell_of, spells, i).start;
+    deed = (const pyprof__during *)deeds.data;
+    for (i = 0; i < deeds.count; i++) {
+        if (!most || deed[i].during > most->during) { next = most; most = &deed[i]; }
+        else if (!next || deed[i].during > next->during) next = &deed[i];
+    }
+    if (!f->failed && most && locked
+        && (double)most->during * 100 >= (double)locked * (double)PYPROF__LEAST_SERIAL
+        && (!next || next->during * 2 < most->during)) {
+        double inside = (double)most->during / (double)locked;
+        double outside = span > locked ? (double)(most->all - most->during) / (double)(span - locked) : 0;
+        if (span < locked + locked / 10 || outside * 2 < inside) pyprof__found_serial(f, most, locked);
+    }
+    pyprof__array_free(&f->pool, &spells);
+    pyprof__array_free(&f->pool, &deeds);
 }
 
 // ---- rules: memory ----------------------------------------------------------------------------------------
@@ -26642,6 +27086,120 @@ static void pyprof__rules_growth(pyprof__findings *f)
     for (i = 0; i < leaks.leaks.count && !f->failed; i++)
         pyprof__rule_leak(f, &PYPROF__AT(const pyprof_leak, leaks.leaks, i));
     pyprof__leaks_free(&leaks);
+}
+
+// The whole process as one thread
+static void pyprof__times_all(pyprof__thread_times *times, pyprof__findings *f)
+{
+    size_t i, k;
+    memset(times, 0, sizeof *times);
+    times->f = f;
+    times->thread = PYPROF__NONE;
+    times->apart = PYPROF__APART_ANY;
+    times->spent = (pyprof__spent *)f->spent.data;
+    times->count = f->spent.count;
+    for (i = 0; i < times->count; i++)
+        for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += times->spent[i].values[k];
+    times->busy = times->wall = f->duration;
+}
+
+static void pyprof__rule_peak(const pyprof__thread_times *all)
+{
+    pyprof__findings *f = all->f;
+    int64_t peak = f->selection.all[PYPROF_PEAK_BYTES], above = peak - f->selection.all[PYPROF_LIVE_BYTES];
+    const pyprof__model *model = &f->profile->model;
+    pyprof__portion portion;
+    pyprof__finding *finding;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (above < (int64_t)PYPROF__LEAST_PEAK_KIB * 1024 || !pyprof__reaches(above, peak, PYPROF__LEAST_PEAK)
+        || !pyprof__largest(all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_ABOVE, &portion, 1)) return;
+    finding = pyprof__found_memory(f, PYPROF_FINDING_PEAK, above);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "At its peak the program had ");
+    pyprof__word_size(&words, (double)peak);
+    pyprof__word(&words, ", ");
+    pyprof__word_size(&words, (double)above);
+    pyprof__word(&words, " more than at the end, above all from ");
+    pyprof__word_place_of(&words, f, portion.at->function, portion.at->line);
+    pyprof__word_caller(&words, f, portion.at);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_size(&words, (double)portion.value);
+    pyprof__word(&words, " of that is from there");
+    if (model->heap.peak_ns > model->start_ns) {
+        pyprof__word(&words, "; the peak was ");
+        pyprof__word_time(&words, (double)(model->heap.peak_ns - model->start_ns));
+        pyprof__word(&words, " after the start");
+    }
+    pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "The machine needs room for the peak: work in smaller parts, or let go of each "
+                 "part earlier.");
+}
+
+static void pyprof__word_allocated(pyprof__finding *finding, const pyprof__portion *portion, double seconds)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_count(&words, (double)portion->sums[PYPROF__SPENT_BLOCKS] / seconds);
+    pyprof__word(&words, " blocks a second of ");
+    pyprof__word_size(&words, (double)portion->value / (double)portion->sums[PYPROF__SPENT_BLOCKS]);
+    pyprof__word(&words, " on average, ");
+    pyprof__word_percent(&words, pyprof__percent(portion->sums[PYPROF__SPENT_TEMP],
+                                                 portion->sums[PYPROF__SPENT_BLOCKS]));
+    pyprof__word(&words, " of them freed at once; the line ran for ");
+    pyprof__word_time(&words, (double)portion->sums[PYPROF__SPENT_RUN]);
+    pyprof__word(&words, ".");
+}
+
+// A line that allocates many small blocks, or much memory that it frees at once
+static void pyprof__rule_allocations(const pyprof__thread_times *all, const pyprof__portion *portion)
+{
+    pyprof__findings *f = all->f;
+    double seconds = (double)f->duration / 1e9, bytes = (double)portion->value;
+    double blocks = (double)portion->sums[PYPROF__SPENT_BLOCKS];
+    int small = bytes <= blocks * (double)PYPROF__MOST_BLOCK_BYTES;
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (blocks <= 0 || seconds <= 0) return;
+    if (small && blocks < seconds * (double)PYPROF__LEAST_BLOCKS) return;
+    if (!small && bytes < pyprof__memory_whole(f) * (double)PYPROF__LEAST_CHURN_TIMES) return;
+    if (!small && !pyprof__reaches(portion->sums[PYPROF__SPENT_TEMP], portion->sums[PYPROF__SPENT_BLOCKS],
+                                   PYPROF__LEAST_TEMPORARY)) return;
+    finding = pyprof__found_time(all, small ? PYPROF_FINDING_SMALL : PYPROF_FINDING_CHURN,
+                                 portion->sums[PYPROF__SPENT_RUN], f->duration);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion->at->own, portion->at->own_line);
+    finding->error = pyprof__sampling_error(&f->profile->model.heap,
+                                            (double)portion->sums[PYPROF__SPENT_DOUBT])
+        / bytes * finding->share;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word_place_of(&words, f, portion->at->function, portion->at->line);
+    pyprof__word(&words, small ? " allocates many small blocks" : " allocates ");
+    if (!small) {
+        pyprof__word_size(&words, bytes / seconds);
+        pyprof__word(&words, " a second, and frees most of it at once");
+    }
+    pyprof__word_caller(&words, f, portion->at);
+    pyprof__word_allocated(finding, portion, seconds);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Make fewer objects there: use one again, or work on larger pieces at a time.");
+}
+
+static void pyprof__rules_memory(pyprof__findings *f)
+{
+    pyprof__thread_times all;
+    pyprof__portion portions[PYPROF__MOST_PORTIONS];
+    size_t i, count;
+    if (f->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
+    pyprof__rules_growth(f);
+    pyprof__times_all(&all, f);
+    pyprof__rule_peak(&all);
+    count = pyprof__largest(&all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_ALLOC, portions,
+                            PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) pyprof__rule_allocations(&all, &portions[i]);
 }
 
 // ---- rules: the recording ---------------------------------------------------------------------------------
@@ -26731,7 +27289,7 @@ static void pyprof__findings_judge(pyprof__findings *f)
         if (one->unit == PYPROF__UNIT_NS) {
             if (one->saved > f->duration) one->saved = f->duration;
             one->weight = f->duration > 0 ? (double)one->saved / (double)f->duration : 0;
-            if (one->weight * 100 < (double)PYPROF__LEAST_SAVED) continue;
+            if (one->weight * 100 < one->least) continue;
         }
         if (one->error * 100 > one->share * (double)PYPROF__MOST_ERROR && one->weight < 1.5) continue;
         if (one->others) {
@@ -26755,6 +27313,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
     for (i = 0; i < f->spent.count; i += times.count) {
         pyprof__busy_thread *busy;
         pyprof__times_make(&times, f, i);
+        pyprof__rule_poll_asleep(&times);
         if (times.busy <= 0) continue;
         busy = (pyprof__busy_thread *)pyprof__push(&f->pool, &f->busy);
         if (!busy) { f->failed = 1; return; }
@@ -26764,6 +27323,10 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__rules_waiting(&times);
         pyprof__rule_starved(&times);
         pyprof__rule_gil(&times);
+        pyprof__rule_import(&times);
+        pyprof__rule_gc(&times);
+        pyprof__rule_poll_awake(&times);
+        pyprof__rule_small_waits(&times);
     }
     if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),
                              pyprof__by_busy_thread);
@@ -26789,7 +27352,8 @@ static pyprof__bool pyprof__findings_make(pyprof__findings *f, const pyprof_prof
     if (!pyprof__places_make(f)) return 0;
     pyprof__spent_make(f);
     if (!f->failed) pyprof__rules_of_threads(f);
-    if (!f->failed) pyprof__rules_growth(f);
+    if (!f->failed) pyprof__rule_serial(f);
+    if (!f->failed) pyprof__rules_memory(f);
     if (!f->failed) pyprof__rules_quality(f);
     if (f->failed) return 0;
     pyprof__findings_unite(f);
@@ -26804,9 +27368,9 @@ static void pyprof__verdict_wait(pyprof__words *words, const pyprof__thread_time
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     int64_t all = times->sums[PYPROF__SPENT_WAIT];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares, 3);
-    int one = count && shares->value * 10 >= all * 9;
+    int one = count && pyprof__reaches(shares->value, all, 90);
     pyprof__word(words, one || !count ? " waiting" : " waiting:");
-    for (i = 0; i < count && (i == 0 || !one) && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && (i == 0 || !one) && pyprof__reaches(shares[i].value, all, 10); i++) {
         pyprof__word(words, one ? " for " : i ? ", " : " ");
         pyprof__word_leaf(words, times->f, shares[i].at->leaf);
         pyprof__word(words, " in ");
@@ -26823,7 +27387,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_RUN, shares, 3);
     pyprof__word(words, " running");
-    for (i = 0; i < count && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && pyprof__reaches(shares[i].value, all, 10); i++) {
         const pyprof__spent *at = shares[i].at;
         pyprof__word(words, i ? ", " : ": ");
         if (pyprof__is_native_leaf(times->f, at)) pyprof__word_leaf(words, times->f, at->leaf);
@@ -26839,6 +27403,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
 }
 
 enum { PYPROF__SAYS_RUN, PYPROF__SAYS_WAIT, PYPROF__SAYS_GIL, PYPROF__SAYS_CPU, PYPROF__SAYS_IMPORT,
+      PYPROF__SAYS_GC,
        PYPROF__SAYS_UNKNOWN, PYPROF__SAYS };
 
 static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_times *times, size_t part,
@@ -26852,6 +27417,7 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
     case PYPROF__SAYS_WAIT: pyprof__verdict_wait(words, times); break;
     case PYPROF__SAYS_CPU: pyprof__word(words, " waiting for a CPU"); break;
     case PYPROF__SAYS_IMPORT: pyprof__word(words, " importing"); break;
+    case PYPROF__SAYS_GC: pyprof__word(words, " collecting garbage"); break;
     case PYPROF__SAYS_UNKNOWN: pyprof__word(words, " unknown"); break;
     default:
         pyprof__word(words, " waiting for the GIL");
@@ -26908,8 +27474,9 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     }
     memset(parts, 0, sizeof parts);
     parts[PYPROF__SAYS_IMPORT] = times.importing;
+    parts[PYPROF__SAYS_GC] = times.collecting;
     for (k = 0; k < times.count; k++) {
-        if (times.spent[k].importing) continue;
+        if (times.spent[k].apart) continue;
         parts[PYPROF__SAYS_RUN] += times.spent[k].values[PYPROF__SPENT_RUN];
         parts[PYPROF__SAYS_WAIT] += times.spent[k].values[PYPROF__SPENT_WAIT];
         parts[PYPROF__SAYS_GIL] += times.spent[k].values[PYPROF__SPENT_GIL];
@@ -26918,7 +27485,8 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     }
     for (;;) {
         for (best = 0, k = 1; k < PYPROF__SAYS; k++) if (parts[k] > parts[best]) best = k;
-        if (parts[best] <= 0 || (said && parts[best] * 100 < times.busy * PYPROF__LEAST_SAID)) break;
+        if (parts[best] <= 0 || (said && !pyprof__reaches(parts[best], times.busy,
+                                                          PYPROF__LEAST_SAID))) break;
         pyprof__word(&words, said++ ? "; " : ": ");
         pyprof__verdict_part(&words, &times, best, parts[best]);
         parts[best] = 0;
