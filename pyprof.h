@@ -43,6 +43,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PLATFORM   clocks, threads, CPU placement, files
     MEMORY     allocator, growable array, hash index
     TEXT       strings, UTF-8, numbers without a locale
+    CORE       a core file in place of a process: its memory, threads and mapped files
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
@@ -467,7 +468,9 @@ typedef struct pyprof_dump_options {
     int locals;                     // pyprof_locals
     uint32_t max_locals;            // variables per frame, 0 = 50
     uint32_t max_value;             // bytes of a value, up to 4096; 0 = 120
-    uint64_t reserved[3];
+    const char *core;               // path of a core file: it is read instead of a process; pid must be 0
+    const char *executable;         // of the program in the core file, if that is not where it was; or NULL
+    uint64_t reserved[1];
 } pyprof_dump_options;
 
 typedef struct pyprof_row {
@@ -480,6 +483,7 @@ typedef struct pyprof_row {
     // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
     // within it may be chance.
     int64_t self_before, total_before, self_error, total_error;
+    const char *process;            // "app (4242)"; NULL = the profile has one process; "" = of several
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -648,10 +652,10 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
-    // config.children: processes recorded so far; descendants that ended before their first sample, or before
-    // it was known whether they run Python
+    // config.children: processes recorded so far; descendants that ran Python and have no sample
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
+    uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -748,8 +752,8 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
-// defaults.
+// row_size = sizeof(pyprof_row); shorter rows, which end before process or self_before, are filled in, too.
+// query NULL = all defaults.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states, or the time
 //            line nothing of this part of the time)
@@ -770,9 +774,10 @@ PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyp
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query,
                                       pyprof_leak *rows, size_t row_size, size_t capacity, size_t *count);
-// Reads every thread once, without a session. pid 0 = this process.
+// Reads every thread once, without a session. pid 0 = this process, or the core file of options->core.
 //   threads  any, waits     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
+//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised); of
+//            another process: NO_PROCESS, DENIED; of a core file: IO, FORMAT
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options,
                                      pyprof_profile **profile);
 // Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
@@ -896,6 +901,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1561,17 +1567,51 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // ---- a process, as /proc describes it ------------------------------------------------
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
-enum { PYPROF__PROC_FD = 200, PYPROF__CLOCKS = 16, PYPROF__MOST_CLOCKS = 128 };
+enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
+       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100 };
 
-// The file with the clock of another process's thread stays open: opening it takes five times as long as
-// reading it. Not many do: a program may not have many descriptors.
-typedef struct { int64_t tid; int fd; uint64_t device, inode; } pyprof__clock_file;   // tid 0 = none
-static uint32_t pyprof__clock_files;   // open ones, of all processes
+// Files of another process's threads that are read in each sweep stay open: opening one takes five times as
+// long as reading it. All together take at most a quarter of the descriptors that this process may have.
+// KEPT_OWN is the file "sched" of the thread that samples.
+typedef enum {
+    PYPROF__KEPT_CLOCK, PYPROF__KEPT_CALL, PYPROF__KEPT_SCHED, PYPROF__KEPT_OWN
+} pyprof__kept_kind;
+
+typedef struct {
+    int64_t tid;                 // 0 = none is open
+    pyprof__kept_kind kind;
+    int fd;
+    // In which round it was last read, and found to be this file; in which one it may be opened next.
+    uint32_t round, again;
+    uint64_t device, inode;
+} pyprof__kept;
+static uint32_t pyprof__kept_count;   // open ones, of all processes
 
 // A thread of a process in a pid namespace of its own: the number that the process knows, and the one that
 // its folder in /proc has.
 typedef struct { int32_t inside, outside; } pyprof__task_pair;
 enum { PYPROF__TASK_PAIRS = 1021 };
+
+// What a core file tells of a process that is gone, in place of /proc.
+typedef struct {
+    int64_t tid;
+    int signal;                  // that it got when the core was written, 0 = none
+    int has_fault;               // fault is known: the address that caused the signal
+    uint64_t fault;
+    int has_call, blocked;       // has_call: the next ones are known; blocked: it slept in this system call
+    long number;
+    uint64_t argument[6];
+} pyprof__core_task;
+
+typedef struct {
+    const char *maps;            // as /proc has it
+    size_t maps_size;
+    char program[512], command[81], name[17];      // path, arguments (the first 80 bytes), and its short name
+    const char *executable;      // where the program's file is now, NULL = where it was
+    const pyprof__core_task *tasks;
+    size_t task_count;
+    int foreign;                 // Python knows its threads by other numbers than the core file
+} pyprof__core_facts;
 
 typedef struct {
     pyprof__mutex lock;
@@ -1587,12 +1627,16 @@ typedef struct {
                                  // the number
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
-    pyprof__clock_file clocks[PYPROF__CLOCKS];   // of another process, by thread id
+    uint32_t round;              // the number of the sweep: few sweeps need no kept files
+    uint32_t keeping;            // a thread uses the kept files: others open their own
+    pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
+    const pyprof__core_facts *core;              // the process is one in a core file; NULL = it is not
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, { { 0, 0, 0, 0 } }
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0,
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0 } }, NULL
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1651,6 +1695,7 @@ static int pyprof__proc_is_open(const pyprof__proc *proc)
 static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
     if (pyprof__is_own(proc)) snprintf(path, capacity, "%s", PYPROF__OWN_FOLDER);
+    else if (proc->core) snprintf(path, capacity, "/dev/null/");   // its number may be another process's now
     else snprintf(path, capacity, "/proc/%lld/", (long long)pyprof__pid_of(proc));
     return path;
 }
@@ -1691,19 +1736,19 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 }
 
 // Does the descriptor still belong to that file? A host that closes all descriptors may reuse the number.
-static pyprof__bool pyprof__clock_is_open(const pyprof__clock_file *file)
+static pyprof__bool pyprof__file_is_open(const pyprof__kept *file)
 {
     struct stat info;
     return file->tid && pyprof__stat(file->fd, &info) && (uint64_t)info.st_ino == file->inode
         && (uint64_t)info.st_dev == file->device;
 }
 
-static void pyprof__clock_drop(pyprof__clock_file *file)
+static void pyprof__file_drop(pyprof__kept *file)
 {
     if (!file->tid) return;
-    if (pyprof__clock_is_open(file)) close(file->fd);
+    if (pyprof__file_is_open(file)) close(file->fd);
     file->tid = 0;
-    __atomic_sub_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
 }
 
 static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
@@ -1712,7 +1757,7 @@ static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after 
     int is_open = pyprof__proc_is_open(proc);
     if (is_open > 0) close(proc->fd);
     if (is_open >= 0) proc->fd = -1;   // otherwise the next user checks again
-    for (i = 0; i < PYPROF__CLOCKS; i++) pyprof__clock_drop(&proc->clocks[i]);
+    for (i = 0; i < PYPROF__KEPT; i++) pyprof__file_drop(&proc->kept[i]);
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1813,12 +1858,90 @@ static pyprof__bool pyprof__proc_other(pyprof__proc *proc, const char *name, cha
     return 1;
 }
 
+// NULL = the core file has no such thread.
+static const pyprof__core_task *pyprof__core_task_of(const pyprof__core_facts *core, int64_t tid)
+{
+    size_t i;
+    for (i = 0; i < core->task_count; i++) if (core->tasks[i].tid == tid) return &core->tasks[i];
+    return NULL;
+}
+
+// Of ELF files that run here.
+#if defined(__x86_64__)
+enum { PYPROF__MACHINE = EM_X86_64 };
+#else
+enum { PYPROF__MACHINE = EM_AARCH64 };
+#endif
+
+// The system call that a thread was in: from its registers. A signal wakes up a thread that sleeps in a call,
+// which then returns one of these numbers: EINTR, ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND,
+// ERESTART_RESTARTBLOCK. A thread that was interrupted elsewhere has no number of a call.
+static void pyprof__core_registers(pyprof__core_task *task, const char *registers)
+{
+#if defined(__x86_64__)
+    // of struct user_regs_struct: rdi, rsi, rdx, r10, r8, r9
+    static const unsigned char places[6] = { 14, 13, 12, 7, 9, 8 };
+    int64_t result, number;
+    int i;
+    memcpy(&result, registers + 10 * 8, sizeof result);
+    memcpy(&number, registers + 15 * 8, sizeof number);
+    for (i = 0; i < 6; i++) memcpy(&task->argument[i], registers + places[i] * 8, sizeof *task->argument);
+    task->number = (long)number;
+    task->has_call = 1;
+    task->blocked = number >= 0 && number < 4096
+        && (result == -4 || result == -512 || result == -513 || result == -514 || result == -516);
+#else
+    (void)task;
+    (void)registers;
+#endif
+}
+
+// The system call of a thread, in the words of /proc.
+static ssize_t pyprof__core_call(const pyprof__core_task *task, char *text, size_t capacity)
+{
+    const uint64_t *a = task->argument;
+    int size;
+    if (!task->has_call) return -1;
+    if (!task->blocked) size = snprintf(text, capacity, "running\n");
+    else size = snprintf(text, capacity, "%ld 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx\n", task->number,
+                         (unsigned long long)a[0], (unsigned long long)a[1], (unsigned long long)a[2],
+                         (unsigned long long)a[3], (unsigned long long)a[4], (unsigned long long)a[5]);
+    return size > 0 && (size_t)size < capacity ? size : -1;
+}
+
+// As pyprof__proc_read. Most of what /proc tells, a core file does not.
+static ssize_t pyprof__core_read(const pyprof__core_facts *core, const char *name, char *text,
+                                 size_t capacity)
+{
+    const char *from = NULL;
+    size_t size, i;
+    char *rest = NULL;
+    const pyprof__core_task *task = strncmp(name, "task/", 5) != 0 ? NULL
+        : pyprof__core_task_of(core, strtoll(name + 5, &rest, 10));
+    text[0] = 0;
+    errno = ENOENT;
+    if (task && strcmp(rest, "/syscall") == 0) return pyprof__core_call(task, text, capacity);
+    if (strcmp(name, "maps") == 0) from = core->maps;
+    else if (strcmp(name, "comm") == 0) from = core->name;
+    else if (strcmp(name, "cmdline") == 0) from = core->command;
+    if (!from) return -1;
+    size = from == core->maps ? core->maps_size : strlen(from);
+    if (size >= capacity) size = capacity - 1;
+    memcpy(text, from, size);
+    text[size] = 0;
+    for (i = 0; from == core->command && i < size; i++) if (text[i] == ' ') text[i] = 0;
+    return (ssize_t)size;
+}
+
 // As pyprof__read_file.
 static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
-    int folder = pyprof__proc_place(proc, name, path, sizeof path);
-    ssize_t size = pyprof__read_file(folder, path, text, capacity);
+    int folder;
+    ssize_t size;
+    if (proc->core) return pyprof__core_read(proc->core, name, text, capacity);
+    folder = pyprof__proc_place(proc, name, path, sizeof path);
+    size = pyprof__read_file(folder, path, text, capacity);
     if (size > 0 || !pyprof__proc_other(proc, name, other, sizeof other)) return size;
     folder = pyprof__proc_place(proc, other, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
@@ -1828,8 +1951,13 @@ static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *tex
 static pyprof__bool pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
-    int folder = pyprof__proc_place(proc, name, path, sizeof path);
+    int folder;
     ssize_t size;
+    if (proc->core) {
+        snprintf(text, capacity, "%s", strcmp(name, "exe") == 0 ? proc->core->program : "");
+        return text[0] != 0;
+    }
+    folder = pyprof__proc_place(proc, name, path, sizeof path);
     PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     if (size <= 0 && pyprof__proc_other(proc, name, other, sizeof other)) {
         folder = pyprof__proc_place(proc, other, path, sizeof path);
@@ -1913,6 +2041,14 @@ static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field,
     return at ? at + 1 : NULL;
 }
 
+// Has the process a thread of that number?
+static pyprof__bool pyprof__has_task(pyprof__proc *proc, int64_t tid)
+{
+    char text[256];
+    if (proc->core) return proc->core->foreign || pyprof__core_task_of(proc->core, tid);
+    return pyprof__task_read(proc, tid, "stat", text, sizeof text) > 0;
+}
+
 // in clock ticks since boot; 0 = unknown
 static uint64_t pyprof__thread_started(pyprof__proc *proc, int64_t tid)
 {
@@ -1970,47 +2106,91 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// Opens it, if there is room. outside: its number as that folder has it. Under the lock.
-static void pyprof__clock_open(pyprof__proc *proc, int64_t tid, int64_t outside, pyprof__clock_file *file)
+static uint32_t pyprof__kept_most(void)   // so many files may stay open
 {
-    char path[96];
+    static uint32_t known;
+    struct rlimit limit;
+    uint32_t most = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (most) return most;
+    most = PYPROF__MOST_KEPT;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < most)
+        most = (uint32_t)(limit.rlim_cur / 4) + 1;
+    __atomic_store_n(&known, most, __ATOMIC_RELAXED);
+    return most;
+}
+
+// Opens it, if there is room, and tells whether it did.
+static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind,
+                                      pyprof__kept *file)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    char name[64], path[160];
     struct stat info;
-    int low, high = -1;
-    pyprof__clock_drop(file);
-    if (proc->fd < 0
-        || __atomic_load_n(&pyprof__clock_files, __ATOMIC_RELAXED) >= PYPROF__MOST_CLOCKS) return;
-    snprintf(path, sizeof path, "task/%lld/schedstat", (long long)outside);
-    low = pyprof__open(proc->fd, path, O_RDONLY);
+    int place, low, high = -1;
+    pyprof__file_drop(file);
+    if (__atomic_load_n(&pyprof__kept_count, __ATOMIC_RELAXED) >= pyprof__kept_most()) return 0;
+    if (kind == PYPROF__KEPT_OWN) proc = &pyprof__own_proc;
+    snprintf(name, sizeof name, "task/%lld/%s", (long long)(kind == PYPROF__KEPT_OWN ? pyprof__gettid()
+                                                            : pyprof__task_outside(proc, tid)), names[kind]);
+    place = pyprof__proc_place(proc, name, path, sizeof path);
+    low = pyprof__open(place, path, O_RDONLY);
     if (low >= 0) high = fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD);
     if (low >= 0) close(low);
-    if (high < 0) return;
-    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return; }
+    if (high < 0) return 0;
+    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return 0; }
     file->tid = tid;
+    file->kind = kind;
     file->fd = high;
     file->device = (uint64_t)info.st_dev;
     file->inode = (uint64_t)info.st_ino;
-    __atomic_add_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
+    return 1;
 }
 
-// The text of schedstat; a thread that has ended has none.
-static ssize_t pyprof__clock_text(pyprof__proc *proc, int64_t tid, char *text, size_t capacity)
+// The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
+// keeps its place. A descriptor is examined once in a sweep.
+static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
 {
-    pyprof__clock_file *file = &proc->clocks[(uint64_t)tid % PYPROF__CLOCKS];
+    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
+    const uint32_t round = proc->round;
     ssize_t size = -1;
-    int known = 0;
-    int64_t outside = pyprof__task_outside(proc, tid);
-    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED))
-        return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    pyprof__mutex_take(&proc->lock);
-    if (proc->users && (file->tid != tid || !pyprof__clock_is_open(file)))
-        pyprof__clock_open(proc, tid, outside, file);
-    known = proc->users && file->tid == tid;
-    if (known) PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
-    if (known && size <= 0) pyprof__clock_drop(file);   // it has ended; its number may be used again
-    pyprof__mutex_give(&proc->lock);
-    if (!known || size <= 0) return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    text[size] = 0;
+    int same = file->tid == tid && file->kind == kind;
+    if (same && file->round != round && !pyprof__file_is_open(file)) { pyprof__file_drop(file); same = 0; }
+    if (!same) {
+        if ((file->tid && file->round + 1 >= round) || (int32_t)(file->again - round) > 0) return -1;
+        file->again = round + PYPROF__KEEP_AGAIN;
+        if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
+    }
+    file->round = round;
+    PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
+    text[size > 0 ? size : 0] = 0;
+    if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
+    else file->again = round;
     return size;
+}
+
+// The same, or from a file that is opened now.
+static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    pyprof__proc *of = kind == PYPROF__KEPT_OWN ? &pyprof__own_proc : proc;
+    ssize_t size = -1;
+    if (proc->round >= PYPROF__KEEP_FROM && tid && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
+        && !__atomic_exchange_n(&proc->keeping, 1, __ATOMIC_ACQUIRE)) {
+        size = pyprof__kept_read(proc, tid, kind, text, capacity);
+        __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
+    }
+    if (size > 0) return size;
+    if (kind == PYPROF__KEPT_OWN) tid = pyprof__gettid();
+    return pyprof__task_read(of, tid, names[kind], text, capacity);
+}
+
+// A sweep over the threads of another process begins.
+static void pyprof__proc_sweeps(pyprof__proc *proc)
+{
+    if (!pyprof__is_own(proc) && !proc->core && ++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -2025,7 +2205,8 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     char text[128], *at = text;
     uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    if (pyprof__clock_text(proc, tid, text, sizeof text) <= 0) return 0;
+    if (proc->core) return pyprof__has_task(proc, tid) ? 1 : 0;   // the thread does not run any more
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CLOCK, text, sizeof text) <= 0) return 0;
     ran = strtoull(at, &at, 10);
     strtoull(at, &at, 10);
     return ran + strtoull(at, NULL, 10);
@@ -2067,12 +2248,12 @@ enum { PYPROF__LAST_MOVED = 1 };
 // When a thread was last on a CPU, as far as the scheduler has accounted for it, in ns of the scheduler's
 // clock, which the same file prints first (se.exec_start, kernel/sched/debug.c). 0 = unknown,
 // LAST_MOVED = the thread was moved to another CPU and has not run there yet.
-static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+static uint64_t pyprof__last_run_in(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
 {
     char text[256], *at;
     uint64_t ns = 0;
     int digits = 0;
-    at = pyprof__task_read(proc, tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    at = pyprof__task_text(proc, tid, kind, text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
     // ms.
@@ -2088,7 +2269,17 @@ static uint64_t pyprof__own_busy(void)
     return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
 }
 
-static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
+static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+{
+    return pyprof__last_run_in(proc, tid, PYPROF__KEPT_SCHED);
+}
+
+// Of the thread that samples this process or another one, whose kept files it uses.
+static uint64_t pyprof__own_last_run(pyprof__proc *proc)
+{
+    return pyprof__is_own(proc) ? pyprof__last_run(proc, pyprof__gettid())
+        : pyprof__last_run_in(proc, -1, PYPROF__KEPT_OWN);
+}
 
 // Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
@@ -2359,21 +2550,14 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-// Is it off its CPU, and not waiting for one? The kernel shows the call of a thread, or the function in which
-// it waits, only after the thread has left its CPU.
-static pyprof__bool pyprof__task_is_blocked(pyprof__proc *proc, int64_t tid)
-{
-    char text[256];
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) > 0) return text[0] != 'r';
-    return pyprof__function_read(proc, tid, text, sizeof text);
-}
-
+// What it is blocked in. The kernel shows the call of a thread, or the function in which it waits, only after
+// the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
     pyprof__call_state state;
     int i, error;
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) <= 0) {
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CALL, text, sizeof text) <= 0) {
         error = errno;
         state = pyprof__call_name(proc, tid, call);
         if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(proc, error, call);
@@ -3343,6 +3527,8 @@ typedef struct {                 // a process, as its line in /proc describes it
     // that of its parent, and exec makes another. 0 = the system does not tell.
     uint64_t image;
     int ended;                   // only its exit status is left
+    char name[16];               // of the program that it executed last, cut; a forked process has that of
+                                 // its parent's thread
 } pyprof__process_line;
 
 static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
@@ -3354,6 +3540,9 @@ static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line
     snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
     at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
     if (!at || at[1] != ' ') return 0;
+    *at = 0;
+    next = strchr(text, '(');
+    if (next) snprintf(line->name, sizeof line->name, "%.15s", next + 1);
     memset(fields, 0, sizeof fields);
     line->ended = at[2] == 'Z' || at[2] == 'X';
     for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
@@ -3909,12 +4098,524 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
 }
 
 // ============================================================================
+// [SECTION] CORE -- a core file in place of a process: its memory, threads and mapped files
+//   Runs on    the thread of a dump
+//   Uses       MEMORY, TEXT
+//   Promise    everything in the file may be wrong, and every loop over it is bounded; what neither the core
+//              file nor an unchanged file has is unreadable, and no values are invented for it
+// ============================================================================
+enum { PYPROF__CORE_PARTS = 1 << 18, PYPROF__CORE_NOTES = 1 << 18, PYPROF__CORE_TASKS = 1 << 16,
+       PYPROF__CORE_FILES = 1 << 16, PYPROF__CORE_NAMES = 16 << 20, PYPROF__CORE_OPEN = 8,
+       PYPROF__CORE_CHECKED = 4096 };
+
+// A range of memory: the first `size` bytes of it are in the core file, at offset.
+typedef struct { uint64_t start, end, offset, size; uint32_t flags; } pyprof__core_part;
+// A range of memory into which a file was mapped, from this offset of the file on. name: see names.
+typedef struct { uint64_t start, end, offset, name; } pyprof__core_mapping;
+// A mapped file that was looked at. good: it is the one that was mapped.
+typedef struct { uint64_t name; int fd, good; uint32_t used; } pyprof__core_file;   // fd -1 = closed
+
+typedef struct {
+    pyprof__pool *pool;
+    char path[512];
+    int fd;
+    uint64_t size, written;      // written: when the core file was, in seconds since 1970
+    int64_t pid;                 // 0 = the file does not tell
+    uint64_t stack_end, headers; // above the main thread's first frame; of the program's headers; 0 = unknown
+    pyprof__array parts, mappings, tasks, files;
+    char *names, *maps;          // names: of the mapped files, each ends with a NUL
+    size_t names_size, maps_room;
+    uint32_t clock;              // counts uses of files: the one used longest ago is closed
+    pyprof__core_facts facts;
+    char lack[256];              // what is missing; "" = nothing that is known
+} pyprof__core;
+
+static void pyprof__core_close(pyprof__core *core)
+{
+    size_t i;
+    for (i = 0; i < core->files.count; i++)
+        if (PYPROF__AT(pyprof__core_file, core->files, i).fd >= 0)
+            close(PYPROF__AT(pyprof__core_file, core->files, i).fd);
+    pyprof__array_free(core->pool, &core->parts);
+    pyprof__array_free(core->pool, &core->mappings);
+    pyprof__array_free(core->pool, &core->tasks);
+    pyprof__array_free(core->pool, &core->files);
+    pyprof__free(core->pool, core->names, core->names_size);
+    pyprof__free(core->pool, core->maps, core->maps_room);
+    if (core->fd >= 0) close(core->fd);
+    core->fd = -1;
+}
+
+static void pyprof__core_lacks(pyprof__core *core, const char *path, const char *why)
+{
+    size_t size = strlen(core->lack);
+    char text[360], shown[120];
+    pyprof__utf8_repair(shown, sizeof shown, path);
+    snprintf(text, sizeof text, "%s%s %s", size ? "; " : "", shown, why);
+    if (size + strlen(text) < sizeof core->lack) memcpy(core->lack + size, text, strlen(text) + 1);
+}
+
+// Where the file of that path is now.
+static const char *pyprof__core_path(const pyprof__core *core, const char *path)
+{
+    return core->facts.executable && strcmp(path, core->facts.program) == 0 ? core->facts.executable : path;
+}
+
+// ---- memory: from the core file, or from mapped files that have not changed since -------------------
+// The last range that begins at or below the address; NULL = it does not reach the address.
+static const pyprof__core_part *pyprof__core_part_at(const pyprof__core *core, uint64_t address)
+{
+    size_t low = 0, high = core->parts.count;
+    const pyprof__core_part *part;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (PYPROF__AT(const pyprof__core_part, core->parts, middle).start <= address) low = middle + 1;
+        else high = middle;
+    }
+    part = low ? &PYPROF__AT(const pyprof__core_part, core->parts, low - 1) : NULL;
+    return part && address < part->end ? part : NULL;
+}
+
+static const pyprof__core_mapping *pyprof__core_mapping_at(const pyprof__core *core, uint64_t address)
+{
+    size_t low = 0, high = core->mappings.count;
+    const pyprof__core_mapping *mapping;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (PYPROF__AT(const pyprof__core_mapping, core->mappings, middle).start <= address) low = middle + 1;
+        else high = middle;
+    }
+    mapping = low ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, low - 1) : NULL;
+    return mapping && address < mapping->end ? mapping : NULL;
+}
+
+// As many of the bytes as the core file has from this address on.
+static size_t pyprof__core_dumped(const pyprof__core *core, void *to, uint64_t address, size_t size)
+{
+    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    uint64_t at = part ? address - part->start : 0;
+    if (!part || at >= part->size) return 0;
+    if (size > part->size - at) size = (size_t)(part->size - at);
+    return pyprof__read_at(core->fd, to, size, part->offset + at) ? size : 0;
+}
+
+// Is the file the one that was mapped? Its first page has the program headers and, in most files, a number of
+// the build. The core file has a copy of that page, unless the system was told to leave it out. Then the file
+// must not be younger than the core file.
+static pyprof__bool pyprof__core_is_same(const pyprof__core *core, int fd, uint64_t name,
+                                         const struct stat *info)
+{
+    char now[PYPROF__CORE_CHECKED], then[PYPROF__CORE_CHECKED];
+    size_t i, size;
+    for (i = 0; i < core->mappings.count; i++) {
+        const pyprof__core_mapping *mapping = &PYPROF__AT(const pyprof__core_mapping, core->mappings, i);
+        if (mapping->name != name) continue;
+        if (mapping->offset > (uint64_t)info->st_size) return 0;
+        if (mapping->offset) continue;
+        size = pyprof__core_dumped(core, then, mapping->start, sizeof then);
+        if (size > (size_t)info->st_size) size = (size_t)info->st_size;
+        if (size) return pyprof__read_at(fd, now, size, 0) && memcmp(now, then, size) == 0;
+    }
+    return (uint64_t)info->st_mtime <= core->written;
+}
+
+// Is it a file of the interpreter? Of the others nothing is told: no page of them may be needed.
+static pyprof__bool pyprof__core_matters(const pyprof__core *core, const char *path)
+{
+    const char *base = strrchr(path, '/');
+    return strcmp(path, core->facts.program) == 0 || strstr(base ? base : path, "python");
+}
+
+// A path in a core file can lead anywhere: only regular files are opened. -1 = none.
+static int pyprof__core_open_file(pyprof__core *core, pyprof__core_file *file)
+{
+    const char *told = core->names + file->name, *path = pyprof__core_path(core, told);
+    struct stat info;
+    int fd = -1;
+    if (pyprof__stat_at(AT_FDCWD, path, &info, 0) && S_ISREG(info.st_mode))
+        fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && !(pyprof__stat(fd, &info) && S_ISREG(info.st_mode)
+                     && pyprof__core_is_same(core, fd, file->name, &info))) {
+        close(fd);
+        fd = -1;
+        if (file->good && pyprof__core_matters(core, told))
+            pyprof__core_lacks(core, path, "is not the file that ran: what the core file left out of it is "
+                               "unknown");
+    } else if (fd < 0 && file->good && pyprof__core_matters(core, told))
+        pyprof__core_lacks(core, path, "cannot be read: what the core file left out of it is unknown");
+    file->good = fd >= 0;
+    return fd;
+}
+
+// The file is found or added. NULL = it cannot be used, or there is no memory.
+static pyprof__core_file *pyprof__core_file_of(pyprof__core *core, uint64_t name)
+{
+    pyprof__core_file *file = NULL, *oldest = NULL;
+    size_t i, count = 0;
+    for (i = 0; i < core->files.count; i++) {
+        pyprof__core_file *one = &PYPROF__AT(pyprof__core_file, core->files, i);
+        if (one->name == name) file = one;
+        if (one->fd < 0 || one->name == name) continue;
+        count++;
+        if (!oldest || core->clock - one->used > core->clock - oldest->used) oldest = one;
+    }
+    if (file && (file->fd >= 0 || !file->good)) return file->good ? file : NULL;
+    if (oldest && count >= PYPROF__CORE_OPEN) {
+        close(oldest->fd);
+        oldest->fd = -1;
+    }
+    if (!file) {
+        if (core->files.count >= PYPROF__CORE_FILES) return NULL;
+        file = (pyprof__core_file *)pyprof__push(core->pool, &core->files);
+        if (!file) return NULL;
+        file->name = name;
+        file->good = 1;
+    }
+    file->fd = pyprof__core_open_file(core, file);
+    return file->good ? file : NULL;
+}
+
+// As many of the bytes as a mapped file has. Memory that can be written may differ from the file.
+static size_t pyprof__core_mapped(pyprof__core *core, void *to, uint64_t address, size_t size)
+{
+    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, address);
+    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    pyprof__core_file *file;
+    if (!mapping || (part && (part->flags & PF_W))) return 0;
+    file = pyprof__core_file_of(core, mapping->name);
+    if (!file) return 0;
+    file->used = ++core->clock;
+    if (size > mapping->end - address) size = (size_t)(mapping->end - address);
+    return pyprof__read_at(file->fd, to, size, mapping->offset + (address - mapping->start)) ? size : 0;
+}
+
+// Returns how many bytes were copied: less than size if an address cannot be read.
+static size_t pyprof__core_copy(pyprof__core *core, void *to, uint64_t from, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        size_t got = pyprof__core_dumped(core, (char *)to + done, from + done, size - done);
+        if (!got) got = pyprof__core_mapped(core, (char *)to + done, from + done, size - done);
+        if (!got) break;
+        done += got;
+    }
+    return done;
+}
+
+// ---- the notes: threads, and which files were mapped ---------------------------------------------------
+// Where things are in the notes of 64-bit systems: struct elf_prstatus, elf_prpsinfo, siginfo.
+enum { PYPROF__STATUS_SIGNAL = 12, PYPROF__STATUS_PID = 32, PYPROF__STATUS_REGISTERS = 112,
+       PYPROF__STATUS_SIZE = 336, PYPROF__PSINFO_PID = 24, PYPROF__PSINFO_NAME = 40, PYPROF__PSINFO_ARGS = 56,
+       PYPROF__PSINFO_SIZE = 136, PYPROF__SIGINFO_ADDRESS = 16 };
+
+typedef struct { uint64_t offset, size; uint32_t type; } pyprof__core_note;   // its content
+
+// Does a core file of the kernel, not of a debugger, come from this signal?
+static pyprof__bool pyprof__signal_ends(int signal)
+{
+    static const int those[] = { SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGXFSZ,
+                                 SIGSYS };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(those) && those[i] != signal; i++) {}
+    return i < PYPROF__COUNT(those);
+}
+
+static const char *pyprof__signal_name(int signal)   // NULL = it has none here
+{
+    static const struct { int number; const char *name; } names[] = {
+        { SIGQUIT, "SIGQUIT" }, { SIGILL, "SIGILL" }, { SIGTRAP, "SIGTRAP" }, { SIGABRT, "SIGABRT" },
+        { SIGBUS, "SIGBUS" }, { SIGFPE, "SIGFPE" }, { SIGSEGV, "SIGSEGV" }, { SIGXCPU, "SIGXCPU" },
+        { SIGXFSZ, "SIGXFSZ" }, { SIGSYS, "SIGSYS" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(names); i++) if (names[i].number == signal) return names[i].name;
+    return NULL;
+}
+
+static void pyprof__core_status(pyprof__core *core, const pyprof__core_note *note)   // of a thread
+{
+    char status[PYPROF__STATUS_SIZE];
+    pyprof__core_task *task;
+    int32_t pid;
+    int16_t signal;
+    if (note->size < sizeof status || core->tasks.count >= PYPROF__CORE_TASKS
+        || !pyprof__read_at(core->fd, status, sizeof status, note->offset)) return;
+    task = (pyprof__core_task *)pyprof__push(core->pool, &core->tasks);
+    if (!task) return;
+    memcpy(&pid, status + PYPROF__STATUS_PID, sizeof pid);
+    memcpy(&signal, status + PYPROF__STATUS_SIGNAL, sizeof signal);
+    task->tid = pid;
+    // The kernel notes the signal for every thread, but writes the one that got it first.
+    if (core->tasks.count == 1 && pyprof__signal_ends(signal)) task->signal = signal;
+    pyprof__core_registers(task, status + PYPROF__STATUS_REGISTERS);
+}
+
+// More on the signal of the thread whose note came last.
+static void pyprof__core_signal(pyprof__core *core, const pyprof__core_note *note)
+{
+    int32_t head[4];             // number, error, code
+    uint64_t address;
+    pyprof__core_task *task = core->tasks.count
+        ? &PYPROF__AT(pyprof__core_task, core->tasks, core->tasks.count - 1) : NULL;
+    if (!task || !task->signal || note->size < PYPROF__SIGINFO_ADDRESS + sizeof address
+        || !pyprof__read_at(core->fd, head, sizeof head, note->offset)
+        || !pyprof__read_at(core->fd, &address, sizeof address, note->offset + PYPROF__SIGINFO_ADDRESS))
+        return;
+    // a positive code: the kernel sent it, for an instruction of the thread
+    task->has_fault = head[0] == task->signal && head[2] > 0 && head[2] < 128
+        && (head[0] == SIGSEGV || head[0] == SIGBUS || head[0] == SIGILL || head[0] == SIGFPE);
+    task->fault = address;
+}
+
+static void pyprof__core_psinfo(pyprof__core *core, const pyprof__core_note *note)
+{
+    char info[PYPROF__PSINFO_SIZE];
+    int32_t pid;
+    size_t size;
+    if (note->size < sizeof info || !pyprof__read_at(core->fd, info, sizeof info, note->offset)) return;
+    memcpy(&pid, info + PYPROF__PSINFO_PID, sizeof pid);
+    core->pid = pid > 0 ? pid : 0;
+    memcpy(core->facts.name, info + PYPROF__PSINFO_NAME, sizeof core->facts.name - 1);
+    memcpy(core->facts.command, info + PYPROF__PSINFO_ARGS, sizeof core->facts.command - 1);
+    size = strlen(core->facts.command);
+    while (size && core->facts.command[size - 1] == ' ') core->facts.command[--size] = 0;
+}
+
+static void pyprof__core_auxv(pyprof__core *core, const pyprof__core_note *note)
+{
+    Elf64_auxv_t entry;
+    uint64_t at;
+    for (at = 0; at + sizeof entry <= note->size && at < 128 * sizeof entry; at += sizeof entry) {
+        if (!pyprof__read_at(core->fd, &entry, sizeof entry, note->offset + at)
+            || entry.a_type == AT_NULL) return;
+        if (entry.a_type == AT_PHDR) core->headers = entry.a_un.a_val;
+        if (entry.a_type == AT_RANDOM) core->stack_end = entry.a_un.a_val;
+    }
+}
+
+// A count, the size of a page, a row for each range (start, end, offset in pages), and the files' names.
+static void pyprof__core_mapped_files(pyprof__core *core, const pyprof__core_note *note)
+{
+    uint64_t head[2], row[3], i, at = 0;
+    size_t size;
+    pyprof__core_mapping *mapping;
+    if (core->names || note->size < sizeof head || note->size > PYPROF__CORE_NAMES
+        || !pyprof__read_at(core->fd, head, sizeof head, note->offset)
+        || head[0] > (note->size - sizeof head) / sizeof row || head[1] == 0 || head[1] > 1u << 30) return;
+    size = (size_t)(note->size - sizeof head - head[0] * sizeof row);
+    core->names = size ? (char *)pyprof__alloc(core->pool, size + 1) : NULL;
+    if (!core->names) return;
+    core->names_size = size + 1;
+    if (!pyprof__read_at(core->fd, core->names, size, note->offset + note->size - size)) return;
+    for (i = 0; i < head[0] && at < size; i++, at += strlen(core->names + at) + 1) {
+        if (!pyprof__read_at(core->fd, row, sizeof row, note->offset + sizeof head + i * sizeof row)) return;
+        if (row[0] >= row[1] || row[2] > (uint64_t)1 << 40 || core->names[at] != '/') continue;
+        mapping = (pyprof__core_mapping *)pyprof__push(core->pool, &core->mappings);
+        if (!mapping) return;
+        mapping->start = row[0];
+        mapping->end = row[1];
+        mapping->offset = row[2] * head[1];
+        mapping->name = at;
+        // A file has one name; its ranges follow each other.
+        if (core->mappings.count > 1
+            && strcmp(core->names + (mapping - 1)->name, core->names + at) == 0)
+            mapping->name = (mapping - 1)->name;
+    }
+}
+
+static void pyprof__core_notes(pyprof__core *core, uint64_t at, uint64_t size, uint32_t *left)
+{
+    uint64_t end = at + size;
+    Elf64_Nhdr head;
+    pyprof__core_note note;
+    while (*left && at < end && end - at >= sizeof head
+           && pyprof__read_at(core->fd, &head, sizeof head, at)) {
+        --*left;
+        note.type = head.n_type;
+        note.offset = at + sizeof head + (((uint64_t)head.n_namesz + 3) & ~(uint64_t)3);
+        note.size = head.n_descsz;
+        at = note.offset + ((note.size + 3) & ~(uint64_t)3);
+        if (note.offset > end || note.size > end - note.offset) return;
+        if (head.n_namesz < 5 || head.n_namesz > 8) continue;
+        if (note.type == NT_PRSTATUS) pyprof__core_status(core, &note);
+        else if (note.type == NT_PRPSINFO) pyprof__core_psinfo(core, &note);
+        else if (note.type == NT_AUXV) pyprof__core_auxv(core, &note);
+        else if (note.type == NT_FILE) pyprof__core_mapped_files(core, &note);
+        else if (note.type == NT_SIGINFO) pyprof__core_signal(core, &note);
+    }
+}
+
+// ---- opening it -----------------------------------------------------------------------------------------
+static int pyprof__core_by_start(const void *a, const void *b)   // both kinds of ranges begin with start
+{
+    const uint64_t *one = (const uint64_t *)a, *other = (const uint64_t *)b;
+    return *one < *other ? -1 : *one > *other;
+}
+
+// How many program headers there are: more than 65,534 are counted in the first section header.
+static uint32_t pyprof__core_header_count(const pyprof__core *core, const Elf64_Ehdr *header)
+{
+    Elf64_Shdr section;
+    if (header->e_phnum != PN_XNUM) return header->e_phnum;
+    if (!header->e_shoff || !pyprof__read_at(core->fd, &section, sizeof section, header->e_shoff)) return 0;
+    return section.sh_info < PYPROF__CORE_PARTS ? section.sh_info : (uint32_t)PYPROF__CORE_PARTS;
+}
+
+static void pyprof__core_segments(pyprof__core *core, const Elf64_Ehdr *header)
+{
+    uint32_t count = pyprof__core_header_count(core, header), i, left = PYPROF__CORE_NOTES;
+    uint64_t end = 0;
+    Elf64_Phdr segment;
+    pyprof__core_part *part;
+    for (i = 0; i < count; i++) {
+        if (!pyprof__read_at(core->fd, &segment, sizeof segment, header->e_phoff + i * sizeof segment)) {
+            end = UINT64_MAX;
+            break;
+        }
+        if (segment.p_filesz >= (uint64_t)1 << 60 || segment.p_offset >= (uint64_t)1 << 60) end = UINT64_MAX;
+        else if (segment.p_offset + segment.p_filesz > end) end = segment.p_offset + segment.p_filesz;
+        if (segment.p_type == PT_NOTE && segment.p_filesz < (uint64_t)1 << 40)
+            pyprof__core_notes(core, segment.p_offset, segment.p_filesz, &left);
+        if (segment.p_type != PT_LOAD || segment.p_memsz >= UINT64_MAX - segment.p_vaddr) continue;
+        part = (pyprof__core_part *)pyprof__push(core->pool, &core->parts);
+        if (!part) return;
+        part->start = segment.p_vaddr;
+        part->end = segment.p_vaddr + segment.p_memsz;
+        part->offset = segment.p_offset;
+        part->size = segment.p_filesz < segment.p_memsz ? segment.p_filesz : segment.p_memsz;
+        part->flags = segment.p_flags;
+    }
+    if (end == UINT64_MAX)
+        snprintf(core->lack, sizeof core->lack,
+                 "the core file is truncated or torn: what is missing is unknown");
+    else if (end > core->size)
+        snprintf(core->lack, sizeof core->lack, "the core file is truncated (%llu of %llu bytes): what is "
+                 "missing is unknown", (unsigned long long)core->size, (unsigned long long)end);
+}
+
+// A line as in /proc/PID/maps.
+static void pyprof__core_line(pyprof__core *core, uint64_t start, uint64_t end, uint32_t flags)
+{
+    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, start);
+    const char *name = mapping ? core->names + mapping->name : "";
+    size_t size = core->facts.maps_size;
+    int line = snprintf(core->maps + size, core->maps_room - size,
+                        "%llx-%llx %c%c%cp %08llx 00:00 0 %.4000s\n", (unsigned long long)start,
+                        (unsigned long long)end, flags & PF_R ? 'r' : '-', flags & PF_W ? 'w' : '-',
+                        flags & PF_X ? 'x' : '-',
+                        (unsigned long long)(mapping ? mapping->offset + (start - mapping->start) : 0),
+                        strchr(name, '\n') ? "" : name);
+    if (line > 0 && (size_t)line < core->maps_room - size) core->facts.maps_size = size + (size_t)line;
+}
+
+// The list of mapped files: the ranges that the core file has, and those that it left out.
+static pyprof__bool pyprof__core_list(pyprof__core *core)
+{
+    size_t i, k = 0;
+    core->maps_room = 4096 + core->names_size + (core->parts.count + core->mappings.count) * 200;
+    for (i = 0; i < core->mappings.count; i++)
+        core->maps_room += 2 * strlen(core->names + PYPROF__AT(pyprof__core_mapping, core->mappings, i).name);
+    core->maps = core->maps_room < 60u << 20 ? (char *)pyprof__alloc(core->pool, core->maps_room) : NULL;
+    if (!core->maps) { core->maps_room = 0; return 0; }
+    for (i = 0; i < core->parts.count || k < core->mappings.count;) {
+        const pyprof__core_part *part = i < core->parts.count
+            ? &PYPROF__AT(const pyprof__core_part, core->parts, i) : NULL;
+        const pyprof__core_mapping *mapping = k < core->mappings.count
+            ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, k) : NULL;
+        if (part && (!mapping || part->start <= mapping->start)) {
+            pyprof__core_line(core, part->start, part->end, part->flags);
+            i++;
+            if (mapping && part->start == mapping->start) k++;
+        } else {
+            pyprof__core_line(core, mapping->start, mapping->end, PF_R);
+            k++;
+        }
+    }
+    core->facts.maps = core->maps;
+    return 1;
+}
+
+// The program is the file in whose range its headers are.
+static void pyprof__core_program(pyprof__core *core)
+{
+    const pyprof__core_mapping *mapping = core->headers ? pyprof__core_mapping_at(core, core->headers) : NULL;
+    if (!mapping && core->mappings.count) mapping = (const pyprof__core_mapping *)core->mappings.data;
+    if (mapping)
+        pyprof__copy_text(core->facts.program, sizeof core->facts.program, core->names + mapping->name);
+}
+
+// Is it a core file of this kind of machine?
+static pyprof_result pyprof__core_check(const pyprof__core *core, const Elf64_Ehdr *header)
+{
+    const char *why = NULL;
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) why = "it is no ELF file";
+    else if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB)
+        why = "it is not of a 64-bit little-endian machine";
+    else if (header->e_type != ET_CORE) why = "it is an ELF file, but no core file";
+    else if (header->e_machine != PYPROF__MACHINE) why = "it is of another kind of processor than this one";
+    else if (header->e_phentsize != sizeof(Elf64_Phdr) || !header->e_phoff || !header->e_phnum)
+        why = "it has no program headers";
+    return why ? pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: %s", core->path, why) : PYPROF_OK;
+}
+
+static pyprof_result pyprof__core_open_path(pyprof__core *core, const char *path)
+{
+    struct stat info;
+    pyprof__copy_text(core->path, sizeof core->path, path);
+    core->fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (core->fd < 0 || !pyprof__stat(core->fd, &info))
+        return pyprof__fail(PYPROF_ERR_IO, "core file %.300s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: it is no regular file", path);
+    core->size = (uint64_t)info.st_size;
+    core->written = (uint64_t)info.st_mtime;
+    return PYPROF_OK;
+}
+
+// *core is usable, or closed.
+static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, const char *path,
+                                       const char *executable)
+{
+    Elf64_Ehdr header;
+    pyprof_result result;
+    memset(core, 0, sizeof *core);
+    core->pool = pool;
+    core->facts.executable = executable;
+    pyprof__array_init(&core->parts, sizeof(pyprof__core_part));
+    pyprof__array_init(&core->mappings, sizeof(pyprof__core_mapping));
+    pyprof__array_init(&core->tasks, sizeof(pyprof__core_task));
+    pyprof__array_init(&core->files, sizeof(pyprof__core_file));
+    memset(&header, 0, sizeof header);
+    result = pyprof__core_open_path(core, path);
+    if (result == PYPROF_OK && !pyprof__read_at(core->fd, &header, sizeof header, 0))
+        result = pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: it is too short for an ELF file", path);
+    if (result == PYPROF_OK) result = pyprof__core_check(core, &header);
+    if (result == PYPROF_OK) {
+        pyprof__core_segments(core, &header);
+        if (core->parts.count)
+            qsort(core->parts.data, core->parts.count, sizeof(pyprof__core_part), pyprof__core_by_start);
+        if (core->mappings.count)
+            qsort(core->mappings.data, core->mappings.count, sizeof(pyprof__core_mapping),
+                  pyprof__core_by_start);
+        if (!pyprof__core_list(core)) result = pyprof__fail_memory("the core file");
+    }
+    if (result != PYPROF_OK) { pyprof__core_close(core); return result; }
+    pyprof__core_program(core);
+    core->facts.tasks = (const pyprof__core_task *)core->tasks.data;
+    core->facts.task_count = core->tasks.count;
+    if (!core->pid && core->tasks.count) core->pid = core->facts.tasks[0].tid;
+    return PYPROF_OK;
+}
+
+// ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
 //   Runs on    the sampler thread, or the caller's thread during start
 //   Uses       MEMORY
 //   Promise    an unreadable address is a result, never a fault; no signal handler is needed
 // ============================================================================
-typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD, PYPROF__BY_MEM } pyprof__method;
+typedef enum {
+    PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD, PYPROF__BY_MEM, PYPROF__BY_CORE
+} pyprof__method;
 
 typedef struct {
     pyprof__method method;
@@ -3926,6 +4627,7 @@ typedef struct {
     // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
     uint64_t inode;
     uint64_t end;          // every address of a program is below it
+    pyprof__core *core;    // BY_CORE: the file that the memory is read from
 } pyprof__origin;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
@@ -3973,6 +4675,20 @@ static ssize_t pyprof__gather_mem(const pyprof__origin *origin, void *to, const 
     return done;
 }
 
+static ssize_t pyprof__gather_core(const pyprof__origin *origin, void *to, const struct iovec *from,
+                                   int pieces)
+{
+    size_t done = 0, got;
+    int i;
+    for (i = 0; i < pieces; i++) {
+        got = pyprof__core_copy(origin->core, (char *)to + done, (uint64_t)(uintptr_t)from[i].iov_base,
+                                from[i].iov_len);
+        done += got;
+        if (got < from[i].iov_len) break;
+    }
+    return (ssize_t)done;
+}
+
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
@@ -3986,6 +4702,7 @@ static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struc
     target.iov_len = size;
     if (origin->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_MEM) done = pyprof__gather_mem(origin, to, from, pieces);
+    else if (origin->method == PYPROF__BY_CORE) done = pyprof__gather_core(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_READV)
         done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from,
                                 (unsigned long)pieces, 0ul);
@@ -4046,6 +4763,17 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
     return pyprof__origin_works(origin);
 }
 
+static void pyprof__origin_of_core(pyprof__origin *origin, pyprof__proc *proc, pyprof__core *core)
+{
+    memset(origin, 0, sizeof *origin);
+    origin->method = PYPROF__BY_CORE;
+    origin->proc = proc;
+    origin->tid = pyprof__pid_of(proc);
+    origin->fd = -1;
+    origin->end = (uint64_t)1 << 56;
+    origin->core = core;
+}
+
 static void pyprof__origin_close(pyprof__origin *origin)
 {
     if (origin->fd >= 0) close(origin->fd);
@@ -4099,7 +4827,7 @@ static pyprof__way pyprof__origin_again(pyprof__origin *origin)
 // The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
 enum {
     PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS,
-    PYPROF__OWN_THREADS
+    PYPROF__OWN_STATES, PYPROF__OWN_THREADS
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__FEW_MISSES = 8,
@@ -4185,9 +4913,9 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
-// Fetches blocks that have no copy of this epoch yet. If a call copies fewer bytes than asked, it stopped at
-// an unreadable block: that block is skipped.
-static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+// Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
+// bytes than asked, it stopped at an unreadable block: that block is skipped.
+static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
     int i, whole, bad, first = 0;
@@ -4212,6 +4940,73 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
             if (i < first + whole) mirror->bytes.count += PYPROF__BLOCK;
         }
     }
+}
+
+typedef struct { uint64_t base; uint32_t id; } pyprof__sought;
+
+static int pyprof__by_base(const void *a, const void *b)
+{
+    uint64_t x = ((const pyprof__sought *)a)->base, y = ((const pyprof__sought *)b)->base;
+    return x < y ? -1 : x > y;
+}
+
+// Blocks of another process, which may share a piece: a piece costs as much as the copying of a page. So
+// blocks of one page, and blocks that follow each other, are one piece, with what lies between them. Returns
+// how many blocks were fetched: the pieces before an unreadable one.
+static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *sought, int count)
+{
+    struct iovec from[PYPROF__BATCH];
+    uint64_t base = 0, end = 0;
+    size_t size = 0, done;
+    int i, pieces = 0;
+    for (i = 0; i < count; i++) {
+        uint64_t next = sought[i].base;
+        if (!pieces || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
+            base = next;
+            from[pieces++].iov_base = (void *)(uintptr_t)base;
+        }
+        end = next + PYPROF__BLOCK;
+        from[pieces - 1].iov_len = (size_t)(end - base);
+    }
+    for (i = 0; i < pieces; i++) size += from[i].iov_len;
+    if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return 0;
+    done = pyprof__gather(mirror->origin, (char *)mirror->bytes.data + mirror->bytes.count, from, pieces,
+                          size);
+    size = mirror->bytes.count;
+    mirror->bytes.count += done;
+    for (i = pieces = 0; i < count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, sought[i].id);
+        base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        if (block->base - base >= from[pieces].iov_len) {
+            done -= from[pieces].iov_len;
+            size += from[pieces++].iov_len;
+            base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        }
+        if (done < block->base - base + PYPROF__BLOCK) break;
+        block->epoch = mirror->epoch;
+        block->offset = (uint32_t)(size + (block->base - base));
+    }
+    return i;
+}
+
+// Fetches blocks that have no copy of this epoch yet.
+static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+{
+    pyprof__sought sought[PYPROF__BATCH];
+    uint32_t left[PYPROF__BATCH];
+    int i, fetched;
+    if (count < 2 || pyprof__is_own(mirror->origin->proc)) {
+        pyprof__mirror_pieces(mirror, ids, count);
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        sought[i].base = PYPROF__AT(pyprof__block, mirror->blocks, ids[i]).base;
+        sought[i].id = ids[i];
+    }
+    qsort(sought, (size_t)count, sizeof *sought, pyprof__by_base);
+    fetched = pyprof__mirror_merged(mirror, sought, count);
+    for (i = fetched; i < count; i++) left[i - fetched] = sought[i].id;
+    if (fetched < count) pyprof__mirror_pieces(mirror, left, count - fetched);
 }
 
 // Fetches this block, or its whole page if there were many misses.
@@ -5775,7 +6570,9 @@ static pyprof__bool pyprof__mapped_open(pyprof__elf *elf, pyprof__pool *pool, co
     pyprof__proc_path(origin->proc, folder, sizeof folder);
     for (i = 0; i < 4; i++) {
         if (i == 0) snprintf(path, sizeof path, "%sroot%s", folder, mapping->path);
-        else if (i == 1) snprintf(path, sizeof path, "%s", mapping->path);
+        else if (i == 1)
+            snprintf(path, sizeof path, "%s", origin->core ? pyprof__core_path(origin->core, mapping->path)
+                     : mapping->path);
         else if (i == 2)
             snprintf(path, sizeof path, "%smap_files/%llx-%llx", folder, (unsigned long long)mapping->start,
                      (unsigned long long)mapping->end);
@@ -6020,6 +6817,10 @@ static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const ch
             return pyprof__fail(PYPROF_ERR_NO_PYTHON, "the process runs PyPy (%.200s), which is not "
                                 "supported: only CPython is", mapping.path);
     }
+    if (origin->core)
+        return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in core file %.160s (program: %.100s)%s%.200s",
+                            origin->core->path, *program ? program : "unknown",
+                            *origin->core->lack ? ". " : "", origin->core->lack);
     if (!pyprof__is_own(origin->proc))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON,
                             "no CPython in process %lld (%.160s): looked for _PyRuntime in the dynamic "
@@ -6088,7 +6889,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
     if (!maps && errno == ENOMEM) return pyprof__fail_memory("the list of the process's files");
     if (!maps)
-        return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
+        return pyprof__fail(errno == ENOENT || errno == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
+                            "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -6252,6 +7054,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 typedef struct {
     pyprof__origin origin;         // whose memory is read, and how
     pyprof__proc other;            // the process, if it is not this one
+    pyprof__core core;             // the core file, if the process is in one
     pyprof__task_pair pairs[PYPROF__TASK_PAIRS];   // its threads' numbers, if it is in another pid namespace
     uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
                                    // pids
@@ -6271,6 +7074,7 @@ static void pyprof__target_close(pyprof__target *target)
 {
     pyprof__origin_close(&target->origin);
     pyprof__proc_leave(target->origin.proc);
+    if (target->origin.core) pyprof__core_close(target->origin.core);
 }
 
 // ---- what the other process's threads and locks tell about its C library --------------------------
@@ -6302,7 +7106,6 @@ static pyprof__bool pyprof__are_tids(pyprof__target *target, const uint64_t *ide
                                      int64_t offset)
 {
     int32_t tids[16];
-    char text[256];
     size_t i, k;
     for (i = 0; i < count; i++) {
         if (!pyprof__copy(&target->origin, &tids[i], idents[i] + (uint64_t)offset, 4) || tids[i] <= 0)
@@ -6311,7 +7114,7 @@ static pyprof__bool pyprof__are_tids(pyprof__target *target, const uint64_t *ide
             if (tids[k] == tids[i]) return 0;
     }
     for (i = 0; i < count; i++)
-        if (pyprof__task_read(target->origin.proc, tids[i], "stat", text, sizeof text) <= 0) return 0;
+        if (!pyprof__has_task(target->origin.proc, tids[i])) return 0;
     return count > 0;
 }
 
@@ -6333,7 +7136,6 @@ static void pyprof__target_forked(pyprof__target *target)
 {
     uint64_t idents[16], natives[16];
     const int64_t main = pyprof__main_of(target->origin.proc);
-    char text[64];
     int32_t tid;
     size_t count, i;
     if (!target->tid_offset || target->runtime.layout.thread_native == PYPROF__NO) return;
@@ -6341,8 +7143,7 @@ static void pyprof__target_forked(pyprof__target *target)
     for (i = 0; i < count; i++)
         if (natives[i] != (uint64_t)main
             && pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid)
-            && tid == main
-            && pyprof__task_read(target->origin.proc, (int64_t)natives[i], "comm", text, sizeof text) <= 0)
+            && tid == main && !pyprof__has_task(target->origin.proc, (int64_t)natives[i]))
             target->forked_ident = idents[i];
 }
 
@@ -6436,6 +7237,49 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
+// Python may know its threads by other numbers: gdb writes those of its own pid namespace.
+static void pyprof__target_foreign(pyprof__target *target)
+{
+    uint64_t idents[16], natives[16];
+    int32_t tid;
+    size_t count = pyprof__target_idents(target, idents, natives, PYPROF__COUNT(idents)), i, known = 0;
+    for (i = 0; i < count; i++) {
+        if (target->runtime.layout.thread_native == PYPROF__NO)
+            natives[i] = target->tid_offset
+                && pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid)
+                ? (uint64_t)tid : 0;
+        known += pyprof__core_task_of(&target->core.facts, (int64_t)natives[i]) != NULL;
+    }
+    target->core.facts.foreign = !known;
+}
+
+// A process in a core file. executable: see pyprof_dump_options.
+static pyprof_result pyprof__target_open_core(pyprof__target *target, pyprof__pool *pool, const char *path,
+                                              const char *executable)
+{
+    pyprof__c_library libc;
+    pyprof_result result;
+    memset(target, 0, sizeof *target);
+    result = pyprof__core_open(&target->core, pool, path, executable);
+    if (result != PYPROF_OK) return result;
+    pyprof__proc_init(&target->other, target->core.pid);
+    target->other.core = &target->core.facts;
+    pyprof__origin_of_core(&target->origin, &target->other, &target->core);
+    target->stack_end = target->core.stack_end;
+    result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
+    if (result == PYPROF_OK) {
+        pyprof__c_library_find(&libc, pool, &target->origin);
+        target->tid_offset = libc.tid_offset;
+        pyprof__target_tids(target);
+        pyprof__target_foreign(target);
+        pyprof__target_forked(target);
+        if (target->core.lack[0]) pyprof__proc_lacks(&target->other, target->core.lack);
+        return PYPROF_OK;
+    }
+    pyprof__target_close(target);
+    return result;
+}
+
 // *interp = the newest interpreter, or 0. 0 = unreadable.
 static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
@@ -6447,8 +7291,9 @@ static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *
 // pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
-    target->switch_clock = !pyprof__is_own(target->origin.proc);
-    if (target->switch_clock) return;
+    target->switch_clock = !pyprof__is_own(target->origin.proc) && !target->origin.core;
+    target->fine_clock = target->origin.core != NULL;   // its threads do not run
+    if (target->switch_clock || target->fine_clock) return;
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
@@ -6463,10 +7308,10 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // ============================================================================
 enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
 
-// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
-// all.
+// What is known of a descendant: nothing yet; no Python so far; a thread looks for Python in it; it is
+// sampled; it is not any more, or not at all.
 typedef enum {
-    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_OPENING, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
 } pyprof__kin_state;
 
 typedef struct {
@@ -6474,7 +7319,12 @@ typedef struct {
     pyprof__kin_state state;
     uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
     uint64_t look_ns;            // when to look for Python again
+    uint64_t opening_ns;         // since when a thread looks
+    uint64_t check_ns;           // when to look again if it profiles itself
     uint32_t looks;              // since it was found, or executed another program
+    int place;                   // of the sampler whose thread looks
+    int python;                  // its program runs Python: that was found in it or in the process that
+                                 // forked it, or its name says so
 } pyprof__descendant;
 
 typedef struct {
@@ -6501,14 +7351,26 @@ static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int
     return i ? pyprof__family_at(family, i - 1) : NULL;
 }
 
+// By the name of its program.
+static pyprof__bool pyprof__is_named_python(const pyprof__process_line *line)
+{
+    return strncmp(line->name, "python", 6) == 0;
+}
+
 // Reads its line again. 0 = it has ended.
 static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
 {
     pyprof__process_line line;
     if (one->ended_ns) return 0;
-    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
-        one->line = line;
-        return 1;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started) {
+        // Another program, or it has ended in one that was not seen: what is known is of the program before.
+        if (line.ended ? strcmp(line.name, one->line.name) != 0 : line.image != one->line.image) {
+            one->python = pyprof__is_named_python(&line);
+            one->looks = 0;
+        }
+        if (line.ended) memcpy(one->line.name, line.name, sizeof line.name);
+        else one->line = line;
+        if (!line.ended) return 1;
     }
     one->ended_ns = now;
     return 0;
@@ -6545,13 +7407,27 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     return 0;
 }
 
+// Was it forked by a member that runs Python, and has not executed another program?
+static pyprof__bool pyprof__is_fork_of_python(const pyprof__family *family, const pyprof__process_line *line)
+{
+    size_t i = family->list.count;
+    while (i-- > 0) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (!one->python || one->line.started > line->started) continue;
+        if (line->image ? one->line.image == line->image
+            : one->line.pid == line->parent && strcmp(one->line.name, line->name) == 0) return 1;
+    }
+    return 0;
+}
+
 // Forgets descendants that ended a while ago.
 static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 {
     size_t i, kept = 1;
     for (i = 1; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
-        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (one->state != PYPROF__KIN_OPENING && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS)
+            continue;
         if (kept != i) *pyprof__family_at(family, kept) = *one;
         kept++;
     }
@@ -6561,12 +7437,14 @@ static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
 {
     pyprof__descendant *one;
+    int python = pyprof__is_named_python(line) || pyprof__is_fork_of_python(family, line);
     if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
     one = family->list.count < PYPROF__MOST_DESCENDANTS
         ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
     if (!one) { family->cut++; return; }
     one->line = *line;
     one->seen_ns = now;
+    one->python = python;
     if (line->ended) one->ended_ns = now;
 }
 
@@ -8634,6 +9512,10 @@ typedef struct {
     // was blocked. See pyprof__is_still.
     uint64_t still_ns;
     int still_cpu;
+    // What it is blocked in as long as its clock is call_ns; 0 = not read.
+    uint64_t call_ns;
+    pyprof__call_state call_state;
+    pyprof__call call;
     int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
@@ -8861,7 +9743,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
-    slot->proven_cpu_ns = slot->still_ns = 0;
+    slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -11003,19 +11885,19 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__target_close(&sweeper->target);
 }
 
-// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
-                                          const pyprof_allocator *allocator, uint64_t max_bytes,
-                                          uint32_t max_depth, int may_move)
+static void pyprof__sweeper_begin(pyprof__sweeper *sweeper, const pyprof_allocator *allocator,
+                                  uint64_t max_bytes, uint32_t max_depth, int may_move)
 {
-    pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
     pyprof__pool_init(&sweeper->pool, allocator, max_bytes);
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
     sweeper->cpu = sweeper->stuck_cpu = -1;
-    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
-    if (result != PYPROF_OK) return result;
+}
+
+// Its target is open.
+static pyprof_result pyprof__sweeper_complete(pyprof__sweeper *sweeper)
+{
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
@@ -11027,6 +11909,26 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
         return PYPROF_OK;
     pyprof__sweeper_close(sweeper);
     return pyprof__fail_memory("the sampler");
+}
+
+// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
+                                          const pyprof_allocator *allocator, uint64_t max_bytes,
+                                          uint32_t max_depth, int may_move)
+{
+    pyprof_result result;
+    pyprof__sweeper_begin(sweeper, allocator, max_bytes, max_depth, may_move);
+    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
+    return result == PYPROF_OK ? pyprof__sweeper_complete(sweeper) : result;
+}
+
+static pyprof_result pyprof__sweeper_open_core(pyprof__sweeper *sweeper, const char *core,
+                                               const char *executable, uint32_t max_depth)
+{
+    pyprof_result result;
+    pyprof__sweeper_begin(sweeper, NULL, UINT64_MAX, max_depth, 0);
+    result = pyprof__target_open_core(&sweeper->target, &sweeper->pool, core, executable);
+    return result == PYPROF_OK ? pyprof__sweeper_complete(sweeper) : result;
 }
 
 // Call it on the sampler's own thread, before the first sweep: sets up what concerns this thread only.
@@ -11067,6 +11969,25 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
                         sizeof cpu) ? cpu : -1;
 }
 
+// The same for threads whose clocks were just read, in one call.
+static void pyprof__cpus_now(const pyprof__sweeper *sweeper, pyprof__thread *const *threads, size_t count)
+{
+    struct iovec from[PYPROF__AT_ONCE];
+    int32_t cpus[PYPROF__AT_ONCE];
+    size_t i, done = 0;
+    int whole = sweeper->target.cpu_word != 0 && count > 1;
+    for (i = 0; i < count && whole; i++) {
+        uint64_t at = threads[i]->ident + (uint64_t)sweeper->target.cpu_word;
+        whole = pyprof__is_address(&sweeper->target.origin, at, sizeof *cpus);
+        from[i].iov_base = (void *)(uintptr_t)at;
+        from[i].iov_len = sizeof *cpus;
+    }
+    if (whole)
+        done = pyprof__gather(&sweeper->target.origin, cpus, from, (int)count, count * sizeof *cpus);
+    for (i = 0; i < count; i++)
+        threads[i]->clock_cpu = i < done / sizeof *cpus ? cpus[i] : pyprof__cpu_now(sweeper, threads[i]);
+}
+
 static void pyprof__stay_begin(pyprof__sweeper *sweeper)   // from now on, does the sampler keep its CPU?
 {
     sweeper->lost_cpu = 0;
@@ -11101,16 +12022,33 @@ static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *t
     return 0;
 }
 
-// Is it blocked, and has been so since its clock was read? Threads of another process.
-static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// Is it known to have been blocked since its clock was read? Threads of another process.
+static pyprof__bool pyprof__was_blocked(const pyprof__thread *thread)
+{
+    return thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0;
+}
+
+// Is it blocked now, and has been so since its clock was read? What it waits for is noted.
+static pyprof__bool pyprof__is_blocked_now(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (!sweeper->target.switch_clock || thread->shared_tid) return 0;
-    if (thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0) return 1;
-    if (!pyprof__task_is_blocked(sweeper->target.origin.proc, thread->native)
+    if (pyprof__was_blocked(thread)) return pyprof__used_cpu(sweeper, thread) == thread->cpu_ns;
+    thread->call_ns = 0;
+    thread->call_state = pyprof__call_read(sweeper->target.origin.proc, thread->native, &thread->call);
+    // Without a call or a function, it may still be on its way off the CPU.
+    if (thread->call_state != PYPROF__CALL_BLOCKED
+        || (thread->call.number == PYPROF__CALL_BY_NAME && !thread->call.function[0])
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    thread->still_ns = thread->cpu_ns;
+    thread->call_ns = thread->still_ns = thread->cpu_ns;
     thread->still_cpu = -1;
     return 1;
+}
+
+// The same, unless it is known already.
+static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (sweeper->target.switch_clock && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
+    return pyprof__is_blocked_now(sweeper, thread);
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -11190,7 +12128,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS,
+        mine = pyprof__own_last_run(sweeper->target.origin.proc);
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -11221,6 +12160,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
     flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
+    flags[PYPROF__OWN_STATES] = (unsigned char)sweeper->target.switch_clock;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
@@ -11241,7 +12181,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
-    size_t i;
+    pyprof__thread *asked[PYPROF__AT_ONCE];
+    size_t i, count = 0;
     sweeper->window++;
     if (!sweeper->target.fine_clock) pyprof__stay_again(sweeper);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
@@ -11255,8 +12196,17 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
-        if (!sweeper->target.fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
+        thread->clock_cpu = -1;
+        // Proven to have been blocked, and not to have run since.
+        if (sweeper->target.fine_clock || (thread->still_ns && thread->still_ns == thread->clock_ns
+                                           && thread->still_cpu < 0)) continue;
+        if (count == PYPROF__COUNT(asked)) {
+            pyprof__cpus_now(sweeper, asked, count);
+            count = 0;
+        }
+        asked[count++] = thread;
     }
+    pyprof__cpus_now(sweeper, asked, count);
 }
 
 // The sampler can lose its CPU at any time, and then it can no longer find out when the thread that had the
@@ -11267,7 +12217,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     uint64_t elapsed = sweeper->elapsed_ns;
     size_t i;
-    int asked = 0;
+    int asked = 0, here = pyprof__cpu_here(sweeper->own_word);
     sweeper->asked = list->tick;
     for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
@@ -11277,6 +12227,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS)
             continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        // What is known of threads on other CPUs cannot get lost.
+        if (sweeper->target.switch_clock && thread->clock_cpu != here) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
@@ -11419,9 +12371,12 @@ static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread 
 // the thread was blocked.
 static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    if (sweeper->target.origin.core) return 1;
+    if (thread->shared_tid) return 0;
+    if (sweeper->target.switch_clock && !thread->holder && pyprof__is_blocked_now(sweeper, thread)) return 1;
+    if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return sweeper->target.fine_clock || pyprof__shared_cpu(sweeper, thread)
-        || (sweeper->target.switch_clock && pyprof__is_blocked(sweeper, thread));
+        || (thread->holder && pyprof__is_blocked_now(sweeper, thread));
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
@@ -11483,6 +12438,7 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread 
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
     if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
+    if (other && !thread->holder && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
     if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1)
@@ -12164,13 +13120,18 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
     int wanted_gil = pyprof__still_wants_gil(thread, now) && !thread->spell_assumed;
+    int noted = thread->call_ns && thread->call_ns == thread->cpu_ns;   // when its stack was proven
     pyprof__call call = { 0, { 0 }, "" };
+    pyprof__call_state state;
     pyprof__wait wait;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(sweeper->target.origin.proc, thread->native, &call)) {
+    if (noted) call = thread->call;
+    state = noted ? PYPROF__CALL_BLOCKED
+        : pyprof__call_read(sweeper->target.origin.proc, thread->native, &call);
+    switch (state) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
@@ -12193,7 +13154,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
     // The thread went on: what was read may be inconsistent.
-    if ((sweeper->target.fine_clock || sweeper->target.switch_clock)
+    if ((sweeper->target.fine_clock || (sweeper->target.switch_clock && !noted))
         && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
@@ -12438,6 +13399,24 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t n
     }
 }
 
+// In a core file: what the thread waited for, if it was blocked in a system call. Otherwise it ran, or
+// waited for a CPU; of the thread that got the signal it is known that it ran.
+static void pyprof__state_in_core(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    const pyprof__core_facts *core = &sweeper->target.core.facts;
+    const pyprof__core_task *task = pyprof__core_task_of(core, thread->native);
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    thread->leaf = thread->rival = PYPROF__NONE;
+    thread->put_off = 0;
+    thread->waiting = !task || !task->signal;
+    if (task && task->blocked && pyprof__spell(sweeper, thread)) pyprof__state_waits(sweeper, thread, gil);
+    else if (task && task->signal) thread->state = pyprof__running_state(thread, gil);
+    else pyprof__state_moved(thread, sweeper->list.now_ns);
+    if (thread->holder) thread->state |= PYPROF__HAS_GIL;
+    thread->decided = sweeper->list.tick;
+    pyprof__native_leaf(sweeper, thread, &thread->state, &thread->leaf);
+}
+
 // What each thread does at this moment and, if it waits for the GIL, for which thread:
 //   1. Sort threads by what is known without examining them (pyprof__clue_of), and count for each GIL the
 //      candidates: UNSEEN ones, and MAYBE ones, which were in its queue before.
@@ -12453,10 +13432,16 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     size_t i;
     sweeper->looks = 0;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
+        if (sweeper->target.origin.core) {
+            pyprof__state_in_core(sweeper, thread);
+            thread->clue = PYPROF__CLUE_STILL;
+            continue;
+        }
         thread->stayed = pyprof__still_wants_gil(thread, now);
         // Step 1.
         thread->clue = pyprof__clue_of(sweeper, thread);
@@ -12573,6 +13558,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
+    pyprof__proc_sweeps(sweeper->target.origin.proc);
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
         : 0;
@@ -12583,11 +13569,11 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__target_head(&sweeper->target, &head)) {
+    if (!sweeper->target.switch_clock && !pyprof__target_head(&sweeper->target, &head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (head == 0) return 0;
+    if (!sweeper->target.switch_clock && head == 0) return 0;
     if (!pyprof__codes_renew(&sweeper->codes)) {
         sweeper->list.whole_due = 0;
         return 1;
@@ -12607,6 +13593,10 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     }
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
+    if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
+        sweeper->list.whole_due = 0;
+        if (pyprof__target_head(&sweeper->target, &head) && head == 0) return 0;
+    }
     pyprof__walk_later(sweeper);
     if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
     // Which threads were listed before is no longer known.
@@ -12725,6 +13715,7 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
     const pyprof__runtime *runtime = &sweeper->target.runtime;
+    const char *lack = sweeper->target.core.lack;
     char version[32];
     int attempt, listed = 0, failed = 0;   // failed: attempts in which Python code was not readable
     pyprof__walk_result cause = PYPROF__WALK_OK;
@@ -12762,13 +13753,13 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                        "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s",
+                        "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s%s%s",
                         version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
                         !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE
                             ? "a frame has no code object"
                         : cause == PYPROF__WALK_NAME ? "names cannot be read"
-                        : "the chain of frames is implausible");
+                        : "the chain of frames is implausible", *lack ? ". " : "", lack);
 }
 
 // ============================================================================
@@ -18234,7 +19225,7 @@ static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *t
     if (ran <= PYPROF__LAST_MOVED || cpu < 0 || cpu >= PYPROF__AHEAD_CPUS) return -1;
     if (!facts->clocks[cpu]) {
         pyprof__go_to(facts->sweeper, cpu);
-        own = pyprof__own_last_run();
+        own = pyprof__own_last_run(proc);
         if (!own || pyprof__cpu_here(facts->sweeper->own_word) != cpu) return -1;
         facts->clocks[cpu] = (int64_t)(own - pyprof__now()) | 1;
     }
@@ -18257,9 +19248,26 @@ static void pyprof__wait_socket(const pyprof__facts *facts, pyprof__dump_thread 
 
 static void pyprof__wait_file_lock(const pyprof__facts *facts, pyprof__dump_thread *of)
 {
-    int64_t owner = pyprof__lock_owner(pyprof__pid_of(facts->sweeper->target.origin.proc));
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    int64_t owner = proc->core ? 0 : pyprof__lock_owner(pyprof__pid_of(proc));
     size_t size = strlen(of->what);
     if (owner) snprintf(of->what + size, sizeof of->what - size, ", held by pid %lld", (long long)owner);
+}
+
+// The signal that ended the process of a core file, if this thread got it: "SIGSEGV at 0x0".
+static void pyprof__wait_ended(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    const pyprof__core_facts *core = facts->sweeper->target.origin.proc->core;
+    const pyprof__core_task *task = core ? pyprof__core_task_of(core, of->thread->native) : NULL;
+    const char *name;
+    if (!task || !task->signal) return;
+    name = pyprof__signal_name(task->signal);
+    of->kind = "ended";
+    if (name) snprintf(of->what, sizeof of->what, "%s", name);
+    else snprintf(of->what, sizeof of->what, "signal %d", task->signal);
+    if (task->has_fault)
+        snprintf(of->what + strlen(of->what), sizeof of->what - strlen(of->what), " at 0x%llx",
+                 (unsigned long long)task->fault);
 }
 
 // What the thread waits for. Its stack and state are known.
@@ -18269,7 +19277,8 @@ static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
     const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
     pyprof__call call = { 0, { 0 }, "" };
     int blocked;
-    if (!(of->thread->state & PYPROF__IS_WAITING)) return;
+    if (proc->core) pyprof__wait_ended(facts, of);
+    if (of->kind || !(of->thread->state & PYPROF__IS_WAITING)) return;
     pyprof__wait_by_leaf(facts, of);
     if (of->thread->state & PYPROF__WANTS_GIL) {
         of->kind = "GIL";
@@ -18416,6 +19425,7 @@ static pyprof__bool pyprof__dump_is_still(const pyprof__facts *facts, const pypr
 {
     const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
     uint32_t switches = 0;
+    if (facts->sweeper->target.origin.core) return 1;
     if (of->thread->state & PYPROF__WANTS_GIL)
         return gil && pyprof__copy(facts->mirror->origin, &switches,
                                    gil->address + facts->layout->gil_switches, sizeof switches)
@@ -19003,6 +20013,15 @@ static const char *pyprof__process_name(const pyprof_profile *profile,
     uint32_t node = recorded->process < processes->count
         ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
     return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
+}
+
+// The same of a node; "" = it is of none.
+static const char *pyprof__process_of_node(const pyprof_profile *profile, uint32_t node)
+{
+    if (profile->model.processes.count < 2) return NULL;
+    while (node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_PROCESS)
+        node = pyprof__parent_of(profile, node);
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : "";
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -20068,6 +21087,13 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
+// A row with nodes of several processes names none of them.
+static void pyprof__row_in_process(pyprof_row *row, const pyprof_profile *profile, uint32_t node)
+{
+    if (row->process && *row->process && row->process != pyprof__process_of_node(profile, node))
+        row->process = "";
+}
+
 // The row of a node, made if it does not exist; NULL = no memory
 static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node,
                                      int group)
@@ -20079,7 +21105,8 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
         if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
-    }
+        row->process = pyprof__process_of_node(profile, node);
+    } else pyprof__row_in_process(&PYPROF__AT(pyprof_row, table->rows, id), profile, node);
     if (profile->is_diff)
         PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
@@ -21439,6 +22466,7 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_reserved_bytes += from->heap_reserved_bytes;
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
+    to->processes_unknown += from->processes_unknown;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -23617,7 +24645,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
-        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -28320,6 +29348,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
         { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
+        { "processes_unknown", stats->processes_unknown },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -35839,7 +36868,9 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
-enum { PYPROF__MOST_PROCESSES = 512 };
+#ifndef PYPROF__TEST_PROCESSES
+#define PYPROF__TEST_PROCESSES 512   // that a session records at most
+#endif
 
 typedef struct {                 // the recording of a descendant
     int64_t pid;
@@ -35854,13 +36885,13 @@ typedef struct {
     // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
     pyprof__mutex lock;
     pyprof__array kin;           // pyprof__kin, in the order in which they were found
-    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t processes, missed, unknown;   // see pyprof_stats
     uint64_t own_cpu_ns;         // of its thread
+    uint32_t opening;            // number of descendants in which a thread looks for Python
     int on;                      // the session follows children
     int headless;                // the root runs no Python, or did not when the session began
     pyprof__family family;       // belongs to the thread
     uint64_t busy_ns;            // until then processes are expected to begin
-    uint64_t check_ns;           // when to look again for descendants that profile themselves
     pyprof_config config;
     pyprof__budget budget;       // max_bytes of all its processes
     pyprof__pool pool;
@@ -37087,10 +38118,10 @@ typedef struct {
 static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
-    int attempt, rejected = 1;
+    int attempt, rejected = 1, core = sweeper->target.origin.core != NULL;   // that does not change
     size_t i;
     // two: a thread that stands still with the GIL counts as waiting.
-    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {
+    for (attempt = 0; attempt < 1 + !core || (attempt < 20 && rejected && !core); attempt++) {
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.listed.count; i++) {
@@ -37104,8 +38135,10 @@ static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 static pyprof_result pyprof__dump_open(pyprof__dump_job *job)
 {
     const pyprof_config *config = &job->session.config;
-    pyprof_result result = pyprof__sweeper_open(&job->sampler.sweeper, config->pid, NULL, UINT64_MAX,
-                                                config->max_depth, 1);
+    pyprof_result result = job->options.core
+        ? pyprof__sweeper_open_core(&job->sampler.sweeper, job->options.core, job->options.executable,
+                                    config->max_depth)
+        : pyprof__sweeper_open(&job->sampler.sweeper, config->pid, NULL, UINT64_MAX, config->max_depth, 1);
     if (result != PYPROF_OK) return result;
     if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, config, UINT64_MAX)) {
         job->open = 1;
@@ -37148,7 +38181,8 @@ static void *pyprof__dump_main(void *argument)
     if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
     sweeper->list.every = recorder->every = 1;
-    if (job->open) job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
+    if (job->open)
+        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     // Once asyncio is found: again, with the tasks.
@@ -37169,7 +38203,7 @@ static void *pyprof__dump_main(void *argument)
         pyprof__facts_record(sweeper, recorder, &job->options);
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
-    pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
+    pyprof__utf8_repair(job->error, sizeof job->error - 8, pyprof__error_text());
     pyprof__dump_done(job);
     return NULL;
 }
@@ -37320,6 +38354,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
     *profile = all;
     return PYPROF_OK;
 }
@@ -37339,6 +38374,7 @@ static void pyprof__following_stats(const pyprof__following *following, pyprof_s
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
 }
 
 // All processes pause, or go on. Under both locks.
@@ -38195,47 +39231,53 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
                         "hung file system)", (long long)pid, (double)PYPROF__TEST_PATIENCE / 1e9);
 }
 
-// Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
-// left to end by itself.
-static pyprof_result pyprof__other_await(pyprof__sampler **place)
-{
-    pyprof__sampler *sampler = *place;
-    pyprof_result result;
-    uint32_t opening = PYPROF__STAGE_OPENING;
-    if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
-        && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return pyprof__fail_blocked(sampler->first.pid);
-    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
-    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
-    pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
-    pyprof__join(sampler);
-    pyprof__other_free(place);
-    return result;
-}
-
-// Opens another process on a thread of its own, which then waits for pyprof__other_go.
-static pyprof_result pyprof__other_open(const pyprof_config *config, pyprof__sampler ***place)
+// Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
+// the sampler is not freed.
+static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
     result = pyprof__sampler_start(**place);
-    if (result == PYPROF_OK) return pyprof__other_await(*place);
-    pyprof__other_free(*place);
+    if (result == PYPROF_OK) (**place)->stopping++;
+    else pyprof__other_free(*place);
     return result;
+}
+
+static pyprof__bool pyprof__other_is_open(const pyprof__sampler *sampler)   // or has failed
+{
+    return __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) != (uint32_t)PYPROF__STAGE_OPENING;
 }
 
 // Its thread begins to sample, or ends if there is no session for it.
 static void pyprof__other_go(pyprof__sampler **place, int goes)
 {
     pyprof__stage_set(*place, goes ? PYPROF__STAGE_GOES : PYPROF__STAGE_LEAVES);
+    (*place)->stopping--;
     if (goes) return;
     pyprof__join(*place);
     pyprof__other_free(place);
 }
 
+// Has it been opened? If it has not yet, its thread is left to end by itself. On failure the sampler is gone.
+static pyprof_result pyprof__other_opened(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof_result result;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        sampler->stopping--;
+        return pyprof__fail_blocked(sampler->first.pid);
+    }
+    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
+    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
+    pyprof__other_go(place, 0);
+    return result;
+}
+
+// Waits until the process is open without the lock, because its memory can be blocked.
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
@@ -38243,7 +39285,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_open(config, &place);
+    result = pyprof__other_begin(config, &place);
+    if (result != PYPROF_OK) return result;
+    pyprof__control_unlock();
+    pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
     if (result != PYPROF_OK) return result;
     pyprof__sessions_lock();
     result = pyprof__session_open(*place, config, 0, slot);
@@ -38255,7 +39302,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
 // the next session.
-static void pyprof__sampler_stop(pyprof__sampler *sampler)
+static void pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
@@ -38270,15 +39317,31 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join(sampler);
+}
+
+// After that wait, under pyprof__control: a session may have begun meanwhile.
+static void pyprof__sampler_join(pyprof__sampler *sampler)
+{
+    int over;
+    if (pyprof__is_sampler || !sampler->joinable) return;
+    pyprof__sessions_lock();
+    over = !sampler->alive && !pyprof__any_session(sampler);
+    pyprof__sessions_unlock();
+    if (over) pyprof__join(sampler);
+}
+
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
+{
+    pyprof__sampler_await(sampler);
+    pyprof__sampler_join(sampler);
 }
 
 // ---- the thread that follows children ---------------------------------------------------------------------
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
-       PYPROF__KIN_BYTES = 2 << 20 };
+       PYPROF__MOST_LOOKS = 200, PYPROF__MOST_OPENING = 16, PYPROF__YOUNG_NS = 1000000000,
+       PYPROF__VFORK_NS = 50000000, PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
 {
@@ -38288,11 +39351,38 @@ static void pyprof__following_degrade(const pyprof__following *following, const 
     pyprof__sessions_unlock();
 }
 
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
 static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
 {
     one->state = PYPROF__KIN_LEFT;
     pyprof__mutex_take(&following->lock);
     following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// It has ended, or the session ends, and it was not sampled. Python in it may have been overlooked while it
+// was starting.
+static void pyprof__following_loses(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (one->looks == 0 && root->line.pid == pyprof__own_pid()
+        && (!one->line.image || one->line.image == root->line.image))
+        one->python = 0;         // perhaps it has profiled itself
+    if (one->python && (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)) {
+        pyprof__following_misses(following, one);
+        return;
+    }
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->unknown += one->looks == 0;
     pyprof__mutex_give(&following->lock);
 }
 
@@ -38339,6 +39429,24 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
     one->state = PYPROF__KIN_LEFT;
 }
 
+// It is not recorded any more, and nothing that was.
+static void pyprof__kin_leave(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        *kin = *pyprof__kin_at(following, following->kin.count - 1);
+        following->kin.count--;
+        following->processes--;
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
 // The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
 // Under pyprof__control.
 static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
@@ -38368,7 +39476,8 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
     return whole;
 }
 
-static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+// Begins to sample the process, if its memory is read already; otherwise a thread begins to open it.
+static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     pyprof_config config = following->config;
     pyprof__sampler **place = NULL, *sampler;
@@ -38376,43 +39485,57 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, const pypro
     config.pid = one->line.pid;
     pyprof__control_lock();
     sampler = pyprof__other_find(config.pid);
-    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
-    else if (!sampler) result = pyprof__other_open(&config, &place);
-    if (result == PYPROF_OK) {
-        if (place) sampler = *place;
-        if (sampler->sweeper.target.started != one->line.started)
-            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
-        if (place && result == PYPROF_OK)
-            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
-        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
-            result = pyprof__fail_memory("the session");
-        if (place) pyprof__other_go(place, result == PYPROF_OK);
-        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    if (sampler && pyprof__kin_begin(following, one, &config, sampler)) {
+        one->state = PYPROF__KIN_SAMPLED;
+        pyprof__wake(&sampler->wake);
+    } else if (sampler) result = pyprof__fail_memory("the session");
+    else result = pyprof__other_begin(&config, &place);
+    if (place && result == PYPROF_OK) {
+        one->state = PYPROF__KIN_OPENING;
+        one->opening_ns = now;
+        one->place = (int)(place - pyprof__g.others);
+        following->opening++;
     }
     pyprof__control_unlock();
     return result;
 }
 
+// The process is open, or its thread is given up: then, and in case of an error, the sampler is gone.
+static pyprof_result pyprof__kin_opened(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = &pyprof__g.others[one->place], *sampler = *place;
+    pyprof_result result;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
+    if (result == PYPROF_OK) {
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        else pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    following->opening--;
+    one->state = result == PYPROF_OK ? PYPROF__KIN_SAMPLED : PYPROF__KIN_PLAIN;
+    return result;
+}
+
 // Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
 // twice; after fork it may execute another program within a moment.
-static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, pyprof__descendant *one,
                                        uint64_t now)
 {
     const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
     int same;
     if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
     same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same > 0) one->python = 0;   // nothing of its own so far
     if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
     return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
-}
-
-// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
-// forked children go on profiling themselves.
-static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
-{
-    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
-    if (root->line.pid != pyprof__own_pid()) return 0;
-    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
 }
 
 static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
@@ -38429,36 +39552,45 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
 
+// Its thread has looked for Python, or is still looking.
+static void pyprof__following_opened(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    pyprof_result result;
+    if (!pyprof__other_is_open(pyprof__g.others[one->place]) && now - one->opening_ns < PYPROF__TEST_PATIENCE)
+        return;
+    result = pyprof__kin_opened(following, one);
+    if (result == PYPROF_OK) one->python = 1;
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_loses(following, one, now);
+}
+
 // Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
 // growing intervals, for a minute, and anew when it has executed another program.
 static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
-    uint64_t image = one->line.image;
     pyprof_result result;
-    if (!pyprof__descendant_read(one, now)) {
-        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
-            pyprof__following_misses(following, one);
-        one->state = PYPROF__KIN_LEFT;
-        return;
-    }
-    if (one->line.image != image) one->looks = 0;
+    char reason[80];
+    int full;
+    if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
-    if (pyprof__is_forking(following, one, now)) return;
+    if (pyprof__is_forking(following, one, now) || following->opening >= PYPROF__MOST_OPENING) return;
     one->state = PYPROF__KIN_PLAIN;
     one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
-    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
-    if (following->processes >= PYPROF__MOST_PROCESSES
-        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
-        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
-                                  ? "more than 512 processes: the others are counted as missed"
-                                  : "max_bytes is used up: further processes are counted as missed");
+    if (one->looks++ > PYPROF__MOST_LOOKS) return;
+    if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
+    full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
+    if (full || following->budget.used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
+        > following->budget.limit) {
+        if (!one->python) return;
+        snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
+                 PYPROF__TEST_PROCESSES);
+        pyprof__following_degrade(following, full ? reason : "max_bytes is used up: further processes are "
+                                                             "counted as missed");
         pyprof__following_misses(following, one);
         return;
     }
-    result = pyprof__kin_start(following, one);
-    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
-    else pyprof__following_misses(following, one);   // it has ended meanwhile
+    result = pyprof__kin_start(following, one, now);
+    if (result != PYPROF_OK) pyprof__following_refused(following, one, result);
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.
@@ -38472,6 +39604,17 @@ static void pyprof__following_keep_pace(pyprof__following *following)
     pyprof__mutex_give(&following->lock);
 }
 
+// It goes on. If it has begun to profile itself, what was recorded of it is dropped: it is in its own files.
+static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t age = now - one->seen_ns;
+    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    if (!one->python) one->python = pyprof__is_named_python(&one->line);
+    if (now < one->check_ns) return;
+    one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
+    if (pyprof__profiles_itself(following, one)) pyprof__kin_leave(following, one);
+}
+
 static void pyprof__following_round(pyprof__following *following, uint64_t now)
 {
     size_t i;
@@ -38479,10 +39622,26 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
     for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
-        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
+        if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
+            || now < one->look_ns) continue;
         if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
         else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
-        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+        else pyprof__following_keeps(following, one, now);
+    }
+}
+
+// The session ends: what has begun and ended since the last round counts, and nothing is opened any more.
+static void pyprof__following_last(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__family_scan(&following->family, now);
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_OPENING) pyprof__kin_opened(following, one);
+        if (one->state == PYPROF__KIN_LEFT) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_loses(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
     }
 }
 
@@ -38490,6 +39649,7 @@ static void *pyprof__following_main(void *argument)
 {
     pyprof__following *following = (pyprof__following *)argument;
     uint64_t alone_due = pyprof__now() + pyprof__second;
+    int busy;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     pyprof__inside = 1;
     while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
@@ -38501,9 +39661,10 @@ static void *pyprof__following_main(void *argument)
             __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         }
         pyprof__following_round(following, now);
-        pyprof__sleep_until(&following->word, seen,
-                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+        busy = following->opening || now < following->busy_ns;
+        pyprof__sleep_until(&following->word, seen, now + (busy ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
     }
+    pyprof__following_last(following, pyprof__now());
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     pyprof__inside = 0;
     return NULL;
@@ -38530,6 +39691,7 @@ static pyprof_result pyprof__following_start(int slot, int headless)
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
     following->headless = headless;
     following->processes = !headless;
+    pyprof__family_at(&following->family, 0)->python = !headless;
     __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
@@ -38799,8 +39961,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
+    pyprof__sampler_await(sampler);
     pyprof__control_lock();
-    pyprof__sampler_stop(sampler);
+    pyprof__sampler_join(sampler);
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
@@ -39045,7 +40208,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, process)
+        && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
@@ -39537,6 +40701,9 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     *profile = NULL;
     if (pid < 0)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
+    if (options && options->core && pid)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: with a core file it must be 0",
+                            (long long)pid);
     if (options && options->native)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
@@ -39558,7 +40725,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     job->session.sampler = &job->sampler;
     pyprof__config_defaults(&job->session.config);
     job->session.config.pid = pid;
-    job->result = pyprof__is_other(pid) ? PYPROF_OK : pyprof__dump_open(job);
+    job->result = pyprof__is_other(pid) || job->options.core ? PYPROF_OK : pyprof__dump_open(job);
     result = job->result == PYPROF_OK ? pyprof__dump_run(job, &left, profile) : job->result;
     if (!left) pyprof__dump_close(job);
     pyprof__cancel_back(cancel);
@@ -39608,7 +40775,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET",
     "PYPROF_SOURCES", "PYPROF_OPCODES",
-    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
+    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_TIMELINE", "PYPROF_RUN", "PYPROF_FOLLOW",
 };
 
 // Is it one of these words, in upper or lower case?
@@ -39901,6 +41068,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;
@@ -40017,6 +41185,12 @@ static struct {                  // the functions behind ours
     int (*execvpe)(const char *, char *const *, char *const *);
     int (*fexecve)(int, char *const *, char *const *);
     int (*execveat)(int, const char *, char *const *, char *const *, int);
+    int (*posix_spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                       char *const *, char *const *);
+    int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                        char *const *, char *const *);
+    int (*system)(const char *);
+    FILE *(*popen)(const char *, const char *);
     int (*daemon)(int, int);
     pid_t (*fork)(void);
     int (*kill)(pid_t, int);
@@ -40058,6 +41232,10 @@ static void pyprof__next_find(void)
         { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) },
         { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
         { "execveat", offsetof(__typeof__(pyprof__next), execveat) },
+        { "posix_spawn", offsetof(__typeof__(pyprof__next), posix_spawn) },
+        { "posix_spawnp", offsetof(__typeof__(pyprof__next), posix_spawnp) },
+        { "system", offsetof(__typeof__(pyprof__next), system) },
+        { "popen", offsetof(__typeof__(pyprof__next), popen) },
         { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
         { "fork", offsetof(__typeof__(pyprof__next), fork) },
         { "kill", offsetof(__typeof__(pyprof__next), kill) },
@@ -40101,6 +41279,210 @@ static void *pyprof__object_base(const void *address, const char **path)
     return place.base;
 }
 
+// ---- the environment of children ----------------------------------------------------------
+// A program may start a child with an environment of its own, or have lost variables of ours from its own
+// environment. With PROFILING=1 each child gets those that it lacks, and this library stands first in its
+// LD_PRELOAD. All this may run between vfork and exec, or in a signal handler: only memory of the stack.
+enum { PYPROF__FOLLOW_MOST = 64, PYPROF__FOLLOW_BYTES = 6144, PYPROF__FOLLOW_WIDEST = 8192 };
+
+typedef struct {
+    char text[PYPROF__FOLLOW_BYTES];
+    const char *list[PYPROF__FOLLOW_MOST];   // in the text: NAME=value
+    size_t count, used;
+} pyprof__passed;
+
+static struct {
+    pyprof__passed passed[2];
+    pyprof__passed *now;         // NULL = children get what the program gives them
+    const char *library;         // this library, as LD_PRELOAD names it
+} pyprof__passing;
+
+static size_t pyprof__name_size(const char *variable) { return strcspn(variable, "="); }
+
+static void pyprof__pass_on(pyprof__passed *passed, const char *name, const char *value)
+{
+    size_t size = strlen(name) + strlen(value) + 2;
+    if (passed->count == PYPROF__FOLLOW_MOST || size > sizeof passed->text - passed->used) return;
+    passed->list[passed->count++] = passed->text + passed->used;
+    snprintf(passed->text + passed->used, size, "%s=%s", name, value);
+    passed->used += size;
+}
+
+// The value of a LD_PRELOAD names this library.
+static pyprof__bool pyprof__names_library(const char *value)
+{
+    size_t size = strlen(pyprof__passing.library);
+    const char *at = value;
+    while ((at = strstr(at, pyprof__passing.library)) != NULL) {
+        int begins = at == value || at[-1] == ':' || at[-1] == ' ';
+        if (begins && (!at[size] || at[size] == ':' || at[size] == ' ')) return 1;
+        at += size;
+    }
+    return 0;
+}
+
+// Notes the variables as they are now. Called while no other thread of the program can read them.
+static void pyprof__follow_note(void)
+{
+    pyprof__passed *passed = &pyprof__passing.passed[pyprof__passing.now == pyprof__passing.passed];
+    char *const *at;
+    passed->count = passed->used = 0;
+    pyprof__pass_on(passed, "LD_PRELOAD", pyprof__passing.library);
+    for (at = environ; at && *at; at++) {
+        size_t size = pyprof__name_size(*at);
+        char name[64];
+        if (strspn(*at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != size || size >= sizeof name) continue;
+        snprintf(name, sizeof name, "%.*s", (int)size, *at);
+        if (strcmp(name, "PROFILING") == 0 || strncmp(name, "PYPROF_", 7) == 0)
+            pyprof__pass_on(passed, name, *at + size + ((*at)[size] == '='));
+    }
+    __atomic_store_n(&pyprof__passing.now, passed, __ATOMIC_RELEASE);
+}
+
+// Not if PYPROF_FOLLOW=0, nor in set-user-id programs, nor if the library came in another way than by
+// LD_PRELOAD.
+static void pyprof__follow_begin(void)
+{
+    static char path[4096];
+    const char *follow = pyprof__getenv("PYPROF_FOLLOW"), *preload = pyprof__getenv("LD_PRELOAD");
+    const char *loaded = NULL;
+    if ((follow && pyprof__word_is(follow, " 0 false no off ")) || !preload || getauxval(AT_SECURE)) return;
+    pyprof__object_base(&pyprof__passing, &loaded);
+    if (!loaded) return;
+    pyprof__passing.library = loaded;
+    if (!pyprof__names_library(preload)) return;
+    // A child can begin in another folder.
+    if (*loaded != '/' && strchr(loaded, '/') && realpath(loaded, path) && !strpbrk(path, ": "))
+        pyprof__passing.library = path;
+    pyprof__follow_note();
+}
+
+// The variable of that name in an environment; NULL = it has none.
+static const char *pyprof__variable_of(char *const *envp, const char *name)
+{
+    size_t size = pyprof__name_size(name);
+    for (; envp && *envp; envp++)
+        if (strncmp(*envp, name, size) == 0 && (*envp)[size] == '=') return *envp;
+    return NULL;
+}
+
+// The bytes of stack that pyprof__follow_fill needs for this environment; 0 = it lacks nothing. If it has a
+// PROFILING other than ours, it is as the program wants it.
+static size_t pyprof__follow_size(char *const *envp)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    size_t entries = 1, text = 0, lacks = 0, i;
+    if (!passed) return 0;
+    for (i = 0; envp && envp[i]; i++) {}
+    entries += i;
+    if (i > PYPROF__FOLLOW_WIDEST) return 0;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (has && i && strncmp(has, "PROFILING=", 10) == 0 && strcmp(has, passed->list[i]) != 0) return 0;
+        if (has && (i > 0 || pyprof__names_library(has + 11))) continue;
+        if (has) text = strlen(has) + strlen(passed->list[i]) + 2;
+        lacks++;
+    }
+    return lacks ? (entries + lacks) * sizeof(char *) + text : 0;
+}
+
+// The environment with what it lacks, which comes first: *added variables. memory: of the size above.
+static char *const *pyprof__follow_fill(void *memory, char *const *envp, size_t *added)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    const char **list = (const char **)memory;
+    const char *preload = pyprof__variable_of(envp, "LD_PRELOAD=");
+    char *const *result, *text;
+    size_t count = 0, i, k;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (!has || (i == 0 && !pyprof__names_library(has + 11))) list[count++] = passed->list[i];
+    }
+    *added = count;
+    for (i = k = 0; envp && envp[i]; i++)
+        if (!count || list[0] != passed->list[0] || envp[i] != preload) list[count + k++] = envp[i];
+    list[count + k] = NULL;
+    if (preload && count && list[0] == passed->list[0]) {    // a LD_PRELOAD of others
+        text = (char *)(list + count + k + 1);
+        strcpy(text, passed->list[0]);
+        strcat(text, ":");
+        strcat(text, preload + 11);
+        if (!preload[11]) strcpy(text, passed->list[0]);
+        list[0] = text;
+    }
+    memcpy(&result, &list, sizeof result);
+    return result;
+}
+
+// `envp` with what it lacks, in memory of the calling function's frame.
+#define PYPROF__FOLLOWED(envp, size, added) \
+    ((size) ? pyprof__follow_fill(__builtin_alloca(size), (envp), (added)) : (envp))
+
+// A command for the shell, which first sets what the program's own environment lacks. NULL = it lacks
+// nothing, or there is no memory.
+static char *pyprof__follow_command(const char *command)
+{
+    size_t size = command ? pyprof__follow_size(environ) : 0, added = 0, i, room;
+    char *const *list;
+    char *text, *at;
+    if (!size) return NULL;
+    list = pyprof__follow_fill(__builtin_alloca(size), environ, &added);
+    for (i = 0, room = strlen(command) + 1; i < added; i++) room += 4 * strlen(list[i]) + 16;
+    text = at = (char *)malloc(room);
+    for (i = 0; text && i < added; i++) {
+        const char *from = list[i] + pyprof__name_size(list[i]) + 1;
+        at += sprintf(at, "export %.*s='", (int)(from - list[i]) - 1, list[i]);
+        for (; *from; from++) at += sprintf(at, *from == '\'' ? "'\\''" : "%c", *from);
+        at += sprintf(at, "'; ");
+    }
+    if (text) strcpy(at, command);
+    return text;
+}
+
+PYPROF__INTERPOSED int system(const char *command)
+{
+    char *with = pyprof__follow_command(command);
+    int result = PYPROF__NEXT(system) ? pyprof__next.system(with ? with : command) : -1, error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+PYPROF__INTERPOSED FILE *popen(const char *command, const char *mode)
+{
+    char *with = pyprof__follow_command(command);
+    FILE *result = PYPROF__NEXT(popen) ? pyprof__next.popen(with ? with : command, mode) : NULL;
+    int error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                                   const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawn)) return ENOSYS;
+    result = pyprof__next.posix_spawn(pid, path, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawn(pid, path, actions, attributes, argv, envp);
+}
+
+PYPROF__INTERPOSED int posix_spawnp(pid_t *pid, const char *name, const posix_spawn_file_actions_t *actions,
+                                    const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawnp)) return ENOSYS;
+    result = pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, envp);
+}
+
 // ---- is there a Python? -------------------------------------------------------------------
 // An interpreter exports its C API, whether it is linked statically or not. Only the name identifies a
 // stripped one.
@@ -40134,8 +41516,10 @@ static void pyprof__preload_start(void *python, int late)   // python: an addres
     // If there is a reason to print, it has been printed.
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
     // setenv is safe only while no other thread of the program can read the environment.
-    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0])
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) {
         pyprof__tree_mark(pyprof__g.out.base);
+        if (pyprof__passing.now) pyprof__follow_note();
+    }
 }
 
 // If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
@@ -40163,6 +41547,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     pyprof__preload.begin_ns = pyprof__now();
     pyprof__tree_join();
     if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
+    pyprof__follow_begin();
     pyprof__preload.watching = 1;
     if (pyprof__is_python(&python)) pyprof__preload_start(python, 0);
     else atexit(pyprof__preload_end);
@@ -40407,27 +41792,36 @@ static void pyprof__before_search(const char *name)
     }
 }
 
-PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+static int pyprof__execve_next(const char *path, char *const *argv, char *const *envp)
 {
-    pyprof__before_exec(path);
     return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp)
         : (int)syscall(SYS_execve, path, argv, envp);
 }
 
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    pyprof__before_exec(path);
+    pyprof__execve_next(path, argv, with);
+    return errno == E2BIG && size ? pyprof__execve_next(path, argv, envp) : -1;
+}
+
 PYPROF__INTERPOSED int execv(const char *path, char *const *argv) PYPROF__THROWS
 {
-    pyprof__before_exec(path);
-    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv)
-        : (int)syscall(SYS_execve, path, argv, environ);
+    return execve(path, argv, environ);
 }
 
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS;
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__before_search(name);
-    if (PYPROF__NEXT(execvpe)) return pyprof__next.execvpe(name, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(execvpe)) pyprof__next.execvpe(name, argv, with);
+    return errno == E2BIG && size ? pyprof__next.execvpe(name, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv,
@@ -40435,10 +41829,12 @@ PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROW
 
 PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    if (PYPROF__NEXT(fexecve)) return pyprof__next.fexecve(fd, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(fexecve)) pyprof__next.fexecve(fd, argv, with);
+    return errno == E2BIG && size ? pyprof__next.fexecve(fd, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
@@ -40446,8 +41842,11 @@ PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, cha
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
                                 int flags) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
+    syscall(SYS_execveat, fd, path, argv, with, flags);
+    return errno == E2BIG && size ? (int)syscall(SYS_execveat, fd, path, argv, envp, flags) : -1;
 }
 
 // execl, execlp, execle: counts the arguments, then lays them out on the stack.
@@ -40626,6 +42025,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
 #undef PYPROF__TEST_PATIENCE
+#undef PYPROF__TEST_PROCESSES
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO
@@ -40642,6 +42042,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__OWN_FOLDER
 #undef PYPROF__NEXT
 #undef PYPROF__EXEC_LIST
+#undef PYPROF__FOLLOWED
 #undef pyprof__inside
 #undef pyprof__is_sampler
 #undef PYPROF__LEAN
