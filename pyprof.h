@@ -26783,6 +26783,7 @@ enum {
     PYPROF__LEAST_BUSY = 50,           // of the recorded time: the thread was busy all the time
     PYPROF__LEAST_GIL = 15,            // of a thread's busy time, as in the next ones: it waited for the GIL
     PYPROF__LEAST_WAIT = 10,           // it waited for one thing at one place
+    PYPROF__LEAST_FOR_WORK = 98,       // of a thread's time: it read one pipe, so it waits for work
     PYPROF__LEAST_STARVED = 15,        // it waited for a CPU
     PYPROF__LEAST_LOCKED = 20,         // it waited for locks
     PYPROF__LEAST_SERIAL = 70,         // of the time in which threads waited for locks, one place went on
@@ -26790,21 +26791,26 @@ enum {
     PYPROF__LEAST_GC = 5,              // of a thread's busy time: it collected garbage
     PYPROF__LEAST_POLL_IDLE = 50,      // of a thread's time: it slept at one place
     PYPROF__LEAST_POLL_RATE = 20,      // sleeps a second
+    PYPROF__LEAST_POLL_ALONE = 80,     // of the time that such a thread ran: in the function that sleeps
+    PYPROF__LEAST_POLL_SAMPLES = 4,    // samples of that
     PYPROF__LEAST_POLL_SPIN = 15,      // of the time that a thread ran: it asked without waiting
     PYPROF__LEAST_ACTIVE = 90,         // of the CPU time of all threads: then the process's switches are its
     PYPROF__LEAST_SMALL_WAITS = 1000,  // waits a second
     PYPROF__LEAST_BLOCKS = 100000,     // blocks allocated a second by one line
+    PYPROF__LEAST_BLOCKS_SAVED = 10,   // of the recorded time: the line ran
     PYPROF__MOST_BLOCK_BYTES = 64,     // mean size of small blocks
     PYPROF__LEAST_TEMPORARY = 50,      // of the blocks of a line: freed at once
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
-    PYPROF__LEAST_PEAK_KIB = 16384,    // memory above what is alive at the end
+    PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
+    PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
     PYPROF__LEAST_SAMPLES = 50,        // samples of a recording
     PYPROF__MOST_ERROR = 50,           // of a share: half of its 95 % interval
     PYPROF__MOST_LOST = 5,             // of the samples asked for
     PYPROF__MOST_FINDINGS = 20,        // findings that are kept
+    PYPROF__LEAST_VERDICT = 2,         // of the recorded time: a thread beside the first has a verdict
     PYPROF__LEAST_SAID = 5             // of a thread's busy time: its parts in the verdict
 };
 
@@ -26868,10 +26874,12 @@ static void pyprof__word_time(pyprof__words *words, double ns)
     else pyprof__word_fixed(words, ns / 1e9, ns < 1e10 ? 2 : ns < 1e11 ? 1 : 0, " s");
 }
 
-static void pyprof__word_size(pyprof__words *words, double bytes)
+static void pyprof__word_size(pyprof__words *words, double bytes)   // three digits
 {
-    char text[64];
-    pyprof__word(words, "%s", pyprof__size_text(text, sizeof text, bytes));
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    size_t unit = 0;
+    for (; unit < PYPROF__COUNT(units) - 1 && bytes >= 1000; unit++) bytes /= 1024;
+    pyprof__word_fixed(words, bytes, unit == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2, units[unit]);
 }
 
 static void pyprof__word_percent(pyprof__words *words, double percent)
@@ -26882,8 +26890,11 @@ static void pyprof__word_percent(pyprof__words *words, double percent)
 static void pyprof__word_count(pyprof__words *words, double count)   // two digits are enough
 {
     double scale = 1;
-    while (count / scale >= 100) scale *= 10;
-    pyprof__word_fixed(words, (double)(int64_t)(count / scale + 0.5) * scale, 0, "");
+    while (count / scale >= 100 && scale < 1e12) scale *= 10;
+    count = (double)(int64_t)(count / scale + 0.5) * scale;
+    if (count >= 1e6) pyprof__word_fixed(words, count / 1e6, count < 1e7 ? 1 : 0, " million");
+    else if (count < 1e4) pyprof__word_fixed(words, count, 0, "");
+    else pyprof__word(words, "%ld,%03ld", (long)count / 1000, (long)count % 1000);
 }
 
 // The end of a path that tells it apart: "shop.py", "shop/__init__.py".
@@ -26918,7 +26929,7 @@ enum {                                 // parts of time
     // Memory: bytes, blocks, those freed at once, the doubt of the bytes, and what was alive when.
     PYPROF__SPENT_ALLOC, PYPROF__SPENT_BLOCKS, PYPROF__SPENT_TEMP, PYPROF__SPENT_DOUBT,
     PYPROF__SPENT_WALL,                // all of the time
-    PYPROF__SPENT_ABOVE,               // alive at the peak, less what is alive at the end
+    PYPROF__SPENT_PEAK,                // bytes alive at the peak
     PYPROF__SPENTS
 };
 enum { PYPROF__APART_NOT, PYPROF__APART_IMPORT, PYPROF__APART_GC, PYPROF__APART_ANY };
@@ -26930,6 +26941,7 @@ typedef struct {                       // of a thread, at one place
     uint32_t own, own_line;            // the innermost function of the program's own code, or as above
     uint32_t apart;                    // below <import NAME>, or <GC>
     uint32_t import;                   // function of the innermost <import NAME>; 0 = none
+    uint32_t called;                   // function that own called, if it is not own code itself; 0 = none
     int64_t values[PYPROF__SPENTS];
 } pyprof__spent;
 
@@ -26948,7 +26960,8 @@ typedef struct {
     int failed;                        // no memory
 } pyprof__findings;
 
-typedef struct { uint32_t thread, own, apart, import; } pyprof__node_place;
+// called: the function below that of the program's own code; 0 = none
+typedef struct { uint32_t thread, own, called, apart, import; } pyprof__node_place;
 
 static void pyprof__findings_free(pyprof__findings *f)
 {
@@ -26997,6 +27010,9 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
         const pyprof__node_place *parent = &places[pyprof__parent_of(profile, i)];
         if (places[i].thread == PYPROF__NONE) places[i].thread = parent->thread;
         places[i].own = own[pyprof__location_of(profile, i)->function] ? i : parent->own;
+        places[i].called = places[i].own == i ? 0 : parent->called;
+        if (!places[i].called && places[i].own != i && function->kind == PYPROF_KIND_PYTHON)
+            places[i].called = pyprof__location_of(profile, i)->function;
         places[i].apart = parent->apart;
         places[i].import = parent->import;
         if (function->kind != PYPROF_KIND_PSEUDO) continue;
@@ -27039,8 +27055,7 @@ static void pyprof__spent_values(const pyprof__selection *selection, uint32_t no
     values[PYPROF__SPENT_BLOCKS] = pyprof__self(selection, PYPROF_ALLOC_BLOCKS, node);
     values[PYPROF__SPENT_TEMP] = pyprof__self(selection, PYPROF_TEMP_BLOCKS, node);
     values[PYPROF__SPENT_DOUBT] = pyprof__self(selection, PYPROF_ALLOC_DOUBT, node);
-    values[PYPROF__SPENT_ABOVE] = pyprof__self(selection, PYPROF_PEAK_BYTES, node)
-        - pyprof__self(selection, PYPROF_LIVE_BYTES, node);
+    values[PYPROF__SPENT_PEAK] = pyprof__self(selection, PYPROF_PEAK_BYTES, node);
 }
 
 static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
@@ -27067,6 +27082,7 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
     spent->own_line = (uint32_t)own->place.line;
     spent->apart = place->apart;
     spent->import = place->import;
+    spent->called = place->called;
     memcpy(spent->values, values, sizeof values);
 }
 
@@ -27092,7 +27108,8 @@ typedef struct {                       // a thread's part of the times
     pyprof__spent *spent;
     size_t count;
     int64_t sums[PYPROF__SPENTS], wall, busy;   // busy: wall time without idle time
-    int64_t importing, collecting;     // parts of busy
+    int64_t importing, collecting;     // parts of busy, without waiting for a CPU
+    int64_t clock;                     // CPU time, but for these
     uint32_t apart;                    // which part pyprof__largest takes: neither of them
 } pyprof__thread_times;
 
@@ -27107,11 +27124,13 @@ static void pyprof__times_make(pyprof__thread_times *times, pyprof__findings *f,
     times->spent = spent + first;
     for (i = first; i < f->spent.count && spent[i].thread == times->thread; i++) {
         int64_t busy = spent[i].values[PYPROF__SPENT_WALL] - spent[i].values[PYPROF__SPENT_IDLE];
+        int64_t apart = busy - spent[i].values[PYPROF__SPENT_CPU];
         for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += spent[i].values[k];
         times->busy += busy;
         times->wall += spent[i].values[PYPROF__SPENT_WALL];
-        if (spent[i].apart == PYPROF__APART_IMPORT) times->importing += busy;
-        if (spent[i].apart == PYPROF__APART_GC) times->collecting += busy;
+        if (!spent[i].apart) times->clock += spent[i].values[PYPROF__SPENT_CLOCK];
+        if (spent[i].apart == PYPROF__APART_IMPORT) times->importing += apart;
+        if (spent[i].apart == PYPROF__APART_GC) times->collecting += apart;
     }
     times->count = i - first;
 }
@@ -27292,6 +27311,8 @@ static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, u
     const char *name = leaf == PYPROF__NONE ? ""
         : pyprof__text(f->profile, pyprof__found_function(f, leaf)->name);
     size_t at;
+    if (*name && pyprof__found_function(f, leaf)->kind == PYPROF_KIND_PYTHON)
+        name = pyprof__text(f->profile, pyprof__found_function(f, leaf)->qualname);
     if (!*name) { pyprof__word(words, "something unknown"); return; }
     if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
     else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
@@ -27473,13 +27494,25 @@ static void pyprof__word_wait_advice(pyprof__finding *finding)
         if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
 }
 
+// A thread beside the main one that does nothing but read one pipe or terminal waits for work.
+static pyprof__bool pyprof__waits_for_work(const pyprof__thread_times *times, const pyprof__portion *share)
+{
+    const pyprof__findings *f = times->f;
+    const char *name = share->at->leaf == PYPROF__NONE ? ""
+        : pyprof__text(f->profile, pyprof__found_function(f, share->at->leaf)->name);
+    return times->thread > 0 && pyprof__reaches(share->value, times->wall, PYPROF__LEAST_FOR_WORK)
+        && (strncmp(name, "[read pipe", 10) == 0 || strncmp(name, "[read tty", 9) == 0);
+}
+
 static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__portion *share)
 {
     pyprof__findings *f = times->f;
     int kind = pyprof__wait_finding(f, share->at->leaf);
     pyprof__finding *finding;
     pyprof__words words;
-    if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)) return;
+    if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)
+        || pyprof__waits_for_work(times, share))
+        return;
     finding = pyprof__found_time(times, kind, share->value, times->busy);
     if (!finding) return;
     pyprof__found_at(f, finding, share->at->own, share->at->own_line);
@@ -27640,7 +27673,8 @@ static size_t pyprof__packages_make(const pyprof__thread_times *times, pyprof__p
                 break;
         if (k == PYPROF__MOST_PACKAGES) continue;
         if (k == count) { packages[k].name = name; packages[k].value = 0; count++; }
-        packages[k].value += spent->values[PYPROF__SPENT_WALL] - spent->values[PYPROF__SPENT_IDLE];
+        packages[k].value += spent->values[PYPROF__SPENT_WALL] - spent->values[PYPROF__SPENT_IDLE]
+            - spent->values[PYPROF__SPENT_CPU];
     }
     return count;
 }
@@ -27744,11 +27778,31 @@ static double pyprof__switch_rate(const pyprof__thread_times *times)
 {
     const pyprof__findings *f = times->f;
     pyprof__process_seen facts;
-    if (!pyprof__reaches(times->sums[PYPROF__SPENT_CLOCK], f->selection.all[PYPROF_CPU_NS],
-                         PYPROF__LEAST_ACTIVE)
-        || times->sums[PYPROF__SPENT_CLOCK] <= 0 || f->duration <= 0 || f->profile->merged
-        || !pyprof__report_process(&f->profile->model, &facts)) return -1;
+    int64_t clock = 0;
+    size_t i;
+    for (i = 0; i < f->spent.count; i++) {
+        const pyprof__spent *spent = &PYPROF__AT(const pyprof__spent, f->spent, i);
+        if (!spent->apart) clock += spent->values[PYPROF__SPENT_CLOCK];
+    }
+    if (times->clock <= 0 || !pyprof__reaches(times->clock, clock, PYPROF__LEAST_ACTIVE) || f->duration <= 0
+        || f->profile->merged || !pyprof__report_process(&f->profile->model, &facts)) return -1;
     return (double)facts.seen.voluntary_switches * 1e9 / (double)f->duration;
+}
+
+// Does it run nowhere but where it sleeps?
+static pyprof__bool pyprof__only_polls(const pyprof__thread_times *times, const pyprof__portion *asleep)
+{
+    int64_t there = 0, samples = 0, run = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (spent->apart || spent->values[PYPROF__SPENT_RUN] <= 0) continue;
+        run += spent->values[PYPROF__SPENT_RUN];
+        samples += spent->values[PYPROF__SPENT_SAMPLES];
+        if (spent->own == asleep->at->own) there += spent->values[PYPROF__SPENT_RUN];
+    }
+    return run > 0 && samples >= PYPROF__LEAST_POLL_SAMPLES
+        && pyprof__reaches(there, run, PYPROF__LEAST_POLL_ALONE);
 }
 
 static void pyprof__word_polling(pyprof__finding *finding)
@@ -27773,8 +27827,10 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
         || !pyprof__reaches(portion.value, times->wall, PYPROF__LEAST_POLL_IDLE)
             || portion.at->leaf == PYPROF__NONE) return;
     name = pyprof__text(f->profile, pyprof__found_function(f, portion.at->leaf)->name);
-    if (strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0) return;
-    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->sums[PYPROF__SPENT_CLOCK], times->wall);
+    if ((strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0)
+        || !pyprof__only_polls(times, &portion))
+        return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->clock, times->wall);
     if (!finding) return;
     finding->least = 0;
     finding->share = pyprof__percent(portion.value, times->wall);
@@ -27792,55 +27848,60 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
     pyprof__word(&words, " of its time, ");
     pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
     pyprof__word(&words, " at a time on average, and used ");
-    pyprof__word_time(&words, (double)times->sums[PYPROF__SPENT_CLOCK]);
+    pyprof__word_time(&words, (double)times->clock);
     pyprof__word(&words, " of CPU time for it.");
     pyprof__word_polling(finding);
 }
 
 // Functions that return at once; a thread that runs in them much asks again and again.
-static pyprof__bool pyprof__is_question(const char *name)
+static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t function)
 {
     static const char *const questions[] = { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns",
-        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "empty", "done",
-        "is_alive", "locked", "qsize", "acquire" };
+        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "isSet", "empty",
+        "done", "is_alive", "locked", "qsize", "acquire" };
+    const char *name = pyprof__text(f->profile, pyprof__found_function(f, function)->qualname);
     const char *dot = strrchr(name, '.');
     size_t i;
     for (i = 0; dot && i < PYPROF__COUNT(questions); i++) if (strcmp(dot + 1, questions[i]) == 0) return 1;
     return 0;
 }
 
+// The function by which that code asks: a C function, or one of a library; 0 = it does not ask.
+static uint32_t pyprof__question_of(const pyprof__findings *f, const pyprof__spent *spent)
+{
+    if (spent->called) return pyprof__is_question(f, spent->called) ? spent->called : 0;
+    return pyprof__is_native_leaf(f, spent) && pyprof__is_question(f, spent->leaf) ? spent->leaf : 0;
+}
+
 static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
 {
     pyprof__findings *f = times->f;
-    pyprof__portion portions[PYPROF__MOST_PORTIONS];
-    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_NATIVE, PYPROF__SPENT_RUN, portions,
-                                      PYPROF__MOST_PORTIONS);
-    int64_t asked = 0, run = times->sums[PYPROF__SPENT_RUN];
-    const pyprof__portion *most = NULL;
+    int64_t asked = 0, run = 0;
+    const pyprof__spent *most = NULL;
     pyprof__finding *finding;
     pyprof__words words;
-    for (i = 0; i < count; i++) {
-        if (!pyprof__is_question(pyprof__text(f->profile,
-                                              pyprof__found_function(f, portions[i].at->leaf)->name)))
-            continue;
-        asked += portions[i].value;
-        if (!most) most = &portions[i];
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        int64_t value = spent->values[PYPROF__SPENT_RUN];
+        if (spent->apart || value <= 0) continue;
+        run += value;
+        if (!pyprof__question_of(f, spent)) continue;
+        asked += value;
+        if (!most || value > most->values[PYPROF__SPENT_RUN]) most = spent;
     }
     if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
     if (!finding) return;
-    pyprof__found_at(f, finding, most->at->own, most->at->own_line);
+    pyprof__found_at(f, finding, most->own, most->own_line);
     pyprof__title_begin(&words, f, finding);
-    pyprof__word(&words, " asks again and again in ");
-    pyprof__word_place_of(&words, f, most->at->own, most->at->own_line);
-    pyprof__word(&words, ": ");
-    pyprof__word_leaf(&words, f, most->at->leaf);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, most->own, most->own_line);
+    pyprof__word(&words, ": it asks again and again, by ");
+    pyprof__word_leaf(&words, f, pyprof__question_of(f, most));
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_share(&words, finding);
-    pyprof__word(&words, " of its running time is in functions that return at once: %s",
-                 most->value == asked ? "" : "above all ");
-    pyprof__word_leaf(&words, f, most->at->leaf);
-    pyprof__word(&words, ".");
+    pyprof__word(&words, " of its running time is in such functions, which return at once.");
     pyprof__word_polling(finding);
 }
 
@@ -28131,37 +28192,60 @@ static void pyprof__times_all(pyprof__thread_times *times, pyprof__findings *f)
     times->busy = times->wall = f->duration;
 }
 
+static int pyprof__by_bytes(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// Half of the time the program had no more traced memory than this. -1 = unknown.
+static int64_t pyprof__usual_memory(pyprof__findings *f)
+{
+    const pyprof__array *gauges = &f->profile->model.gauges;
+    size_t i, bytes = gauges->count * sizeof(int64_t);
+    int64_t *traced, usual;
+    if (gauges->count < PYPROF__LEAST_GAUGES) return -1;
+    traced = (int64_t *)pyprof__alloc(&f->pool, bytes);
+    if (!traced) { f->failed = 1; return -1; }
+    for (i = 0; i < gauges->count; i++)
+        traced[i] = PYPROF__AT(const pyprof__gauge, *gauges, i).facts.traced_bytes;
+    qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
+    usual = traced[gauges->count / 2];
+    pyprof__free(&f->pool, traced, bytes);
+    return usual;
+}
+
 static void pyprof__rule_peak(const pyprof__thread_times *all)
 {
     pyprof__findings *f = all->f;
-    int64_t peak = f->selection.all[PYPROF_PEAK_BYTES], above = peak - f->selection.all[PYPROF_LIVE_BYTES];
+    int64_t peak = f->selection.all[PYPROF_PEAK_BYTES], usual = pyprof__usual_memory(f), above = peak - usual;
     const pyprof__model *model = &f->profile->model;
     pyprof__portion portion;
     pyprof__finding *finding;
     pyprof__words words;
     memset(&portion, 0, sizeof portion);
-    if (above < (int64_t)PYPROF__LEAST_PEAK_KIB * 1024 || !pyprof__reaches(above, peak, PYPROF__LEAST_PEAK)
-        || !pyprof__largest(all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_ABOVE, &portion, 1)) return;
+    if (usual < 0 || above < (int64_t)PYPROF__LEAST_PEAK_KIB * 1024
+        || !pyprof__reaches(above, peak, PYPROF__LEAST_PEAK)
+        || !pyprof__largest(all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_PEAK, &portion, 1)) return;
     finding = pyprof__found_memory(f, PYPROF_FINDING_PEAK, above);
     if (!finding) return;
     pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
     pyprof__title_begin(&words, f, finding);
     pyprof__word(&words, "At its peak the program had ");
     pyprof__word_size(&words, (double)peak);
-    pyprof__word(&words, ", ");
-    pyprof__word_size(&words, (double)above);
-    pyprof__word(&words, " more than at the end, above all from ");
+    pyprof__word(&words, ", half of the time less than ");
+    pyprof__word_size(&words, (double)usual);
+    pyprof__word(&words, ": ");
+    pyprof__word_size(&words, (double)portion.value);
+    pyprof__word(&words, " of the peak is from ");
     pyprof__word_place_of(&words, f, portion.at->function, portion.at->line);
     pyprof__word_caller(&words, f, portion.at);
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
-    pyprof__word_size(&words, (double)portion.value);
-    pyprof__word(&words, " of that is from there");
     if (model->heap.peak_ns > model->start_ns) {
-        pyprof__word(&words, "; the peak was ");
+        pyprof__word(&words, "The peak was ");
         pyprof__word_time(&words, (double)(model->heap.peak_ns - model->start_ns));
-        pyprof__word(&words, " after the start");
+        pyprof__word(&words, " after the start.");
     }
-    pyprof__word(&words, ".");
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
     pyprof__word(&words, "The machine needs room for the peak: work in smaller parts, or let go of each "
                  "part earlier.");
@@ -28200,6 +28284,7 @@ static void pyprof__rule_allocations(const pyprof__thread_times *all, const pypr
                                  portion->sums[PYPROF__SPENT_RUN], f->duration);
     if (!finding) return;
     pyprof__found_at(f, finding, portion->at->own, portion->at->own_line);
+    finding->least = PYPROF__LEAST_BLOCKS_SAVED;
     finding->error = pyprof__sampling_error(&f->profile->model.heap,
                                             (double)portion->sums[PYPROF__SPENT_DOUBT])
         / bytes * finding->share;
@@ -28213,7 +28298,8 @@ static void pyprof__rule_allocations(const pyprof__thread_times *all, const pypr
     pyprof__word_caller(&words, f, portion->at);
     pyprof__word_allocated(finding, portion, seconds);
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
-    pyprof__word(&words, "Make fewer objects there: use one again, or work on larger pieces at a time.");
+    pyprof__word(&words, "Each object takes time to make and to free: work on larger pieces, not item by "
+                 "item.");
 }
 
 static void pyprof__rules_memory(pyprof__findings *f)
@@ -28294,7 +28380,7 @@ static void pyprof__findings_unite(pyprof__findings *f)
             if (found[k].kind == found[i].kind && found[k].thread != PYPROF__NONE
                 && found[k].what == found[i].what
                 && found[k].name == found[i].name && found[k].file == found[i].file
-                && found[k].line == found[i].line) break;
+                && (found[k].line == found[i].line || found[k].kind == PYPROF_FINDING_HOT)) break;
         if (k == kept) { if (kept != i) found[kept] = found[i]; kept++; continue; }
         if (found[i].saved > found[k].saved) {
             int64_t saved = found[k].saved;
@@ -28486,11 +28572,13 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     pyprof__thread_times times;
     pyprof__words words;
     int64_t parts[PYPROF__SAYS];
+    const pyprof__busy_thread *busy;
     size_t k, best, said = 0;
     *text = 0;
-    if (i >= f->busy.count || !pyprof__times_of(&times, f,
-                                                PYPROF__AT(const pyprof__busy_thread, f->busy, i).thread))
-        return 0;
+    if (i >= f->busy.count) return 0;
+    busy = &PYPROF__AT(const pyprof__busy_thread, f->busy, i);
+    if (i && !pyprof__reaches(busy->busy, f->duration, PYPROF__LEAST_VERDICT)) return 0;
+    if (!pyprof__times_of(&times, f, busy->thread)) return 0;
     pyprof__words_begin(&words, text, capacity);
     pyprof__word_name(&words, pyprof__thread_name(f, times.thread), 60);
     pyprof__word(&words, " ");
@@ -28504,11 +28592,11 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     parts[PYPROF__SAYS_IMPORT] = times.importing;
     parts[PYPROF__SAYS_GC] = times.collecting;
     for (k = 0; k < times.count; k++) {
+        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
         if (times.spent[k].apart) continue;
         parts[PYPROF__SAYS_RUN] += times.spent[k].values[PYPROF__SPENT_RUN];
         parts[PYPROF__SAYS_WAIT] += times.spent[k].values[PYPROF__SPENT_WAIT];
         parts[PYPROF__SAYS_GIL] += times.spent[k].values[PYPROF__SPENT_GIL];
-        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
         parts[PYPROF__SAYS_UNKNOWN] += times.spent[k].values[PYPROF__SPENT_UNKNOWN];
     }
     for (;;) {
