@@ -27217,6 +27217,7 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     size_t bytes = times->count * sizeof(pyprof__grouped), count = 0, used = 0, i, k;
     pyprof__grouped *grouped = (pyprof__grouped *)pyprof__alloc(&f->pool, bytes);
     pyprof__portion share;
+    if (!times->count) return 0;
     if (!grouped) { f->failed = 1; return 0; }
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
