@@ -27533,6 +27533,7 @@ enum {
     PYPROF__LEAST_BUSY = 50,           // of the recorded time: the thread was busy all the time
     PYPROF__LEAST_GIL = 15,            // of a thread's busy time, as in the next ones: it waited for the GIL
     PYPROF__LEAST_WAIT = 10,           // it waited for one thing at one place
+    PYPROF__LEAST_FOR_WORK = 98,       // of a thread's time: it read one pipe, so it waits for work
     PYPROF__LEAST_STARVED = 15,        // it waited for a CPU
     PYPROF__LEAST_LOCKED = 20,         // it waited for locks
     PYPROF__LEAST_SERIAL = 70,         // of the time in which threads waited for locks, one place went on
@@ -27540,21 +27541,26 @@ enum {
     PYPROF__LEAST_GC = 5,              // of a thread's busy time: it collected garbage
     PYPROF__LEAST_POLL_IDLE = 50,      // of a thread's time: it slept at one place
     PYPROF__LEAST_POLL_RATE = 20,      // sleeps a second
+    PYPROF__LEAST_POLL_ALONE = 80,     // of the time that such a thread ran: in the function that sleeps
+    PYPROF__LEAST_POLL_SAMPLES = 4,    // samples of that
     PYPROF__LEAST_POLL_SPIN = 15,      // of the time that a thread ran: it asked without waiting
     PYPROF__LEAST_ACTIVE = 90,         // of the CPU time of all threads: then the process's switches are its
     PYPROF__LEAST_SMALL_WAITS = 1000,  // waits a second
     PYPROF__LEAST_BLOCKS = 100000,     // blocks allocated a second by one line
+    PYPROF__LEAST_BLOCKS_SAVED = 10,   // of the recorded time: the line ran
     PYPROF__MOST_BLOCK_BYTES = 64,     // mean size of small blocks
     PYPROF__LEAST_TEMPORARY = 50,      // of the blocks of a line: freed at once
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
-    PYPROF__LEAST_PEAK_KIB = 16384,    // memory above what is alive at the end
+    PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
+    PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
     PYPROF__LEAST_SAMPLES = 50,        // samples of a recording
     PYPROF__MOST_ERROR = 50,           // of a share: half of its 95 % interval
     PYPROF__MOST_LOST = 5,             // of the samples asked for
     PYPROF__MOST_FINDINGS = 20,        // findings that are kept
+    PYPROF__LEAST_VERDICT = 2,         // of the recorded time: a thread beside the first has a verdict
     PYPROF__LEAST_SAID = 5             // of a thread's busy time: its parts in the verdict
 };
 
@@ -27563,6 +27569,7 @@ typedef struct {
     int unit;                          // of saved: PYPROF__UNIT_NS, _BYTES; _COUNT = nothing is saved
     int64_t saved;                     // what it would save at most: wall time, or bytes
     double weight;                     // the same as a part of the whole; above 1 = about the recording
+    double least;                      // it is left out below so many % of the recorded time
     double share, error;               // in %, of what the title says; half of the 95 % interval, 0 = exact
     uint32_t thread, others;           // number, PYPROF__NONE = the process; and how many more
     uint32_t what;                     // function of the leaf, PYPROF__NONE = none
@@ -27617,10 +27624,12 @@ static void pyprof__word_time(pyprof__words *words, double ns)
     else pyprof__word_fixed(words, ns / 1e9, ns < 1e10 ? 2 : ns < 1e11 ? 1 : 0, " s");
 }
 
-static void pyprof__word_size(pyprof__words *words, double bytes)
+static void pyprof__word_size(pyprof__words *words, double bytes)   // three digits
 {
-    char text[64];
-    pyprof__word(words, "%s", pyprof__size_text(text, sizeof text, bytes));
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    size_t unit = 0;
+    for (; unit < PYPROF__COUNT(units) - 1 && bytes >= 1000; unit++) bytes /= 1024;
+    pyprof__word_fixed(words, bytes, unit == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2, units[unit]);
 }
 
 static void pyprof__word_percent(pyprof__words *words, double percent)
@@ -27631,8 +27640,11 @@ static void pyprof__word_percent(pyprof__words *words, double percent)
 static void pyprof__word_count(pyprof__words *words, double count)   // two digits are enough
 {
     double scale = 1;
-    while (count / scale >= 100) scale *= 10;
-    pyprof__word_fixed(words, (double)(int64_t)(count / scale + 0.5) * scale, 0, "");
+    while (count / scale >= 100 && scale < 1e12) scale *= 10;
+    count = (double)(int64_t)(count / scale + 0.5) * scale;
+    if (count >= 1e6) pyprof__word_fixed(words, count / 1e6, count < 1e7 ? 1 : 0, " million");
+    else if (count < 1e4) pyprof__word_fixed(words, count, 0, "");
+    else pyprof__word(words, "%ld,%03ld", (long)count / 1000, (long)count % 1000);
 }
 
 // The end of a path that tells it apart: "shop.py", "shop/__init__.py".
@@ -27664,15 +27676,22 @@ enum {                                 // parts of time
     PYPROF__SPENT_GIL, PYPROF__SPENT_CPU, PYPROF__SPENT_UNKNOWN, PYPROF__SPENT_IDLE,
     PYPROF__SPENT_BLOCK,               // for which others waited for its GIL
     PYPROF__SPENT_SAMPLES, PYPROF__SPENT_CLOCK,   // its CPU time
+    // Memory: bytes, blocks, those freed at once, the doubt of the bytes, and what was alive when.
+    PYPROF__SPENT_ALLOC, PYPROF__SPENT_BLOCKS, PYPROF__SPENT_TEMP, PYPROF__SPENT_DOUBT,
+    PYPROF__SPENT_WALL,                // all of the time
+    PYPROF__SPENT_PEAK,                // bytes alive at the peak
     PYPROF__SPENTS
 };
+enum { PYPROF__APART_NOT, PYPROF__APART_IMPORT, PYPROF__APART_GC, PYPROF__APART_ANY };
 
 typedef struct {                       // of a thread, at one place
     uint32_t thread;
     uint32_t function, line;           // where it was: the innermost Python frame, or its substitute
     uint32_t leaf;                     // function of the leaf below it, PYPROF__NONE = none
     uint32_t own, own_line;            // the innermost function of the program's own code, or as above
-    uint32_t importing;                // below <import NAME>
+    uint32_t apart;                    // below <import NAME>, or <GC>
+    uint32_t import;                   // function of the innermost <import NAME>; 0 = none
+    uint32_t called;                   // function that own called, if it is not own code itself; 0 = none
     int64_t values[PYPROF__SPENTS];
 } pyprof__spent;
 
@@ -27691,7 +27710,8 @@ typedef struct {
     int failed;                        // no memory
 } pyprof__findings;
 
-typedef struct { uint32_t thread, own; unsigned char importing, collecting; } pyprof__node_place;
+// called: the function below that of the program's own code; 0 = none
+typedef struct { uint32_t thread, own, called, apart, import; } pyprof__node_place;
 
 static void pyprof__findings_free(pyprof__findings *f)
 {
@@ -27740,11 +27760,16 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
         const pyprof__node_place *parent = &places[pyprof__parent_of(profile, i)];
         if (places[i].thread == PYPROF__NONE) places[i].thread = parent->thread;
         places[i].own = own[pyprof__location_of(profile, i)->function] ? i : parent->own;
-        places[i].importing = parent->importing;
-        places[i].collecting = parent->collecting;
+        places[i].called = places[i].own == i ? 0 : parent->called;
+        if (!places[i].called && places[i].own != i && function->kind == PYPROF_KIND_PYTHON)
+            places[i].called = pyprof__location_of(profile, i)->function;
+        places[i].apart = parent->apart;
+        places[i].import = parent->import;
         if (function->kind != PYPROF_KIND_PSEUDO) continue;
-        places[i].importing |= pyprof__is_import(pyprof__text(profile, function->name)) != 0;
-        places[i].collecting |= strcmp(pyprof__text(profile, function->name), "<GC>") == 0;
+        if (strcmp(pyprof__text(profile, function->name), "<GC>") == 0) places[i].apart = PYPROF__APART_GC;
+        if (!pyprof__is_import(pyprof__text(profile, function->name))) continue;
+        places[i].apart = PYPROF__APART_IMPORT;
+        places[i].import = pyprof__location_of(profile, i)->function;
     }
     f->places.count = nodes;
     pyprof__free(&f->pool, own, count);
@@ -27759,6 +27784,7 @@ static int pyprof__by_spent(const void *a, const void *b)
 static void pyprof__spent_values(const pyprof__selection *selection, uint32_t node, int64_t *values)
 {
     int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+    double known;
     values[PYPROF__SPENT_RUN] = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
     values[PYPROF__SPENT_NATIVE] = pyprof__self(selection, PYPROF_NATIVE_NS, node);
     values[PYPROF__SPENT_NOGIL] = pyprof__self(selection, PYPROF_NOGIL_NS, node);
@@ -27766,11 +27792,20 @@ static void pyprof__spent_values(const pyprof__selection *selection, uint32_t no
     values[PYPROF__SPENT_CPU] = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
     values[PYPROF__SPENT_UNKNOWN] = pyprof__self(selection, PYPROF_UNKNOWN_NS, node);
     values[PYPROF__SPENT_IDLE] = pyprof__self(selection, PYPROF_IDLE_NS, node);
-    values[PYPROF__SPENT_WAIT] = wait - values[PYPROF__SPENT_GIL] - values[PYPROF__SPENT_CPU]
-        - values[PYPROF__SPENT_UNKNOWN] - values[PYPROF__SPENT_IDLE];
+    // A file from elsewhere may have parts that are more than the whole.
+    known = (double)values[PYPROF__SPENT_GIL] + (double)values[PYPROF__SPENT_CPU]
+        + (double)values[PYPROF__SPENT_UNKNOWN] + (double)values[PYPROF__SPENT_IDLE];
+    if (known < 0 || known > (double)wait) values[PYPROF__SPENT_WAIT] = 0;
+    else values[PYPROF__SPENT_WAIT] = known > 9e15 ? wait : wait - (int64_t)known;
+    values[PYPROF__SPENT_WALL] = pyprof__self(selection, PYPROF_WALL_NS, node);
     values[PYPROF__SPENT_BLOCK] = pyprof__self(selection, PYPROF_GIL_BLOCK_NS, node);
     values[PYPROF__SPENT_SAMPLES] = pyprof__self(selection, PYPROF_SAMPLES, node);
     values[PYPROF__SPENT_CLOCK] = pyprof__self(selection, PYPROF_CPU_NS, node);
+    values[PYPROF__SPENT_ALLOC] = pyprof__self(selection, PYPROF_ALLOC_BYTES, node);
+    values[PYPROF__SPENT_BLOCKS] = pyprof__self(selection, PYPROF_ALLOC_BLOCKS, node);
+    values[PYPROF__SPENT_TEMP] = pyprof__self(selection, PYPROF_TEMP_BLOCKS, node);
+    values[PYPROF__SPENT_DOUBT] = pyprof__self(selection, PYPROF_ALLOC_DOUBT, node);
+    values[PYPROF__SPENT_PEAK] = pyprof__self(selection, PYPROF_PEAK_BYTES, node);
 }
 
 static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
@@ -27795,7 +27830,9 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
         spent->leaf = pyprof__location_of(profile, node)->function;
     spent->own = own->function;
     spent->own_line = (uint32_t)own->place.line;
-    spent->importing = place->importing;
+    spent->apart = place->apart;
+    spent->import = place->import;
+    spent->called = place->called;
     memcpy(spent->values, values, sizeof values);
 }
 
@@ -27821,7 +27858,9 @@ typedef struct {                       // a thread's part of the times
     pyprof__spent *spent;
     size_t count;
     int64_t sums[PYPROF__SPENTS], wall, busy;   // busy: wall time without idle time
-    int64_t importing;                 // part of busy
+    int64_t importing, collecting;     // parts of busy, without waiting for a CPU
+    int64_t clock;                     // CPU time, but for these
+    uint32_t apart;                    // which part pyprof__largest takes: neither of them
 } pyprof__thread_times;
 
 // Of the thread whose times begin at `first`.
@@ -27834,12 +27873,14 @@ static void pyprof__times_make(pyprof__thread_times *times, pyprof__findings *f,
     times->thread = spent[first].thread;
     times->spent = spent + first;
     for (i = first; i < f->spent.count && spent[i].thread == times->thread; i++) {
-        int64_t busy = spent[i].values[PYPROF__SPENT_RUN];
-        for (k = PYPROF__SPENT_WAIT; k < PYPROF__SPENT_IDLE; k++) busy += spent[i].values[k];
+        int64_t busy = spent[i].values[PYPROF__SPENT_WALL] - spent[i].values[PYPROF__SPENT_IDLE];
+        int64_t apart = busy - spent[i].values[PYPROF__SPENT_CPU];
         for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += spent[i].values[k];
         times->busy += busy;
-        times->wall += busy + spent[i].values[PYPROF__SPENT_IDLE];
-        if (spent[i].importing) times->importing += busy;
+        times->wall += spent[i].values[PYPROF__SPENT_WALL];
+        if (!spent[i].apart) times->clock += spent[i].values[PYPROF__SPENT_CLOCK];
+        if (spent[i].apart == PYPROF__APART_IMPORT) times->importing += apart;
+        if (spent[i].apart == PYPROF__APART_GC) times->collecting += apart;
     }
     times->count = i - first;
 }
@@ -27918,7 +27959,7 @@ static void pyprof__portion_offer(const pyprof__findings *f, pyprof__portion *sh
     if (*count < most) ++*count;
 }
 
-// The largest groups of a thread by a part of its time, without imports; returns their number.
+// The largest groups of a thread by a part of its time; returns their number.
 static size_t pyprof__largest(const pyprof__thread_times *times, int by, int what, pyprof__portion *shares,
                               size_t most)
 {
@@ -27926,10 +27967,12 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     size_t bytes = times->count * sizeof(pyprof__grouped), count = 0, used = 0, i, k;
     pyprof__grouped *grouped = (pyprof__grouped *)pyprof__alloc(&f->pool, bytes);
     pyprof__portion share;
+    if (!times->count) return 0;
     if (!grouped) { f->failed = 1; return 0; }
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
-        if (spent->importing || spent->values[what] <= 0) continue;
+        if (times->apart != PYPROF__APART_ANY && spent->apart != times->apart) continue;
+        if (spent->values[what] <= 0) continue;
         grouped[used].at = (uint32_t)i;
         if (pyprof__portion_key(f, spent, by, grouped[used].key)) used++;
     }
@@ -27946,6 +27989,12 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     }
     pyprof__free(&f->pool, grouped, bytes);
     return count;
+}
+
+// Is the part at least so many % of all of it?
+static pyprof__bool pyprof__reaches(int64_t part, int64_t all, int percent)
+{
+    return (double)part * 100 >= (double)all * percent;
 }
 
 // ---- findings: made one by one, then judged ---------------------------------------------------------------
@@ -27986,10 +28035,11 @@ static pyprof__finding *pyprof__found_time(const pyprof__thread_times *times, in
     double samples = (double)times->sums[PYPROF__SPENT_SAMPLES], per = times->wall > 0
         ? samples / (double)times->wall : 0;
     pyprof__finding *finding;
-    if (saved <= 0 || saved * 1000 < f->duration) return NULL;
+    if (saved <= 0) return NULL;
     finding = pyprof__found(f, kind, times->thread);
     if (!finding) return NULL;
     finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
     finding->saved = saved;
     finding->share = pyprof__percent(saved, all);
     finding->error = pyprof__share_error((double)saved * per, (double)all * per);
@@ -28012,6 +28062,8 @@ static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, u
     const char *name = leaf == PYPROF__NONE ? ""
         : pyprof__text(f->profile, pyprof__found_function(f, leaf)->name);
     size_t at;
+    if (*name && pyprof__found_function(f, leaf)->kind == PYPROF_KIND_PYTHON)
+        name = pyprof__text(f->profile, pyprof__found_function(f, leaf)->qualname);
     if (!*name) { pyprof__word(words, "something unknown"); return; }
     if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
     else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
@@ -28064,7 +28116,7 @@ static void pyprof__word_lines(pyprof__words *words, const pyprof__thread_times 
                             PYPROF__MOST_PORTIONS);
     for (i = 0; i < count; i++) {
         if (natives[i].at->function != function->at->function
-            || natives[i].value * 10 < function->value) continue;
+            || !pyprof__reaches(natives[i].value, function->value, 10)) continue;
         pyprof__word(words, " The C function ");
         pyprof__word_leaf(words, times->f, natives[i].at->leaf);
         pyprof__word(words, " runs for ");
@@ -28115,8 +28167,8 @@ static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof_
     pyprof__finding *finding;
     pyprof__words words;
     size_t i;
-    if (times->sums[PYPROF__SPENT_RUN] * 100 < times->busy * PYPROF__LEAST_BOUND
-        || times->busy * 100 < f->duration * PYPROF__LEAST_BUSY) return;
+    if (!pyprof__reaches(times->sums[PYPROF__SPENT_RUN], times->busy, PYPROF__LEAST_BOUND)
+        || !pyprof__reaches(times->busy, f->duration, PYPROF__LEAST_BUSY)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_SPREAD, shares->value, run);
     if (!finding) return;
     pyprof__found_at(f, finding, shares->at->own, shares->at->own_line);
@@ -28150,7 +28202,7 @@ static void pyprof__rules_running(const pyprof__thread_times *times)
     int any = 0;
     for (i = 0; i < count; i++) {
         if (pyprof__found_function(times->f, shares[i].at->function)->kind != PYPROF_KIND_PYTHON) continue;
-        if (shares[i].value * 100 < run * PYPROF__LEAST_HOT) continue;
+        if (!pyprof__reaches(shares[i].value, run, PYPROF__LEAST_HOT)) continue;
         pyprof__rule_hot(times, &shares[i], run);
         any = 1;
     }
@@ -28193,13 +28245,25 @@ static void pyprof__word_wait_advice(pyprof__finding *finding)
         if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
 }
 
+// A thread beside the main one that does nothing but read one pipe or terminal waits for work.
+static pyprof__bool pyprof__waits_for_work(const pyprof__thread_times *times, const pyprof__portion *share)
+{
+    const pyprof__findings *f = times->f;
+    const char *name = share->at->leaf == PYPROF__NONE ? ""
+        : pyprof__text(f->profile, pyprof__found_function(f, share->at->leaf)->name);
+    return times->thread > 0 && pyprof__reaches(share->value, times->wall, PYPROF__LEAST_FOR_WORK)
+        && (strncmp(name, "[read pipe", 10) == 0 || strncmp(name, "[read tty", 9) == 0);
+}
+
 static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__portion *share)
 {
     pyprof__findings *f = times->f;
     int kind = pyprof__wait_finding(f, share->at->leaf);
     pyprof__finding *finding;
     pyprof__words words;
-    if (share->value * 100 < times->busy * PYPROF__LEAST_WAIT) return;
+    if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)
+        || pyprof__waits_for_work(times, share))
+        return;
     finding = pyprof__found_time(times, kind, share->value, times->busy);
     if (!finding) return;
     pyprof__found_at(f, finding, share->at->own, share->at->own_line);
@@ -28239,7 +28303,7 @@ static void pyprof__rule_starved(const pyprof__thread_times *times)
     pyprof__finding *finding;
     pyprof__process_seen facts;
     pyprof__words words;
-    if (starved * 100 < times->busy * PYPROF__LEAST_STARVED) return;
+    if (!pyprof__reaches(starved, times->busy, PYPROF__LEAST_STARVED)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_STARVED, starved, times->busy);
     if (!finding) return;
     pyprof__title_begin(&words, f, finding);
@@ -28316,7 +28380,7 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     uint32_t holder;
     pyprof__finding *finding;
     pyprof__words title, evidence;
-    if (waited * 100 < times->busy * PYPROF__LEAST_GIL) return;
+    if (!pyprof__reaches(waited, times->busy, PYPROF__LEAST_GIL)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_GIL, waited, times->busy);
     if (!finding) return;
     holder = pyprof__gil_holder(f, times->thread, &ns);
@@ -28337,6 +28401,448 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     pyprof__word_time(&evidence, (double)ns);
     pyprof__word(&evidence, " of that.");
     pyprof__word_holder(finding, &title, &evidence, f, holder);
+}
+
+// ---- rules: imports, garbage collection -------------------------------------------------------------------
+enum { PYPROF__MOST_PACKAGES = 256 };
+typedef struct { pyprof__slice name; int64_t value; } pyprof__package;
+
+// The time in imports by package, each without the packages that it imports; returns their number.
+static size_t pyprof__packages_make(const pyprof__thread_times *times, pyprof__package *packages)
+{
+    size_t i, k, count = 0;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        pyprof__slice name;
+        if (spent->apart != PYPROF__APART_IMPORT || !spent->import) continue;
+        name.text = pyprof__text(times->f->profile, pyprof__found_function(times->f, spent->import)->name);
+        name.text += strncmp(name.text, "<import ", 8) == 0 ? 8 : 0;
+        name.size = strcspn(name.text, ".>");
+        for (k = 0; k < count; k++)
+            if (packages[k].name.size == name.size
+                && memcmp(packages[k].name.text, name.text, name.size) == 0)
+                break;
+        if (k == PYPROF__MOST_PACKAGES) continue;
+        if (k == count) { packages[k].name = name; packages[k].value = 0; count++; }
+        packages[k].value += spent->values[PYPROF__SPENT_WALL] - spent->values[PYPROF__SPENT_IDLE]
+            - spent->values[PYPROF__SPENT_CPU];
+    }
+    return count;
+}
+
+static pyprof__bool pyprof__package_first(const pyprof__package *x, const pyprof__package *y)
+{
+    size_t least = x->name.size < y->name.size ? x->name.size : y->name.size;
+    int order;
+    if (x->value != y->value) return x->value > y->value;
+    order = memcmp(x->name.text, y->name.text, least);
+    return order ? order < 0 : x->name.size < y->name.size;
+}
+
+static void pyprof__word_packages(pyprof__words *words, const pyprof__thread_times *times, int64_t all)
+{
+    pyprof__package packages[PYPROF__MOST_PACKAGES];
+    size_t count = pyprof__packages_make(times, packages), said, i, best;
+    for (said = 0; said < 4; said++) {
+        char name[64];
+        for (best = 0, i = 1; i < count; i++)
+            if (pyprof__package_first(&packages[i], &packages[best])) best = i;
+        if (!count || !pyprof__reaches(packages[best].value, all, 5)) break;
+        snprintf(name, sizeof name, "%.*s", (int)(packages[best].name.size < 60 ? packages[best].name.size
+                                                  : 60),
+                 packages[best].name.text);
+        pyprof__word(words, said ? ", " : " By package, without what it imports: ");
+        pyprof__word_name(words, name, 60);
+        pyprof__word(words, " ");
+        pyprof__word_time(words, (double)packages[best].value);
+        packages[best].value = -1;
+    }
+    if (said) pyprof__word(words, ".");
+}
+
+// Where the part that is apart was spent: the place in the program's own code.
+static void pyprof__found_apart(const pyprof__thread_times *times, uint32_t apart, pyprof__finding *finding)
+{
+    pyprof__thread_times part = *times;
+    pyprof__portion portion;
+    part.apart = apart;
+    memset(&portion, 0, sizeof portion);
+    if (pyprof__largest(&part, PYPROF__PORTION_BY_OWN, PYPROF__SPENT_RUN, &portion, 1))
+        pyprof__found_at(times->f, finding, portion.at->own, portion.at->own_line);
+}
+
+static void pyprof__rule_import(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (!pyprof__reaches(times->importing, times->busy, PYPROF__LEAST_IMPORT)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_IMPORT, times->importing, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_IMPORT, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " imports modules for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->importing);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_packages(&words, times, times->importing);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Import what is not always needed only in the functions that need it.");
+}
+
+static void pyprof__rule_gc(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__process_seen facts;
+    pyprof__words words;
+    if (!pyprof__reaches(times->collecting, times->busy, PYPROF__LEAST_GC)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_GC, times->collecting, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_GC, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " collects garbage for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->collecting);
+    if (pyprof__report_process(&times->f->profile->model, &facts) && facts.seen.gc_runs > 0)
+        pyprof__word(&words, ", in %lld collections", (long long)facts.seen.gc_runs);
+    if (*finding->name) {
+        pyprof__word(&words, "; most of it begins in ");
+        pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    }
+    pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Collections look at all objects that live: gc.freeze() after the start leaves "
+                 "those out, and "
+                 "gc.set_threshold() makes collections rarer.");
+}
+
+// ---- rules: polling, many small waits ---------------------------------------------------------------------
+// How often a second the thread stopped running to wait: the process's switches are its own if nearly all of
+// the CPU
+// time is. -1 = unknown.
+static double pyprof__switch_rate(const pyprof__thread_times *times)
+{
+    const pyprof__findings *f = times->f;
+    pyprof__process_seen facts;
+    int64_t clock = 0;
+    size_t i;
+    for (i = 0; i < f->spent.count; i++) {
+        const pyprof__spent *spent = &PYPROF__AT(const pyprof__spent, f->spent, i);
+        if (!spent->apart) clock += spent->values[PYPROF__SPENT_CLOCK];
+    }
+    if (times->clock <= 0 || !pyprof__reaches(times->clock, clock, PYPROF__LEAST_ACTIVE) || f->duration <= 0
+        || f->profile->merged || !pyprof__report_process(&f->profile->model, &facts)) return -1;
+    return (double)facts.seen.voluntary_switches * 1e9 / (double)f->duration;
+}
+
+// Does it run nowhere but where it sleeps?
+static pyprof__bool pyprof__only_polls(const pyprof__thread_times *times, const pyprof__portion *asleep)
+{
+    int64_t there = 0, samples = 0, run = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (spent->apart || spent->values[PYPROF__SPENT_RUN] <= 0) continue;
+        run += spent->values[PYPROF__SPENT_RUN];
+        samples += spent->values[PYPROF__SPENT_SAMPLES];
+        if (spent->own == asleep->at->own) there += spent->values[PYPROF__SPENT_RUN];
+    }
+    return run > 0 && samples >= PYPROF__LEAST_POLL_SAMPLES
+        && pyprof__reaches(there, run, PYPROF__LEAST_POLL_ALONE);
+}
+
+static void pyprof__word_polling(pyprof__finding *finding)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Wait for the event itself: a queue, an Event, a Condition or a selector wakes the "
+                 "thread up.");
+}
+
+static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    const char *name;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_POLL_RATE
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_IDLE, &portion, 1)
+        || !pyprof__reaches(portion.value, times->wall, PYPROF__LEAST_POLL_IDLE)
+            || portion.at->leaf == PYPROF__NONE) return;
+    name = pyprof__text(f->profile, pyprof__found_function(f, portion.at->leaf)->name);
+    if ((strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0)
+        || !pyprof__only_polls(times, &portion))
+        return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->clock, times->wall);
+    if (!finding) return;
+    finding->least = 0;
+    finding->share = pyprof__percent(portion.value, times->wall);
+    finding->error = 0;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__word(&words, ": it sleeps and wakes up some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "It slept there for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of its time, ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " at a time on average, and used ");
+    pyprof__word_time(&words, (double)times->clock);
+    pyprof__word(&words, " of CPU time for it.");
+    pyprof__word_polling(finding);
+}
+
+// Functions that return at once; a thread that runs in them much asks again and again.
+static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t function)
+{
+    static const char *const questions[] = { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns",
+        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "isSet", "empty",
+        "done", "is_alive", "locked", "qsize", "acquire" };
+    const char *name = pyprof__text(f->profile, pyprof__found_function(f, function)->qualname);
+    const char *dot = strrchr(name, '.');
+    size_t i;
+    for (i = 0; dot && i < PYPROF__COUNT(questions); i++) if (strcmp(dot + 1, questions[i]) == 0) return 1;
+    return 0;
+}
+
+// The function by which that code asks: a C function, or one of a library; 0 = it does not ask.
+static uint32_t pyprof__question_of(const pyprof__findings *f, const pyprof__spent *spent)
+{
+    if (spent->called) return pyprof__is_question(f, spent->called) ? spent->called : 0;
+    return pyprof__is_native_leaf(f, spent) && pyprof__is_question(f, spent->leaf) ? spent->leaf : 0;
+}
+
+static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    int64_t asked = 0, run = 0;
+    const pyprof__spent *most = NULL;
+    pyprof__finding *finding;
+    pyprof__words words;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        int64_t value = spent->values[PYPROF__SPENT_RUN];
+        if (spent->apart || value <= 0) continue;
+        run += value;
+        if (!pyprof__question_of(f, spent)) continue;
+        asked += value;
+        if (!most || value > most->values[PYPROF__SPENT_RUN]) most = spent;
+    }
+    if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
+    if (!finding) return;
+    pyprof__found_at(f, finding, most->own, most->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, most->own, most->own_line);
+    pyprof__word(&words, ": it asks again and again, by ");
+    pyprof__word_leaf(&words, f, pyprof__question_of(f, most));
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its running time is in such functions, which return at once.");
+    pyprof__word_polling(finding);
+}
+
+static void pyprof__rule_small_waits(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_SMALL_WAITS
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, &portion, 1)
+        || !pyprof__reaches(portion.value, times->busy, PYPROF__LEAST_WAIT)
+        || !pyprof__reaches(portion.value, times->wall - times->sums[PYPROF__SPENT_RUN], 50)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_SMALL, portion.value, times->busy);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    finding->what = portion.at->leaf;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " waits many times for a short time: ");
+    pyprof__word_leaf(&words, f, portion.at->leaf);
+    pyprof__word(&words, " in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "The process stopped to wait some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second, and nearly all of its CPU time is this thread's: ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " a wait.");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Ask for more at a time: fewer, larger calls.");
+}
+
+// ---- rules: one place goes on while threads wait for locks ------------------------------------------------
+typedef struct { uint64_t start, end; } pyprof__spell_of;
+typedef struct { uint32_t own, thread; uint64_t during, all; } pyprof__during;
+
+static int pyprof__by_spell(const void *a, const void *b)
+{
+    const pyprof__spell_of *x = (const pyprof__spell_of *)a, *y = (const pyprof__spell_of *)b;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static int pyprof__by_during(const void *a, const void *b)   // by function, then thread
+{
+    const pyprof__during *x = (const pyprof__during *)a, *y = (const pyprof__during *)b;
+    if (x->own != y->own) return x->own < y->own ? -1 : 1;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static pyprof__bool pyprof__waits_for_lock(const pyprof__findings *f, const pyprof__moment *moment)
+{
+    const pyprof__location *at = pyprof__location_of(f->profile, moment->node);
+    return (moment->state & PYPROF__IS_WAITING) && !(moment->state & PYPROF__IS_IDLE)
+        && pyprof__found_function(f, at->function)->kind == PYPROF_KIND_WAIT
+        && pyprof__wait_finding(f, at->function) == PYPROF_FINDING_LOCK;
+}
+
+// When threads waited for locks, without overlaps; *threads = how many did. 0 = no memory.
+static pyprof__bool pyprof__locked_make(const pyprof__findings *f, pyprof__pool *pool, pyprof__array *spells,
+                                        size_t *threads)
+{
+    const pyprof__model *model = &f->profile->model;
+    pyprof__spell_of *spell;
+    uint32_t last = PYPROF__NONE;
+    size_t i, kept = 0;
+    *threads = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (!f->selection.chosen[moment->node] || !pyprof__waits_for_lock(f, moment)) continue;
+        if (*threads < 2 && moment->thread != last) ++*threads;
+        last = moment->thread;
+        spell = (pyprof__spell_of *)pyprof__push(pool, spells);
+        if (!spell) return 0;
+        spell->start = moment->start_ns;
+        spell->end = moment->end_ns;
+    }
+    spell = (pyprof__spell_of *)spells->data;
+    if (spells->count) qsort(spell, spells->count, sizeof *spell, pyprof__by_spell);
+    for (i = 0; i < spells->count; i++) {
+        if (kept && spell[i].start <= spell[kept - 1].end) {
+            if (spell[i].end > spell[kept - 1].end) spell[kept - 1].end = spell[i].end;
+        } else spell[kept++] = spell[i];
+    }
+    spells->count = kept;
+    return 1;
+}
+
+// How much of the time from start to end is within the spells
+static uint64_t pyprof__within(const pyprof__array *spells, uint64_t start, uint64_t end)
+{
+    const pyprof__spell_of *spell = (const pyprof__spell_of *)spells->data;
+    size_t low = 0, high = spells->count;
+    uint64_t sum = 0;
+    while (low < high) {               // the first that ends after the start
+        size_t middle = low + (high - low) / 2;
+        if (spell[middle].end <= start) low = middle + 1;
+        else high = middle;
+    }
+    for (; low < spells->count && spell[low].start < end; low++)
+        sum += (spell[low].end < end ? spell[low].end : end)
+            - (spell[low].start > start ? spell[low].start : start);
+    return sum;
+}
+
+// What was done in that time, by function of the program's own code. 0 = no memory.
+static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool *pool,
+                                        const pyprof__array *spells, pyprof__array *deeds)
+{
+    const pyprof__model *model = &f->profile->model;
+    const uint32_t not_at_work = PYPROF__IS_IDLE | PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    pyprof__during *deed;
+    size_t i, kept = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, moment->node);
+        if (!f->selection.chosen[moment->node] || !place->own || moment->state & not_at_work
+            || pyprof__waits_for_lock(f, moment)) continue;
+        deed = (pyprof__during *)pyprof__push(pool, deeds);
+        if (!deed) return 0;
+        deed->own = pyprof__location_of(f->profile, place->own)->function;
+        deed->thread = moment->thread;
+        deed->all = moment->end_ns - moment->start_ns;
+        deed->during = pyprof__within(spells, moment->start_ns, moment->end_ns);
+    }
+    deed = (pyprof__during *)deeds->data;
+    if (deeds->count) qsort(deed, deeds->count, sizeof *deed, pyprof__by_during);
+    for (i = 0; i < deeds->count; i++) {
+        if (i == 0 || deed[kept - 1].own != deed[i].own) { deed[kept++] = deed[i]; continue; }
+        deed[kept - 1].during += deed[i].during;
+        deed[kept - 1].all += deed[i].all;
+    }
+    deeds->count = kept;
+    return 1;
+}
+
+static void pyprof__found_serial(pyprof__findings *f, const pyprof__during *most, uint64_t locked)
+{
+    pyprof__finding *finding = pyprof__found(f, PYPROF_FINDING_SERIAL, PYPROF__NONE);
+    pyprof__words words;
+    if (!finding) return;
+    finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
+    finding->saved = (int64_t)locked;
+    finding->share = pyprof__percent((int64_t)most->during, (int64_t)locked);
+    if (finding->share > 100) finding->share = 100;
+    pyprof__found_at(f, finding, most->own, (uint32_t)pyprof__found_function(f, most->own)->first_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "Threads wait for locks, and one at a time goes on: in ");
+    pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "At least one thread waited for a lock for ");
+    pyprof__word_time(&words, (double)locked);
+    pyprof__word(&words, "; for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of that time another one was in this function (from the time line).");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "If this function has the lock: do less while it has it.");
+}
+
+// The place must be the only one, and be busy while threads wait more than at other times.
+static void pyprof__rule_serial(pyprof__findings *f)
+{
+    pyprof__array spells, deeds;
+    const pyprof__during *deed, *most = NULL, *next = NULL;
+    size_t i, threads = 0;
+    uint64_t locked = 0, span = f->profile->model.last_ns - f->profile->model.start_ns;
+    pyprof__array_init(&spells, sizeof(pyprof__spell_of));
+    pyprof__array_init(&deeds, sizeof(pyprof__during));
+    if (!pyprof__locked_make(f, &f->pool, &spells, &threads)) f->failed = 1;
+    if (!f->failed && threads > 1 && !pyprof__during_make(f, &f->pool, &spells, &deeds)) f->failed = 1;
+    for (i = 0; i < spells.count; i++)
+        locked += PYPROF__AT(const pyprof__spell_of, spells, i).end
+            - PYPROF__AT(const pyprof__spell_of, spells, i).start;
+    deed = (const pyprof__during *)deeds.data;
+    for (i = 0; i < deeds.count; i++) {
+        if (!most || deed[i].during > most->during) { next = most; most = &deed[i]; }
+        else if (!next || deed[i].during > next->during) next = &deed[i];
+    }
+    if (!f->failed && most && locked
+        && (double)most->during * 100 >= (double)locked * (double)PYPROF__LEAST_SERIAL
+        && (!next || next->during * 2 < most->during)) {
+        double inside = (double)most->during / (double)locked;
+        double outside = span > locked ? (double)(most->all - most->during) / (double)(span - locked) : 0;
+        if (span < locked + locked / 10 || outside * 2 < inside) pyprof__found_serial(f, most, locked);
+    }
+    pyprof__array_free(&f->pool, &spells);
+    pyprof__array_free(&f->pool, &deeds);
 }
 
 // ---- rules: memory ----------------------------------------------------------------------------------------
@@ -28422,6 +28928,145 @@ static void pyprof__rules_growth(pyprof__findings *f)
     pyprof__leaks_free(&leaks);
 }
 
+// The whole process as one thread
+static void pyprof__times_all(pyprof__thread_times *times, pyprof__findings *f)
+{
+    size_t i, k;
+    memset(times, 0, sizeof *times);
+    times->f = f;
+    times->thread = PYPROF__NONE;
+    times->apart = PYPROF__APART_ANY;
+    times->spent = (pyprof__spent *)f->spent.data;
+    times->count = f->spent.count;
+    for (i = 0; i < times->count; i++)
+        for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += times->spent[i].values[k];
+    times->busy = times->wall = f->duration;
+}
+
+static int pyprof__by_bytes(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// Half of the time the program had no more traced memory than this. -1 = unknown.
+static int64_t pyprof__usual_memory(pyprof__findings *f)
+{
+    const pyprof__array *gauges = &f->profile->model.gauges;
+    size_t i, bytes = gauges->count * sizeof(int64_t);
+    int64_t *traced, usual;
+    if (gauges->count < PYPROF__LEAST_GAUGES) return -1;
+    traced = (int64_t *)pyprof__alloc(&f->pool, bytes);
+    if (!traced) { f->failed = 1; return -1; }
+    for (i = 0; i < gauges->count; i++)
+        traced[i] = PYPROF__AT(const pyprof__gauge, *gauges, i).facts.traced_bytes;
+    qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
+    usual = traced[gauges->count / 2];
+    pyprof__free(&f->pool, traced, bytes);
+    return usual;
+}
+
+static void pyprof__rule_peak(const pyprof__thread_times *all)
+{
+    pyprof__findings *f = all->f;
+    int64_t peak = f->selection.all[PYPROF_PEAK_BYTES], usual = pyprof__usual_memory(f), above = peak - usual;
+    const pyprof__model *model = &f->profile->model;
+    pyprof__portion portion;
+    pyprof__finding *finding;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (usual < 0 || above < (int64_t)PYPROF__LEAST_PEAK_KIB * 1024
+        || !pyprof__reaches(above, peak, PYPROF__LEAST_PEAK)
+        || !pyprof__largest(all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_PEAK, &portion, 1)) return;
+    finding = pyprof__found_memory(f, PYPROF_FINDING_PEAK, above);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "At its peak the program had ");
+    pyprof__word_size(&words, (double)peak);
+    pyprof__word(&words, ", half of the time less than ");
+    pyprof__word_size(&words, (double)usual);
+    pyprof__word(&words, ": ");
+    pyprof__word_size(&words, (double)portion.value);
+    pyprof__word(&words, " of the peak is from ");
+    pyprof__word_place_of(&words, f, portion.at->function, portion.at->line);
+    pyprof__word_caller(&words, f, portion.at);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    if (model->heap.peak_ns > model->start_ns) {
+        pyprof__word(&words, "The peak was ");
+        pyprof__word_time(&words, (double)(model->heap.peak_ns - model->start_ns));
+        pyprof__word(&words, " after the start.");
+    }
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "The machine needs room for the peak: work in smaller parts, or let go of each "
+                 "part earlier.");
+}
+
+static void pyprof__word_allocated(pyprof__finding *finding, const pyprof__portion *portion, double seconds)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_count(&words, (double)portion->sums[PYPROF__SPENT_BLOCKS] / seconds);
+    pyprof__word(&words, " blocks a second of ");
+    pyprof__word_size(&words, (double)portion->value / (double)portion->sums[PYPROF__SPENT_BLOCKS]);
+    pyprof__word(&words, " on average, ");
+    pyprof__word_percent(&words, pyprof__percent(portion->sums[PYPROF__SPENT_TEMP],
+                                                 portion->sums[PYPROF__SPENT_BLOCKS]));
+    pyprof__word(&words, " of them freed at once; the line ran for ");
+    pyprof__word_time(&words, (double)portion->sums[PYPROF__SPENT_RUN]);
+    pyprof__word(&words, ".");
+}
+
+// A line that allocates many small blocks, or much memory that it frees at once
+static void pyprof__rule_allocations(const pyprof__thread_times *all, const pyprof__portion *portion)
+{
+    pyprof__findings *f = all->f;
+    double seconds = (double)f->duration / 1e9, bytes = (double)portion->value;
+    double blocks = (double)portion->sums[PYPROF__SPENT_BLOCKS];
+    int small = bytes <= blocks * (double)PYPROF__MOST_BLOCK_BYTES;
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (blocks <= 0 || seconds <= 0) return;
+    if (small && blocks < seconds * (double)PYPROF__LEAST_BLOCKS) return;
+    if (!small && bytes < pyprof__memory_whole(f) * (double)PYPROF__LEAST_CHURN_TIMES) return;
+    if (!small && !pyprof__reaches(portion->sums[PYPROF__SPENT_TEMP], portion->sums[PYPROF__SPENT_BLOCKS],
+                                   PYPROF__LEAST_TEMPORARY)) return;
+    finding = pyprof__found_time(all, small ? PYPROF_FINDING_SMALL : PYPROF_FINDING_CHURN,
+                                 portion->sums[PYPROF__SPENT_RUN], f->duration);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion->at->own, portion->at->own_line);
+    finding->least = PYPROF__LEAST_BLOCKS_SAVED;
+    finding->error = pyprof__sampling_error(&f->profile->model.heap,
+                                            (double)portion->sums[PYPROF__SPENT_DOUBT])
+        / bytes * finding->share;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word_place_of(&words, f, portion->at->function, portion->at->line);
+    pyprof__word(&words, small ? " allocates many small blocks" : " allocates ");
+    if (!small) {
+        pyprof__word_size(&words, bytes / seconds);
+        pyprof__word(&words, " a second, and frees most of it at once");
+    }
+    pyprof__word_caller(&words, f, portion->at);
+    pyprof__word_allocated(finding, portion, seconds);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Each object takes time to make and to free: work on larger pieces, not item by "
+                 "item.");
+}
+
+static void pyprof__rules_memory(pyprof__findings *f)
+{
+    pyprof__thread_times all;
+    pyprof__portion portions[PYPROF__MOST_PORTIONS];
+    size_t i, count;
+    if (f->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
+    pyprof__rules_growth(f);
+    pyprof__times_all(&all, f);
+    pyprof__rule_peak(&all);
+    count = pyprof__largest(&all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_ALLOC, portions,
+                            PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) pyprof__rule_allocations(&all, &portions[i]);
+}
+
 // ---- rules: the recording ---------------------------------------------------------------------------------
 static void pyprof__rules_quality(pyprof__findings *f)
 {
@@ -28486,7 +29131,7 @@ static void pyprof__findings_unite(pyprof__findings *f)
             if (found[k].kind == found[i].kind && found[k].thread != PYPROF__NONE
                 && found[k].what == found[i].what
                 && found[k].name == found[i].name && found[k].file == found[i].file
-                && found[k].line == found[i].line) break;
+                && (found[k].line == found[i].line || found[k].kind == PYPROF_FINDING_HOT)) break;
         if (k == kept) { if (kept != i) found[kept] = found[i]; kept++; continue; }
         if (found[i].saved > found[k].saved) {
             int64_t saved = found[k].saved;
@@ -28509,7 +29154,7 @@ static void pyprof__findings_judge(pyprof__findings *f)
         if (one->unit == PYPROF__UNIT_NS) {
             if (one->saved > f->duration) one->saved = f->duration;
             one->weight = f->duration > 0 ? (double)one->saved / (double)f->duration : 0;
-            if (one->weight * 100 < (double)PYPROF__LEAST_SAVED) continue;
+            if (one->weight * 100 < one->least) continue;
         }
         if (one->error * 100 > one->share * (double)PYPROF__MOST_ERROR && one->weight < 1.5) continue;
         if (one->others) {
@@ -28533,6 +29178,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
     for (i = 0; i < f->spent.count; i += times.count) {
         pyprof__busy_thread *busy;
         pyprof__times_make(&times, f, i);
+        pyprof__rule_poll_asleep(&times);
         if (times.busy <= 0) continue;
         busy = (pyprof__busy_thread *)pyprof__push(&f->pool, &f->busy);
         if (!busy) { f->failed = 1; return; }
@@ -28542,6 +29188,10 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__rules_waiting(&times);
         pyprof__rule_starved(&times);
         pyprof__rule_gil(&times);
+        pyprof__rule_import(&times);
+        pyprof__rule_gc(&times);
+        pyprof__rule_poll_awake(&times);
+        pyprof__rule_small_waits(&times);
     }
     if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),
                              pyprof__by_busy_thread);
@@ -28567,7 +29217,8 @@ static pyprof__bool pyprof__findings_make(pyprof__findings *f, const pyprof_prof
     if (!pyprof__places_make(f)) return 0;
     pyprof__spent_make(f);
     if (!f->failed) pyprof__rules_of_threads(f);
-    if (!f->failed) pyprof__rules_growth(f);
+    if (!f->failed) pyprof__rule_serial(f);
+    if (!f->failed) pyprof__rules_memory(f);
     if (!f->failed) pyprof__rules_quality(f);
     if (f->failed) return 0;
     pyprof__findings_unite(f);
@@ -28582,9 +29233,9 @@ static void pyprof__verdict_wait(pyprof__words *words, const pyprof__thread_time
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     int64_t all = times->sums[PYPROF__SPENT_WAIT];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares, 3);
-    int one = count && shares->value * 10 >= all * 9;
+    int one = count && pyprof__reaches(shares->value, all, 90);
     pyprof__word(words, one || !count ? " waiting" : " waiting:");
-    for (i = 0; i < count && (i == 0 || !one) && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && (i == 0 || !one) && pyprof__reaches(shares[i].value, all, 10); i++) {
         pyprof__word(words, one ? " for " : i ? ", " : " ");
         pyprof__word_leaf(words, times->f, shares[i].at->leaf);
         pyprof__word(words, " in ");
@@ -28601,7 +29252,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_RUN, shares, 3);
     pyprof__word(words, " running");
-    for (i = 0; i < count && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && pyprof__reaches(shares[i].value, all, 10); i++) {
         const pyprof__spent *at = shares[i].at;
         pyprof__word(words, i ? ", " : ": ");
         if (pyprof__is_native_leaf(times->f, at)) pyprof__word_leaf(words, times->f, at->leaf);
@@ -28617,6 +29268,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
 }
 
 enum { PYPROF__SAYS_RUN, PYPROF__SAYS_WAIT, PYPROF__SAYS_GIL, PYPROF__SAYS_CPU, PYPROF__SAYS_IMPORT,
+      PYPROF__SAYS_GC,
        PYPROF__SAYS_UNKNOWN, PYPROF__SAYS };
 
 static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_times *times, size_t part,
@@ -28630,6 +29282,7 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
     case PYPROF__SAYS_WAIT: pyprof__verdict_wait(words, times); break;
     case PYPROF__SAYS_CPU: pyprof__word(words, " waiting for a CPU"); break;
     case PYPROF__SAYS_IMPORT: pyprof__word(words, " importing"); break;
+    case PYPROF__SAYS_GC: pyprof__word(words, " collecting garbage"); break;
     case PYPROF__SAYS_UNKNOWN: pyprof__word(words, " unknown"); break;
     default:
         pyprof__word(words, " waiting for the GIL");
@@ -28670,11 +29323,13 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     pyprof__thread_times times;
     pyprof__words words;
     int64_t parts[PYPROF__SAYS];
+    const pyprof__busy_thread *busy;
     size_t k, best, said = 0;
     *text = 0;
-    if (i >= f->busy.count || !pyprof__times_of(&times, f,
-                                                PYPROF__AT(const pyprof__busy_thread, f->busy, i).thread))
-        return 0;
+    if (i >= f->busy.count) return 0;
+    busy = &PYPROF__AT(const pyprof__busy_thread, f->busy, i);
+    if (i && !pyprof__reaches(busy->busy, f->duration, PYPROF__LEAST_VERDICT)) return 0;
+    if (!pyprof__times_of(&times, f, busy->thread)) return 0;
     pyprof__words_begin(&words, text, capacity);
     pyprof__word_name(&words, pyprof__thread_name(f, times.thread), 60);
     pyprof__word(&words, " ");
@@ -28686,17 +29341,19 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     }
     memset(parts, 0, sizeof parts);
     parts[PYPROF__SAYS_IMPORT] = times.importing;
+    parts[PYPROF__SAYS_GC] = times.collecting;
     for (k = 0; k < times.count; k++) {
-        if (times.spent[k].importing) continue;
+        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
+        if (times.spent[k].apart) continue;
         parts[PYPROF__SAYS_RUN] += times.spent[k].values[PYPROF__SPENT_RUN];
         parts[PYPROF__SAYS_WAIT] += times.spent[k].values[PYPROF__SPENT_WAIT];
         parts[PYPROF__SAYS_GIL] += times.spent[k].values[PYPROF__SPENT_GIL];
-        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
         parts[PYPROF__SAYS_UNKNOWN] += times.spent[k].values[PYPROF__SPENT_UNKNOWN];
     }
     for (;;) {
         for (best = 0, k = 1; k < PYPROF__SAYS; k++) if (parts[k] > parts[best]) best = k;
-        if (parts[best] <= 0 || (said && parts[best] * 100 < times.busy * PYPROF__LEAST_SAID)) break;
+        if (parts[best] <= 0 || (said && !pyprof__reaches(parts[best], times.busy,
+                                                          PYPROF__LEAST_SAID))) break;
         pyprof__word(&words, said++ ? "; " : ": ");
         pyprof__verdict_part(&words, &times, best, parts[best]);
         parts[best] = 0;
