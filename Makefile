@@ -82,10 +82,10 @@ HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
-    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
+    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,cases env endings workers),$(LIBRARIES)) \
     $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
-    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
-    $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh %/recipes.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
+    $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh %/recipes.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)

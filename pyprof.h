@@ -441,6 +441,8 @@ typedef struct pyprof_output {
     int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
     int compact;                    // JSON: an entry of the time line is a row of numbers that names a node
+    int full;                       // 1: the text report has rows below 1 %, whole paths, and all that is
+                                    // known about the quality of the recording
     uint64_t reserved[4];
 } pyprof_output;
 
@@ -2399,6 +2401,15 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
+enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+
+static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__main_of(proc), 9, text, sizeof text);
+    return at ? strtoul(at, NULL, 10) : 0;
+}
+
 // Is there such a process, whose memory can be read? Its number in its own namespace goes to proc->main.
 static pyprof_result pyprof__proc_check(pyprof__proc *proc)
 {
@@ -2425,7 +2436,7 @@ static pyprof_result pyprof__proc_check(pyprof__proc *proc)
     if (proc->main <= 0) proc->main = pid;
     if (pyprof__status_line(status, "\nVmSize:")) return PYPROF_OK;   // it has memory
     line = pyprof__status_line(status, "\nState:");
-    if (line && *line != 'Z' && *line != 'X')
+    if (line && *line != 'Z' && *line != 'X' && (pyprof__process_flags(proc) & PYPROF__OF_KERNEL))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON, "process %lld is a thread of the kernel", pid);
     if (pyprof__proc_stand_in(proc)) return PYPROF_OK;   // its main thread left by pthread_exit
     return pyprof__fail(PYPROF_ERR_NO_PROCESS,
@@ -5243,6 +5254,8 @@ typedef enum {
 // tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
+    /* finalizing: the thread state that takes the interpreter apart; NULL before */ \
+    X(runtime_finalizing, 1u << 20, {8, 16}, {11, 24}, {13, 608}, {14, 784}, {15, 912}) \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
     X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, \
       {15, 944})   /* the main interpreter */ \
@@ -5395,6 +5408,21 @@ typedef enum {
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* the same for dumps of versions without that table: a Task; the frame of a coroutine, up to 3.10 a \
+       pointer to it; its state, negative if it is suspended. If it awaits another one, that is on top of \
+       its value stack (kept_top: a pointer to its end; kept_depth: how many values there are), and so many \
+       units after its instruction there is an await_opcode (_PyGen_yf in Objects/genobject.c) */ \
+    X(kept_coro, 512, {8, 112}, {9, 152}, {10, 160}, {11, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, \
+      {114, PYPROF__NO}) \
+    X(kept_name, 512, {8, 120}, {9, 160}, {10, 168}, {11, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, \
+      {114, PYPROF__NO}) \
+    X(kept_frame, 512, {8, 16}, {11, 80}, {12, 72}, {113, 88}) \
+    X(kept_state, 512, {11, 75}, {12, 67}, {113, 83}) \
+    X(kept_awaits, ~0u, {11, 0xff}) \
+    X(kept_top, 512, {8, 72}, {10, PYPROF__NO}) \
+    X(kept_depth, 512, {10, 80}, {11, 64}) \
+    X(await_units, 64, {8, 1}, {11, 2}, {13, PYPROF__NO}) \
+    X(await_opcode, ~0u, {8, 72}, {11, 134}, {13, PYPROF__NO}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local \
        variable (Python/pystate.c); a thread state can bear another thread's ids until its thread has \
        begun; os.fork counts the process's threads and warns of more than one (Modules/posixmodule.c); \
@@ -5433,6 +5461,7 @@ enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
 #define PYPROF__FIELD(field) (uint32_t)(offsetof(pyprof__layout, field) / sizeof(uint32_t))
 #define PYPROF__X(field, ...) { PYPROF__FIELD(field), { __VA_ARGS__ } },
+    PYPROF__X(runtime_finalizing, {13, 32})
     PYPROF__X(runtime_head, {13, 40})
     PYPROF__X(interp_next, {13, 64})
     PYPROF__X(interp_id, {13, 56})
@@ -7210,6 +7239,39 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
     pyprof__target_forked(target);
     pyprof__target_waiters(target);
     return PYPROF_OK;
+}
+
+// Is Python being taken apart, or has that been done?
+static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
+{
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_finalizing;
+    return target->runtime.address && pyprof__target_word(target, at) != 0;
+}
+
+// Another process could not be read, for this result. Does it just begin or end? Then another try may
+// succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
+// it ends. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+{
+    pyprof__proc proc;
+    char program[512];
+    int young, exits, late = pyprof__now() >= until;
+    if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
+        return 0;
+    pyprof__proc_init(&proc, pid);
+    if (!pyprof__process_mark(&proc, 1)) {
+        *result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended", (long long)pid);
+        return 0;
+    }
+    exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
+    pyprof__proc_link(&proc, "exe", program, sizeof program);
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
+        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    if (late && ends)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
+    else if (late && young)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
+    return !late && (exits || ends || young);
 }
 
 // pid 0 = this process.
@@ -9323,6 +9385,67 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
+    }
+    return cause;
+}
+
+// ---- the same before 3.14, for dumps ------------------------------------------------------------------
+// What the suspended coroutine of this frame awaits; 0 = nothing that is known.
+static uint64_t pyprof__kept_awaited(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                                     int64_t instruction)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t code = frame->code + layout->code_bytes, top = at + layout->frame_locals;
+    unsigned char opcode = 0;
+    int32_t depth = 0;
+    if (layout->await_units != PYPROF__NO) {
+        if (layout->code_string != PYPROF__NO)
+            code = pyprof__read_pointer(walk->mirror, frame->code + layout->code_string) + layout->bytes_data;
+        if (instruction < 0 || instruction > INT_MAX
+            || !pyprof__read(walk->mirror, &opcode,
+                             code + ((uint64_t)instruction + layout->await_units) * 2, 1)
+            || opcode != layout->await_opcode) return 0;
+    }
+    if (layout->frame_values != PYPROF__NO)
+        top = pyprof__read_pointer(walk->mirror, at + layout->frame_values);
+    if (layout->kept_top != PYPROF__NO)
+        return pyprof__read_pointer(walk->mirror,
+                                    pyprof__read_pointer(walk->mirror, at + layout->kept_top) - 8);
+    if (!pyprof__read(walk->mirror, &depth, at + layout->kept_depth, sizeof depth) || depth < 1
+        || depth > 65536) return 0;
+    return pyprof__read_pointer(walk->mirror, top + (uint64_t)(depth - 1) * 8);
+}
+
+// As pyprof__await_chain.
+static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + layout->kept_coro), at;
+    pyprof__raw_frame frame;
+    int64_t instruction;
+    unsigned char state = 0xff;
+    uint32_t code, depth;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    if (!pyprof__task_name(walk->codes, walk->mirror,
+                           pyprof__read_pointer(walk->mirror, task + layout->kept_name), walk->task_text))
+        return PYPROF__WALK_NAME;
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
+        coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
+        at = coroutine ? coroutine + layout->kept_frame : 0;
+        if (at && layout->kept_state == PYPROF__NO) at = pyprof__read_pointer(walk->mirror, at);
+        if (!at) break;
+        if ((layout->kept_state != PYPROF__NO
+             && !pyprof__read(walk->mirror, &state, coroutine + layout->kept_state, 1))
+            || !pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        // It has ended, or it runs.
+        if (state < 0x80 || frame.previous) return PYPROF__WALK_MOVED;
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
+        if (!cause) cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (!cause) cause = pyprof__stack_push(walk->codes, walk->stack,
+                                               pyprof__spot_find(walk->codes, code, instruction));
+        if (cause || (layout->kept_state != PYPROF__NO && state != layout->kept_awaits)) break;
+        coroutine = pyprof__kept_awaited(walk, at, &frame, instruction);
     }
     return cause;
 }
@@ -13696,6 +13819,103 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost
         : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
+}
+
+// ---- the same before 3.14, for dumps -------------------------------------------------------------------
+// asyncio keeps all tasks of an interpreter in a WeakSet: a set of weak references (Lib/_weakrefset.py).
+// Returns the set; 0 = none.
+static uint64_t pyprof__tasks_set(pyprof__sweeper *sweeper, uint64_t interp)
+{
+    pyprof__mirror *mirror = &sweeper->mirror;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    pyprof__dict attributes;
+    uint64_t weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_scheduled_tasks");
+    if (!weak) weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_all_tasks");
+    if (!weak || weak % 8 || !pyprof__attributes(mirror, layout, weak, &attributes)) return 0;
+    return pyprof__dict_get(mirror, layout, &attributes, "data");
+}
+
+// The thread that runs the task's event loop; NULL = none, or unknown.
+static pyprof__thread *pyprof__task_thread(pyprof__sweeper *sweeper, uint64_t interp, uint64_t task)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t loop = pyprof__read_pointer(&sweeper->mirror, task + layout->object_data), ident;
+    pyprof__dict attributes;
+    pyprof__thread *thread;
+    if (!loop || loop % 8 || !pyprof__attributes(&sweeper->mirror, layout, loop, &attributes)) return NULL;
+    ident = pyprof__dict_get(&sweeper->mirror, layout, &attributes, "_thread_id");
+    ident = ident ? pyprof__long_value(&sweeper->mirror, layout, ident) : 0;
+    thread = ident ? pyprof__thread_of_ident(&sweeper->list, interp, ident) : NULL;
+    return thread && thread->tick == sweeper->list.tick && !thread->pending ? thread : NULL;
+}
+
+// Adds what the task waits for. 0 = no memory, or there are too many.
+static pyprof__bool pyprof__task_add(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp,
+                                     uint64_t task)
+{
+    size_t first = sweeper->awaiting.spots.count;
+    pyprof__thread *thread = pyprof__task_thread(sweeper, interp, task);
+    pyprof__await *await;
+    if (sweeper->awaits.count >= PYPROF__MAX_AWAITS) { sweeper->awaits_cut = 1; return 0; }
+    if (!thread) return 1;
+    sweeper->codes.decoded = 0;
+    if (pyprof__kept_chain(walk, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
+        sweeper->awaiting.spots.count = first;
+        return 1;
+    }
+    await = (pyprof__await *)pyprof__push(&sweeper->pool, &sweeper->awaits);
+    if (!await) return 0;
+    await->slot = thread->slot;
+    await->first = (uint32_t)first;
+    await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+    return 1;
+}
+
+// Of all items of the set: an item is the key of an entry, whose hash is -1 where one was removed (setentry).
+static void pyprof__tasks_read(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t set = pyprof__tasks_set(sweeper, interp), data = set + layout->object_data, mask, table, i;
+    uint64_t entry[2], task;
+    if (!set || set % 8) return;
+    mask = pyprof__read_pointer(&sweeper->mirror, data + 16);   // fill, used, mask, table
+    table = pyprof__read_pointer(&sweeper->mirror, data + 24);
+    for (i = 0; i <= mask && i < 16 * PYPROF__MAX_AWAITS; i++) {
+        if (!pyprof__read(&sweeper->mirror, entry, table + i * sizeof entry, sizeof entry)) return;
+        if (!entry[0] || entry[0] % 8 || entry[1] == UINT64_MAX) continue;
+        task = pyprof__read_pointer(&sweeper->mirror, entry[0] + layout->object_data);   // wr_object
+        if (task && task % 8 == 0 && !pyprof__task_add(sweeper, walk, interp, task)) return;
+    }
+}
+
+// For a dump, right after its last sweep. What a thread awaits counts only if the thread has not run since.
+static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    size_t codes = sweeper->codes.codes.count, i, kept = 0;
+    pyprof__walk walk;
+    if (layout->kept_coro == PYPROF__NO) return;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->awaiting;
+    walk.max_depth = sweeper->max_depth;
+    sweeper->awaits.count = sweeper->awaiting.spots.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->list.interps.count; i++)
+        pyprof__tasks_read(sweeper, &walk, PYPROF__AT(uint64_t, sweeper->list.interps, i));
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        pyprof__await *await = &PYPROF__AT(pyprof__await, sweeper->awaits, i);
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, await->slot);
+        thread->codes_from = codes;
+        thread->codes_to = sweeper->codes.codes.count;
+        if (!pyprof__stood_still(sweeper, thread)) pyprof__doubt(sweeper, thread);
+        else PYPROF__AT(pyprof__await, sweeper->awaits, kept++) = *await;
+    }
+    sweeper->awaits.count = kept;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
 }
 
 // After a sweep: waits for the next one on the CPU of the GIL's holder.
@@ -25703,6 +25923,7 @@ enum {                           // what a row shows beside its numbers
                                  // waits
     PYPROF__FORM_SIZE,           // a bar as long as the second number; the fourth is the longest
     PYPROF__FORM_SOURCE,         // its name, file and line, and its parts: the lines, with their text
+    PYPROF__FORM_TREE,           // its parts: calls of one after the other; see pyprof__rows_of_tree
     PYPROF__FORM_LEAF,           // its name, and its parts: the places where it was called
     PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // or waited for
 };
@@ -25715,6 +25936,7 @@ enum {                           // what a column shows of its value
     PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
     PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
+    PYPROF__DOUBT,               // +- of the row's own value of the metric, from the number of its samples
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
@@ -25754,6 +25976,23 @@ typedef struct {
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
+// The shortest end of a path that no other file of the profile has: all but its first bytes.
+typedef struct { const char *file; size_t size, skip; } pyprof__short_path;
+
+// A row of the call tree: one function below another. Node 0 is the root; parents come first.
+typedef struct {
+    uint32_t parent, function, first_child, next_sibling, shown;   // 0 = none; shown: children worth a row
+    uint32_t depth;              // of its row
+    int foreign;                 // 1 = code that is not the reader's own, 2 = an import
+    int64_t self, total, waiting;
+} pyprof__branch;
+typedef struct {
+    pyprof__array branches, keys;   // keys: pyprof__group_key, the parent and the function
+    pyprof__index index;
+    int metric, made;            // metric 0 = time
+    int64_t whole, least, rest;  // least: what is worth a row; rest: less than this is
+} pyprof__call_tree;
+
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
@@ -25761,6 +26000,10 @@ typedef struct {
     const pyprof_output *output;
     int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
+    pyprof__array paths;         // pyprof__short_path, by file
+    int home;                    // code of origins up to this one is the reader's own; 0 = not known, -1 =
+                                 // not looked at yet
+    pyprof__call_tree tree;
     int failed;                  // no memory for one of the tables
 } pyprof__report;
 
@@ -25784,13 +26027,25 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->home = -1;
+    pyprof__array_init(&report->paths, sizeof(pyprof__short_path));
     report->whole = selection->all[PYPROF_WALL_NS];
     if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
+}
+
+static void pyprof__tree_free(pyprof__pool *pool, pyprof__call_tree *tree)
+{
+    pyprof__array_free(pool, &tree->branches);
+    pyprof__array_free(pool, &tree->keys);
+    pyprof__index_free(pool, &tree->index);
+    tree->made = 0;
 }
 
 static void pyprof__report_free(pyprof__report *report)
 {
     size_t i;
+    pyprof__array_free(&report->pool, &report->paths);
+    pyprof__tree_free(&report->pool, &report->tree);
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
@@ -25870,13 +26125,15 @@ static pyprof__bool pyprof__rows_make(pyprof__rows *rows, pyprof__report *report
 
 // The value of a column is a metric, or 0 = time spent running, of the row itself or its total. If the column
 // is not computed, the metric `other` is subtracted; otherwise `other` is a column.
-static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
-                               pyprof__report_row *row)
+static void pyprof__row_values(const pyprof__rows *rows, const pyprof_row *from, pyprof__report_row *row)
 {
-    const pyprof__column *column = table->columns;
+    const pyprof__column *column = rows->table->columns;
     size_t i;
     for (i = 0; i < PYPROF__COLUMNS && column[i].cell; i++) {
         row->values[i] = pyprof__rank_value(from, column[i].metric, column[i].total);
+        if (column[i].cell == PYPROF__DOUBT)
+            row->values[i] = (int64_t)pyprof__row_error(rows->report->selection, from->self, NULL,
+                                                        column[i].metric);
         if (!column[i].other || column[i].cell >= PYPROF__PERCENT) continue;
         row->values[i] -= (column[i].total ? from->total : from->self)[column[i].other];
     }
@@ -25923,6 +26180,144 @@ static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
     top->values[at] = value;
 }
 
+// ---- names for readers: the shortest paths, and whose code it is ------------------------------------------
+// A letter of a path, counted from its end. Separators come before other letters, the start comes first.
+static int pyprof__path_letter(const pyprof__short_path *path, size_t at)
+{
+    unsigned char letter;
+    if (at >= path->size) return 0;
+    letter = (unsigned char)path->file[path->size - 1 - at];
+    return letter == '/' || letter == '\\' ? 1 : letter + 1;
+}
+
+static int pyprof__by_ending(const void *a, const void *b)   // then by address: equal ones are one string
+{
+    const pyprof__short_path *x = (const pyprof__short_path *)a, *y = (const pyprof__short_path *)b;
+    size_t at = 0;
+    int letter;
+    while ((letter = pyprof__path_letter(x, at)) != 0 && letter == pyprof__path_letter(y, at)) at++;
+    if (letter != pyprof__path_letter(y, at)) return letter - pyprof__path_letter(y, at);
+    return x->file < y->file ? -1 : x->file > y->file;
+}
+
+static int pyprof__by_address(const void *a, const void *b)
+{
+    const pyprof__short_path *x = (const pyprof__short_path *)a, *y = (const pyprof__short_path *)b;
+    return x->file < y->file ? -1 : x->file > y->file;
+}
+
+// The size of the last parts that two paths have in common.
+static size_t pyprof__common_ending(const pyprof__short_path *x, const pyprof__short_path *y)
+{
+    size_t at = 0, common = 0;
+    int letter;
+    while ((letter = pyprof__path_letter(x, at)) != 0 && letter == pyprof__path_letter(y, at)) {
+        if (letter == 1) common = at;
+        at++;
+    }
+    return letter <= 1 && pyprof__path_letter(y, at) <= 1 ? at : common;
+}
+
+// Shows one part more than `common`. The names of packages are in the folder's name.
+static void pyprof__path_shorten(pyprof__short_path *path, size_t common)
+{
+    size_t at = common ? common + 1 : 0;
+    while (pyprof__path_letter(path, at) > 1) at++;
+    if (at == 11 && strcmp(path->file + path->size - at, "__init__.py") == 0) at++;
+    if (at == 11 && strcmp(path->file + path->size - at, "__main__.py") == 0) at++;
+    while (pyprof__path_letter(path, at) > 1) at++;
+    path->skip = at < path->size ? path->size - at : 0;
+}
+
+static pyprof__bool pyprof__paths_make(pyprof__report *report)   // 0 = no memory
+{
+    const pyprof__model *model = &report->profile->model;
+    pyprof__array *paths = &report->paths;
+    pyprof__short_path *path;
+    size_t i, kept = 0, before = 0, after;
+    for (i = 0; i < model->functions.count; i++) {
+        const char *file = pyprof__text(report->profile,
+                                        PYPROF__AT(const pyprof__function, model->functions, i).file);
+        path = *file ? (pyprof__short_path *)pyprof__push(&report->pool, paths) : NULL;
+        if (*file && !path) return 0;
+        if (!path) continue;
+        path->file = file;
+        path->size = strlen(file);
+    }
+    path = (pyprof__short_path *)paths->data;
+    if (!path) return 1;
+    qsort(path, paths->count, sizeof *path, pyprof__by_ending);
+    for (i = 0; i < paths->count; i++)
+        if (!kept || path[kept - 1].file != path[i].file) path[kept++] = path[i];
+    paths->count = kept;
+    for (i = 0; i < kept; i++) {
+        after = i + 1 < kept ? pyprof__common_ending(&path[i], &path[i + 1]) : 0;
+        pyprof__path_shorten(&path[i], before > after ? before : after);
+        before = after;
+    }
+    qsort(path, kept, sizeof *path, pyprof__by_address);
+    return 1;
+}
+
+// What is worth a look for whose code it is: a hundredth of the time or of the memory.
+static pyprof__bool pyprof__home_counts(const pyprof__report *report, uint32_t node)
+{
+    static const int metrics[] = { PYPROF_WALL_NS, PYPROF_ALLOC_BYTES };
+    size_t i;
+    if (report->profile->is_diff) return 1;
+    for (i = 0; i < PYPROF__COUNT(metrics); i++) {
+        int64_t all = report->selection->all[metrics[i]];
+        int64_t total = pyprof__total(report->selection, metrics[i], node);
+        if (all > 0 && (double)total * 100 >= (double)all) return 1;
+    }
+    return 0;
+}
+
+// The reader's own code is the program's; if it has none, the installed packages; otherwise the standard
+// library. 0 = paths do not tell.
+static int pyprof__report_home(const pyprof__report *report)
+{
+    int home = PYPROF__ORIGIN_LIBRARY + 1, origin;
+    uint32_t node;
+    if (report->profile->model.paths != PYPROF_PATHS_FULL) return 0;
+    for (node = 1; node < report->selection->count && home > PYPROF__ORIGIN_OWN; node++) {
+        const pyprof__function *function = pyprof__function_of(report->profile, node);
+        if (function->kind != PYPROF_KIND_PYTHON || !pyprof__home_counts(report, node)) continue;
+        origin = pyprof__origin_of_file(pyprof__text(report->profile, function->file));
+        if (origin != PYPROF__ORIGIN_UNKNOWN && origin < home) home = origin;
+    }
+    return home > PYPROF__ORIGIN_LIBRARY ? 0 : home;
+}
+
+static void pyprof__report_names(pyprof__report *report)   // once
+{
+    if (report->home >= 0) return;
+    report->home = pyprof__report_home(report);
+    if (!report->output->full && !pyprof__paths_make(report)) report->failed = 1;
+}
+
+// The file as it is shown: as short as it may be.
+static const char *pyprof__short_path_of(const pyprof__report *report, const char *file)
+{
+    const pyprof__short_path *path = (const pyprof__short_path *)report->paths.data;
+    size_t low = 0, high = report->paths.count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (path[middle].file < file) low = middle + 1;
+        else high = middle;
+    }
+    return low < report->paths.count && path[low].file == file ? file + path[low].skip : file;
+}
+
+// Is it the reader's own code?
+static pyprof__bool pyprof__is_readers(const pyprof__report *report, int kind, const char *file)
+{
+    int origin;
+    if (kind != PYPROF_KIND_PYTHON || !*file || report->home <= 0) return 0;
+    origin = pyprof__origin_of_file(file);
+    return origin != PYPROF__ORIGIN_UNKNOWN && origin <= report->home;
+}
+
 // ---- tables by function, line or file -----------------------------------------------------------------
 static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none
 {
@@ -25944,22 +26339,32 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     const char *file = from->file != from->name ? from->file : "";   // a row of files is named by its file
     pyprof__report_row *row = pyprof__rows_add(rows, to, from->qualname, file, from->line);
     row->kind = from->kind;
-    pyprof__row_values(rows->table, from, row);
+    pyprof__row_values(rows, from, row);
 }
 
-// Rows in descending order. Sorted by time, at least three are shown even if nothing ran; otherwise rows
-// without a value are left out.
+// Is a value worth a row, as a part of all? From 1 % on; in a full report each is.
+static pyprof__bool pyprof__is_worth(const pyprof__report *report, int64_t value, int64_t all)
+{
+    return value > 0 && (report->output->full || (double)value * 100 >= (double)all);
+}
+
+// Rows in descending order: the first one, and those that are worth it. In a full report sorted by time, at
+// least three are shown even if nothing ran.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
     pyprof__table *groups;
     pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
     size_t count = ranked ? groups->rows.count : 0, i;
-    while (count && table->sort && ranked[count - 1].value <= 0) count--;
-    for (i = 0; i < count && i < table->most && (ranked[i].value > 0 || i < 3); i++)
-        pyprof__rows_group(rows, &rows->rows, ranked[i].row);
-    rows->more = count - i;
+    int full = rows->report->output->full;
     rows->all = pyprof__report_all(rows->report, table->sort);
+    while (count && table->sort && ranked[count - 1].value <= 0) count--;
+    for (i = 0; i < count && i < table->most; i++) {
+        if (!pyprof__is_worth(rows->report, ranked[i].value, rows->all)
+            && (full ? i >= 3 : i > 0 || ranked[i].value <= 0)) break;
+        pyprof__rows_group(rows, &rows->rows, ranked[i].row);
+    }
+    rows->more = count - i;
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
 
@@ -25982,7 +26387,7 @@ static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const
 }
 
 // Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
-// both.
+// both, 0 = any.
 static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
 {
     pyprof__table *groups;
@@ -25992,7 +26397,7 @@ static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
         const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
         size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
         if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
-        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (seen && PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
         if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
         else rows->more++;
     }
@@ -26021,7 +26426,7 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // places with more; i
 // ---- tables of threads ------------------------------------------------------------------------------------
 // By time: threads that pass the filter and have samples, or what the table shows. By memory: threads with
 // any value
-static void pyprof__rows_of_threads(pyprof__rows *rows)
+static void pyprof__rows_of_all_threads(pyprof__rows *rows)
 {
     const pyprof__selection *selection = rows->report->selection;
     const pyprof__report_table *table = rows->table;
@@ -26042,6 +26447,11 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         if (!recorded->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
         if (!any && !rows->failed) rows->rows.count--;
     }
+}
+
+static void pyprof__rows_of_threads(pyprof__rows *rows)
+{
+    pyprof__rows_of_all_threads(rows);
     pyprof__rows_cut(rows);
 }
 
@@ -26112,8 +26522,11 @@ static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const p
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__function *at = &PYPROF__AT(pyprof__function, profile->model.functions, site->function);
     const char *name = pyprof__text(profile, at->qualname), *file = pyprof__text(profile, at->file);
+    pyprof__report_row *row;
     if (site->function == site->leaf) name = "(no Python frame)";
-    pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
+    row = pyprof__rows_add(rows, to, name, file, (int32_t)site->line);
+    row->values[0] = site->value;
+    row->kind = at->kind;
 }
 
 static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, whatever the leaf
@@ -26178,6 +26591,12 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
     }
     pyprof__rows_sort(rows);
+    while (rows->rows.count > 1
+           && !pyprof__is_worth(rows->report, PYPROF__AT(pyprof__report_row, rows->rows,
+                                                         rows->rows.count - 1).values[0], rows->all)) {
+        rows->rows.count--;
+        rows->more++;
+    }
     pyprof__array_free(&rows->report->pool, &sites);
 }
 
@@ -26288,6 +26707,260 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
         if (chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
     for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &waited[top.ids[i]]);
     rows->more = top.all - top.count;
+}
+
+// ---- the call tree: threads are together, code of others is one row where it is called from own code ------
+// 0 = it is the reader's own, or no code; see pyprof__branch.
+static int pyprof__is_foreign(const pyprof__report *report, const pyprof__function *function)
+{
+    const char *name = pyprof__text(report->profile, function->name);
+    if (function->kind == PYPROF_KIND_PSEUDO) return *name == '<' && pyprof__is_import(name) ? 2 : 0;
+    if (function->kind != PYPROF_KIND_PYTHON || report->home <= 0) return 0;
+    return pyprof__origin_of_file(pyprof__text(report->profile, function->file)) > report->home;
+}
+
+// A function that calls itself, also by way of up to three others, has the row where the same calls began.
+// 0 = it does not
+static uint32_t pyprof__tree_round(const pyprof__branch *branch, uint32_t above, uint32_t function)
+{
+    uint32_t back = above, period, i;
+    for (period = 1; period <= 4 && back; period++, back = branch[back].parent) {
+        uint32_t called = function, here = above, there = back;
+        for (i = 0; i < period && there && branch[there].function == called; i++) {
+            called = branch[here].function;
+            here = branch[here].parent;
+            there = branch[there].parent;
+        }
+        if (i == period) return back;
+    }
+    return 0;
+}
+
+// The row of a node below the row `above`; PYPROF__NONE = no memory
+static uint32_t pyprof__tree_row(pyprof__report *report, uint32_t node, uint32_t above)
+{
+    pyprof__call_tree *tree = &report->tree;
+    const pyprof__branch *branch = (const pyprof__branch *)tree->branches.data;
+    const pyprof__function *function = pyprof__function_of(report->profile, node);
+    pyprof__branch *added;
+    pyprof__group_key key;
+    int foreign = pyprof__is_foreign(report, function);
+    uint32_t id;
+    if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS
+        || function->kind == PYPROF_KIND_TASK) return above;
+    if (foreign && branch[above].foreign >= foreign) return above;
+    key.what = above;
+    key.line = pyprof__location_of(report->profile, node)->function;
+    id = pyprof__tree_round(branch, above, key.line);
+    if (id) return id;
+    id = pyprof__unique(&report->pool, &tree->keys, &tree->index, pyprof__same_key, &key);
+    if (id == PYPROF__NONE || id + 1 < tree->branches.count) return id == PYPROF__NONE ? id : id + 1;
+    added = (pyprof__branch *)pyprof__push(&report->pool, &tree->branches);
+    if (!added) return PYPROF__NONE;
+    added->parent = above;
+    added->function = key.line;
+    added->foreign = foreign;
+    return id + 1;
+}
+
+// The value of a node alone: metric 0 = the time that is part of 100 %
+static int64_t pyprof__tree_value(const pyprof__report *report, int metric, uint32_t node, int part)
+{
+    int64_t idle = 0;
+    if (metric) return part ? 0 : pyprof__self(report->selection, metric, node);
+    if (!pyprof__query_states(report->output->filter))
+        idle = pyprof__self(report->selection, PYPROF_IDLE_NS, node);
+    return pyprof__self(report->selection, part ? PYPROF_WAIT_NS : PYPROF_WALL_NS, node) - idle;
+}
+
+static pyprof__bool pyprof__tree_fill(pyprof__report *report, uint32_t *rows_of)   // 0 = no memory
+{
+    pyprof__call_tree *tree = &report->tree;
+    pyprof__branch *branch;
+    uint32_t node, row;
+    if (!pyprof__push(&report->pool, &tree->branches)) return 0;
+    for (node = 0; node < report->selection->count; node++) {
+        int64_t own = pyprof__tree_value(report, tree->metric, node, 0);
+        uint32_t above = node ? rows_of[pyprof__parent_of(report->profile, node)] : 0;
+        int any = own || (node && pyprof__any_total(report->selection, node));
+        row = rows_of[node] = node && any ? pyprof__tree_row(report, node, above) : above;
+        if (row == PYPROF__NONE) return 0;
+        branch = &PYPROF__AT(pyprof__branch, tree->branches, row);
+        branch->self += own;
+        branch->total += own;
+        branch->waiting += pyprof__tree_value(report, tree->metric, node, 1);
+    }
+    branch = (pyprof__branch *)tree->branches.data;
+    for (row = (uint32_t)tree->branches.count; row-- > 1;) {
+        branch[branch[row].parent].total += branch[row].total;
+        branch[branch[row].parent].waiting += branch[row].waiting;
+    }
+    tree->whole = branch[0].total;
+    return 1;
+}
+
+typedef struct { uint32_t parent, id; int64_t total; const char *label; } pyprof__twig;
+
+static int pyprof__by_twig(const void *a, const void *b)   // of a parent: the largest first
+{
+    const pyprof__twig *x = (const pyprof__twig *)a, *y = (const pyprof__twig *)b;
+    int order;
+    if (x->parent != y->parent) return x->parent < y->parent ? -1 : 1;
+    if (x->total != y->total) return x->total > y->total ? -1 : 1;
+    order = strcmp(x->label, y->label);
+    return order ? order : x->id < y->id ? -1 : x->id > y->id;
+}
+
+static pyprof__bool pyprof__tree_link(pyprof__report *report)   // 0 = no memory
+{
+    pyprof__branch *branch = (pyprof__branch *)report->tree.branches.data;
+    size_t count = report->tree.branches.count, size = count * sizeof(pyprof__twig), i;
+    pyprof__twig *twigs = (pyprof__twig *)pyprof__alloc(&report->pool, size);
+    if (!twigs) return 0;
+    for (i = 0; i < count; i++) {
+        twigs[i].parent = branch[i].parent;
+        twigs[i].id = (uint32_t)i;
+        twigs[i].total = branch[i].total;
+        twigs[i].label = i ? pyprof__label(report->profile, branch[i].function) : "";
+    }
+    qsort(twigs, count, sizeof *twigs, pyprof__by_twig);
+    for (i = count; i-- > 0;) {   // from the last to the first: each goes to the front
+        if (!twigs[i].id) continue;
+        branch[twigs[i].id].next_sibling = branch[twigs[i].parent].first_child;
+        branch[twigs[i].parent].first_child = twigs[i].id;
+    }
+    pyprof__free(&report->pool, twigs, size);
+    return 1;
+}
+
+// Made once for a metric; 0 = no memory, there is no tree.
+static pyprof__bool pyprof__tree_make(pyprof__report *report, int metric)
+{
+    pyprof__call_tree *tree = &report->tree;
+    size_t size = report->selection->count * sizeof(uint32_t);
+    uint32_t *rows_of;
+    if (tree->made && tree->metric == metric) return 1;
+    pyprof__tree_free(&report->pool, tree);
+    memset(tree, 0, sizeof *tree);
+    pyprof__array_init(&tree->branches, sizeof(pyprof__branch));
+    pyprof__array_init(&tree->keys, sizeof(pyprof__group_key));
+    tree->metric = metric;
+    rows_of = (uint32_t *)pyprof__alloc(&report->pool, size);
+    tree->made = rows_of && pyprof__tree_fill(report, rows_of) && pyprof__tree_link(report);
+    pyprof__free(&report->pool, rows_of, size);
+    return tree->made;
+}
+
+// A function whose only child worth a row has nearly all of its value shares its row.
+static pyprof__bool pyprof__tree_shares(const pyprof__call_tree *tree, uint32_t above, uint32_t child)
+{
+    const pyprof__branch *branch = (const pyprof__branch *)tree->branches.data;
+    return above && branch[above].shown == 1 && branch[above].total - branch[child].total < tree->rest;
+}
+
+// How many children of each function are worth a row? Returns the number of rows.
+static size_t pyprof__tree_count(pyprof__call_tree *tree)
+{
+    pyprof__branch *branch = (pyprof__branch *)tree->branches.data;
+    size_t rows = 0;
+    uint32_t i;
+    for (i = 0; i < tree->branches.count; i++) branch[i].shown = 0;
+    for (i = 1; i < tree->branches.count; i++)
+        branch[branch[i].parent].shown += branch[i].total >= tree->least;
+    for (i = 1; i < tree->branches.count; i++)
+        rows += branch[i].total >= tree->least && !pyprof__tree_shares(tree, branch[i].parent, i);
+    return rows;
+}
+
+// A row with all calls that share it. Returns the last of them. row->mark: its depth
+static uint32_t pyprof__rows_branch(pyprof__rows *rows, uint32_t at)
+{
+    const pyprof_profile *profile = rows->report->profile;
+    pyprof__call_tree *tree = &rows->report->tree;
+    pyprof__branch *branch = (pyprof__branch *)tree->branches.data;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
+    uint32_t depth = branch[at].parent ? branch[branch[at].parent].depth + 1 : 0;
+    row->values[0] = row->values[1] = branch[at].total;
+    row->values[3] = branch[at].waiting;
+    row->mark = depth;
+    for (;; at = branch[at].first_child) {
+        uint32_t id = branch[at].function;
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+        const char *file = pyprof__text(profile, function->file);
+        const char *name = pyprof__is_leaf(function->kind) ? pyprof__label(profile, id)
+            : pyprof__title(profile, id);
+        branch[at].depth = depth;
+        row->values[2] += branch[at].self;
+        pyprof__rows_add(rows, &rows->parts, name, file, *file ? function->first_line : 0)->kind =
+            function->kind;
+        row->count++;
+        if (!branch[at].first_child || !pyprof__tree_shares(tree, at, branch[at].first_child)) return at;
+    }
+}
+
+static int64_t pyprof__thousandths(int64_t whole, int part)   // rounded up, at least 1
+{
+    double exact = (double)whole * part / 1000;
+    int64_t value = (int64_t)exact;
+    value += (double)value < exact;
+    return value < 1 ? 1 : value;
+}
+
+// What is worth a row, so that there are no more rows than the table has room for, but at least one.
+static void pyprof__tree_prune(pyprof__report *report, size_t most)
+{
+    static const int steps[] = { 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 400, 500 };
+    pyprof__call_tree *tree = &report->tree;
+    size_t i, count;
+    int64_t least = 1, rest = 1;
+    for (i = 0; i < PYPROF__COUNT(steps); i++) {
+        tree->least = report->output->full ? 1 : pyprof__thousandths(tree->whole, steps[i]);
+        tree->rest = pyprof__thousandths(tree->whole, steps[i] < 50 ? steps[i] : 50);
+        count = pyprof__tree_count(tree);
+        if (!count) break;
+        least = tree->least;
+        rest = tree->rest;
+        if (count <= most || report->output->full) return;
+    }
+    tree->least = least;
+    tree->rest = rest;
+    pyprof__tree_count(tree);
+}
+
+// Drops the smallest rows beyond the table's limit; rows below another one are not larger and come later.
+static void pyprof__rows_cut_smallest(pyprof__rows *rows)
+{
+    pyprof__report_row *row = (pyprof__report_row *)rows->rows.data;
+    size_t i, least;
+    for (; rows->rows.count > rows->table->most; rows->more++) {
+        for (i = least = 0; i < rows->rows.count; i++)
+            if (row[i].values[0] <= row[least].values[0]) least = i;
+        rows->rows.count--;
+        memmove(row + least, row + least + 1, (rows->rows.count - least) * sizeof *row);
+    }
+}
+
+// The calls with most of the value, as many as the table has room for; a full report has all of them.
+static void pyprof__rows_of_tree(pyprof__rows *rows)
+{
+    pyprof__report *report = rows->report;
+    pyprof__call_tree *tree = &report->tree;
+    const pyprof__branch *branch;
+    uint32_t at, up;
+    pyprof__report_names(report);
+    if (report->failed || !pyprof__tree_make(report, rows->table->sort)) { rows->failed = 1; return; }
+    rows->all = tree->whole;
+    pyprof__tree_prune(report, rows->table->most);
+    branch = (const pyprof__branch *)tree->branches.data;
+    for (at = branch[0].first_child; at && branch[at].total >= tree->least;) {
+        up = pyprof__rows_branch(rows, at);
+        at = branch[up].first_child;
+        while (up && (!at || branch[at].total < tree->least)) {   // the next one beside it or one above
+            at = branch[up].next_sibling;
+            up = branch[up].parent;
+        }
+    }
+    if (!rows->failed) pyprof__rows_cut_smallest(rows);
 }
 
 // ---- the hottest functions, line by line ------------------------------------------------------------------
@@ -26577,6 +27250,46 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     return 1;
 }
 
+// ---- the tables of the first screen -----------------------------------------------------------------------
+// Threads with most time that counts, running and waiting, before threads that were only idle.
+static void pyprof__rows_of_busiest(pyprof__rows *rows)
+{
+    pyprof__report_row *row;
+    size_t i;
+    pyprof__rows_of_all_threads(rows);
+    row = (pyprof__report_row *)rows->rows.data;
+    for (i = 0; i < rows->rows.count; i++) {
+        row[i].values[0] = row[i].values[1] + row[i].values[2] - row[i].values[3];
+        row[i].values[2] -= row[i].values[3];
+    }
+    pyprof__rows_sort(rows);
+}
+
+static const pyprof__report_table pyprof__tree_table = {
+    "\nCall tree, waiting in it: threads are together, code of others is one row where own code calls it\n",
+    pyprof__rows_of_tree, 0, 0, 0, 60, 0, 0, 0, PYPROF__FORM_TREE, "calls", "more",
+    { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
+      { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } };
+
+static const pyprof__report_table pyprof__brief_tables[] = {   // rows of one line each
+    { "", pyprof__rows_of_tree, 0, 0, 0, 9, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
+      { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
+        { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } },
+    { "", pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 5, 0, 0, 0, PYPROF__FORM_PLACE,
+      "functions, by the time they ran themselves", NULL,
+      { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "+-", PYPROF__DOUBT, 10, 0, 0, 0 }, { "total", PYPROF__SECONDS, 10, 1, 0, 0 } } },
+    { "", pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 4, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
+      PYPROF__FORM_WAIT, "what was waited for, and where", NULL,
+      { { "waiting", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+        { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "", pyprof__rows_of_busiest, 0, PYPROF_SAMPLES, 1, 5, 0, 0, 0, PYPROF__FORM_THREAD,
+      "busiest threads", NULL,
+      { { "time", PYPROF__SECONDS, 10, 1, PYPROF_WALL_NS, 0 }, { "running", PYPROF__TIME, 9, 1, 0, 0 },
+        { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 },
+        { "idle", PYPROF__TIME, 10, 1, PYPROF_IDLE_NS, 0 } } },
+};
+
 // ---- the tables of time, in the order of a report -------------------------------------------------------
 #define PYPROF__TOTAL(head, metric) { head, PYPROF__TIME, 11, 1, metric, 0 }
 #define PYPROF__RUNNING { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
@@ -26740,6 +27453,42 @@ static const pyprof__report_table pyprof__changes_of_memory = {
       { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
 #undef PYPROF__WHERE
 
+// ---- the first screen of memory, and of a difference ------------------------------------------------------
+#define PYPROF__BRIEF(end, head, cell, metric) \
+    { "", pyprof__rows_of_groups, PYPROF_GROUP_LINE, metric, 0, 4, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { head, cell, 11, 0, metric, 0 }, { "%", PYPROF__PERCENT, 9, 0, metric, 0 } } }
+static const pyprof__report_table pyprof__brief_memory[] = {
+    { "", pyprof__rows_of_leaks, 0, 0, 0, 5, 0, 0, 0, PYPROF__FORM_PLACE,
+      "lines whose live memory grew", NULL,
+      { { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "grown", PYPROF__BYTES, 11, 0, 0, 0 }, { "+-", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "a minute", PYPROF__RATE, 13, 0, 0, 0 } } },
+    { "", pyprof__rows_of_tree, 0, PYPROF_LIVE_BYTES, 0, 8, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
+      { { "", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
+        { "%", PYPROF__PERCENT, 9, 1, PYPROF_LIVE_BYTES, 0 } } },
+    PYPROF__BRIEF("lines, by live memory", "alive", PYPROF__BYTES, PYPROF_LIVE_BYTES),
+    PYPROF__BRIEF("lines, by memory at the high-water mark", "then", PYPROF__BYTES, PYPROF_PEAK_BYTES),
+    PYPROF__BRIEF("lines, by temporary blocks", "blocks", PYPROF__NUMBER, PYPROF_TEMP_BLOCKS),
+};
+#undef PYPROF__BRIEF
+
+static void pyprof__rows_of_rise(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 0); }
+static void pyprof__rows_of_fall(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 0); }
+
+#define PYPROF__BRIEF(end, make, group, metric, most) \
+    { "", make, group, metric, 0, most, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { "before", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "after", PYPROF__AMOUNT, 11, 0, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 12, 0, metric, 0 }, { "%", PYPROF__SHARE, 10, 0, metric, 0 }, \
+        { "+-", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "", PYPROF__CHANCE, 14, 0, metric, 2 } } }
+static const pyprof__report_table pyprof__brief_changes[] = {
+    PYPROF__BRIEF("slower", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("faster", pyprof__rows_of_fall, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("wait longer", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 4),
+    PYPROF__BRIEF("more live memory", pyprof__rows_of_rise, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 4),
+    PYPROF__BRIEF("less live memory", pyprof__rows_of_fall, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 3),
+};
+#undef PYPROF__BRIEF
+
 // More of the metric that was asked for
 static const struct { const char *what; int group, by_total; size_t most; } pyprof__memory_asked[] = {
     { "Lines", PYPROF_GROUP_LINE, 0, 30 }, { "Functions and what they call", PYPROF_GROUP_FUNCTION, 1, 15 },
@@ -26784,6 +27533,7 @@ enum {
     PYPROF__LEAST_BUSY = 50,           // of the recorded time: the thread was busy all the time
     PYPROF__LEAST_GIL = 15,            // of a thread's busy time, as in the next ones: it waited for the GIL
     PYPROF__LEAST_WAIT = 10,           // it waited for one thing at one place
+    PYPROF__LEAST_FOR_WORK = 98,       // of a thread's time: it read one pipe, so it waits for work
     PYPROF__LEAST_STARVED = 15,        // it waited for a CPU
     PYPROF__LEAST_LOCKED = 20,         // it waited for locks
     PYPROF__LEAST_SERIAL = 70,         // of the time in which threads waited for locks, one place went on
@@ -26791,21 +27541,26 @@ enum {
     PYPROF__LEAST_GC = 5,              // of a thread's busy time: it collected garbage
     PYPROF__LEAST_POLL_IDLE = 50,      // of a thread's time: it slept at one place
     PYPROF__LEAST_POLL_RATE = 20,      // sleeps a second
+    PYPROF__LEAST_POLL_ALONE = 80,     // of the time that such a thread ran: in the function that sleeps
+    PYPROF__LEAST_POLL_SAMPLES = 4,    // samples of that
     PYPROF__LEAST_POLL_SPIN = 15,      // of the time that a thread ran: it asked without waiting
     PYPROF__LEAST_ACTIVE = 90,         // of the CPU time of all threads: then the process's switches are its
     PYPROF__LEAST_SMALL_WAITS = 1000,  // waits a second
     PYPROF__LEAST_BLOCKS = 100000,     // blocks allocated a second by one line
+    PYPROF__LEAST_BLOCKS_SAVED = 10,   // of the recorded time: the line ran
     PYPROF__MOST_BLOCK_BYTES = 64,     // mean size of small blocks
     PYPROF__LEAST_TEMPORARY = 50,      // of the blocks of a line: freed at once
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
-    PYPROF__LEAST_PEAK_KIB = 16384,    // memory above what is alive at the end
+    PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
+    PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
     PYPROF__LEAST_SAMPLES = 50,        // samples of a recording
     PYPROF__MOST_ERROR = 50,           // of a share: half of its 95 % interval
     PYPROF__MOST_LOST = 5,             // of the samples asked for
     PYPROF__MOST_FINDINGS = 20,        // findings that are kept
+    PYPROF__LEAST_VERDICT = 2,         // of the recorded time: a thread beside the first has a verdict
     PYPROF__LEAST_SAID = 5             // of a thread's busy time: its parts in the verdict
 };
 
@@ -26814,6 +27569,7 @@ typedef struct {
     int unit;                          // of saved: PYPROF__UNIT_NS, _BYTES; _COUNT = nothing is saved
     int64_t saved;                     // what it would save at most: wall time, or bytes
     double weight;                     // the same as a part of the whole; above 1 = about the recording
+    double least;                      // it is left out below so many % of the recorded time
     double share, error;               // in %, of what the title says; half of the 95 % interval, 0 = exact
     uint32_t thread, others;           // number, PYPROF__NONE = the process; and how many more
     uint32_t what;                     // function of the leaf, PYPROF__NONE = none
@@ -26868,10 +27624,12 @@ static void pyprof__word_time(pyprof__words *words, double ns)
     else pyprof__word_fixed(words, ns / 1e9, ns < 1e10 ? 2 : ns < 1e11 ? 1 : 0, " s");
 }
 
-static void pyprof__word_size(pyprof__words *words, double bytes)
+static void pyprof__word_size(pyprof__words *words, double bytes)   // three digits
 {
-    char text[64];
-    pyprof__word(words, "%s", pyprof__size_text(text, sizeof text, bytes));
+    static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
+    size_t unit = 0;
+    for (; unit < PYPROF__COUNT(units) - 1 && bytes >= 1000; unit++) bytes /= 1024;
+    pyprof__word_fixed(words, bytes, unit == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2, units[unit]);
 }
 
 static void pyprof__word_percent(pyprof__words *words, double percent)
@@ -26882,8 +27640,11 @@ static void pyprof__word_percent(pyprof__words *words, double percent)
 static void pyprof__word_count(pyprof__words *words, double count)   // two digits are enough
 {
     double scale = 1;
-    while (count / scale >= 100) scale *= 10;
-    pyprof__word_fixed(words, (double)(int64_t)(count / scale + 0.5) * scale, 0, "");
+    while (count / scale >= 100 && scale < 1e12) scale *= 10;
+    count = (double)(int64_t)(count / scale + 0.5) * scale;
+    if (count >= 1e6) pyprof__word_fixed(words, count / 1e6, count < 1e7 ? 1 : 0, " million");
+    else if (count < 1e4) pyprof__word_fixed(words, count, 0, "");
+    else pyprof__word(words, "%ld,%03ld", (long)count / 1000, (long)count % 1000);
 }
 
 // The end of a path that tells it apart: "shop.py", "shop/__init__.py".
@@ -26915,15 +27676,22 @@ enum {                                 // parts of time
     PYPROF__SPENT_GIL, PYPROF__SPENT_CPU, PYPROF__SPENT_UNKNOWN, PYPROF__SPENT_IDLE,
     PYPROF__SPENT_BLOCK,               // for which others waited for its GIL
     PYPROF__SPENT_SAMPLES, PYPROF__SPENT_CLOCK,   // its CPU time
+    // Memory: bytes, blocks, those freed at once, the doubt of the bytes, and what was alive when.
+    PYPROF__SPENT_ALLOC, PYPROF__SPENT_BLOCKS, PYPROF__SPENT_TEMP, PYPROF__SPENT_DOUBT,
+    PYPROF__SPENT_WALL,                // all of the time
+    PYPROF__SPENT_PEAK,                // bytes alive at the peak
     PYPROF__SPENTS
 };
+enum { PYPROF__APART_NOT, PYPROF__APART_IMPORT, PYPROF__APART_GC, PYPROF__APART_ANY };
 
 typedef struct {                       // of a thread, at one place
     uint32_t thread;
     uint32_t function, line;           // where it was: the innermost Python frame, or its substitute
     uint32_t leaf;                     // function of the leaf below it, PYPROF__NONE = none
     uint32_t own, own_line;            // the innermost function of the program's own code, or as above
-    uint32_t importing;                // below <import NAME>
+    uint32_t apart;                    // below <import NAME>, or <GC>
+    uint32_t import;                   // function of the innermost <import NAME>; 0 = none
+    uint32_t called;                   // function that own called, if it is not own code itself; 0 = none
     int64_t values[PYPROF__SPENTS];
 } pyprof__spent;
 
@@ -26942,7 +27710,8 @@ typedef struct {
     int failed;                        // no memory
 } pyprof__findings;
 
-typedef struct { uint32_t thread, own; unsigned char importing, collecting; } pyprof__node_place;
+// called: the function below that of the program's own code; 0 = none
+typedef struct { uint32_t thread, own, called, apart, import; } pyprof__node_place;
 
 static void pyprof__findings_free(pyprof__findings *f)
 {
@@ -26991,11 +27760,16 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
         const pyprof__node_place *parent = &places[pyprof__parent_of(profile, i)];
         if (places[i].thread == PYPROF__NONE) places[i].thread = parent->thread;
         places[i].own = own[pyprof__location_of(profile, i)->function] ? i : parent->own;
-        places[i].importing = parent->importing;
-        places[i].collecting = parent->collecting;
+        places[i].called = places[i].own == i ? 0 : parent->called;
+        if (!places[i].called && places[i].own != i && function->kind == PYPROF_KIND_PYTHON)
+            places[i].called = pyprof__location_of(profile, i)->function;
+        places[i].apart = parent->apart;
+        places[i].import = parent->import;
         if (function->kind != PYPROF_KIND_PSEUDO) continue;
-        places[i].importing |= pyprof__is_import(pyprof__text(profile, function->name)) != 0;
-        places[i].collecting |= strcmp(pyprof__text(profile, function->name), "<GC>") == 0;
+        if (strcmp(pyprof__text(profile, function->name), "<GC>") == 0) places[i].apart = PYPROF__APART_GC;
+        if (!pyprof__is_import(pyprof__text(profile, function->name))) continue;
+        places[i].apart = PYPROF__APART_IMPORT;
+        places[i].import = pyprof__location_of(profile, i)->function;
     }
     f->places.count = nodes;
     pyprof__free(&f->pool, own, count);
@@ -27010,6 +27784,7 @@ static int pyprof__by_spent(const void *a, const void *b)
 static void pyprof__spent_values(const pyprof__selection *selection, uint32_t node, int64_t *values)
 {
     int64_t wait = pyprof__self(selection, PYPROF_WAIT_NS, node);
+    double known;
     values[PYPROF__SPENT_RUN] = pyprof__self(selection, PYPROF_WALL_NS, node) - wait;
     values[PYPROF__SPENT_NATIVE] = pyprof__self(selection, PYPROF_NATIVE_NS, node);
     values[PYPROF__SPENT_NOGIL] = pyprof__self(selection, PYPROF_NOGIL_NS, node);
@@ -27017,11 +27792,20 @@ static void pyprof__spent_values(const pyprof__selection *selection, uint32_t no
     values[PYPROF__SPENT_CPU] = pyprof__self(selection, PYPROF_CPU_WAIT_NS, node);
     values[PYPROF__SPENT_UNKNOWN] = pyprof__self(selection, PYPROF_UNKNOWN_NS, node);
     values[PYPROF__SPENT_IDLE] = pyprof__self(selection, PYPROF_IDLE_NS, node);
-    values[PYPROF__SPENT_WAIT] = wait - values[PYPROF__SPENT_GIL] - values[PYPROF__SPENT_CPU]
-        - values[PYPROF__SPENT_UNKNOWN] - values[PYPROF__SPENT_IDLE];
+    // A file from elsewhere may have parts that are more than the whole.
+    known = (double)values[PYPROF__SPENT_GIL] + (double)values[PYPROF__SPENT_CPU]
+        + (double)values[PYPROF__SPENT_UNKNOWN] + (double)values[PYPROF__SPENT_IDLE];
+    if (known < 0 || known > (double)wait) values[PYPROF__SPENT_WAIT] = 0;
+    else values[PYPROF__SPENT_WAIT] = known > 9e15 ? wait : wait - (int64_t)known;
+    values[PYPROF__SPENT_WALL] = pyprof__self(selection, PYPROF_WALL_NS, node);
     values[PYPROF__SPENT_BLOCK] = pyprof__self(selection, PYPROF_GIL_BLOCK_NS, node);
     values[PYPROF__SPENT_SAMPLES] = pyprof__self(selection, PYPROF_SAMPLES, node);
     values[PYPROF__SPENT_CLOCK] = pyprof__self(selection, PYPROF_CPU_NS, node);
+    values[PYPROF__SPENT_ALLOC] = pyprof__self(selection, PYPROF_ALLOC_BYTES, node);
+    values[PYPROF__SPENT_BLOCKS] = pyprof__self(selection, PYPROF_ALLOC_BLOCKS, node);
+    values[PYPROF__SPENT_TEMP] = pyprof__self(selection, PYPROF_TEMP_BLOCKS, node);
+    values[PYPROF__SPENT_DOUBT] = pyprof__self(selection, PYPROF_ALLOC_DOUBT, node);
+    values[PYPROF__SPENT_PEAK] = pyprof__self(selection, PYPROF_PEAK_BYTES, node);
 }
 
 static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
@@ -27046,7 +27830,9 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
         spent->leaf = pyprof__location_of(profile, node)->function;
     spent->own = own->function;
     spent->own_line = (uint32_t)own->place.line;
-    spent->importing = place->importing;
+    spent->apart = place->apart;
+    spent->import = place->import;
+    spent->called = place->called;
     memcpy(spent->values, values, sizeof values);
 }
 
@@ -27072,7 +27858,9 @@ typedef struct {                       // a thread's part of the times
     pyprof__spent *spent;
     size_t count;
     int64_t sums[PYPROF__SPENTS], wall, busy;   // busy: wall time without idle time
-    int64_t importing;                 // part of busy
+    int64_t importing, collecting;     // parts of busy, without waiting for a CPU
+    int64_t clock;                     // CPU time, but for these
+    uint32_t apart;                    // which part pyprof__largest takes: neither of them
 } pyprof__thread_times;
 
 // Of the thread whose times begin at `first`.
@@ -27085,12 +27873,14 @@ static void pyprof__times_make(pyprof__thread_times *times, pyprof__findings *f,
     times->thread = spent[first].thread;
     times->spent = spent + first;
     for (i = first; i < f->spent.count && spent[i].thread == times->thread; i++) {
-        int64_t busy = spent[i].values[PYPROF__SPENT_RUN];
-        for (k = PYPROF__SPENT_WAIT; k < PYPROF__SPENT_IDLE; k++) busy += spent[i].values[k];
+        int64_t busy = spent[i].values[PYPROF__SPENT_WALL] - spent[i].values[PYPROF__SPENT_IDLE];
+        int64_t apart = busy - spent[i].values[PYPROF__SPENT_CPU];
         for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += spent[i].values[k];
         times->busy += busy;
-        times->wall += busy + spent[i].values[PYPROF__SPENT_IDLE];
-        if (spent[i].importing) times->importing += busy;
+        times->wall += spent[i].values[PYPROF__SPENT_WALL];
+        if (!spent[i].apart) times->clock += spent[i].values[PYPROF__SPENT_CLOCK];
+        if (spent[i].apart == PYPROF__APART_IMPORT) times->importing += apart;
+        if (spent[i].apart == PYPROF__APART_GC) times->collecting += apart;
     }
     times->count = i - first;
 }
@@ -27169,7 +27959,7 @@ static void pyprof__portion_offer(const pyprof__findings *f, pyprof__portion *sh
     if (*count < most) ++*count;
 }
 
-// The largest groups of a thread by a part of its time, without imports; returns their number.
+// The largest groups of a thread by a part of its time; returns their number.
 static size_t pyprof__largest(const pyprof__thread_times *times, int by, int what, pyprof__portion *shares,
                               size_t most)
 {
@@ -27177,10 +27967,12 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     size_t bytes = times->count * sizeof(pyprof__grouped), count = 0, used = 0, i, k;
     pyprof__grouped *grouped = (pyprof__grouped *)pyprof__alloc(&f->pool, bytes);
     pyprof__portion share;
+    if (!times->count) return 0;
     if (!grouped) { f->failed = 1; return 0; }
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
-        if (spent->importing || spent->values[what] <= 0) continue;
+        if (times->apart != PYPROF__APART_ANY && spent->apart != times->apart) continue;
+        if (spent->values[what] <= 0) continue;
         grouped[used].at = (uint32_t)i;
         if (pyprof__portion_key(f, spent, by, grouped[used].key)) used++;
     }
@@ -27197,6 +27989,12 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     }
     pyprof__free(&f->pool, grouped, bytes);
     return count;
+}
+
+// Is the part at least so many % of all of it?
+static pyprof__bool pyprof__reaches(int64_t part, int64_t all, int percent)
+{
+    return (double)part * 100 >= (double)all * percent;
 }
 
 // ---- findings: made one by one, then judged ---------------------------------------------------------------
@@ -27237,10 +28035,11 @@ static pyprof__finding *pyprof__found_time(const pyprof__thread_times *times, in
     double samples = (double)times->sums[PYPROF__SPENT_SAMPLES], per = times->wall > 0
         ? samples / (double)times->wall : 0;
     pyprof__finding *finding;
-    if (saved <= 0 || saved * 1000 < f->duration) return NULL;
+    if (saved <= 0) return NULL;
     finding = pyprof__found(f, kind, times->thread);
     if (!finding) return NULL;
     finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
     finding->saved = saved;
     finding->share = pyprof__percent(saved, all);
     finding->error = pyprof__share_error((double)saved * per, (double)all * per);
@@ -27263,6 +28062,8 @@ static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, u
     const char *name = leaf == PYPROF__NONE ? ""
         : pyprof__text(f->profile, pyprof__found_function(f, leaf)->name);
     size_t at;
+    if (*name && pyprof__found_function(f, leaf)->kind == PYPROF_KIND_PYTHON)
+        name = pyprof__text(f->profile, pyprof__found_function(f, leaf)->qualname);
     if (!*name) { pyprof__word(words, "something unknown"); return; }
     if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
     else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
@@ -27315,7 +28116,7 @@ static void pyprof__word_lines(pyprof__words *words, const pyprof__thread_times 
                             PYPROF__MOST_PORTIONS);
     for (i = 0; i < count; i++) {
         if (natives[i].at->function != function->at->function
-            || natives[i].value * 10 < function->value) continue;
+            || !pyprof__reaches(natives[i].value, function->value, 10)) continue;
         pyprof__word(words, " The C function ");
         pyprof__word_leaf(words, times->f, natives[i].at->leaf);
         pyprof__word(words, " runs for ");
@@ -27366,8 +28167,8 @@ static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof_
     pyprof__finding *finding;
     pyprof__words words;
     size_t i;
-    if (times->sums[PYPROF__SPENT_RUN] * 100 < times->busy * PYPROF__LEAST_BOUND
-        || times->busy * 100 < f->duration * PYPROF__LEAST_BUSY) return;
+    if (!pyprof__reaches(times->sums[PYPROF__SPENT_RUN], times->busy, PYPROF__LEAST_BOUND)
+        || !pyprof__reaches(times->busy, f->duration, PYPROF__LEAST_BUSY)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_SPREAD, shares->value, run);
     if (!finding) return;
     pyprof__found_at(f, finding, shares->at->own, shares->at->own_line);
@@ -27401,7 +28202,7 @@ static void pyprof__rules_running(const pyprof__thread_times *times)
     int any = 0;
     for (i = 0; i < count; i++) {
         if (pyprof__found_function(times->f, shares[i].at->function)->kind != PYPROF_KIND_PYTHON) continue;
-        if (shares[i].value * 100 < run * PYPROF__LEAST_HOT) continue;
+        if (!pyprof__reaches(shares[i].value, run, PYPROF__LEAST_HOT)) continue;
         pyprof__rule_hot(times, &shares[i], run);
         any = 1;
     }
@@ -27444,13 +28245,25 @@ static void pyprof__word_wait_advice(pyprof__finding *finding)
         if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
 }
 
+// A thread beside the main one that does nothing but read one pipe or terminal waits for work.
+static pyprof__bool pyprof__waits_for_work(const pyprof__thread_times *times, const pyprof__portion *share)
+{
+    const pyprof__findings *f = times->f;
+    const char *name = share->at->leaf == PYPROF__NONE ? ""
+        : pyprof__text(f->profile, pyprof__found_function(f, share->at->leaf)->name);
+    return times->thread > 0 && pyprof__reaches(share->value, times->wall, PYPROF__LEAST_FOR_WORK)
+        && (strncmp(name, "[read pipe", 10) == 0 || strncmp(name, "[read tty", 9) == 0);
+}
+
 static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__portion *share)
 {
     pyprof__findings *f = times->f;
     int kind = pyprof__wait_finding(f, share->at->leaf);
     pyprof__finding *finding;
     pyprof__words words;
-    if (share->value * 100 < times->busy * PYPROF__LEAST_WAIT) return;
+    if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)
+        || pyprof__waits_for_work(times, share))
+        return;
     finding = pyprof__found_time(times, kind, share->value, times->busy);
     if (!finding) return;
     pyprof__found_at(f, finding, share->at->own, share->at->own_line);
@@ -27490,7 +28303,7 @@ static void pyprof__rule_starved(const pyprof__thread_times *times)
     pyprof__finding *finding;
     pyprof__process_seen facts;
     pyprof__words words;
-    if (starved * 100 < times->busy * PYPROF__LEAST_STARVED) return;
+    if (!pyprof__reaches(starved, times->busy, PYPROF__LEAST_STARVED)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_STARVED, starved, times->busy);
     if (!finding) return;
     pyprof__title_begin(&words, f, finding);
@@ -27567,7 +28380,7 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     uint32_t holder;
     pyprof__finding *finding;
     pyprof__words title, evidence;
-    if (waited * 100 < times->busy * PYPROF__LEAST_GIL) return;
+    if (!pyprof__reaches(waited, times->busy, PYPROF__LEAST_GIL)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_GIL, waited, times->busy);
     if (!finding) return;
     holder = pyprof__gil_holder(f, times->thread, &ns);
@@ -27588,6 +28401,448 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     pyprof__word_time(&evidence, (double)ns);
     pyprof__word(&evidence, " of that.");
     pyprof__word_holder(finding, &title, &evidence, f, holder);
+}
+
+// ---- rules: imports, garbage collection -------------------------------------------------------------------
+enum { PYPROF__MOST_PACKAGES = 256 };
+typedef struct { pyprof__slice name; int64_t value; } pyprof__package;
+
+// The time in imports by package, each without the packages that it imports; returns their number.
+static size_t pyprof__packages_make(const pyprof__thread_times *times, pyprof__package *packages)
+{
+    size_t i, k, count = 0;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        pyprof__slice name;
+        if (spent->apart != PYPROF__APART_IMPORT || !spent->import) continue;
+        name.text = pyprof__text(times->f->profile, pyprof__found_function(times->f, spent->import)->name);
+        name.text += strncmp(name.text, "<import ", 8) == 0 ? 8 : 0;
+        name.size = strcspn(name.text, ".>");
+        for (k = 0; k < count; k++)
+            if (packages[k].name.size == name.size
+                && memcmp(packages[k].name.text, name.text, name.size) == 0)
+                break;
+        if (k == PYPROF__MOST_PACKAGES) continue;
+        if (k == count) { packages[k].name = name; packages[k].value = 0; count++; }
+        packages[k].value += spent->values[PYPROF__SPENT_WALL] - spent->values[PYPROF__SPENT_IDLE]
+            - spent->values[PYPROF__SPENT_CPU];
+    }
+    return count;
+}
+
+static pyprof__bool pyprof__package_first(const pyprof__package *x, const pyprof__package *y)
+{
+    size_t least = x->name.size < y->name.size ? x->name.size : y->name.size;
+    int order;
+    if (x->value != y->value) return x->value > y->value;
+    order = memcmp(x->name.text, y->name.text, least);
+    return order ? order < 0 : x->name.size < y->name.size;
+}
+
+static void pyprof__word_packages(pyprof__words *words, const pyprof__thread_times *times, int64_t all)
+{
+    pyprof__package packages[PYPROF__MOST_PACKAGES];
+    size_t count = pyprof__packages_make(times, packages), said, i, best;
+    for (said = 0; said < 4; said++) {
+        char name[64];
+        for (best = 0, i = 1; i < count; i++)
+            if (pyprof__package_first(&packages[i], &packages[best])) best = i;
+        if (!count || !pyprof__reaches(packages[best].value, all, 5)) break;
+        snprintf(name, sizeof name, "%.*s", (int)(packages[best].name.size < 60 ? packages[best].name.size
+                                                  : 60),
+                 packages[best].name.text);
+        pyprof__word(words, said ? ", " : " By package, without what it imports: ");
+        pyprof__word_name(words, name, 60);
+        pyprof__word(words, " ");
+        pyprof__word_time(words, (double)packages[best].value);
+        packages[best].value = -1;
+    }
+    if (said) pyprof__word(words, ".");
+}
+
+// Where the part that is apart was spent: the place in the program's own code.
+static void pyprof__found_apart(const pyprof__thread_times *times, uint32_t apart, pyprof__finding *finding)
+{
+    pyprof__thread_times part = *times;
+    pyprof__portion portion;
+    part.apart = apart;
+    memset(&portion, 0, sizeof portion);
+    if (pyprof__largest(&part, PYPROF__PORTION_BY_OWN, PYPROF__SPENT_RUN, &portion, 1))
+        pyprof__found_at(times->f, finding, portion.at->own, portion.at->own_line);
+}
+
+static void pyprof__rule_import(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (!pyprof__reaches(times->importing, times->busy, PYPROF__LEAST_IMPORT)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_IMPORT, times->importing, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_IMPORT, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " imports modules for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->importing);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_packages(&words, times, times->importing);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Import what is not always needed only in the functions that need it.");
+}
+
+static void pyprof__rule_gc(const pyprof__thread_times *times)
+{
+    pyprof__finding *finding;
+    pyprof__process_seen facts;
+    pyprof__words words;
+    if (!pyprof__reaches(times->collecting, times->busy, PYPROF__LEAST_GC)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_GC, times->collecting, times->busy);
+    if (!finding) return;
+    pyprof__found_apart(times, PYPROF__APART_GC, finding);
+    pyprof__title_begin(&words, times->f, finding);
+    pyprof__word(&words, " collects garbage for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its time");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)times->collecting);
+    if (pyprof__report_process(&times->f->profile->model, &facts) && facts.seen.gc_runs > 0)
+        pyprof__word(&words, ", in %lld collections", (long long)facts.seen.gc_runs);
+    if (*finding->name) {
+        pyprof__word(&words, "; most of it begins in ");
+        pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    }
+    pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Collections look at all objects that live: gc.freeze() after the start leaves "
+                 "those out, and "
+                 "gc.set_threshold() makes collections rarer.");
+}
+
+// ---- rules: polling, many small waits ---------------------------------------------------------------------
+// How often a second the thread stopped running to wait: the process's switches are its own if nearly all of
+// the CPU
+// time is. -1 = unknown.
+static double pyprof__switch_rate(const pyprof__thread_times *times)
+{
+    const pyprof__findings *f = times->f;
+    pyprof__process_seen facts;
+    int64_t clock = 0;
+    size_t i;
+    for (i = 0; i < f->spent.count; i++) {
+        const pyprof__spent *spent = &PYPROF__AT(const pyprof__spent, f->spent, i);
+        if (!spent->apart) clock += spent->values[PYPROF__SPENT_CLOCK];
+    }
+    if (times->clock <= 0 || !pyprof__reaches(times->clock, clock, PYPROF__LEAST_ACTIVE) || f->duration <= 0
+        || f->profile->merged || !pyprof__report_process(&f->profile->model, &facts)) return -1;
+    return (double)facts.seen.voluntary_switches * 1e9 / (double)f->duration;
+}
+
+// Does it run nowhere but where it sleeps?
+static pyprof__bool pyprof__only_polls(const pyprof__thread_times *times, const pyprof__portion *asleep)
+{
+    int64_t there = 0, samples = 0, run = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (spent->apart || spent->values[PYPROF__SPENT_RUN] <= 0) continue;
+        run += spent->values[PYPROF__SPENT_RUN];
+        samples += spent->values[PYPROF__SPENT_SAMPLES];
+        if (spent->own == asleep->at->own) there += spent->values[PYPROF__SPENT_RUN];
+    }
+    return run > 0 && samples >= PYPROF__LEAST_POLL_SAMPLES
+        && pyprof__reaches(there, run, PYPROF__LEAST_POLL_ALONE);
+}
+
+static void pyprof__word_polling(pyprof__finding *finding)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Wait for the event itself: a queue, an Event, a Condition or a selector wakes the "
+                 "thread up.");
+}
+
+static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    const char *name;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_POLL_RATE
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_IDLE, &portion, 1)
+        || !pyprof__reaches(portion.value, times->wall, PYPROF__LEAST_POLL_IDLE)
+            || portion.at->leaf == PYPROF__NONE) return;
+    name = pyprof__text(f->profile, pyprof__found_function(f, portion.at->leaf)->name);
+    if ((strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0)
+        || !pyprof__only_polls(times, &portion))
+        return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->clock, times->wall);
+    if (!finding) return;
+    finding->least = 0;
+    finding->share = pyprof__percent(portion.value, times->wall);
+    finding->error = 0;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__word(&words, ": it sleeps and wakes up some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second");
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "It slept there for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of its time, ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " at a time on average, and used ");
+    pyprof__word_time(&words, (double)times->clock);
+    pyprof__word(&words, " of CPU time for it.");
+    pyprof__word_polling(finding);
+}
+
+// Functions that return at once; a thread that runs in them much asks again and again.
+static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t function)
+{
+    static const char *const questions[] = { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns",
+        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "isSet", "empty",
+        "done", "is_alive", "locked", "qsize", "acquire" };
+    const char *name = pyprof__text(f->profile, pyprof__found_function(f, function)->qualname);
+    const char *dot = strrchr(name, '.');
+    size_t i;
+    for (i = 0; dot && i < PYPROF__COUNT(questions); i++) if (strcmp(dot + 1, questions[i]) == 0) return 1;
+    return 0;
+}
+
+// The function by which that code asks: a C function, or one of a library; 0 = it does not ask.
+static uint32_t pyprof__question_of(const pyprof__findings *f, const pyprof__spent *spent)
+{
+    if (spent->called) return pyprof__is_question(f, spent->called) ? spent->called : 0;
+    return pyprof__is_native_leaf(f, spent) && pyprof__is_question(f, spent->leaf) ? spent->leaf : 0;
+}
+
+static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    int64_t asked = 0, run = 0;
+    const pyprof__spent *most = NULL;
+    pyprof__finding *finding;
+    pyprof__words words;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        int64_t value = spent->values[PYPROF__SPENT_RUN];
+        if (spent->apart || value <= 0) continue;
+        run += value;
+        if (!pyprof__question_of(f, spent)) continue;
+        asked += value;
+        if (!most || value > most->values[PYPROF__SPENT_RUN]) most = spent;
+    }
+    if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
+    if (!finding) return;
+    pyprof__found_at(f, finding, most->own, most->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, most->own, most->own_line);
+    pyprof__word(&words, ": it asks again and again, by ");
+    pyprof__word_leaf(&words, f, pyprof__question_of(f, most));
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its running time is in such functions, which return at once.");
+    pyprof__word_polling(finding);
+}
+
+static void pyprof__rule_small_waits(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    double rate = pyprof__switch_rate(times);
+    pyprof__finding *finding;
+    pyprof__portion portion;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (rate < (double)PYPROF__LEAST_SMALL_WAITS
+        || !pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, &portion, 1)
+        || !pyprof__reaches(portion.value, times->busy, PYPROF__LEAST_WAIT)
+        || !pyprof__reaches(portion.value, times->wall - times->sums[PYPROF__SPENT_RUN], 50)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_SMALL, portion.value, times->busy);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    finding->what = portion.at->leaf;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " waits many times for a short time: ");
+    pyprof__word_leaf(&words, f, portion.at->leaf);
+    pyprof__word(&words, " in ");
+    pyprof__word_place_of(&words, f, portion.at->own, portion.at->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "The process stopped to wait some ");
+    pyprof__word_count(&words, rate);
+    pyprof__word(&words, " times a second, and nearly all of its CPU time is this thread's: ");
+    pyprof__word_time(&words, (double)portion.value / rate / (double)f->duration * 1e9);
+    pyprof__word(&words, " a wait.");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Ask for more at a time: fewer, larger calls.");
+}
+
+// ---- rules: one place goes on while threads wait for locks ------------------------------------------------
+typedef struct { uint64_t start, end; } pyprof__spell_of;
+typedef struct { uint32_t own, thread; uint64_t during, all; } pyprof__during;
+
+static int pyprof__by_spell(const void *a, const void *b)
+{
+    const pyprof__spell_of *x = (const pyprof__spell_of *)a, *y = (const pyprof__spell_of *)b;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static int pyprof__by_during(const void *a, const void *b)   // by function, then thread
+{
+    const pyprof__during *x = (const pyprof__during *)a, *y = (const pyprof__during *)b;
+    if (x->own != y->own) return x->own < y->own ? -1 : 1;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static pyprof__bool pyprof__waits_for_lock(const pyprof__findings *f, const pyprof__moment *moment)
+{
+    const pyprof__location *at = pyprof__location_of(f->profile, moment->node);
+    return (moment->state & PYPROF__IS_WAITING) && !(moment->state & PYPROF__IS_IDLE)
+        && pyprof__found_function(f, at->function)->kind == PYPROF_KIND_WAIT
+        && pyprof__wait_finding(f, at->function) == PYPROF_FINDING_LOCK;
+}
+
+// When threads waited for locks, without overlaps; *threads = how many did. 0 = no memory.
+static pyprof__bool pyprof__locked_make(const pyprof__findings *f, pyprof__pool *pool, pyprof__array *spells,
+                                        size_t *threads)
+{
+    const pyprof__model *model = &f->profile->model;
+    pyprof__spell_of *spell;
+    uint32_t last = PYPROF__NONE;
+    size_t i, kept = 0;
+    *threads = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        if (!f->selection.chosen[moment->node] || !pyprof__waits_for_lock(f, moment)) continue;
+        if (*threads < 2 && moment->thread != last) ++*threads;
+        last = moment->thread;
+        spell = (pyprof__spell_of *)pyprof__push(pool, spells);
+        if (!spell) return 0;
+        spell->start = moment->start_ns;
+        spell->end = moment->end_ns;
+    }
+    spell = (pyprof__spell_of *)spells->data;
+    if (spells->count) qsort(spell, spells->count, sizeof *spell, pyprof__by_spell);
+    for (i = 0; i < spells->count; i++) {
+        if (kept && spell[i].start <= spell[kept - 1].end) {
+            if (spell[i].end > spell[kept - 1].end) spell[kept - 1].end = spell[i].end;
+        } else spell[kept++] = spell[i];
+    }
+    spells->count = kept;
+    return 1;
+}
+
+// How much of the time from start to end is within the spells
+static uint64_t pyprof__within(const pyprof__array *spells, uint64_t start, uint64_t end)
+{
+    const pyprof__spell_of *spell = (const pyprof__spell_of *)spells->data;
+    size_t low = 0, high = spells->count;
+    uint64_t sum = 0;
+    while (low < high) {               // the first that ends after the start
+        size_t middle = low + (high - low) / 2;
+        if (spell[middle].end <= start) low = middle + 1;
+        else high = middle;
+    }
+    for (; low < spells->count && spell[low].start < end; low++)
+        sum += (spell[low].end < end ? spell[low].end : end)
+            - (spell[low].start > start ? spell[low].start : start);
+    return sum;
+}
+
+// What was done in that time, by function of the program's own code. 0 = no memory.
+static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool *pool,
+                                        const pyprof__array *spells, pyprof__array *deeds)
+{
+    const pyprof__model *model = &f->profile->model;
+    const uint32_t not_at_work = PYPROF__IS_IDLE | PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    pyprof__during *deed;
+    size_t i, kept = 0;
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, moment->node);
+        if (!f->selection.chosen[moment->node] || !place->own || moment->state & not_at_work
+            || pyprof__waits_for_lock(f, moment)) continue;
+        deed = (pyprof__during *)pyprof__push(pool, deeds);
+        if (!deed) return 0;
+        deed->own = pyprof__location_of(f->profile, place->own)->function;
+        deed->thread = moment->thread;
+        deed->all = moment->end_ns - moment->start_ns;
+        deed->during = pyprof__within(spells, moment->start_ns, moment->end_ns);
+    }
+    deed = (pyprof__during *)deeds->data;
+    if (deeds->count) qsort(deed, deeds->count, sizeof *deed, pyprof__by_during);
+    for (i = 0; i < deeds->count; i++) {
+        if (i == 0 || deed[kept - 1].own != deed[i].own) { deed[kept++] = deed[i]; continue; }
+        deed[kept - 1].during += deed[i].during;
+        deed[kept - 1].all += deed[i].all;
+    }
+    deeds->count = kept;
+    return 1;
+}
+
+static void pyprof__found_serial(pyprof__findings *f, const pyprof__during *most, uint64_t locked)
+{
+    pyprof__finding *finding = pyprof__found(f, PYPROF_FINDING_SERIAL, PYPROF__NONE);
+    pyprof__words words;
+    if (!finding) return;
+    finding->unit = PYPROF__UNIT_NS;
+    finding->least = PYPROF__LEAST_SAVED;
+    finding->saved = (int64_t)locked;
+    finding->share = pyprof__percent((int64_t)most->during, (int64_t)locked);
+    if (finding->share > 100) finding->share = 100;
+    pyprof__found_at(f, finding, most->own, (uint32_t)pyprof__found_function(f, most->own)->first_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "Threads wait for locks, and one at a time goes on: in ");
+    pyprof__word_place(&words, finding->name, finding->file, finding->line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word(&words, "At least one thread waited for a lock for ");
+    pyprof__word_time(&words, (double)locked);
+    pyprof__word(&words, "; for ");
+    pyprof__word_percent(&words, finding->share);
+    pyprof__word(&words, " of that time another one was in this function (from the time line).");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "If this function has the lock: do less while it has it.");
+}
+
+// The place must be the only one, and be busy while threads wait more than at other times.
+static void pyprof__rule_serial(pyprof__findings *f)
+{
+    pyprof__array spells, deeds;
+    const pyprof__during *deed, *most = NULL, *next = NULL;
+    size_t i, threads = 0;
+    uint64_t locked = 0, span = f->profile->model.last_ns - f->profile->model.start_ns;
+    pyprof__array_init(&spells, sizeof(pyprof__spell_of));
+    pyprof__array_init(&deeds, sizeof(pyprof__during));
+    if (!pyprof__locked_make(f, &f->pool, &spells, &threads)) f->failed = 1;
+    if (!f->failed && threads > 1 && !pyprof__during_make(f, &f->pool, &spells, &deeds)) f->failed = 1;
+    for (i = 0; i < spells.count; i++)
+        locked += PYPROF__AT(const pyprof__spell_of, spells, i).end
+            - PYPROF__AT(const pyprof__spell_of, spells, i).start;
+    deed = (const pyprof__during *)deeds.data;
+    for (i = 0; i < deeds.count; i++) {
+        if (!most || deed[i].during > most->during) { next = most; most = &deed[i]; }
+        else if (!next || deed[i].during > next->during) next = &deed[i];
+    }
+    if (!f->failed && most && locked
+        && (double)most->during * 100 >= (double)locked * (double)PYPROF__LEAST_SERIAL
+        && (!next || next->during * 2 < most->during)) {
+        double inside = (double)most->during / (double)locked;
+        double outside = span > locked ? (double)(most->all - most->during) / (double)(span - locked) : 0;
+        if (span < locked + locked / 10 || outside * 2 < inside) pyprof__found_serial(f, most, locked);
+    }
+    pyprof__array_free(&f->pool, &spells);
+    pyprof__array_free(&f->pool, &deeds);
 }
 
 // ---- rules: memory ----------------------------------------------------------------------------------------
@@ -27673,6 +28928,145 @@ static void pyprof__rules_growth(pyprof__findings *f)
     pyprof__leaks_free(&leaks);
 }
 
+// The whole process as one thread
+static void pyprof__times_all(pyprof__thread_times *times, pyprof__findings *f)
+{
+    size_t i, k;
+    memset(times, 0, sizeof *times);
+    times->f = f;
+    times->thread = PYPROF__NONE;
+    times->apart = PYPROF__APART_ANY;
+    times->spent = (pyprof__spent *)f->spent.data;
+    times->count = f->spent.count;
+    for (i = 0; i < times->count; i++)
+        for (k = 0; k < PYPROF__SPENTS; k++) times->sums[k] += times->spent[i].values[k];
+    times->busy = times->wall = f->duration;
+}
+
+static int pyprof__by_bytes(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// Half of the time the program had no more traced memory than this. -1 = unknown.
+static int64_t pyprof__usual_memory(pyprof__findings *f)
+{
+    const pyprof__array *gauges = &f->profile->model.gauges;
+    size_t i, bytes = gauges->count * sizeof(int64_t);
+    int64_t *traced, usual;
+    if (gauges->count < PYPROF__LEAST_GAUGES) return -1;
+    traced = (int64_t *)pyprof__alloc(&f->pool, bytes);
+    if (!traced) { f->failed = 1; return -1; }
+    for (i = 0; i < gauges->count; i++)
+        traced[i] = PYPROF__AT(const pyprof__gauge, *gauges, i).facts.traced_bytes;
+    qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
+    usual = traced[gauges->count / 2];
+    pyprof__free(&f->pool, traced, bytes);
+    return usual;
+}
+
+static void pyprof__rule_peak(const pyprof__thread_times *all)
+{
+    pyprof__findings *f = all->f;
+    int64_t peak = f->selection.all[PYPROF_PEAK_BYTES], usual = pyprof__usual_memory(f), above = peak - usual;
+    const pyprof__model *model = &f->profile->model;
+    pyprof__portion portion;
+    pyprof__finding *finding;
+    pyprof__words words;
+    memset(&portion, 0, sizeof portion);
+    if (usual < 0 || above < (int64_t)PYPROF__LEAST_PEAK_KIB * 1024
+        || !pyprof__reaches(above, peak, PYPROF__LEAST_PEAK)
+        || !pyprof__largest(all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_PEAK, &portion, 1)) return;
+    finding = pyprof__found_memory(f, PYPROF_FINDING_PEAK, above);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion.at->own, portion.at->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, "At its peak the program had ");
+    pyprof__word_size(&words, (double)peak);
+    pyprof__word(&words, ", half of the time less than ");
+    pyprof__word_size(&words, (double)usual);
+    pyprof__word(&words, ": ");
+    pyprof__word_size(&words, (double)portion.value);
+    pyprof__word(&words, " of the peak is from ");
+    pyprof__word_place_of(&words, f, portion.at->function, portion.at->line);
+    pyprof__word_caller(&words, f, portion.at);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    if (model->heap.peak_ns > model->start_ns) {
+        pyprof__word(&words, "The peak was ");
+        pyprof__word_time(&words, (double)(model->heap.peak_ns - model->start_ns));
+        pyprof__word(&words, " after the start.");
+    }
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "The machine needs room for the peak: work in smaller parts, or let go of each "
+                 "part earlier.");
+}
+
+static void pyprof__word_allocated(pyprof__finding *finding, const pyprof__portion *portion, double seconds)
+{
+    pyprof__words words;
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_count(&words, (double)portion->sums[PYPROF__SPENT_BLOCKS] / seconds);
+    pyprof__word(&words, " blocks a second of ");
+    pyprof__word_size(&words, (double)portion->value / (double)portion->sums[PYPROF__SPENT_BLOCKS]);
+    pyprof__word(&words, " on average, ");
+    pyprof__word_percent(&words, pyprof__percent(portion->sums[PYPROF__SPENT_TEMP],
+                                                 portion->sums[PYPROF__SPENT_BLOCKS]));
+    pyprof__word(&words, " of them freed at once; the line ran for ");
+    pyprof__word_time(&words, (double)portion->sums[PYPROF__SPENT_RUN]);
+    pyprof__word(&words, ".");
+}
+
+// A line that allocates many small blocks, or much memory that it frees at once
+static void pyprof__rule_allocations(const pyprof__thread_times *all, const pyprof__portion *portion)
+{
+    pyprof__findings *f = all->f;
+    double seconds = (double)f->duration / 1e9, bytes = (double)portion->value;
+    double blocks = (double)portion->sums[PYPROF__SPENT_BLOCKS];
+    int small = bytes <= blocks * (double)PYPROF__MOST_BLOCK_BYTES;
+    pyprof__finding *finding;
+    pyprof__words words;
+    if (blocks <= 0 || seconds <= 0) return;
+    if (small && blocks < seconds * (double)PYPROF__LEAST_BLOCKS) return;
+    if (!small && bytes < pyprof__memory_whole(f) * (double)PYPROF__LEAST_CHURN_TIMES) return;
+    if (!small && !pyprof__reaches(portion->sums[PYPROF__SPENT_TEMP], portion->sums[PYPROF__SPENT_BLOCKS],
+                                   PYPROF__LEAST_TEMPORARY)) return;
+    finding = pyprof__found_time(all, small ? PYPROF_FINDING_SMALL : PYPROF_FINDING_CHURN,
+                                 portion->sums[PYPROF__SPENT_RUN], f->duration);
+    if (!finding) return;
+    pyprof__found_at(f, finding, portion->at->own, portion->at->own_line);
+    finding->least = PYPROF__LEAST_BLOCKS_SAVED;
+    finding->error = pyprof__sampling_error(&f->profile->model.heap,
+                                            (double)portion->sums[PYPROF__SPENT_DOUBT])
+        / bytes * finding->share;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word_place_of(&words, f, portion->at->function, portion->at->line);
+    pyprof__word(&words, small ? " allocates many small blocks" : " allocates ");
+    if (!small) {
+        pyprof__word_size(&words, bytes / seconds);
+        pyprof__word(&words, " a second, and frees most of it at once");
+    }
+    pyprof__word_caller(&words, f, portion->at);
+    pyprof__word_allocated(finding, portion, seconds);
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "Each object takes time to make and to free: work on larger pieces, not item by "
+                 "item.");
+}
+
+static void pyprof__rules_memory(pyprof__findings *f)
+{
+    pyprof__thread_times all;
+    pyprof__portion portions[PYPROF__MOST_PORTIONS];
+    size_t i, count;
+    if (f->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
+    pyprof__rules_growth(f);
+    pyprof__times_all(&all, f);
+    pyprof__rule_peak(&all);
+    count = pyprof__largest(&all, PYPROF__PORTION_BY_LINE, PYPROF__SPENT_ALLOC, portions,
+                            PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) pyprof__rule_allocations(&all, &portions[i]);
+}
+
 // ---- rules: the recording ---------------------------------------------------------------------------------
 static void pyprof__rules_quality(pyprof__findings *f)
 {
@@ -27737,7 +29131,7 @@ static void pyprof__findings_unite(pyprof__findings *f)
             if (found[k].kind == found[i].kind && found[k].thread != PYPROF__NONE
                 && found[k].what == found[i].what
                 && found[k].name == found[i].name && found[k].file == found[i].file
-                && found[k].line == found[i].line) break;
+                && (found[k].line == found[i].line || found[k].kind == PYPROF_FINDING_HOT)) break;
         if (k == kept) { if (kept != i) found[kept] = found[i]; kept++; continue; }
         if (found[i].saved > found[k].saved) {
             int64_t saved = found[k].saved;
@@ -27760,7 +29154,7 @@ static void pyprof__findings_judge(pyprof__findings *f)
         if (one->unit == PYPROF__UNIT_NS) {
             if (one->saved > f->duration) one->saved = f->duration;
             one->weight = f->duration > 0 ? (double)one->saved / (double)f->duration : 0;
-            if (one->weight * 100 < (double)PYPROF__LEAST_SAVED) continue;
+            if (one->weight * 100 < one->least) continue;
         }
         if (one->error * 100 > one->share * (double)PYPROF__MOST_ERROR && one->weight < 1.5) continue;
         if (one->others) {
@@ -27784,6 +29178,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
     for (i = 0; i < f->spent.count; i += times.count) {
         pyprof__busy_thread *busy;
         pyprof__times_make(&times, f, i);
+        pyprof__rule_poll_asleep(&times);
         if (times.busy <= 0) continue;
         busy = (pyprof__busy_thread *)pyprof__push(&f->pool, &f->busy);
         if (!busy) { f->failed = 1; return; }
@@ -27793,6 +29188,10 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__rules_waiting(&times);
         pyprof__rule_starved(&times);
         pyprof__rule_gil(&times);
+        pyprof__rule_import(&times);
+        pyprof__rule_gc(&times);
+        pyprof__rule_poll_awake(&times);
+        pyprof__rule_small_waits(&times);
     }
     if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),
                              pyprof__by_busy_thread);
@@ -27818,7 +29217,8 @@ static pyprof__bool pyprof__findings_make(pyprof__findings *f, const pyprof_prof
     if (!pyprof__places_make(f)) return 0;
     pyprof__spent_make(f);
     if (!f->failed) pyprof__rules_of_threads(f);
-    if (!f->failed) pyprof__rules_growth(f);
+    if (!f->failed) pyprof__rule_serial(f);
+    if (!f->failed) pyprof__rules_memory(f);
     if (!f->failed) pyprof__rules_quality(f);
     if (f->failed) return 0;
     pyprof__findings_unite(f);
@@ -27833,9 +29233,9 @@ static void pyprof__verdict_wait(pyprof__words *words, const pyprof__thread_time
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     int64_t all = times->sums[PYPROF__SPENT_WAIT];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares, 3);
-    int one = count && shares->value * 10 >= all * 9;
+    int one = count && pyprof__reaches(shares->value, all, 90);
     pyprof__word(words, one || !count ? " waiting" : " waiting:");
-    for (i = 0; i < count && (i == 0 || !one) && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && (i == 0 || !one) && pyprof__reaches(shares[i].value, all, 10); i++) {
         pyprof__word(words, one ? " for " : i ? ", " : " ");
         pyprof__word_leaf(words, times->f, shares[i].at->leaf);
         pyprof__word(words, " in ");
@@ -27852,7 +29252,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
     pyprof__portion shares[PYPROF__MOST_PORTIONS];
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_RUN, shares, 3);
     pyprof__word(words, " running");
-    for (i = 0; i < count && shares[i].value * 10 >= all; i++) {
+    for (i = 0; i < count && pyprof__reaches(shares[i].value, all, 10); i++) {
         const pyprof__spent *at = shares[i].at;
         pyprof__word(words, i ? ", " : ": ");
         if (pyprof__is_native_leaf(times->f, at)) pyprof__word_leaf(words, times->f, at->leaf);
@@ -27868,6 +29268,7 @@ static void pyprof__verdict_run(pyprof__words *words, const pyprof__thread_times
 }
 
 enum { PYPROF__SAYS_RUN, PYPROF__SAYS_WAIT, PYPROF__SAYS_GIL, PYPROF__SAYS_CPU, PYPROF__SAYS_IMPORT,
+      PYPROF__SAYS_GC,
        PYPROF__SAYS_UNKNOWN, PYPROF__SAYS };
 
 static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_times *times, size_t part,
@@ -27881,6 +29282,7 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
     case PYPROF__SAYS_WAIT: pyprof__verdict_wait(words, times); break;
     case PYPROF__SAYS_CPU: pyprof__word(words, " waiting for a CPU"); break;
     case PYPROF__SAYS_IMPORT: pyprof__word(words, " importing"); break;
+    case PYPROF__SAYS_GC: pyprof__word(words, " collecting garbage"); break;
     case PYPROF__SAYS_UNKNOWN: pyprof__word(words, " unknown"); break;
     default:
         pyprof__word(words, " waiting for the GIL");
@@ -27897,7 +29299,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     pyprof__leak_table leaks;
     size_t i, said = 0;
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
-    for (i = 0; i < leaks.leaks.count && !f->failed && said < 2; i++) {
+    for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
         if (leak->growth != PYPROF_GROWTH_GROWING
             || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
@@ -27921,11 +29323,13 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     pyprof__thread_times times;
     pyprof__words words;
     int64_t parts[PYPROF__SAYS];
+    const pyprof__busy_thread *busy;
     size_t k, best, said = 0;
     *text = 0;
-    if (i >= f->busy.count || !pyprof__times_of(&times, f,
-                                                PYPROF__AT(const pyprof__busy_thread, f->busy, i).thread))
-        return 0;
+    if (i >= f->busy.count) return 0;
+    busy = &PYPROF__AT(const pyprof__busy_thread, f->busy, i);
+    if (i && !pyprof__reaches(busy->busy, f->duration, PYPROF__LEAST_VERDICT)) return 0;
+    if (!pyprof__times_of(&times, f, busy->thread)) return 0;
     pyprof__words_begin(&words, text, capacity);
     pyprof__word_name(&words, pyprof__thread_name(f, times.thread), 60);
     pyprof__word(&words, " ");
@@ -27937,17 +29341,19 @@ __attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f,
     }
     memset(parts, 0, sizeof parts);
     parts[PYPROF__SAYS_IMPORT] = times.importing;
+    parts[PYPROF__SAYS_GC] = times.collecting;
     for (k = 0; k < times.count; k++) {
-        if (times.spent[k].importing) continue;
+        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
+        if (times.spent[k].apart) continue;
         parts[PYPROF__SAYS_RUN] += times.spent[k].values[PYPROF__SPENT_RUN];
         parts[PYPROF__SAYS_WAIT] += times.spent[k].values[PYPROF__SPENT_WAIT];
         parts[PYPROF__SAYS_GIL] += times.spent[k].values[PYPROF__SPENT_GIL];
-        parts[PYPROF__SAYS_CPU] += times.spent[k].values[PYPROF__SPENT_CPU];
         parts[PYPROF__SAYS_UNKNOWN] += times.spent[k].values[PYPROF__SPENT_UNKNOWN];
     }
     for (;;) {
         for (best = 0, k = 1; k < PYPROF__SAYS; k++) if (parts[k] > parts[best]) best = k;
-        if (parts[best] <= 0 || (said && parts[best] * 100 < times.busy * PYPROF__LEAST_SAID)) break;
+        if (parts[best] <= 0 || (said && !pyprof__reaches(parts[best], times.busy,
+                                                          PYPROF__LEAST_SAID))) break;
         pyprof__word(&words, said++ ? "; " : ": ");
         pyprof__verdict_part(&words, &times, best, parts[best]);
         parts[best] = 0;
@@ -30867,40 +32273,147 @@ static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what
     pyprof__put(s, what);
 }
 
-static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+static const char *pyprof__date_text(char *text, size_t capacity, double unix_seconds)
 {
     time_t seconds = (time_t)unix_seconds;
     struct tm date;
+    text[0] = 0;
     if (gmtime_r(&seconds, &date))
-        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
-                           date.tm_mday, date.tm_hour, date.tm_min,
-                           date.tm_sec);
+        snprintf(text, capacity, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
+                 date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+    return text;
 }
 
-// The first lines: program, Python, duration, rate.
-static void pyprof__text_head(const pyprof__job *job)
+static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+{
+    char text[100];
+    pyprof__put(s, pyprof__date_text(text, sizeof text, unix_seconds));
+}
+
+// ---- text: lines of one screen's width --------------------------------------------------------------------
+enum { PYPROF__SCREEN_COLUMNS = 110, PYPROF__SCREEN_LINES = 24, PYPROF__NAME_COLUMNS = 40,
+       PYPROF__PLACE_BYTES = 4 * PYPROF__NAME_COLUMNS + 32 };
+
+// A line in the making, and the columns that are left of it. What does not fit ends with "...". Blanks are
+// written only before something else.
+typedef struct { pyprof__sink *sink; size_t left, blanks; } pyprof__brief;
+
+static pyprof__brief pyprof__brief_begin(pyprof__sink *sink)
+{
+    pyprof__brief line = { sink, PYPROF__SCREEN_COLUMNS, 0 };
+    return line;
+}
+
+// The bytes of a name that fit into `most` columns, as pyprof__put_visible writes it, and the columns that
+// these take. Wide characters take two; others that may be wide are counted as such.
+static size_t pyprof__fitting(const char *text, size_t most, size_t *columns)
+{
+    size_t at, length, width;
+    for (at = 0, *columns = 0; text[at]; at += length, *columns += width) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        if (c == 0xfffd) width = 1;
+        else if (pyprof__unsafe_text(c, text + at + length)) width = c < 256 ? 4 : 6;
+        else width = c < 0x1100 ? 1 : 2;
+        if (*columns + width > most) break;
+    }
+    return at;
+}
+
+static size_t pyprof__text_columns(const char *text)   // more than a screen is as much as any
+{
+    size_t columns, bytes = pyprof__fitting(text, PYPROF__SCREEN_COLUMNS, &columns);
+    return text[bytes] ? PYPROF__SCREEN_COLUMNS + 1 : columns;
+}
+
+static void pyprof__brief_blanks(pyprof__brief *line)
+{
+    if (line->blanks >= line->left) line->left = 0;
+    else {
+        line->left -= line->blanks;
+        for (; line->blanks; line->blanks--) pyprof__put(line->sink, " ");
+    }
+    line->blanks = 0;
+}
+
+static size_t pyprof__brief_room(const pyprof__brief *line)
+{
+    return line->left > line->blanks ? line->left - line->blanks : 0;
+}
+
+// Writes at most so many columns of a foreign name.
+static void pyprof__brief_name(pyprof__brief *line, const char *text, size_t most)
+{
+    size_t columns, bytes;
+    if (*text) pyprof__brief_blanks(line);
+    if (most > line->left) most = line->left;
+    bytes = pyprof__fitting(text, most, &columns);
+    if (text[bytes]) {
+        bytes = pyprof__fitting(text, most < 3 ? 0 : most - 3, &columns);
+        columns += most < 3 ? most : 3;
+    }
+    pyprof__put_escaped(line->sink, text, bytes, &pyprof__as_text);
+    if (text[bytes]) pyprof__put_bytes(line->sink, "...", most < 3 ? most : 3);
+    line->left -= columns;
+}
+
+static void pyprof__brief_put(pyprof__brief *line, const char *text)   // words of ours
+{
+    size_t size = strlen(text), blanks = 0;
+    while (size > blanks && text[size - 1 - blanks] == ' ') blanks++;
+    size -= blanks;
+    if (size) pyprof__brief_blanks(line);
+    if (size > line->left) {
+        for (size = line->left; size && text[size - 1] == ' ';) size--;
+        line->left = size;
+    }
+    pyprof__put_bytes(line->sink, text, size);
+    line->left -= size;
+    line->blanks += blanks;
+}
+
+// ", pid 4242, CPython 3.12.1: 0.08 s", and what follows of when it was recorded.
+static void pyprof__brief_recorded(pyprof__brief *line, const char *who, const char *python,
+                                   int free_threaded, uint64_t recorded_ns)
+{
+    char seconds[64];
+    size_t size = pyprof__format_fixed(seconds, sizeof seconds, (double)recorded_ns / 1e9, 2);
+    snprintf(seconds + size, sizeof seconds - size, " s");
+    pyprof__brief_put(line, who);
+    pyprof__brief_put(line, ", CPython ");
+    pyprof__brief_name(line, python, 12);
+    pyprof__brief_put(line, free_threaded ? " free-threaded: " : ": ");
+    pyprof__brief_put(line, seconds);
+}
+
+// The first line: program, Python, duration, rate; of a checkpoint a second one. Returns their number.
+static int pyprof__text_head(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[64], date[100];
     if (job->profile->merged)
-        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
-    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
-    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
-    pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
-    pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
-    pyprof__put(s, " s recorded at ");
-    pyprof__put_fixed(s, model->rate_hz, 0);
-    pyprof__put(s, " Hz, from ");
-    pyprof__put_date(s, pyprof__unix(model, model->start_ns));
-    pyprof__put_format(s, "; %llu threads, %u interpreters\n", (unsigned long long)model->stats.threads,
-                       job->profile->interpreters);
-    if (job->profile->checkpoint > 0) {
-        pyprof__put(s, "Checkpoint of ");
-        pyprof__put_date(s, job->profile->checkpoint);
-        pyprof__put(s, ": the program was still running\n");
-    }
-    pyprof__put(s, "\n");
+        snprintf(text, sizeof text, ", %lu recordings in one", (unsigned long)job->profile->merged);
+    else snprintf(text, sizeof text, ", pid %lld", (long long)pyprof__process_of(job->profile)->pid);
+    pyprof__brief_name(&line, pyprof__text(job->profile, job->profile->program), 30);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, job->profile->python),
+                           job->profile->free_threaded, model->recorded_ns);
+    pyprof__format_fixed(text, sizeof text, model->rate_hz, 0);
+    pyprof__brief_put(&line, " at ");
+    pyprof__brief_put(&line, text);
+    pyprof__brief_put(&line, " Hz from ");
+    pyprof__brief_put(&line, pyprof__date_text(date, sizeof date, pyprof__unix(model, model->start_ns)));
+    pyprof__put(job->sink, "\n");
+    if (!(job->profile->checkpoint > 0)) return 1;
+    pyprof__put(job->sink, "Checkpoint of ");
+    pyprof__put_date(job->sink, job->profile->checkpoint);
+    pyprof__put(job->sink, ": the program was still running\n");
+    return 2;
+}
+
+static void pyprof__text_recording(const pyprof__job *job)
+{
+    pyprof__put_format(job->sink, "Recorded: %llu threads, %u interpreters\n",
+                       (unsigned long long)job->profile->model.stats.threads, job->profile->interpreters);
 }
 
 static void pyprof__text_child(pyprof__sink *s, const pyprof__child *child)
@@ -30932,7 +32445,35 @@ static void pyprof__text_degraded(const pyprof__job *job)
     pyprof__put(job->sink, "\n");
 }
 
-// How good the recording is, and what it cost.
+// Is there something to be said about the quality of the recording? One sample in a hundred counts.
+static pyprof__bool pyprof__is_bad(const pyprof__job *job)
+{
+    const pyprof_stats *stats = &job->profile->model.stats;
+    double few = (double)stats->asked / 100, time = (double)job->profile->model.recorded_ns / 100;
+    if (stats->degraded[0] || stats->timeline_dropped || stats->processes_missed) return 1;
+    if ((double)(stats->missed + stats->rejected) > few || (double)stats->unfrozen > few) return 1;
+    if ((double)stats->truncated > few || (double)stats->thinned > few) return 1;
+    return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
+}
+
+// How good the recording is, and what it cost, in a line.
+static void pyprof__text_quality_line(const pyprof__job *job)
+{
+    const pyprof_stats *stats = &job->profile->model.stats;
+    double elapsed = (double)job->profile->model.recorded_ns;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "How good it is: ");
+    pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
+    pyprof__put(s, " % of ");
+    pyprof__put_count(s, (int64_t)stats->asked, 0);
+    pyprof__put(s, " samples lost; cost ");
+    pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
+    pyprof__put(s, " % of one CPU, ");
+    pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
+    pyprof__put(s, pyprof__is_bad(job) ? " MiB; see below\n" : " MiB\n");
+}
+
+// All that is known about it.
 static void pyprof__text_quality(const pyprof__job *job)
 {
     const pyprof_stats *stats = &job->profile->model.stats;
@@ -31009,27 +32550,125 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     }
 }
 
+// A value in its unit.
+static const char *pyprof__amount_text(char *text, size_t capacity, int64_t value, int unit)
+{
+    size_t size;
+    if (unit == PYPROF__UNIT_BYTES) return pyprof__size_text(text, capacity, (double)value);
+    if (unit != PYPROF__UNIT_NS) return pyprof__count_text(text, capacity, value);
+    size = pyprof__format_fixed(text, capacity, (double)value / 1e9, 3);
+    snprintf(text + size, capacity - size, " s");
+    return text;
+}
+
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
-    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
-    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
-    else pyprof__put_count(s, value, width);
+    char text[80];
+    pyprof__put_padded(s, pyprof__amount_text(text, sizeof text, value, unit), width);
 }
 
 // see pyprof__metrics
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+static const char *pyprof__change_text(char *text, size_t capacity, int64_t value, int unit)
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
-    char text[64];
     size_t size = value > 0, i = 0;
     double shown = unit == PYPROF__UNIT_NS ? (double)value / 1e9 : (double)value;
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown,
+    size += pyprof__format_fixed(text + size, capacity - size, shown,
                                  unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
     if (unit != PYPROF__UNIT_COUNT)
-        snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
-    pyprof__put_padded(s, text, width);
+        snprintf(text + size, capacity - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
+    return text;
+}
+
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    char text[80];
+    pyprof__put_padded(s, pyprof__change_text(text, sizeof text, value, unit), width);
+}
+
+// ---- text: rows of one line -------------------------------------------------------------------------------
+// "shop.py:5": if it is long, its end.
+static const char *pyprof__brief_place(const pyprof__job *job, const pyprof__report_row *row, char *text,
+                                       size_t capacity)
+{
+    const char *file = pyprof__short_path_of(job->report, row->file);
+    const char *at = file;
+    size_t length;
+    while (*at && pyprof__text_columns(at) > PYPROF__NAME_COLUMNS) {
+        pyprof__utf8_next(at, &length);
+        at += length;
+    }
+    snprintf(text, capacity, row->line ? "%s%s:%ld" : "%s%s", at > file ? "..." : "", at, (long)row->line);
+    return text;
+}
+
+// One call of a row, with the place of the one that is marked. Returns its columns; line NULL = not written
+static size_t pyprof__brief_call(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *part,
+                                 int marked)
+{
+    char place[PYPROF__PLACE_BYTES];
+    size_t columns = pyprof__text_columns(part->name), more = 0;
+    if (columns > PYPROF__NAME_COLUMNS) columns = PYPROF__NAME_COLUMNS;
+    if (marked && *part->file) {
+        pyprof__brief_place(job, part, place, sizeof place);
+        more = pyprof__text_columns(place) + 3;
+    }
+    if (!line) return columns + more;
+    if (columns + more > pyprof__brief_room(line))
+        columns = pyprof__brief_room(line) > more + 8 ? pyprof__brief_room(line) - more : 8;
+    pyprof__brief_name(line, part->name, columns);
+    if (!more) return columns;
+    pyprof__brief_put(line, " (");
+    pyprof__brief_name(line, place, line->left);
+    pyprof__brief_put(line, ")");
+    return columns + more;
+}
+
+// The columns of calls, of which those between the first and `from` are left out.
+static size_t pyprof__brief_width(const pyprof__job *job, const pyprof__report_row *parts, size_t count,
+                                  size_t marked, size_t from)
+{
+    size_t columns = from > 1 ? 6 : 0, i;
+    for (i = 0; i < count; i++) {
+        if (i && i < from) continue;
+        columns += pyprof__brief_call(job, NULL, &parts[i], i == marked) + (i ? 3 : 0);
+    }
+    return columns;
+}
+
+// "main > ... > price (shop.py:5) > get > [recv 127.0.0.1:80]": one has its place. Where there is no room for
+// all, the first ones go.
+static void pyprof__brief_calls(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *parts,
+                                size_t count, size_t marked)
+{
+    size_t from = 1, i;
+    while (from < marked && pyprof__brief_width(job, parts, count, marked, from) > pyprof__brief_room(line))
+        from++;
+    for (i = 0; i < count; i++) {
+        if (i && i < from) continue;
+        if (i) pyprof__brief_put(line, i == from && from > 1 ? " > ... > " : " > ");
+        pyprof__brief_call(job, line, &parts[i], i == marked);
+    }
+}
+
+// From the first call of own code on; the last one has its place. Without own code that is the last one that
+// is in a file.
+static void pyprof__brief_tree(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row,
+                               const pyprof__report_row *parts)
+{
+    size_t i, depth = row->mark < 16 ? row->mark : 16, first = row->count, marked = 0;
+    for (i = 0; i < row->count; i++) {
+        if (!pyprof__is_readers(job->report, parts[i].kind, parts[i].file)) continue;
+        if (first > i) first = i;
+        marked = i;
+    }
+    pyprof__brief_put(line, first < row->count ? " * " : "   ");
+    if (first == row->count)
+        for (i = first = 0; i < row->count; i++) if (*parts[i].file) marked = i;
+    for (i = 0; i < depth; i++) pyprof__brief_put(line, "  ");
+    pyprof__brief_calls(job, line, parts + first, row->count - first, marked - first);
 }
 
 // ---- text: tables -----------------------------------------------------------------------------------------
@@ -31043,6 +32682,7 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
+    case PYPROF__DOUBT: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
@@ -31062,19 +32702,33 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     }
 }
 
-static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
+static void pyprof__text_file(const pyprof__job *job, const pyprof__report_row *row)
 {
-    pyprof__put_visible(s, row->name);
-    if (*row->file) pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->file);
-    if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
+    pyprof__put_visible(job->sink, pyprof__short_path_of(job->report, row->file));
+    if (*row->file && row->line) pyprof__put_format(job->sink, ":%ld", (long)row->line);
+}
+
+static void pyprof__text_place(const pyprof__job *job, const pyprof__report_row *row)
+{
+    pyprof__put_visible(job->sink, row->name);
+    if (*row->file) pyprof__put(job->sink, "  ");
+    pyprof__text_file(job, row);
+}
+
+// Between the numbers of a row and its names: the reader's own code has a mark.
+static const char *pyprof__text_mark(const pyprof__job *job, const pyprof__rows *rows,
+                                     const pyprof__report_row *row)
+{
+    const char *file = *row->file ? row->file : rows->table->group == PYPROF_GROUP_FILE ? row->name : "";
+    return pyprof__is_readers(job->report, row->kind, file) ? " * " : "   ";
 }
 
 // Places and frames of a row. If a leaf has one place, it is on the same line; otherwise each place is on a
 // line with its time.
-static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
+static void pyprof__text_parts(const pyprof__job *job, int form, const pyprof__report_row *row,
                                const pyprof__report_row *parts)
 {
+    pyprof__sink *s = job->sink;
     size_t i;
     for (i = 0; i < row->count; i++) {
         if (form == PYPROF__FORM_HOLD) pyprof__put(s, i ? "\n         from   " : "\n           in   ");
@@ -31087,7 +32741,7 @@ static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_r
             pyprof__put_time(s, parts[i].values[0], 33);
         }
         if (form >= PYPROF__FORM_LEAF) pyprof__put(s, "   ");
-        pyprof__text_place(s, &parts[i]);
+        pyprof__text_place(job, &parts[i]);
     }
     if (form == PYPROF__FORM_STACK && row->more) pyprof__put(s, "\n                      ...");
 }
@@ -31117,12 +32771,11 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
         pyprof__put_visible(job->sink, row->name);
         pyprof__put(job->sink, row->more ? ": ..." : ":");
     } else if (form == PYPROF__FORM_SIZE) pyprof__text_bar(job->sink, row);
-    else pyprof__text_place(job->sink, row);
-    if (row->count) pyprof__text_parts(job->sink, form, row, parts + row->first);
+    else pyprof__text_place(job, row);
+    if (row->count) pyprof__text_parts(job, form, row, parts + row->first);
     if (form == PYPROF__FORM_TASK) {
         pyprof__put(job->sink, "  ");
-        pyprof__put_visible(job->sink, row->file);
-        pyprof__put_format(job->sink, ":%ld", (long)row->line);
+        pyprof__text_file(job, row);
     }
     pyprof__put(job->sink, "\n");
 }
@@ -31163,16 +32816,16 @@ static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const p
     pyprof__put(s, "\n");
 }
 
-static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
+static void pyprof__text_source(const pyprof__job *job, const pyprof__rows *rows,
+                                const pyprof__report_row *row)
 {
+    pyprof__sink *s = job->sink;
     const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     const char *note = row->values[0] == PYPROF__SCRIPT_CHANGED ? "  (source changed since)" : "";
     size_t i;
     pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->name);
-    pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld%s\n", (long)row->line, note);
+    pyprof__text_place(job, row);
+    pyprof__put_format(s, "%s\n", note);
     for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &parts[row->first + i]);
 }
 
@@ -31181,7 +32834,7 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     const pyprof__report_table *table = rows->table;
     size_t i;
     pyprof__put(job->sink, table->heading);
-    if (table->form == PYPROF__FORM_WAIT) {
+    if (table->form == PYPROF__FORM_WAIT && *table->heading) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
         double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
         pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
@@ -31195,6 +32848,61 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put_format(job->sink, *table->end ? "   %s\n" : "\n", table->end);
 }
 
+// The thread of a row, and its process.
+static void pyprof__brief_thread(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(job->profile, row->recorded);
+    const char *process = pyprof__process_name(job->profile, recorded);
+    char number[32];
+    snprintf(number, sizeof number, " (%lld)", (long long)recorded->native);
+    pyprof__brief_put(line, "   ");
+    pyprof__brief_name(line, pyprof__text(job->profile, recorded->name), PYPROF__NAME_COLUMNS);
+    pyprof__brief_put(line, number);
+    if (process) pyprof__brief_put(line, " of ");
+    if (process) pyprof__brief_name(line, process, PYPROF__NAME_COLUMNS);
+}
+
+// A name and its place.
+static void pyprof__brief_named(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row)
+{
+    char place[PYPROF__PLACE_BYTES];
+    size_t columns, room;
+    pyprof__brief_place(job, row, place, sizeof place);
+    columns = *row->file ? pyprof__text_columns(place) + 2 : 0;
+    room = pyprof__brief_room(line);
+    pyprof__brief_name(line, *row->name ? row->name : "(no name)", room > columns ? room - columns : 0);
+    if (columns) pyprof__brief_put(line, "  ");
+    if (columns) pyprof__brief_name(line, place, line->left);
+}
+
+// A row in one line of a screen's width.
+static void pyprof__brief_row(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
+{
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    int form = rows->table->form;
+    size_t k;
+    for (k = 0; k < PYPROF__COLUMNS; k++) {
+        if (!pyprof__column_shown(rows, k)) continue;
+        pyprof__text_cell(job->sink, rows, row, k);
+        line.left -= (size_t)rows->table->columns[k].width;
+    }
+    if (parts) parts += row->first;
+    if (form == PYPROF__FORM_TREE) pyprof__brief_tree(job, &line, row, parts);
+    else if (form == PYPROF__FORM_THREAD) pyprof__brief_thread(job, &line, row);
+    else if (form == PYPROF__FORM_WAIT) {
+        pyprof__brief_put(&line, row->count && pyprof__is_readers(job->report, parts[0].kind, parts[0].file)
+                          ? " * " : "   ");
+        pyprof__brief_name(&line, row->name, PYPROF__NAME_COLUMNS + 10);
+        if (row->count) pyprof__brief_put(&line, "  ");
+        if (row->count) pyprof__brief_named(job, &line, &parts[0]);
+    } else {
+        pyprof__brief_put(&line, pyprof__text_mark(job, rows, row));
+        pyprof__brief_named(job, &line, row);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
 static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list,
                               uint64_t more, const char *tail)
 {
@@ -31202,12 +32910,13 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     int form = rows->table->form;
     size_t i, k;
     for (i = 0; i < list->count; i++, row++) {
-        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
+        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job, rows, row); continue; }
+        if (form == PYPROF__FORM_TREE) { pyprof__brief_row(job, rows, row); continue; }
         if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2)
             pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
-        if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
+        if (rows->table->columns[0].cell) pyprof__put(job->sink, pyprof__text_mark(job, rows, row));
         pyprof__text_form(job, rows, row);
     }
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
@@ -31303,19 +33012,20 @@ static void pyprof__text_process(const pyprof__job *job)
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
 static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
 {
-    pyprof__sink *s = job->sink;
-    pyprof__put(s, what);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
-    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
-    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
-    pyprof__put_date(s, one->start);
-    pyprof__put(s, ", ");
-    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
-    pyprof__put_counted(s, (int64_t)one->samples, " samples");
-    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
-    pyprof__put(s, "\n");
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[160], date[100], rate[64], count[40];
+    snprintf(text, sizeof text, ", pid %lld", (long long)one->pid);
+    pyprof__brief_put(&line, what);
+    pyprof__brief_name(&line, pyprof__text(job->profile, one->program), 16);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, one->python), one->free_threaded,
+                           one->recorded_ns);
+    pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+    snprintf(text, sizeof text, " from %s, %s Hz, %s samples", pyprof__date_text(date, 40, one->start), rate,
+             pyprof__count_text(count, sizeof count, (int64_t)one->samples));
+    pyprof__brief_put(&line, text);
+    if (one->heap) pyprof__brief_put(&line, ", memory ");
+    if (one->heap) pyprof__brief_put(&line, pyprof__heap_modes[one->heap]);
+    pyprof__put(job->sink, "\n");
 }
 
 // Both recordings, and whether they can be compared.
@@ -31324,6 +33034,7 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
     char unlike[512];
+    pyprof__brief line = pyprof__brief_begin(s);
     pyprof__put(s, "A difference, after less before: + is more, - is less\n");
     pyprof__text_compared(job, "Before: ", &profile->compared[0]);
     pyprof__text_compared(job, "After:  ", &profile->compared[1]);
@@ -31336,49 +33047,42 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     pyprof__diff_unlike(profile, unlike, sizeof unlike);
     pyprof__put(s, unlike[0] ? "Not alike: "
                 : "Alike: the same program, Python, rate and tracking of memory");
-    pyprof__put_visible(s, unlike);
+    line.left -= 11;
+    pyprof__brief_name(&line, unlike, line.left);
     pyprof__put(s, "\n");
 }
 
 // All values: before, after, their change.
-static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+static void pyprof__text_diff_sum(const pyprof__job *job, pyprof__brief *line, int metric, int less,
+                                  const char *what)
 {
     const int64_t *change = job->selection->all, *before = job->earlier->all;
     int unit = pyprof__metric_row(metric)->unit;
     int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
-    pyprof__put(job->sink, what);
-    pyprof__put_amount(job->sink, first, unit, 0);
-    pyprof__put(job->sink, " to ");
-    pyprof__put_amount(job->sink, first + more, unit, 0);
-    pyprof__put(job->sink, " (");
-    pyprof__put_change(job->sink, more, unit, 0);
-    pyprof__put(job->sink, ")");
+    char text[80];
+    pyprof__brief_put(line, what);
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first, unit));
+    pyprof__brief_put(line, " to ");
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first + more, unit));
+    pyprof__brief_put(line, " (");
+    pyprof__brief_put(line, pyprof__change_text(text, sizeof text, more, unit));
+    pyprof__brief_put(line, ")");
 }
 
-static void pyprof__text_diff(const pyprof__job *job)
+static size_t pyprof__text_diff_sums(const pyprof__job *job)   // returns its lines
 {
-    pyprof__sink *s = job->sink;
-    size_t i, shown = 0;
-    pyprof__text_diff_head(job);
-    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
-    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
-    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
-    if (job->profile->model.heap.mode) {
-        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
-        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
-    }
-    pyprof__put(s, "\n");
-    pyprof__text_quality(job);
-    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
-                "a change within it may be chance\n");
-    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
-        pyprof__rows rows;
-        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
-        if (rows.rows.count) pyprof__text_rows(job, &rows);
-        shown += rows.rows.count;
-        pyprof__rows_free(&rows);
-    }
-    if (!shown) pyprof__put(s, "    no difference\n");
+    pyprof__brief first = pyprof__brief_begin(job->sink), second = first, third = first;
+    int heap = job->profile->model.heap.mode;
+    pyprof__text_diff_sum(job, &first, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, &first, PYPROF_WAIT_NS, 0, ", waiting ");
+    pyprof__put(job->sink, "\n");
+    pyprof__text_diff_sum(job, &second, PYPROF_CPU_NS, 0, "    CPU ");
+    pyprof__put(job->sink, "\n");
+    if (!heap) return 2;
+    pyprof__text_diff_sum(job, &third, PYPROF_LIVE_BYTES, 0, "    live memory ");
+    pyprof__text_diff_sum(job, &third, PYPROF_ALLOC_BYTES, 0, ", allocated ");
+    pyprof__put(job->sink, "\n");
+    return 3;
 }
 
 // ---- the memory report -----------
@@ -31513,6 +33217,61 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// ---- text: what the findings say --------------------------------------------------------------------------
+// A sentence with names from outside, in at most `most` lines. Returns their number.
+static size_t pyprof__text_sentence(const pyprof__job *job, const char *text, size_t most)
+{
+    size_t lines, bytes, end, columns;
+    for (lines = 1;; lines++) {
+        pyprof__brief line = pyprof__brief_begin(job->sink);
+        if (lines > 1) pyprof__brief_put(&line, "    ");
+        bytes = end = pyprof__fitting(text, pyprof__brief_room(&line), &columns);
+        while (text[bytes] && end && (text[end] != ' ' || text[end - 1] == ' ')) end--;
+        if (!end || lines == most) end = text[bytes] ? 0 : bytes;
+        if (!end) pyprof__brief_name(&line, text, line.left);   // it is cut
+        else {
+            pyprof__brief_blanks(&line);
+            pyprof__put_escaped(job->sink, text, end, &pyprof__as_text);
+        }
+        pyprof__put(job->sink, "\n");
+        if (!end || !text[end]) return lines;
+        for (text += end; *text == ' ';) text++;
+    }
+}
+
+// The verdict about the busiest threads, of those with a tenth of the first one's time at least, and the
+// findings in a line each; of a report of memory only what is about memory. Returns the lines.
+static size_t pyprof__text_findings(const pyprof__job *job)
+{
+    enum { THREADS = 2, FOUND = 4 };
+    pyprof__findings f;
+    const pyprof__busy_thread *busy;
+    const pyprof__finding *found;
+    char text[900];
+    size_t i, lines = 0, shown = 0;
+    int with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
+    busy = (const pyprof__busy_thread *)f.busy.data;
+    found = (const pyprof__finding *)f.found.data;
+    for (i = 0; i < f.busy.count && i < THREADS && !job->report->failed && !with_memory; i++) {
+        if (busy[i].busy < busy[0].busy / 10 || !pyprof__verdict(&f, i, text, sizeof text)) break;
+        if (f.failed) { job->report->failed = 1; break; }
+        lines += pyprof__text_sentence(job, text, i ? 1 : 2);
+    }
+    for (i = 0; i < f.found.count && shown < FOUND && !job->report->failed; i++) {
+        if (with_memory && found[i].kind < PYPROF_FINDING_LEAK) continue;
+        snprintf(text, sizeof text, "- %s", found[i].title);
+        lines += pyprof__text_sentence(job, text, 1);
+        shown++;
+    }
+    pyprof__findings_free(&f);
+    return lines;
+}
+
+// ---- text: the first screen -------------------------------------------------------------------------------
+typedef struct { pyprof__report_table table; pyprof__rows rows; size_t given; } pyprof__panel;
+enum { PYPROF__PANELS = 5 };   // at most
+
 // The time that is 100 %
 static void pyprof__text_whole(const pyprof__job *job)
 {
@@ -31520,30 +33279,238 @@ static void pyprof__text_whole(const pyprof__job *job)
         "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
         "only time spent waiting, without idle time", "only time with the GIL held",
         "only time in C functions" };
+    static const char *const homes[] = { "", "; * your code", "; * packages", "; * code" };
     pyprof__put(job->sink, "100 % of the time is ");
     pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
     pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, homes[job->report->home > 0 ? job->report->home : 0]);
     pyprof__put(job->sink, "\n");
+}
+
+static size_t pyprof__panel_lines(const pyprof__panel *panel) { return panel->given ? panel->given + 1 : 0; }
+
+// Takes rows from the panels with most of them until all of them fit; the tree may have more.
+static void pyprof__panels_fit(pyprof__panel *panels, size_t count, size_t room)
+{
+    for (;;) {
+        size_t lines = 0, most = 0, rows = 0, i;
+        for (i = 0; i < count; i++) {
+            size_t weight = panels[i].given * (panels[i].table.form == PYPROF__FORM_TREE ? 3 : 5);
+            lines += pyprof__panel_lines(&panels[i]);
+            if (panels[i].given < 2 || weight < rows) continue;
+            rows = weight;
+            most = i;
+        }
+        if (lines <= room || !rows) return;
+        panels[most].given--;
+    }
+}
+
+// 0 = no memory; then there is nothing to free.
+static pyprof__bool pyprof__panels_make(const pyprof__job *job, const pyprof__report_table *tables,
+                                        size_t count, size_t room, pyprof__panel *panels)
+{
+    size_t i, made;
+    for (made = 0; made < count; made++) {
+        pyprof__panel *panel = &panels[made];
+        panel->table = tables[made];
+        panel->given = 0;
+        if (!pyprof__rows_make(&panel->rows, job->report, &panel->table)) break;
+        panel->given = panel->rows.rows.count;
+        if (panel->table.form == PYPROF__FORM_THREAD && panel->given < 2) panel->given = 0;
+    }
+    if (made == count) pyprof__panels_fit(panels, count, room);
+    for (i = 0; i < made; i++) {   // fewer rows of a tree are other rows
+        pyprof__panel *panel = &panels[i];
+        if (panel->table.form == PYPROF__FORM_TREE && panel->given < panel->rows.rows.count) {
+            pyprof__rows_free(&panel->rows);
+            panel->table.most = panel->given;
+            if (!pyprof__rows_make(&panel->rows, job->report, &panel->table)) break;
+        }
+    }
+    if (made == count && i == made) return 1;
+    while (made-- > 0) if (made != i) pyprof__rows_free(&panels[made].rows);
+    return 0;
+}
+
+static void pyprof__panel_put(const pyprof__job *job, pyprof__panel *panel)
+{
+    size_t i;
+    if (!panel->given) return;
+    pyprof__text_heads(job, &panel->rows);
+    for (i = 0; i < panel->given && i < panel->rows.rows.count; i++)
+        pyprof__brief_row(job, &panel->rows, &PYPROF__AT(const pyprof__report_row, panel->rows.rows, i));
+}
+
+static void pyprof__panels_free(pyprof__panel *panels, size_t count)
+{
+    while (count-- > 0) pyprof__rows_free(&panels[count].rows);
+}
+
+// "Idle: 12.30 s [poll 3 fds] in select (selectors.py:452), ..."
+static void pyprof__text_idle_line(const pyprof__job *job, const pyprof__rows *rows)
+{
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
+    size_t i;
+    for (i = 0; i < rows->rows.count; i++) {
+        const pyprof__report_row *row = &PYPROF__AT(const pyprof__report_row, rows->rows, i);
+        char number[64];
+        size_t size = pyprof__format_fixed(number, sizeof number, (double)row->values[0] / 1e9, 2);
+        snprintf(number + size, sizeof number - size, " s ");
+        pyprof__brief_put(&line, i ? ", " : "Idle: ");
+        pyprof__brief_put(&line, number);
+        pyprof__brief_name(&line, row->name, PYPROF__NAME_COLUMNS);
+        if (!row->count) continue;
+        pyprof__brief_put(&line, " in ");
+        pyprof__brief_call(job, &line, &parts[row->first], 1);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static const pyprof__report_table *pyprof__idle_table(void)
+{
+    const pyprof__report_table *table = pyprof__time_tables;
+    while (table->form != PYPROF__FORM_IDLE) table++;
+    return table;
+}
+
+// Tables in the lines that are left of the screen, and how good the recording is. Idle time follows the table
+// of what was waited for. Returns the rows of the call tree.
+static size_t pyprof__text_screen(const pyprof__job *job, size_t used, const pyprof__report_table *tables,
+                                  size_t count)
+{
+    pyprof__panel panels[PYPROF__PANELS];
+    pyprof__rows idle;
+    size_t i, tree = 0;
+    int with_idle = tables == pyprof__brief_tables, with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__rows_make(&idle, job->report, pyprof__idle_table())) return 0;
+    used += with_memory ? 0u : 1u;
+    used += with_idle && idle.rows.count ? 1u : 0u;
+    if (pyprof__panels_make(job, tables, count, used < PYPROF__SCREEN_LINES ? PYPROF__SCREEN_LINES - used : 0,
+                            panels)) {
+        for (i = 0; i < count; i++) {
+            pyprof__panel_put(job, &panels[i]);
+            if (panels[i].table.form == PYPROF__FORM_TREE) tree = panels[i].given;
+            if (with_idle && panels[i].table.form == PYPROF__FORM_WAIT && idle.rows.count)
+                pyprof__text_idle_line(job, &idle);
+        }
+        pyprof__panels_free(panels, count);
+        if (!with_memory) pyprof__text_quality_line(job);
+    }
+    pyprof__rows_free(&idle);
+    return tree;
+}
+
+// Slower and faster first; then how good both recordings are, and all that changed.
+static void pyprof__text_diff(const pyprof__job *job, size_t used)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    used += job->profile->scale ? 5 : 4;
+    used += pyprof__text_diff_sums(job) + 1;
+    pyprof__put(s, "+-: in 95 of 100 cases a change is off by less, as samples are taken at random; "
+                   "within it, it may be chance\n");
+    pyprof__text_screen(job, used, pyprof__brief_changes, PYPROF__COUNT(pyprof__brief_changes));
+    if (job->output->full || pyprof__is_bad(job)) {
+        pyprof__put(s, "\n");
+        pyprof__text_quality(job);
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
+}
+
+// "Memory: 8.2 MiB alive (+- 2.1 MiB), 6.7 MiB at most, 753.3 MiB allocated, 90.9 % temporary"
+static void pyprof__text_memory_line(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const int64_t *all = job->selection->all;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "Memory: ");
+    pyprof__put_size(s, (double)all[PYPROF_LIVE_BYTES], 0);
+    pyprof__put(s, " alive");
+    if (heap->mode == PYPROF_HEAP_SAMPLED) {
+        pyprof__put(s, " (+- ");
+        pyprof__put_size(s, pyprof__sampling_error(heap, (double)all[PYPROF_LIVE_DOUBT]), 0);
+        pyprof__put(s, ")");
+    }
+    pyprof__put(s, ", ");
+    pyprof__put_size(s, (double)all[PYPROF_PEAK_BYTES], 0);
+    pyprof__put(s, " at most, ");
+    pyprof__put_size(s, (double)all[PYPROF_ALLOC_BYTES], 0);
+    pyprof__put(s, " allocated, ");
+    pyprof__put_fixed(s, pyprof__percent(all[PYPROF_TEMP_BLOCKS], all[PYPROF_ALLOC_BLOCKS]), 1);
+    pyprof__put(s, " % temporary\n");
+}
+
+// The report of memory alone: as the tree the asked metric
+static void pyprof__text_memory_alone(const pyprof__job *job, size_t used)
+{
+    pyprof__report_table tables[PYPROF__COUNT(pyprof__brief_memory)];
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    char heading[80];
+    size_t i, k;
+    memcpy(tables, pyprof__brief_memory, sizeof tables);
+    snprintf(heading, sizeof heading, "call tree of %s", metric->name);
+    for (i = 0; i < PYPROF__COUNT(tables); i++) {
+        if (tables[i].form != PYPROF__FORM_TREE) continue;
+        tables[i].sort = job->metric;
+        tables[i].end = heading;
+        for (k = 0; k < 2; k++) tables[i].columns[k].metric = job->metric;
+        tables[i].columns[0].head = metric->unit == PYPROF__UNIT_BYTES ? "bytes" : "number";
+        if (metric->unit == PYPROF__UNIT_COUNT) tables[i].columns[0].cell = PYPROF__NUMBER;
+    }
+    used += pyprof__text_findings(job);
+    pyprof__text_memory_line(job);
+    i = job->profile->merged > 0;   // the growth of several recordings is not known
+    pyprof__text_screen(job, used + 1, tables + i, PYPROF__COUNT(tables) - i);
+    pyprof__put(job->sink, "\n");
+    pyprof__text_degraded(job);
+    pyprof__text_memory(job, job->metric);
+}
+
+// A tree that the screen has not shown in full.
+static void pyprof__text_tree(const pyprof__job *job, size_t shown)
+{
+    pyprof__report_table table = pyprof__tree_table;
+    pyprof__rows rows;
+    if (job->output->full) table.most = SIZE_MAX;
+    if (!pyprof__rows_make(&rows, job->report, &table)) return;
+    if (rows.rows.count > shown) pyprof__text_rows(job, &rows);
+    pyprof__rows_free(&rows);
 }
 
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
+    size_t used = job->output->title != NULL;
+    pyprof__report_names(job->report);
     if (job->output->title) {
-        pyprof__put_visible(job->sink, job->output->title);
+        pyprof__brief line = pyprof__brief_begin(job->sink);
+        pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job); return PYPROF_OK; }
-    pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) {
-        pyprof__text_degraded(job);
-        pyprof__text_memory(job, job->metric);
-        return PYPROF_OK;
-    }
-    pyprof__text_quality(job);
+    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
+    used += (size_t)pyprof__text_head(job);
+    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    used += pyprof__text_findings(job);
+    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
+    pyprof__text_whole(job);
+    used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
+    pyprof__put(job->sink, "\n");
+    pyprof__text_recording(job);
+    if (job->output->full || pyprof__is_bad(job)) pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
-    pyprof__text_whole(job);
+    pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -38234,6 +40201,7 @@ typedef struct {                 // a target, and the thread that samples it
     int doubts;                  // number of failed confirmations so far,
     uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
+    int python_ends;             // it could not be opened because Python ends there
     uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
@@ -38831,12 +40799,15 @@ static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof
     pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
                                                 config->max_bytes / 4, config->max_depth,
                                                 config->capture == PYPROF_CAPTURE_AUTO);
+    sampler->python_ends = 0;
     if (result != PYPROF_OK) return result;
     sampler->refused[0] = 0;
     sampler->doubts = 0;
     if (settle) pyprof__sweeper_settle(&sampler->sweeper);
     result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
-    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    if (result == PYPROF_OK) return PYPROF_OK;
+    sampler->python_ends = pyprof__target_finalizes(&sampler->sweeper.target);
+    pyprof__sweeper_close(&sampler->sweeper);
     return result;
 }
 
@@ -39056,8 +41027,14 @@ static pyprof__bool pyprof__stage_passes(pyprof__sampler *sampler, pyprof__stage
 // On the thread that is going to sample another process. 1 = it is open, and a session is there.
 static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
 {
-    pyprof_result result = pyprof__sampler_open(sampler, &sampler->first, 1);
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
     uint32_t opening = PYPROF__STAGE_OPENING;
+    // A process that just begins or ends. The search for descendants looks again by itself.
+    while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
+           && !sampler->first.children
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+        pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
     else {
@@ -39560,6 +41537,39 @@ static void pyprof__dump_done(pyprof__dump_job *job)
     else syscall(SYS_futex, &job->sampler.stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// Opens the target, proves its layout, and reads every thread.
+static pyprof_result pyprof__dump_try(pyprof__dump_job *job)
+{
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof_result result = job->open ? PYPROF_OK : pyprof__dump_open(job);
+    if (result != PYPROF_OK) return result;
+    pyprof__program_name(sweeper->target.origin.proc, job->sampler.program, sizeof job->sampler.program);
+    pyprof__sweeper_settle(sweeper);
+    sweeper->list.every = job->session.recorder.every = 1;
+    result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
+    if (result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
+        result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    return result;
+}
+
+// The same; a process that just begins or ends gets more tries.
+static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
+{
+    const int64_t pid = job->session.config.pid;
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
+    int ends;
+    while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
+        ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (job->open) pyprof__recorder_close(&job->session.recorder);
+        if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
+        job->open = 0;
+        pyprof__nap(2000000);
+    }
+    return result;
+}
+
 // Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
 // meanwhile.
 static void *pyprof__dump_main(void *argument)
@@ -39570,22 +41580,15 @@ static void *pyprof__dump_main(void *argument)
     pyprof__tick tick;
     pyprof__is_sampler = 1;
     __atomic_store_n(&job->sampler.tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    if (!job->open) job->result = pyprof__dump_open(job);
-    if (job->open) pyprof__program_name(sweeper->target.origin.proc, job->sampler.program,
-                                        sizeof job->sampler.program);
-    if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    sweeper->list.every = recorder->every = 1;
-    if (job->open)
-        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
-        job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    job->result = pyprof__dump_tries(job);
     // Once asyncio is found: again, with the tasks.
     if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
         pyprof__awaits_read(sweeper, pyprof__now());
+        if (!sweeper->list.has_asyncio) pyprof__tasks_dump(sweeper);
     }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);
@@ -40038,21 +42041,30 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
+static pyprof__bool pyprof__env_has_svg(void)   // pictures were asked for
+{
+    const char *at = pyprof__g.out.formats;
+    for (; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == 3 && strncmp(at, "svg", 3) == 0) return 1;
+    return 0;
+}
+
 static pyprof_result pyprof__out_try_all(void)   // all files of PROFILING=1 go to the same place
 {
-    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
+    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt",
+                                          "memory.svg" };
     const pyprof__out *out = &pyprof__g.out;
     const char *at = out->formats;
     char path[PYPROF__OUT_PATH], name[300];
     pyprof_result result = PYPROF_OK;
-    size_t i;
+    size_t i, count = PYPROF__COUNT(memory) - !pyprof__env_has_svg();
     for (; result == PYPROF_OK && *at; at += strcspn(at, ","), at += *at == ',') {
         snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(at, ","), at);
         pyprof__out_path(path, name);
         result = pyprof__out_try(path);
         if (out->suffix[0]) return result;
     }
-    for (i = 0; result == PYPROF_OK && out->heap && i < PYPROF__COUNT(memory); i++) {
+    for (i = 0; result == PYPROF_OK && out->heap && i < count; i++) {
         pyprof__out_path(path, memory[i]);
         result = pyprof__out_try(path);
     }
@@ -40113,6 +42125,7 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     text.metric = PYPROF_LIVE_BYTES;
     pyprof__env_save(profile, "memory_snapshot.txt", &text);
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
+    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text);
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
@@ -40186,12 +42199,41 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
     if (profile->model.heap.mode) pyprof__env_memory(profile);
 }
 
+// One line of stderr: names from outside are made harmless.
+static void pyprof__say_sentence(const char *text)
+{
+    char line[1000];
+    size_t at, length, used = 0;
+    for (at = 0; text[at] && used + 8 < sizeof line; at += length) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        if (pyprof__is_unsafe(c)) line[used++] = '?';
+        else used += pyprof__utf8(line + used, c);
+    }
+    line[used] = 0;
+    pyprof__say(0, "pyprof: %s\n", line);
+}
+
+// The verdict on stderr, when everything is written: about the two busiest threads, and three findings.
+static void pyprof__env_verdict(const pyprof_profile *profile)
+{
+    pyprof__findings f;
+    char text[900];
+    size_t i;
+    int whole = pyprof__findings_make(&f, profile, NULL);
+    for (i = 0; whole && i < 2 && pyprof__verdict(&f, i, text, sizeof text); i++)
+        pyprof__say_sentence(text);
+    for (i = 0; whole && i < f.found.count && i < 3; i++)
+        pyprof__say_sentence(PYPROF__AT(const pyprof__finding, f.found, i).title);
+    pyprof__findings_free(&f);
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
+    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
