@@ -37878,9 +37878,9 @@ static pyprof_result pyprof__write_lcov(pyprof__job *job)
 // <report.html>
 static const char *const pyprof__html_page[1212] = {
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-G",
-    "ypl3fu+gZvqsHG73p73Q5cahl30tMmICOJLqtI110k='; style-src 'sha256-NRdv4n7oe5cP9MPUejpJYDJGOLZ6co9",
-    "38P65L4pbcYE='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-F",
+    "iaP2v/9viPCL0DM+89ZypwDWOVnnIimzmtTltclAHU='; style-src 'sha256-qn8NWs4p03JK3ZMHzFFDfyTrgYc26wr",
+    "hNfbrumi0mOo='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
     "<style>\n:root { color-scheme: light dark; --bg: #fcfbf9; --ink: #24211e; --soft: #625d56; --li",
@@ -37902,18 +37902,18 @@ static const char *const pyprof__html_page[1212] = {
     "nlo, Consolas, 'DejaVu Sans Mono', monospace; font-size: 12px; }\n",
     "button, select, input { font: inherit; font-size: 13px; color: var(--ink); background: var(--fi",
     "eld); border: 1px solid var(--line); border-radius: 6px; padding: 3px 9px; min-height: 28px; }\n",
-    "button { cursor: pointer; }\nbutton:hover, select:hover { border-color: var(--soft); }\n",
-    "button:disabled { opacity: .5; cursor: default; }\nbutton[aria-pressed=true], button[aria-curre",
-    "nt=true] { background: var(--on); border-color: var(--ring); font-weight: 600; }\n",
-    "button.link { border: 0; background: none; padding: 0; min-height: 0; color: inherit; text-alig",
-    "n: left; font: inherit; text-decoration: underline; text-decoration-color: var(--line); text-un",
-    "derline-offset: 2px; overflow-wrap: anywhere; }\nbutton.link:hover { text-decoration-color: cur",
-    "rentColor; }\n:focus-visible { outline: 2px solid var(--ring); outline-offset: 1px; }\n",
-    ".bar { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; }\n",
-    ".tools { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); background: v",
-    "ar(--head); position: sticky; top: 0; z-index: 3; }\n.tools label { display: inline-flex; gap: ",
-    "5px; align-items: center; color: var(--soft); font-size: 13px; }\n",
-    ".tools input { width: 190px; }\n.tools output { font-size: 13px; }\n",
+    "select { max-width: 100%; text-overflow: ellipsis; }\nbutton { cursor: pointer; }\n",
+    "button:hover, select:hover { border-color: var(--soft); }\nbutton:disabled { opacity: .5; curso",
+    "r: default; }\nbutton[aria-pressed=true], button[aria-current=true] { background: var(--on); bo",
+    "rder-color: var(--ring); font-weight: 600; }\nbutton.link { border: 0; background: none; paddin",
+    "g: 0; min-height: 0; color: inherit; text-align: left; font: inherit; text-decoration: underlin",
+    "e; text-decoration-color: var(--line); text-underline-offset: 2px; overflow-wrap: anywhere; }\n",
+    "button.link:hover { text-decoration-color: currentColor; }\n:focus-visible { outline: 2px solid",
+    " var(--ring); outline-offset: 1px; }\n.bar { display: flex; flex-wrap: wrap; gap: 6px; align-it",
+    "ems: center; }\n.tools { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line",
+    "); background: var(--head); position: sticky; top: 0; z-index: 3; }\n",
+    ".tools label { display: inline-flex; gap: 5px; align-items: center; color: var(--soft); font-si",
+    "ze: 13px; }\n.tools input { width: 190px; }\n.tools output { font-size: 13px; }\n",
     "[role=tablist] { display: flex; flex-wrap: wrap; gap: 2px; padding: 0; }\n",
     "[role=tab] { border: 0; border-bottom: 3px solid transparent; border-radius: 0; background: non",
     "e; padding: 5px 10px; }\n[role=tab][aria-selected=true] { border-bottom-color: var(--ring); fon",
@@ -38582,9 +38582,9 @@ static const char *const pyprof__html_page[1212] = {
     "w' + (n === st.line ? ' at' : ''), style: { top: k * 18 + 'px', background: own ? `rgba(${css('",
     "--heat')}, ${(.06 + .42 * heat).toFixed(3)})` : 'none' } },\nel('span', { class: 'num', title: ",
     "own ? 'itself ' + percent(own, all) : null }, own ? say(own, u) : ''), el('span', { class: 'num",
-    " soft', title: sum ? 'with what it calls ' + percent(sum, all) : null }, sum ? say(sum, u) : ''",
-    "),\nel('span', { class: 'num soft' }, String(n)), el('span', {}, text ? text[k] : starts.has(n)",
-    " ? nameOf(starts.get(n)) : '')));\n}\n};\ncode.addEventListener('scroll', () => paint());\n",
+    "', title: sum ? 'with what it calls ' + percent(sum, all) : null }, sum ? say(sum, u) : ''),\n",
+    "el('span', { class: 'num' }, String(n)), el('span', {}, text ? text[k] : starts.has(n) ? nameOf",
+    "(starts.get(n)) : '')));\n}\n};\ncode.addEventListener('scroll', () => paint());\n",
     "const hot = [...self.entries()].filter(x => x[1]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]",
     ")).slice(0, 12);\nconst side = el('div', {}, el('label', {}, 'File ', el('select', { 'aria-labe",
     "l': 'File', style: { 'max-width': '100%' }, onchange: event => change({ file: event.target.valu",
@@ -39093,7 +39093,7 @@ static const char *const pyprof__html_page[1212] = {
 // </report.html>
 
 enum {
-    PYPROF__PAGE_MOMENTS = 150000,         // entries of the time line; more are thinned
+    PYPROF__PAGE_MOMENTS = 125000,         // entries of the time line; more are thinned
     PYPROF__PAGE_HISTORIES = 400,          // places whose live bytes are shown over time
     PYPROF__PAGE_FILES = 100,              // source files, and bytes of them, unless all are asked for
     PYPROF__PAGE_SOURCE = 2000000

@@ -107,7 +107,7 @@ hosts_packages() {
 interop_packages() {
     venv python3 "${BUILD:-build}/interop-venv" "the programs from there are skipped" \
         gprof2dot snakeviz tuna opentelemetry-proto protobuf perfetto prometheus-client jsonschema
-    has npm && tests/node.sh speedscope playwright-core @firefox-devtools/profiler-cli || echo "no packages of node: the programs from there are skipped"
+    has npm && tests/node.sh speedscope playwright-core axe-core @firefox-devtools/profiler-cli || echo "no packages of node: the programs from there are skipped"
 }
 
 target=${1:-test}
