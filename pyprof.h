@@ -441,6 +441,8 @@ typedef struct pyprof_output {
     int python;                     // 0xMMmm: the Python that will load the .pkl (default: the recorded one)
     const char *title;
     int compact;                    // JSON: an entry of the time line is a row of numbers that names a node
+    int full;                       // 1: the text report has rows below 1 %, whole paths, and all that is
+                                    // known about the quality of the recording
     uint64_t reserved[4];
 } pyprof_output;
 
@@ -25703,6 +25705,7 @@ enum {                           // what a row shows beside its numbers
                                  // waits
     PYPROF__FORM_SIZE,           // a bar as long as the second number; the fourth is the longest
     PYPROF__FORM_SOURCE,         // its name, file and line, and its parts: the lines, with their text
+    PYPROF__FORM_TREE,           // its parts: calls of one after the other; see pyprof__rows_of_tree
     PYPROF__FORM_LEAF,           // its name, and its parts: the places where it was called
     PYPROF__FORM_WAIT, PYPROF__FORM_IDLE   // or waited for
 };
@@ -25715,6 +25718,7 @@ enum {                           // what a column shows of its value
     PYPROF__AMOUNT,              // a value or an error, in the unit of its metric
     PYPROF__CHANCE,              // is the change of column `other` within this error?
     PYPROF__VERDICT,             // pyprof_growth
+    PYPROF__DOUBT,               // +- of the row's own value of the metric, from the number of its samples
     PYPROF__PERCENT,             // of the rows' `all`. It and the others are computed: see pyprof__cell_value
     PYPROF__SHARE,               // in %, of the value of column `other`,
     PYPROF__MEAN_BYTES, PYPROF__MEAN_AGE,   // or divided by it: bytes, ms
@@ -25754,6 +25758,23 @@ typedef struct {
     pyprof__column columns[PYPROF__COLUMNS];   // one without a cell ends them
 } pyprof__report_table;
 
+// The shortest end of a path that no other file of the profile has: all but its first bytes.
+typedef struct { const char *file; size_t size, skip; } pyprof__short_path;
+
+// A row of the call tree: one function below another. Node 0 is the root; parents come first.
+typedef struct {
+    uint32_t parent, function, first_child, next_sibling, shown;   // 0 = none; shown: children worth a row
+    uint32_t depth;              // of its row
+    int foreign;                 // 1 = code that is not the reader's own, 2 = an import
+    int64_t self, total, waiting;
+} pyprof__branch;
+typedef struct {
+    pyprof__array branches, keys;   // keys: pyprof__group_key, the parent and the function
+    pyprof__index index;
+    int metric, made;            // metric 0 = time
+    int64_t whole, least, rest;  // least: what is worth a row; rest: less than this is
+} pyprof__call_tree;
+
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
@@ -25761,6 +25782,10 @@ typedef struct {
     const pyprof_output *output;
     int64_t whole;               // what 100 % of time is
     pyprof__table groups[PYPROF_GROUP_FILE + 1];   // by function, line, file: tables share them
+    pyprof__array paths;         // pyprof__short_path, by file
+    int home;                    // code of origins up to this one is the reader's own; 0 = not known, -1 =
+                                 // not looked at yet
+    pyprof__call_tree tree;
     int failed;                  // no memory for one of the tables
 } pyprof__report;
 
@@ -25784,13 +25809,25 @@ static void pyprof__report_init(pyprof__report *report, const pyprof__selection 
     report->profile = selection->profile;
     report->selection = selection;
     report->output = output;
+    report->home = -1;
+    pyprof__array_init(&report->paths, sizeof(pyprof__short_path));
     report->whole = selection->all[PYPROF_WALL_NS];
     if (!pyprof__query_states(output->filter)) report->whole -= selection->all[PYPROF_IDLE_NS];
+}
+
+static void pyprof__tree_free(pyprof__pool *pool, pyprof__call_tree *tree)
+{
+    pyprof__array_free(pool, &tree->branches);
+    pyprof__array_free(pool, &tree->keys);
+    pyprof__index_free(pool, &tree->index);
+    tree->made = 0;
 }
 
 static void pyprof__report_free(pyprof__report *report)
 {
     size_t i;
+    pyprof__array_free(&report->pool, &report->paths);
+    pyprof__tree_free(&report->pool, &report->tree);
     for (i = 0; i < PYPROF__COUNT(report->groups); i++) pyprof__table_free(&report->groups[i]);
 }
 
@@ -25870,13 +25907,15 @@ static pyprof__bool pyprof__rows_make(pyprof__rows *rows, pyprof__report *report
 
 // The value of a column is a metric, or 0 = time spent running, of the row itself or its total. If the column
 // is not computed, the metric `other` is subtracted; otherwise `other` is a column.
-static void pyprof__row_values(const pyprof__report_table *table, const pyprof_row *from,
-                               pyprof__report_row *row)
+static void pyprof__row_values(const pyprof__rows *rows, const pyprof_row *from, pyprof__report_row *row)
 {
-    const pyprof__column *column = table->columns;
+    const pyprof__column *column = rows->table->columns;
     size_t i;
     for (i = 0; i < PYPROF__COLUMNS && column[i].cell; i++) {
         row->values[i] = pyprof__rank_value(from, column[i].metric, column[i].total);
+        if (column[i].cell == PYPROF__DOUBT)
+            row->values[i] = (int64_t)pyprof__row_error(rows->report->selection, from->self, NULL,
+                                                        column[i].metric);
         if (!column[i].other || column[i].cell >= PYPROF__PERCENT) continue;
         row->values[i] -= (column[i].total ? from->total : from->self)[column[i].other];
     }
@@ -25923,6 +25962,144 @@ static void pyprof__top_offer(pyprof__top *top, uint32_t id, int64_t value)
     top->values[at] = value;
 }
 
+// ---- names for readers: the shortest paths, and whose code it is ------------------------------------------
+// A letter of a path, counted from its end. Separators come before other letters, the start comes first.
+static int pyprof__path_letter(const pyprof__short_path *path, size_t at)
+{
+    unsigned char letter;
+    if (at >= path->size) return 0;
+    letter = (unsigned char)path->file[path->size - 1 - at];
+    return letter == '/' || letter == '\\' ? 1 : letter + 1;
+}
+
+static int pyprof__by_ending(const void *a, const void *b)   // then by address: equal ones are one string
+{
+    const pyprof__short_path *x = (const pyprof__short_path *)a, *y = (const pyprof__short_path *)b;
+    size_t at = 0;
+    int letter;
+    while ((letter = pyprof__path_letter(x, at)) != 0 && letter == pyprof__path_letter(y, at)) at++;
+    if (letter != pyprof__path_letter(y, at)) return letter - pyprof__path_letter(y, at);
+    return x->file < y->file ? -1 : x->file > y->file;
+}
+
+static int pyprof__by_address(const void *a, const void *b)
+{
+    const pyprof__short_path *x = (const pyprof__short_path *)a, *y = (const pyprof__short_path *)b;
+    return x->file < y->file ? -1 : x->file > y->file;
+}
+
+// The size of the last parts that two paths have in common.
+static size_t pyprof__common_ending(const pyprof__short_path *x, const pyprof__short_path *y)
+{
+    size_t at = 0, common = 0;
+    int letter;
+    while ((letter = pyprof__path_letter(x, at)) != 0 && letter == pyprof__path_letter(y, at)) {
+        if (letter == 1) common = at;
+        at++;
+    }
+    return letter <= 1 && pyprof__path_letter(y, at) <= 1 ? at : common;
+}
+
+// Shows one part more than `common`. The names of packages are in the folder's name.
+static void pyprof__path_shorten(pyprof__short_path *path, size_t common)
+{
+    size_t at = common ? common + 1 : 0;
+    while (pyprof__path_letter(path, at) > 1) at++;
+    if (at == 11 && strcmp(path->file + path->size - at, "__init__.py") == 0) at++;
+    if (at == 11 && strcmp(path->file + path->size - at, "__main__.py") == 0) at++;
+    while (pyprof__path_letter(path, at) > 1) at++;
+    path->skip = at < path->size ? path->size - at : 0;
+}
+
+static pyprof__bool pyprof__paths_make(pyprof__report *report)   // 0 = no memory
+{
+    const pyprof__model *model = &report->profile->model;
+    pyprof__array *paths = &report->paths;
+    pyprof__short_path *path;
+    size_t i, kept = 0, before = 0, after;
+    for (i = 0; i < model->functions.count; i++) {
+        const char *file = pyprof__text(report->profile,
+                                        PYPROF__AT(const pyprof__function, model->functions, i).file);
+        path = *file ? (pyprof__short_path *)pyprof__push(&report->pool, paths) : NULL;
+        if (*file && !path) return 0;
+        if (!path) continue;
+        path->file = file;
+        path->size = strlen(file);
+    }
+    path = (pyprof__short_path *)paths->data;
+    if (!path) return 1;
+    qsort(path, paths->count, sizeof *path, pyprof__by_ending);
+    for (i = 0; i < paths->count; i++)
+        if (!kept || path[kept - 1].file != path[i].file) path[kept++] = path[i];
+    paths->count = kept;
+    for (i = 0; i < kept; i++) {
+        after = i + 1 < kept ? pyprof__common_ending(&path[i], &path[i + 1]) : 0;
+        pyprof__path_shorten(&path[i], before > after ? before : after);
+        before = after;
+    }
+    qsort(path, kept, sizeof *path, pyprof__by_address);
+    return 1;
+}
+
+// What is worth a look for whose code it is: a hundredth of the time or of the memory.
+static pyprof__bool pyprof__home_counts(const pyprof__report *report, uint32_t node)
+{
+    static const int metrics[] = { PYPROF_WALL_NS, PYPROF_ALLOC_BYTES };
+    size_t i;
+    if (report->profile->is_diff) return 1;
+    for (i = 0; i < PYPROF__COUNT(metrics); i++) {
+        int64_t all = report->selection->all[metrics[i]];
+        int64_t total = pyprof__total(report->selection, metrics[i], node);
+        if (all > 0 && (double)total * 100 >= (double)all) return 1;
+    }
+    return 0;
+}
+
+// The reader's own code is the program's; if it has none, the installed packages; otherwise the standard
+// library. 0 = paths do not tell.
+static int pyprof__report_home(const pyprof__report *report)
+{
+    int home = PYPROF__ORIGIN_LIBRARY + 1, origin;
+    uint32_t node;
+    if (report->profile->model.paths != PYPROF_PATHS_FULL) return 0;
+    for (node = 1; node < report->selection->count && home > PYPROF__ORIGIN_OWN; node++) {
+        const pyprof__function *function = pyprof__function_of(report->profile, node);
+        if (function->kind != PYPROF_KIND_PYTHON || !pyprof__home_counts(report, node)) continue;
+        origin = pyprof__origin_of_file(pyprof__text(report->profile, function->file));
+        if (origin != PYPROF__ORIGIN_UNKNOWN && origin < home) home = origin;
+    }
+    return home > PYPROF__ORIGIN_LIBRARY ? 0 : home;
+}
+
+static void pyprof__report_names(pyprof__report *report)   // once
+{
+    if (report->home >= 0) return;
+    report->home = pyprof__report_home(report);
+    if (!report->output->full && !pyprof__paths_make(report)) report->failed = 1;
+}
+
+// The file as it is shown: as short as it may be.
+static const char *pyprof__short_path_of(const pyprof__report *report, const char *file)
+{
+    const pyprof__short_path *path = (const pyprof__short_path *)report->paths.data;
+    size_t low = 0, high = report->paths.count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (path[middle].file < file) low = middle + 1;
+        else high = middle;
+    }
+    return low < report->paths.count && path[low].file == file ? file + path[low].skip : file;
+}
+
+// Is it the reader's own code?
+static pyprof__bool pyprof__is_readers(const pyprof__report *report, int kind, const char *file)
+{
+    int origin;
+    if (kind != PYPROF_KIND_PYTHON || !*file || report->home <= 0) return 0;
+    origin = pyprof__origin_of_file(file);
+    return origin != PYPROF__ORIGIN_UNKNOWN && origin <= report->home;
+}
+
 // ---- tables by function, line or file -----------------------------------------------------------------
 static pyprof__ranked *pyprof__rows_rank(pyprof__rows *rows, pyprof__table **groups)   // NULL = none
 {
@@ -25944,22 +26121,32 @@ static void pyprof__rows_group(pyprof__rows *rows, pyprof__array *to, const pypr
     const char *file = from->file != from->name ? from->file : "";   // a row of files is named by its file
     pyprof__report_row *row = pyprof__rows_add(rows, to, from->qualname, file, from->line);
     row->kind = from->kind;
-    pyprof__row_values(rows->table, from, row);
+    pyprof__row_values(rows, from, row);
 }
 
-// Rows in descending order. Sorted by time, at least three are shown even if nothing ran; otherwise rows
-// without a value are left out.
+// Is a value worth a row, as a part of all? From 1 % on; in a full report each is.
+static pyprof__bool pyprof__is_worth(const pyprof__report *report, int64_t value, int64_t all)
+{
+    return value > 0 && (report->output->full || (double)value * 100 >= (double)all);
+}
+
+// Rows in descending order: the first one, and those that are worth it. In a full report sorted by time, at
+// least three are shown even if nothing ran.
 static void pyprof__rows_of_groups(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
     pyprof__table *groups;
     pyprof__ranked *ranked = pyprof__rows_rank(rows, &groups);
     size_t count = ranked ? groups->rows.count : 0, i;
-    while (count && table->sort && ranked[count - 1].value <= 0) count--;
-    for (i = 0; i < count && i < table->most && (ranked[i].value > 0 || i < 3); i++)
-        pyprof__rows_group(rows, &rows->rows, ranked[i].row);
-    rows->more = count - i;
+    int full = rows->report->output->full;
     rows->all = pyprof__report_all(rows->report, table->sort);
+    while (count && table->sort && ranked[count - 1].value <= 0) count--;
+    for (i = 0; i < count && i < table->most; i++) {
+        if (!pyprof__is_worth(rows->report, ranked[i].value, rows->all)
+            && (full ? i >= 3 : i > 0 || ranked[i].value <= 0)) break;
+        pyprof__rows_group(rows, &rows->rows, ranked[i].row);
+    }
+    rows->more = count - i;
     pyprof__free(&groups->pool, ranked, groups->rows.count * sizeof *ranked);
 }
 
@@ -25982,7 +26169,7 @@ static void pyprof__rows_change(pyprof__rows *rows, pyprof__table *groups, const
 }
 
 // Rows that grew (sign 1) or shrank (-1), and are in these of the two recordings: 1 = before, 2 = after, 3 =
-// both.
+// both, 0 = any.
 static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
 {
     pyprof__table *groups;
@@ -25992,7 +26179,7 @@ static void pyprof__rows_of_changed(pyprof__rows *rows, int sign, int seen)
         const pyprof__ranked *at = &ranked[sign > 0 ? i : count - 1 - i];
         size_t id = (size_t)(at->row - (const pyprof_row *)groups->rows.data);
         if (at->value == 0 || (at->value > 0) != (sign > 0)) break;
-        if (PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
+        if (seen && PYPROF__AT(const unsigned char, groups->known, id) != seen) continue;
         if (rows->rows.count < rows->table->most) pyprof__rows_change(rows, groups, at->row);
         else rows->more++;
     }
@@ -26021,7 +26208,7 @@ static void pyprof__rows_of_changes(pyprof__rows *rows)   // places with more; i
 // ---- tables of threads ------------------------------------------------------------------------------------
 // By time: threads that pass the filter and have samples, or what the table shows. By memory: threads with
 // any value
-static void pyprof__rows_of_threads(pyprof__rows *rows)
+static void pyprof__rows_of_all_threads(pyprof__rows *rows)
 {
     const pyprof__selection *selection = rows->report->selection;
     const pyprof__report_table *table = rows->table;
@@ -26042,6 +26229,11 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
         if (!recorded->wanted && table->form == PYPROF__FORM_THREAD) any = 0;
         if (!any && !rows->failed) rows->rows.count--;
     }
+}
+
+static void pyprof__rows_of_threads(pyprof__rows *rows)
+{
+    pyprof__rows_of_all_threads(rows);
     pyprof__rows_cut(rows);
 }
 
@@ -26112,8 +26304,11 @@ static void pyprof__rows_callsite(pyprof__rows *rows, pyprof__array *to, const p
     const pyprof_profile *profile = rows->report->profile;
     const pyprof__function *at = &PYPROF__AT(pyprof__function, profile->model.functions, site->function);
     const char *name = pyprof__text(profile, at->qualname), *file = pyprof__text(profile, at->file);
+    pyprof__report_row *row;
     if (site->function == site->leaf) name = "(no Python frame)";
-    pyprof__rows_add(rows, to, name, file, (int32_t)site->line)->values[0] = site->value;
+    row = pyprof__rows_add(rows, to, name, file, (int32_t)site->line);
+    row->values[0] = site->value;
+    row->kind = at->kind;
 }
 
 static void pyprof__rows_of_places(pyprof__rows *rows)   // where the metric was spent, whatever the leaf
@@ -26178,6 +26373,12 @@ static void pyprof__rows_of_leaves(pyprof__rows *rows)
         pyprof__rows_leaf(rows, &site[i], (uint32_t)(end - i));
     }
     pyprof__rows_sort(rows);
+    while (rows->rows.count > 1
+           && !pyprof__is_worth(rows->report, PYPROF__AT(pyprof__report_row, rows->rows,
+                                                         rows->rows.count - 1).values[0], rows->all)) {
+        rows->rows.count--;
+        rows->more++;
+    }
     pyprof__array_free(&rows->report->pool, &sites);
 }
 
@@ -26288,6 +26489,260 @@ static void pyprof__rows_of_tasks(pyprof__rows *rows)
         if (chosen[waited[i].node]) pyprof__top_offer(&top, i, (int64_t)waited[i].ns);
     for (i = 0; i < top.count; i++) pyprof__rows_task(rows, &waited[top.ids[i]]);
     rows->more = top.all - top.count;
+}
+
+// ---- the call tree: threads are together, code of others is one row where it is called from own code ------
+// 0 = it is the reader's own, or no code; see pyprof__branch.
+static int pyprof__is_foreign(const pyprof__report *report, const pyprof__function *function)
+{
+    const char *name = pyprof__text(report->profile, function->name);
+    if (function->kind == PYPROF_KIND_PSEUDO) return *name == '<' && pyprof__is_import(name) ? 2 : 0;
+    if (function->kind != PYPROF_KIND_PYTHON || report->home <= 0) return 0;
+    return pyprof__origin_of_file(pyprof__text(report->profile, function->file)) > report->home;
+}
+
+// A function that calls itself, also by way of up to three others, has the row where the same calls began.
+// 0 = it does not
+static uint32_t pyprof__tree_round(const pyprof__branch *branch, uint32_t above, uint32_t function)
+{
+    uint32_t back = above, period, i;
+    for (period = 1; period <= 4 && back; period++, back = branch[back].parent) {
+        uint32_t called = function, here = above, there = back;
+        for (i = 0; i < period && there && branch[there].function == called; i++) {
+            called = branch[here].function;
+            here = branch[here].parent;
+            there = branch[there].parent;
+        }
+        if (i == period) return back;
+    }
+    return 0;
+}
+
+// The row of a node below the row `above`; PYPROF__NONE = no memory
+static uint32_t pyprof__tree_row(pyprof__report *report, uint32_t node, uint32_t above)
+{
+    pyprof__call_tree *tree = &report->tree;
+    const pyprof__branch *branch = (const pyprof__branch *)tree->branches.data;
+    const pyprof__function *function = pyprof__function_of(report->profile, node);
+    pyprof__branch *added;
+    pyprof__group_key key;
+    int foreign = pyprof__is_foreign(report, function);
+    uint32_t id;
+    if (function->kind == PYPROF_KIND_THREAD || function->kind == PYPROF_KIND_PROCESS
+        || function->kind == PYPROF_KIND_TASK) return above;
+    if (foreign && branch[above].foreign >= foreign) return above;
+    key.what = above;
+    key.line = pyprof__location_of(report->profile, node)->function;
+    id = pyprof__tree_round(branch, above, key.line);
+    if (id) return id;
+    id = pyprof__unique(&report->pool, &tree->keys, &tree->index, pyprof__same_key, &key);
+    if (id == PYPROF__NONE || id + 1 < tree->branches.count) return id == PYPROF__NONE ? id : id + 1;
+    added = (pyprof__branch *)pyprof__push(&report->pool, &tree->branches);
+    if (!added) return PYPROF__NONE;
+    added->parent = above;
+    added->function = key.line;
+    added->foreign = foreign;
+    return id + 1;
+}
+
+// The value of a node alone: metric 0 = the time that is part of 100 %
+static int64_t pyprof__tree_value(const pyprof__report *report, int metric, uint32_t node, int part)
+{
+    int64_t idle = 0;
+    if (metric) return part ? 0 : pyprof__self(report->selection, metric, node);
+    if (!pyprof__query_states(report->output->filter))
+        idle = pyprof__self(report->selection, PYPROF_IDLE_NS, node);
+    return pyprof__self(report->selection, part ? PYPROF_WAIT_NS : PYPROF_WALL_NS, node) - idle;
+}
+
+static pyprof__bool pyprof__tree_fill(pyprof__report *report, uint32_t *rows_of)   // 0 = no memory
+{
+    pyprof__call_tree *tree = &report->tree;
+    pyprof__branch *branch;
+    uint32_t node, row;
+    if (!pyprof__push(&report->pool, &tree->branches)) return 0;
+    for (node = 0; node < report->selection->count; node++) {
+        int64_t own = pyprof__tree_value(report, tree->metric, node, 0);
+        uint32_t above = node ? rows_of[pyprof__parent_of(report->profile, node)] : 0;
+        int any = own || (node && pyprof__any_total(report->selection, node));
+        row = rows_of[node] = node && any ? pyprof__tree_row(report, node, above) : above;
+        if (row == PYPROF__NONE) return 0;
+        branch = &PYPROF__AT(pyprof__branch, tree->branches, row);
+        branch->self += own;
+        branch->total += own;
+        branch->waiting += pyprof__tree_value(report, tree->metric, node, 1);
+    }
+    branch = (pyprof__branch *)tree->branches.data;
+    for (row = (uint32_t)tree->branches.count; row-- > 1;) {
+        branch[branch[row].parent].total += branch[row].total;
+        branch[branch[row].parent].waiting += branch[row].waiting;
+    }
+    tree->whole = branch[0].total;
+    return 1;
+}
+
+typedef struct { uint32_t parent, id; int64_t total; const char *label; } pyprof__twig;
+
+static int pyprof__by_twig(const void *a, const void *b)   // of a parent: the largest first
+{
+    const pyprof__twig *x = (const pyprof__twig *)a, *y = (const pyprof__twig *)b;
+    int order;
+    if (x->parent != y->parent) return x->parent < y->parent ? -1 : 1;
+    if (x->total != y->total) return x->total > y->total ? -1 : 1;
+    order = strcmp(x->label, y->label);
+    return order ? order : x->id < y->id ? -1 : x->id > y->id;
+}
+
+static pyprof__bool pyprof__tree_link(pyprof__report *report)   // 0 = no memory
+{
+    pyprof__branch *branch = (pyprof__branch *)report->tree.branches.data;
+    size_t count = report->tree.branches.count, size = count * sizeof(pyprof__twig), i;
+    pyprof__twig *twigs = (pyprof__twig *)pyprof__alloc(&report->pool, size);
+    if (!twigs) return 0;
+    for (i = 0; i < count; i++) {
+        twigs[i].parent = branch[i].parent;
+        twigs[i].id = (uint32_t)i;
+        twigs[i].total = branch[i].total;
+        twigs[i].label = i ? pyprof__label(report->profile, branch[i].function) : "";
+    }
+    qsort(twigs, count, sizeof *twigs, pyprof__by_twig);
+    for (i = count; i-- > 0;) {   // from the last to the first: each goes to the front
+        if (!twigs[i].id) continue;
+        branch[twigs[i].id].next_sibling = branch[twigs[i].parent].first_child;
+        branch[twigs[i].parent].first_child = twigs[i].id;
+    }
+    pyprof__free(&report->pool, twigs, size);
+    return 1;
+}
+
+// Made once for a metric; 0 = no memory, there is no tree.
+static pyprof__bool pyprof__tree_make(pyprof__report *report, int metric)
+{
+    pyprof__call_tree *tree = &report->tree;
+    size_t size = report->selection->count * sizeof(uint32_t);
+    uint32_t *rows_of;
+    if (tree->made && tree->metric == metric) return 1;
+    pyprof__tree_free(&report->pool, tree);
+    memset(tree, 0, sizeof *tree);
+    pyprof__array_init(&tree->branches, sizeof(pyprof__branch));
+    pyprof__array_init(&tree->keys, sizeof(pyprof__group_key));
+    tree->metric = metric;
+    rows_of = (uint32_t *)pyprof__alloc(&report->pool, size);
+    tree->made = rows_of && pyprof__tree_fill(report, rows_of) && pyprof__tree_link(report);
+    pyprof__free(&report->pool, rows_of, size);
+    return tree->made;
+}
+
+// A function whose only child worth a row has nearly all of its value shares its row.
+static pyprof__bool pyprof__tree_shares(const pyprof__call_tree *tree, uint32_t above, uint32_t child)
+{
+    const pyprof__branch *branch = (const pyprof__branch *)tree->branches.data;
+    return above && branch[above].shown == 1 && branch[above].total - branch[child].total < tree->rest;
+}
+
+// How many children of each function are worth a row? Returns the number of rows.
+static size_t pyprof__tree_count(pyprof__call_tree *tree)
+{
+    pyprof__branch *branch = (pyprof__branch *)tree->branches.data;
+    size_t rows = 0;
+    uint32_t i;
+    for (i = 0; i < tree->branches.count; i++) branch[i].shown = 0;
+    for (i = 1; i < tree->branches.count; i++)
+        branch[branch[i].parent].shown += branch[i].total >= tree->least;
+    for (i = 1; i < tree->branches.count; i++)
+        rows += branch[i].total >= tree->least && !pyprof__tree_shares(tree, branch[i].parent, i);
+    return rows;
+}
+
+// A row with all calls that share it. Returns the last of them. row->mark: its depth
+static uint32_t pyprof__rows_branch(pyprof__rows *rows, uint32_t at)
+{
+    const pyprof_profile *profile = rows->report->profile;
+    pyprof__call_tree *tree = &rows->report->tree;
+    pyprof__branch *branch = (pyprof__branch *)tree->branches.data;
+    pyprof__report_row *row = pyprof__rows_add(rows, &rows->rows, "", "", 0);
+    uint32_t depth = branch[at].parent ? branch[branch[at].parent].depth + 1 : 0;
+    row->values[0] = row->values[1] = branch[at].total;
+    row->values[3] = branch[at].waiting;
+    row->mark = depth;
+    for (;; at = branch[at].first_child) {
+        uint32_t id = branch[at].function;
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, profile->model.functions, id);
+        const char *file = pyprof__text(profile, function->file);
+        const char *name = pyprof__is_leaf(function->kind) ? pyprof__label(profile, id)
+            : pyprof__title(profile, id);
+        branch[at].depth = depth;
+        row->values[2] += branch[at].self;
+        pyprof__rows_add(rows, &rows->parts, name, file, *file ? function->first_line : 0)->kind =
+            function->kind;
+        row->count++;
+        if (!branch[at].first_child || !pyprof__tree_shares(tree, at, branch[at].first_child)) return at;
+    }
+}
+
+static int64_t pyprof__thousandths(int64_t whole, int part)   // rounded up, at least 1
+{
+    double exact = (double)whole * part / 1000;
+    int64_t value = (int64_t)exact;
+    value += (double)value < exact;
+    return value < 1 ? 1 : value;
+}
+
+// What is worth a row, so that there are no more rows than the table has room for, but at least one.
+static void pyprof__tree_prune(pyprof__report *report, size_t most)
+{
+    static const int steps[] = { 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 400, 500 };
+    pyprof__call_tree *tree = &report->tree;
+    size_t i, count;
+    int64_t least = 1, rest = 1;
+    for (i = 0; i < PYPROF__COUNT(steps); i++) {
+        tree->least = report->output->full ? 1 : pyprof__thousandths(tree->whole, steps[i]);
+        tree->rest = pyprof__thousandths(tree->whole, steps[i] < 50 ? steps[i] : 50);
+        count = pyprof__tree_count(tree);
+        if (!count) break;
+        least = tree->least;
+        rest = tree->rest;
+        if (count <= most || report->output->full) return;
+    }
+    tree->least = least;
+    tree->rest = rest;
+    pyprof__tree_count(tree);
+}
+
+// Drops the smallest rows beyond the table's limit; rows below another one are not larger and come later.
+static void pyprof__rows_cut_smallest(pyprof__rows *rows)
+{
+    pyprof__report_row *row = (pyprof__report_row *)rows->rows.data;
+    size_t i, least;
+    for (; rows->rows.count > rows->table->most; rows->more++) {
+        for (i = least = 0; i < rows->rows.count; i++)
+            if (row[i].values[0] <= row[least].values[0]) least = i;
+        rows->rows.count--;
+        memmove(row + least, row + least + 1, (rows->rows.count - least) * sizeof *row);
+    }
+}
+
+// The calls with most of the value, as many as the table has room for; a full report has all of them.
+static void pyprof__rows_of_tree(pyprof__rows *rows)
+{
+    pyprof__report *report = rows->report;
+    pyprof__call_tree *tree = &report->tree;
+    const pyprof__branch *branch;
+    uint32_t at, up;
+    pyprof__report_names(report);
+    if (report->failed || !pyprof__tree_make(report, rows->table->sort)) { rows->failed = 1; return; }
+    rows->all = tree->whole;
+    pyprof__tree_prune(report, rows->table->most);
+    branch = (const pyprof__branch *)tree->branches.data;
+    for (at = branch[0].first_child; at && branch[at].total >= tree->least;) {
+        up = pyprof__rows_branch(rows, at);
+        at = branch[up].first_child;
+        while (up && (!at || branch[at].total < tree->least)) {   // the next one beside it or one above
+            at = branch[up].next_sibling;
+            up = branch[up].parent;
+        }
+    }
+    if (!rows->failed) pyprof__rows_cut_smallest(rows);
 }
 
 // ---- the hottest functions, line by line ------------------------------------------------------------------
@@ -26577,6 +27032,46 @@ static pyprof__bool pyprof__report_process(const pyprof__model *model, pyprof__p
     return 1;
 }
 
+// ---- the tables of the first screen -----------------------------------------------------------------------
+// Threads with most time that counts, running and waiting, before threads that were only idle.
+static void pyprof__rows_of_busiest(pyprof__rows *rows)
+{
+    pyprof__report_row *row;
+    size_t i;
+    pyprof__rows_of_all_threads(rows);
+    row = (pyprof__report_row *)rows->rows.data;
+    for (i = 0; i < rows->rows.count; i++) {
+        row[i].values[0] = row[i].values[1] + row[i].values[2] - row[i].values[3];
+        row[i].values[2] -= row[i].values[3];
+    }
+    pyprof__rows_sort(rows);
+}
+
+static const pyprof__report_table pyprof__tree_table = {
+    "\nCall tree, waiting in it: threads are together, code of others is one row where own code calls it\n",
+    pyprof__rows_of_tree, 0, 0, 0, 60, 0, 0, 0, PYPROF__FORM_TREE, "calls", "more",
+    { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
+      { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } };
+
+static const pyprof__report_table pyprof__brief_tables[] = {   // rows of one line each
+    { "", pyprof__rows_of_tree, 0, 0, 0, 9, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
+      { { "time", PYPROF__SECONDS, 10, 1, 0, 0 }, { "%", PYPROF__PERCENT, 9, 1, 0, 0 },
+        { "self", PYPROF__TIME, 10, 0, 0, 0 }, { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 } } },
+    { "", pyprof__rows_of_groups, PYPROF_GROUP_FUNCTION, 0, 0, 5, 0, 0, 0, PYPROF__FORM_PLACE,
+      "functions, by the time they ran themselves", NULL,
+      { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 },
+        { "+-", PYPROF__DOUBT, 10, 0, 0, 0 }, { "total", PYPROF__SECONDS, 10, 1, 0, 0 } } },
+    { "", pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 4, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS,
+      PYPROF__FORM_WAIT, "what was waited for, and where", NULL,
+      { { "waiting", PYPROF__TIME, 10, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS },
+        { "%", PYPROF__PERCENT, 9, 0, 0, 0 } } },
+    { "", pyprof__rows_of_busiest, 0, PYPROF_SAMPLES, 1, 5, 0, 0, 0, PYPROF__FORM_THREAD,
+      "busiest threads", NULL,
+      { { "time", PYPROF__SECONDS, 10, 1, PYPROF_WALL_NS, 0 }, { "running", PYPROF__TIME, 9, 1, 0, 0 },
+        { "waiting", PYPROF__TIME, 10, 1, PYPROF_WAIT_NS, 0 },
+        { "idle", PYPROF__TIME, 10, 1, PYPROF_IDLE_NS, 0 } } },
+};
+
 // ---- the tables of time, in the order of a report -------------------------------------------------------
 #define PYPROF__TOTAL(head, metric) { head, PYPROF__TIME, 11, 1, metric, 0 }
 #define PYPROF__RUNNING { { "self", PYPROF__SECONDS, 10, 0, 0, 0 }, { "%", PYPROF__PERCENT, 9, 0, 0, 0 }, \
@@ -26739,6 +27234,42 @@ static const pyprof__report_table pyprof__changes_of_memory = {
       { "blocks", PYPROF__CHANGE, 13, 0, PYPROF_LIVE_BLOCKS, 0 },
       { "allocated", PYPROF__CHANGE, 13, 0, PYPROF_ALLOC_BYTES, 0 } } };
 #undef PYPROF__WHERE
+
+// ---- the first screen of memory, and of a difference ------------------------------------------------------
+#define PYPROF__BRIEF(end, head, cell, metric) \
+    { "", pyprof__rows_of_groups, PYPROF_GROUP_LINE, metric, 0, 4, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { head, cell, 11, 0, metric, 0 }, { "%", PYPROF__PERCENT, 9, 0, metric, 0 } } }
+static const pyprof__report_table pyprof__brief_memory[] = {
+    { "", pyprof__rows_of_leaks, 0, 0, 0, 5, 0, 0, 0, PYPROF__FORM_PLACE,
+      "lines whose live memory grew", NULL,
+      { { "", PYPROF__VERDICT, 15, 0, 0, 0 }, { "alive", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "grown", PYPROF__BYTES, 11, 0, 0, 0 }, { "+-", PYPROF__BYTES, 11, 0, 0, 0 },
+        { "a minute", PYPROF__RATE, 13, 0, 0, 0 } } },
+    { "", pyprof__rows_of_tree, 0, PYPROF_LIVE_BYTES, 0, 8, 0, 0, 0, PYPROF__FORM_TREE, "call tree", NULL,
+      { { "", PYPROF__BYTES, 11, 1, PYPROF_LIVE_BYTES, 0 },
+        { "%", PYPROF__PERCENT, 9, 1, PYPROF_LIVE_BYTES, 0 } } },
+    PYPROF__BRIEF("lines, by live memory", "alive", PYPROF__BYTES, PYPROF_LIVE_BYTES),
+    PYPROF__BRIEF("lines, by memory at the high-water mark", "then", PYPROF__BYTES, PYPROF_PEAK_BYTES),
+    PYPROF__BRIEF("lines, by temporary blocks", "blocks", PYPROF__NUMBER, PYPROF_TEMP_BLOCKS),
+};
+#undef PYPROF__BRIEF
+
+static void pyprof__rows_of_rise(pyprof__rows *rows) { pyprof__rows_of_changed(rows, 1, 0); }
+static void pyprof__rows_of_fall(pyprof__rows *rows) { pyprof__rows_of_changed(rows, -1, 0); }
+
+#define PYPROF__BRIEF(end, make, group, metric, most) \
+    { "", make, group, metric, 0, most, 0, 0, 0, PYPROF__FORM_PLACE, end, NULL, \
+      { { "before", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "after", PYPROF__AMOUNT, 11, 0, metric, 0 }, \
+        { "change", PYPROF__CHANGE, 12, 0, metric, 0 }, { "%", PYPROF__SHARE, 10, 0, metric, 0 }, \
+        { "+-", PYPROF__AMOUNT, 11, 0, metric, 0 }, { "", PYPROF__CHANCE, 14, 0, metric, 2 } } }
+static const pyprof__report_table pyprof__brief_changes[] = {
+    PYPROF__BRIEF("slower", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("faster", pyprof__rows_of_fall, PYPROF_GROUP_FUNCTION, 0, 6),
+    PYPROF__BRIEF("wait longer", pyprof__rows_of_rise, PYPROF_GROUP_FUNCTION, PYPROF_WAIT_NS, 4),
+    PYPROF__BRIEF("more live memory", pyprof__rows_of_rise, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 4),
+    PYPROF__BRIEF("less live memory", pyprof__rows_of_fall, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 3),
+};
+#undef PYPROF__BRIEF
 
 // More of the metric that was asked for
 static const struct { const char *what; int group, by_total; size_t most; } pyprof__memory_asked[] = {
@@ -31518,40 +32049,147 @@ static void pyprof__put_counted(pyprof__sink *s, int64_t count, const char *what
     pyprof__put(s, what);
 }
 
-static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+static const char *pyprof__date_text(char *text, size_t capacity, double unix_seconds)
 {
     time_t seconds = (time_t)unix_seconds;
     struct tm date;
+    text[0] = 0;
     if (gmtime_r(&seconds, &date))
-        pyprof__put_format(s, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
-                           date.tm_mday, date.tm_hour, date.tm_min,
-                           date.tm_sec);
+        snprintf(text, capacity, "%04d-%02d-%02d %02d:%02d:%02d UTC", date.tm_year + 1900, date.tm_mon + 1,
+                 date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+    return text;
 }
 
-// The first lines: program, Python, duration, rate.
-static void pyprof__text_head(const pyprof__job *job)
+static void pyprof__put_date(pyprof__sink *s, double unix_seconds)
+{
+    char text[100];
+    pyprof__put(s, pyprof__date_text(text, sizeof text, unix_seconds));
+}
+
+// ---- text: lines of one screen's width --------------------------------------------------------------------
+enum { PYPROF__SCREEN_COLUMNS = 110, PYPROF__SCREEN_LINES = 24, PYPROF__NAME_COLUMNS = 40,
+       PYPROF__PLACE_BYTES = 4 * PYPROF__NAME_COLUMNS + 32 };
+
+// A line in the making, and the columns that are left of it. What does not fit ends with "...". Blanks are
+// written only before something else.
+typedef struct { pyprof__sink *sink; size_t left, blanks; } pyprof__brief;
+
+static pyprof__brief pyprof__brief_begin(pyprof__sink *sink)
+{
+    pyprof__brief line = { sink, PYPROF__SCREEN_COLUMNS, 0 };
+    return line;
+}
+
+// The bytes of a name that fit into `most` columns, as pyprof__put_visible writes it, and the columns that
+// these take. Wide characters take two; others that may be wide are counted as such.
+static size_t pyprof__fitting(const char *text, size_t most, size_t *columns)
+{
+    size_t at, length, width;
+    for (at = 0, *columns = 0; text[at]; at += length, *columns += width) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        if (c == 0xfffd) width = 1;
+        else if (pyprof__unsafe_text(c, text + at + length)) width = c < 256 ? 4 : 6;
+        else width = c < 0x1100 ? 1 : 2;
+        if (*columns + width > most) break;
+    }
+    return at;
+}
+
+static size_t pyprof__text_columns(const char *text)   // more than a screen is as much as any
+{
+    size_t columns, bytes = pyprof__fitting(text, PYPROF__SCREEN_COLUMNS, &columns);
+    return text[bytes] ? PYPROF__SCREEN_COLUMNS + 1 : columns;
+}
+
+static void pyprof__brief_blanks(pyprof__brief *line)
+{
+    if (line->blanks >= line->left) line->left = 0;
+    else {
+        line->left -= line->blanks;
+        for (; line->blanks; line->blanks--) pyprof__put(line->sink, " ");
+    }
+    line->blanks = 0;
+}
+
+static size_t pyprof__brief_room(const pyprof__brief *line)
+{
+    return line->left > line->blanks ? line->left - line->blanks : 0;
+}
+
+// Writes at most so many columns of a foreign name.
+static void pyprof__brief_name(pyprof__brief *line, const char *text, size_t most)
+{
+    size_t columns, bytes;
+    if (*text) pyprof__brief_blanks(line);
+    if (most > line->left) most = line->left;
+    bytes = pyprof__fitting(text, most, &columns);
+    if (text[bytes]) {
+        bytes = pyprof__fitting(text, most < 3 ? 0 : most - 3, &columns);
+        columns += most < 3 ? most : 3;
+    }
+    pyprof__put_escaped(line->sink, text, bytes, &pyprof__as_text);
+    if (text[bytes]) pyprof__put_bytes(line->sink, "...", most < 3 ? most : 3);
+    line->left -= columns;
+}
+
+static void pyprof__brief_put(pyprof__brief *line, const char *text)   // words of ours
+{
+    size_t size = strlen(text), blanks = 0;
+    while (size > blanks && text[size - 1 - blanks] == ' ') blanks++;
+    size -= blanks;
+    if (size) pyprof__brief_blanks(line);
+    if (size > line->left) {
+        for (size = line->left; size && text[size - 1] == ' ';) size--;
+        line->left = size;
+    }
+    pyprof__put_bytes(line->sink, text, size);
+    line->left -= size;
+    line->blanks += blanks;
+}
+
+// ", pid 4242, CPython 3.12.1: 0.08 s", and what follows of when it was recorded.
+static void pyprof__brief_recorded(pyprof__brief *line, const char *who, const char *python,
+                                   int free_threaded, uint64_t recorded_ns)
+{
+    char seconds[64];
+    size_t size = pyprof__format_fixed(seconds, sizeof seconds, (double)recorded_ns / 1e9, 2);
+    snprintf(seconds + size, sizeof seconds - size, " s");
+    pyprof__brief_put(line, who);
+    pyprof__brief_put(line, ", CPython ");
+    pyprof__brief_name(line, python, 12);
+    pyprof__brief_put(line, free_threaded ? " free-threaded: " : ": ");
+    pyprof__brief_put(line, seconds);
+}
+
+// The first line: program, Python, duration, rate; of a checkpoint a second one. Returns their number.
+static int pyprof__text_head(const pyprof__job *job)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__sink *s = job->sink;
-    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->program));
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[64], date[100];
     if (job->profile->merged)
-        pyprof__put_format(s, ", %lu recordings in one, CPython ", (unsigned long)job->profile->merged);
-    else pyprof__put_format(s, ", pid %lld, CPython ", (long long)pyprof__process_of(job->profile)->pid);
-    pyprof__put_visible(s, pyprof__text(job->profile, job->profile->python));
-    pyprof__put(s, job->profile->free_threaded ? " free-threaded\n" : "\n");
-    pyprof__put_fixed(s, (double)model->recorded_ns / 1e9, 2);
-    pyprof__put(s, " s recorded at ");
-    pyprof__put_fixed(s, model->rate_hz, 0);
-    pyprof__put(s, " Hz, from ");
-    pyprof__put_date(s, pyprof__unix(model, model->start_ns));
-    pyprof__put_format(s, "; %llu threads, %u interpreters\n", (unsigned long long)model->stats.threads,
-                       job->profile->interpreters);
-    if (job->profile->checkpoint > 0) {
-        pyprof__put(s, "Checkpoint of ");
-        pyprof__put_date(s, job->profile->checkpoint);
-        pyprof__put(s, ": the program was still running\n");
-    }
-    pyprof__put(s, "\n");
+        snprintf(text, sizeof text, ", %lu recordings in one", (unsigned long)job->profile->merged);
+    else snprintf(text, sizeof text, ", pid %lld", (long long)pyprof__process_of(job->profile)->pid);
+    pyprof__brief_name(&line, pyprof__text(job->profile, job->profile->program), 30);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, job->profile->python),
+                           job->profile->free_threaded, model->recorded_ns);
+    pyprof__format_fixed(text, sizeof text, model->rate_hz, 0);
+    pyprof__brief_put(&line, " at ");
+    pyprof__brief_put(&line, text);
+    pyprof__brief_put(&line, " Hz from ");
+    pyprof__brief_put(&line, pyprof__date_text(date, sizeof date, pyprof__unix(model, model->start_ns)));
+    pyprof__put(job->sink, "\n");
+    if (!(job->profile->checkpoint > 0)) return 1;
+    pyprof__put(job->sink, "Checkpoint of ");
+    pyprof__put_date(job->sink, job->profile->checkpoint);
+    pyprof__put(job->sink, ": the program was still running\n");
+    return 2;
+}
+
+static void pyprof__text_recording(const pyprof__job *job)
+{
+    pyprof__put_format(job->sink, "Recorded: %llu threads, %u interpreters\n",
+                       (unsigned long long)job->profile->model.stats.threads, job->profile->interpreters);
 }
 
 static void pyprof__text_child(pyprof__sink *s, const pyprof__child *child)
@@ -31583,7 +32221,35 @@ static void pyprof__text_degraded(const pyprof__job *job)
     pyprof__put(job->sink, "\n");
 }
 
-// How good the recording is, and what it cost.
+// Is there something to be said about the quality of the recording? One sample in a hundred counts.
+static pyprof__bool pyprof__is_bad(const pyprof__job *job)
+{
+    const pyprof_stats *stats = &job->profile->model.stats;
+    double few = (double)stats->asked / 100, time = (double)job->profile->model.recorded_ns / 100;
+    if (stats->degraded[0] || stats->timeline_dropped || stats->processes_missed) return 1;
+    if ((double)(stats->missed + stats->rejected) > few || (double)stats->unfrozen > few) return 1;
+    if ((double)stats->truncated > few || (double)stats->thinned > few) return 1;
+    return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
+}
+
+// How good the recording is, and what it cost, in a line.
+static void pyprof__text_quality_line(const pyprof__job *job)
+{
+    const pyprof_stats *stats = &job->profile->model.stats;
+    double elapsed = (double)job->profile->model.recorded_ns;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "How good it is: ");
+    pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
+    pyprof__put(s, " % of ");
+    pyprof__put_count(s, (int64_t)stats->asked, 0);
+    pyprof__put(s, " samples lost; cost ");
+    pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
+    pyprof__put(s, " % of one CPU, ");
+    pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
+    pyprof__put(s, pyprof__is_bad(job) ? " MiB; see below\n" : " MiB\n");
+}
+
+// All that is known about it.
 static void pyprof__text_quality(const pyprof__job *job)
 {
     const pyprof_stats *stats = &job->profile->model.stats;
@@ -31660,27 +32326,125 @@ static void pyprof__put_thread(const pyprof__job *job, uint32_t id, int form)
     }
 }
 
+// A value in its unit.
+static const char *pyprof__amount_text(char *text, size_t capacity, int64_t value, int unit)
+{
+    size_t size;
+    if (unit == PYPROF__UNIT_BYTES) return pyprof__size_text(text, capacity, (double)value);
+    if (unit != PYPROF__UNIT_NS) return pyprof__count_text(text, capacity, value);
+    size = pyprof__format_fixed(text, capacity, (double)value / 1e9, 3);
+    snprintf(text + size, capacity - size, " s");
+    return text;
+}
+
 static void pyprof__put_amount(pyprof__sink *s, int64_t value, int unit, size_t width)
 {
-    if (unit == PYPROF__UNIT_BYTES) pyprof__put_size(s, (double)value, width);
-    else if (unit == PYPROF__UNIT_NS) pyprof__put_column(s, (double)value / 1e9, 3, " s", width);
-    else pyprof__put_count(s, value, width);
+    char text[80];
+    pyprof__put_padded(s, pyprof__amount_text(text, sizeof text, value, unit), width);
 }
 
 // see pyprof__metrics
-static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+static const char *pyprof__change_text(char *text, size_t capacity, int64_t value, int unit)
 {
     static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB" };
-    char text[64];
     size_t size = value > 0, i = 0;
     double shown = unit == PYPROF__UNIT_NS ? (double)value / 1e9 : (double)value;
     text[0] = '+';
     for (; unit == PYPROF__UNIT_BYTES && i < 4 && (shown >= 1024 || shown <= -1024); i++) shown /= 1024;
-    size += pyprof__format_fixed(text + size, sizeof text - size, shown,
+    size += pyprof__format_fixed(text + size, capacity - size, shown,
                                  unit == PYPROF__UNIT_NS ? 3 : i ? 1 : 0);
     if (unit != PYPROF__UNIT_COUNT)
-        snprintf(text + size, sizeof text - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
-    pyprof__put_padded(s, text, width);
+        snprintf(text + size, capacity - size, "%s", unit == PYPROF__UNIT_NS ? " s" : units[i]);
+    return text;
+}
+
+static void pyprof__put_change(pyprof__sink *s, int64_t value, int unit, size_t width)
+{
+    char text[80];
+    pyprof__put_padded(s, pyprof__change_text(text, sizeof text, value, unit), width);
+}
+
+// ---- text: rows of one line -------------------------------------------------------------------------------
+// "shop.py:5": if it is long, its end.
+static const char *pyprof__brief_place(const pyprof__job *job, const pyprof__report_row *row, char *text,
+                                       size_t capacity)
+{
+    const char *file = pyprof__short_path_of(job->report, row->file);
+    const char *at = file;
+    size_t length;
+    while (*at && pyprof__text_columns(at) > PYPROF__NAME_COLUMNS) {
+        pyprof__utf8_next(at, &length);
+        at += length;
+    }
+    snprintf(text, capacity, row->line ? "%s%s:%ld" : "%s%s", at > file ? "..." : "", at, (long)row->line);
+    return text;
+}
+
+// One call of a row, with the place of the one that is marked. Returns its columns; line NULL = not written
+static size_t pyprof__brief_call(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *part,
+                                 int marked)
+{
+    char place[PYPROF__PLACE_BYTES];
+    size_t columns = pyprof__text_columns(part->name), more = 0;
+    if (columns > PYPROF__NAME_COLUMNS) columns = PYPROF__NAME_COLUMNS;
+    if (marked && *part->file) {
+        pyprof__brief_place(job, part, place, sizeof place);
+        more = pyprof__text_columns(place) + 3;
+    }
+    if (!line) return columns + more;
+    if (columns + more > pyprof__brief_room(line))
+        columns = pyprof__brief_room(line) > more + 8 ? pyprof__brief_room(line) - more : 8;
+    pyprof__brief_name(line, part->name, columns);
+    if (!more) return columns;
+    pyprof__brief_put(line, " (");
+    pyprof__brief_name(line, place, line->left);
+    pyprof__brief_put(line, ")");
+    return columns + more;
+}
+
+// The columns of calls, of which those between the first and `from` are left out.
+static size_t pyprof__brief_width(const pyprof__job *job, const pyprof__report_row *parts, size_t count,
+                                  size_t marked, size_t from)
+{
+    size_t columns = from > 1 ? 6 : 0, i;
+    for (i = 0; i < count; i++) {
+        if (i && i < from) continue;
+        columns += pyprof__brief_call(job, NULL, &parts[i], i == marked) + (i ? 3 : 0);
+    }
+    return columns;
+}
+
+// "main > ... > price (shop.py:5) > get > [recv 127.0.0.1:80]": one has its place. Where there is no room for
+// all, the first ones go.
+static void pyprof__brief_calls(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *parts,
+                                size_t count, size_t marked)
+{
+    size_t from = 1, i;
+    while (from < marked && pyprof__brief_width(job, parts, count, marked, from) > pyprof__brief_room(line))
+        from++;
+    for (i = 0; i < count; i++) {
+        if (i && i < from) continue;
+        if (i) pyprof__brief_put(line, i == from && from > 1 ? " > ... > " : " > ");
+        pyprof__brief_call(job, line, &parts[i], i == marked);
+    }
+}
+
+// From the first call of own code on; the last one has its place. Without own code that is the last one that
+// is in a file.
+static void pyprof__brief_tree(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row,
+                               const pyprof__report_row *parts)
+{
+    size_t i, depth = row->mark < 16 ? row->mark : 16, first = row->count, marked = 0;
+    for (i = 0; i < row->count; i++) {
+        if (!pyprof__is_readers(job->report, parts[i].kind, parts[i].file)) continue;
+        if (first > i) first = i;
+        marked = i;
+    }
+    pyprof__brief_put(line, first < row->count ? " * " : "   ");
+    if (first == row->count)
+        for (i = first = 0; i < row->count; i++) if (*parts[i].file) marked = i;
+    for (i = 0; i < depth; i++) pyprof__brief_put(line, "  ");
+    pyprof__brief_calls(job, line, parts + first, row->count - first, marked - first);
 }
 
 // ---- text: tables -----------------------------------------------------------------------------------------
@@ -31694,6 +32458,7 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     switch (column->cell) {
     case PYPROF__TIME: pyprof__put_time(s, row->values[i], width); break;
     case PYPROF__SECONDS: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
+    case PYPROF__DOUBT: pyprof__put_column(s, value / 1e9, 2, " s", width); break;
     case PYPROF__NUMBER: pyprof__put_count(s, row->values[i], width); break;
     case PYPROF__WHOLE_SECONDS: pyprof__put_column(s, value, 0, " s", width); break;
     case PYPROF__CHANGE: pyprof__put_change(s, row->values[i], unit, width); break;
@@ -31713,19 +32478,33 @@ static void pyprof__text_cell(pyprof__sink *s, const pyprof__rows *rows, const p
     }
 }
 
-static void pyprof__text_place(pyprof__sink *s, const pyprof__report_row *row)
+static void pyprof__text_file(const pyprof__job *job, const pyprof__report_row *row)
 {
-    pyprof__put_visible(s, row->name);
-    if (*row->file) pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->file);
-    if (*row->file && row->line) pyprof__put_format(s, ":%ld", (long)row->line);
+    pyprof__put_visible(job->sink, pyprof__short_path_of(job->report, row->file));
+    if (*row->file && row->line) pyprof__put_format(job->sink, ":%ld", (long)row->line);
+}
+
+static void pyprof__text_place(const pyprof__job *job, const pyprof__report_row *row)
+{
+    pyprof__put_visible(job->sink, row->name);
+    if (*row->file) pyprof__put(job->sink, "  ");
+    pyprof__text_file(job, row);
+}
+
+// Between the numbers of a row and its names: the reader's own code has a mark.
+static const char *pyprof__text_mark(const pyprof__job *job, const pyprof__rows *rows,
+                                     const pyprof__report_row *row)
+{
+    const char *file = *row->file ? row->file : rows->table->group == PYPROF_GROUP_FILE ? row->name : "";
+    return pyprof__is_readers(job->report, row->kind, file) ? " * " : "   ";
 }
 
 // Places and frames of a row. If a leaf has one place, it is on the same line; otherwise each place is on a
 // line with its time.
-static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_row *row,
+static void pyprof__text_parts(const pyprof__job *job, int form, const pyprof__report_row *row,
                                const pyprof__report_row *parts)
 {
+    pyprof__sink *s = job->sink;
     size_t i;
     for (i = 0; i < row->count; i++) {
         if (form == PYPROF__FORM_HOLD) pyprof__put(s, i ? "\n         from   " : "\n           in   ");
@@ -31738,7 +32517,7 @@ static void pyprof__text_parts(pyprof__sink *s, int form, const pyprof__report_r
             pyprof__put_time(s, parts[i].values[0], 33);
         }
         if (form >= PYPROF__FORM_LEAF) pyprof__put(s, "   ");
-        pyprof__text_place(s, &parts[i]);
+        pyprof__text_place(job, &parts[i]);
     }
     if (form == PYPROF__FORM_STACK && row->more) pyprof__put(s, "\n                      ...");
 }
@@ -31768,12 +32547,11 @@ static void pyprof__text_form(const pyprof__job *job, const pyprof__rows *rows, 
         pyprof__put_visible(job->sink, row->name);
         pyprof__put(job->sink, row->more ? ": ..." : ":");
     } else if (form == PYPROF__FORM_SIZE) pyprof__text_bar(job->sink, row);
-    else pyprof__text_place(job->sink, row);
-    if (row->count) pyprof__text_parts(job->sink, form, row, parts + row->first);
+    else pyprof__text_place(job, row);
+    if (row->count) pyprof__text_parts(job, form, row, parts + row->first);
     if (form == PYPROF__FORM_TASK) {
         pyprof__put(job->sink, "  ");
-        pyprof__put_visible(job->sink, row->file);
-        pyprof__put_format(job->sink, ":%ld", (long)row->line);
+        pyprof__text_file(job, row);
     }
     pyprof__put(job->sink, "\n");
 }
@@ -31814,16 +32592,16 @@ static void pyprof__text_line(pyprof__sink *s, const pyprof__rows *rows, const p
     pyprof__put(s, "\n");
 }
 
-static void pyprof__text_source(pyprof__sink *s, const pyprof__rows *rows, const pyprof__report_row *row)
+static void pyprof__text_source(const pyprof__job *job, const pyprof__rows *rows,
+                                const pyprof__report_row *row)
 {
+    pyprof__sink *s = job->sink;
     const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
     const char *note = row->values[0] == PYPROF__SCRIPT_CHANGED ? "  (source changed since)" : "";
     size_t i;
     pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->name);
-    pyprof__put(s, "  ");
-    pyprof__put_visible(s, row->file);
-    pyprof__put_format(s, ":%ld%s\n", (long)row->line, note);
+    pyprof__text_place(job, row);
+    pyprof__put_format(s, "%s\n", note);
     for (i = 0; i < row->count; i++) pyprof__text_line(s, rows, &parts[row->first + i]);
 }
 
@@ -31832,7 +32610,7 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     const pyprof__report_table *table = rows->table;
     size_t i;
     pyprof__put(job->sink, table->heading);
-    if (table->form == PYPROF__FORM_WAIT) {
+    if (table->form == PYPROF__FORM_WAIT && *table->heading) {
         double idle = (double)job->selection->all[PYPROF_IDLE_NS];
         double waiting = (double)job->selection->all[PYPROF_WAIT_NS] - idle;
         pyprof__put_column(job->sink, waiting / 1e9, 2, " s, and ", 0);
@@ -31846,6 +32624,61 @@ static void pyprof__text_heads(const pyprof__job *job, const pyprof__rows *rows)
     pyprof__put_format(job->sink, *table->end ? "   %s\n" : "\n", table->end);
 }
 
+// The thread of a row, and its process.
+static void pyprof__brief_thread(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(job->profile, row->recorded);
+    const char *process = pyprof__process_name(job->profile, recorded);
+    char number[32];
+    snprintf(number, sizeof number, " (%lld)", (long long)recorded->native);
+    pyprof__brief_put(line, "   ");
+    pyprof__brief_name(line, pyprof__text(job->profile, recorded->name), PYPROF__NAME_COLUMNS);
+    pyprof__brief_put(line, number);
+    if (process) pyprof__brief_put(line, " of ");
+    if (process) pyprof__brief_name(line, process, PYPROF__NAME_COLUMNS);
+}
+
+// A name and its place.
+static void pyprof__brief_named(const pyprof__job *job, pyprof__brief *line, const pyprof__report_row *row)
+{
+    char place[PYPROF__PLACE_BYTES];
+    size_t columns, room;
+    pyprof__brief_place(job, row, place, sizeof place);
+    columns = *row->file ? pyprof__text_columns(place) + 2 : 0;
+    room = pyprof__brief_room(line);
+    pyprof__brief_name(line, *row->name ? row->name : "(no name)", room > columns ? room - columns : 0);
+    if (columns) pyprof__brief_put(line, "  ");
+    if (columns) pyprof__brief_name(line, place, line->left);
+}
+
+// A row in one line of a screen's width.
+static void pyprof__brief_row(const pyprof__job *job, const pyprof__rows *rows, const pyprof__report_row *row)
+{
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    int form = rows->table->form;
+    size_t k;
+    for (k = 0; k < PYPROF__COLUMNS; k++) {
+        if (!pyprof__column_shown(rows, k)) continue;
+        pyprof__text_cell(job->sink, rows, row, k);
+        line.left -= (size_t)rows->table->columns[k].width;
+    }
+    if (parts) parts += row->first;
+    if (form == PYPROF__FORM_TREE) pyprof__brief_tree(job, &line, row, parts);
+    else if (form == PYPROF__FORM_THREAD) pyprof__brief_thread(job, &line, row);
+    else if (form == PYPROF__FORM_WAIT) {
+        pyprof__brief_put(&line, row->count && pyprof__is_readers(job->report, parts[0].kind, parts[0].file)
+                          ? " * " : "   ");
+        pyprof__brief_name(&line, row->name, PYPROF__NAME_COLUMNS + 10);
+        if (row->count) pyprof__brief_put(&line, "  ");
+        if (row->count) pyprof__brief_named(job, &line, &parts[0]);
+    } else {
+        pyprof__brief_put(&line, pyprof__text_mark(job, rows, row));
+        pyprof__brief_named(job, &line, row);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
 static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, const pyprof__array *list,
                               uint64_t more, const char *tail)
 {
@@ -31853,12 +32686,13 @@ static void pyprof__text_list(const pyprof__job *job, const pyprof__rows *rows, 
     int form = rows->table->form;
     size_t i, k;
     for (i = 0; i < list->count; i++, row++) {
-        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job->sink, rows, row); continue; }
+        if (form == PYPROF__FORM_SOURCE) { pyprof__text_source(job, rows, row); continue; }
+        if (form == PYPROF__FORM_TREE) { pyprof__brief_row(job, rows, row); continue; }
         if (form == PYPROF__FORM_SIZE && i && row->values[0] > row[-1].values[0] * 2)
             pyprof__put(job->sink, "        ...\n");
         for (k = 0; k < PYPROF__COLUMNS; k++)
             if (pyprof__column_shown(rows, k)) pyprof__text_cell(job->sink, rows, row, k);
-        if (rows->table->columns[0].cell) pyprof__put(job->sink, "   ");
+        if (rows->table->columns[0].cell) pyprof__put(job->sink, pyprof__text_mark(job, rows, row));
         pyprof__text_form(job, rows, row);
     }
     if (more && tail) pyprof__put_format(job->sink, "    ... %llu %s\n", (unsigned long long)more, tail);
@@ -31954,19 +32788,20 @@ static void pyprof__text_process(const pyprof__job *job)
 // ---- text: a difference: increases and decreases ---------------------------------------------------------
 static void pyprof__text_compared(const pyprof__job *job, const char *what, const pyprof__compared *one)
 {
-    pyprof__sink *s = job->sink;
-    pyprof__put(s, what);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->program));
-    pyprof__put_format(s, ", pid %lld, CPython ", (long long)one->pid);
-    pyprof__put_visible(s, pyprof__text(job->profile, one->python));
-    pyprof__put(s, one->free_threaded ? " free-threaded: " : ": ");
-    pyprof__put_column(s, (double)one->recorded_ns / 1e9, 2, " s recorded from ", 0);
-    pyprof__put_date(s, one->start);
-    pyprof__put(s, ", ");
-    pyprof__put_column(s, one->rate_hz, 0, " Hz, ", 0);
-    pyprof__put_counted(s, (int64_t)one->samples, " samples");
-    if (one->heap) pyprof__put_format(s, ", memory %s", pyprof__heap_modes[one->heap]);
-    pyprof__put(s, "\n");
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    char text[160], date[100], rate[64], count[40];
+    snprintf(text, sizeof text, ", pid %lld", (long long)one->pid);
+    pyprof__brief_put(&line, what);
+    pyprof__brief_name(&line, pyprof__text(job->profile, one->program), 16);
+    pyprof__brief_recorded(&line, text, pyprof__text(job->profile, one->python), one->free_threaded,
+                           one->recorded_ns);
+    pyprof__format_fixed(rate, sizeof rate, one->rate_hz, 0);
+    snprintf(text, sizeof text, " from %s, %s Hz, %s samples", pyprof__date_text(date, 40, one->start), rate,
+             pyprof__count_text(count, sizeof count, (int64_t)one->samples));
+    pyprof__brief_put(&line, text);
+    if (one->heap) pyprof__brief_put(&line, ", memory ");
+    if (one->heap) pyprof__brief_put(&line, pyprof__heap_modes[one->heap]);
+    pyprof__put(job->sink, "\n");
 }
 
 // Both recordings, and whether they can be compared.
@@ -31975,6 +32810,7 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     const pyprof_profile *profile = job->profile;
     pyprof__sink *s = job->sink;
     char unlike[512];
+    pyprof__brief line = pyprof__brief_begin(s);
     pyprof__put(s, "A difference, after less before: + is more, - is less\n");
     pyprof__text_compared(job, "Before: ", &profile->compared[0]);
     pyprof__text_compared(job, "After:  ", &profile->compared[1]);
@@ -31987,49 +32823,42 @@ static void pyprof__text_diff_head(const pyprof__job *job)
     pyprof__diff_unlike(profile, unlike, sizeof unlike);
     pyprof__put(s, unlike[0] ? "Not alike: "
                 : "Alike: the same program, Python, rate and tracking of memory");
-    pyprof__put_visible(s, unlike);
+    line.left -= 11;
+    pyprof__brief_name(&line, unlike, line.left);
     pyprof__put(s, "\n");
 }
 
 // All values: before, after, their change.
-static void pyprof__text_diff_sum(const pyprof__job *job, int metric, int less, const char *what)
+static void pyprof__text_diff_sum(const pyprof__job *job, pyprof__brief *line, int metric, int less,
+                                  const char *what)
 {
     const int64_t *change = job->selection->all, *before = job->earlier->all;
     int unit = pyprof__metric_row(metric)->unit;
     int64_t first = before[metric] - before[less], more = change[metric] - change[less];   // [0] is 0
-    pyprof__put(job->sink, what);
-    pyprof__put_amount(job->sink, first, unit, 0);
-    pyprof__put(job->sink, " to ");
-    pyprof__put_amount(job->sink, first + more, unit, 0);
-    pyprof__put(job->sink, " (");
-    pyprof__put_change(job->sink, more, unit, 0);
-    pyprof__put(job->sink, ")");
+    char text[80];
+    pyprof__brief_put(line, what);
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first, unit));
+    pyprof__brief_put(line, " to ");
+    pyprof__brief_put(line, pyprof__amount_text(text, sizeof text, first + more, unit));
+    pyprof__brief_put(line, " (");
+    pyprof__brief_put(line, pyprof__change_text(text, sizeof text, more, unit));
+    pyprof__brief_put(line, ")");
 }
 
-static void pyprof__text_diff(const pyprof__job *job)
+static size_t pyprof__text_diff_sums(const pyprof__job *job)   // returns its lines
 {
-    pyprof__sink *s = job->sink;
-    size_t i, shown = 0;
-    pyprof__text_diff_head(job);
-    pyprof__text_diff_sum(job, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
-    pyprof__text_diff_sum(job, PYPROF_CPU_NS, 0, ", CPU ");
-    pyprof__text_diff_sum(job, PYPROF_WAIT_NS, 0, ", waiting ");
-    if (job->profile->model.heap.mode) {
-        pyprof__text_diff_sum(job, PYPROF_LIVE_BYTES, 0, "\n    live memory ");
-        pyprof__text_diff_sum(job, PYPROF_ALLOC_BYTES, 0, ", allocated ");
-    }
-    pyprof__put(s, "\n");
-    pyprof__text_quality(job);
-    pyprof__put(s, "In 95 of 100 cases a change is off by less than +-, because samples are taken at random: "
-                "a change within it may be chance\n");
-    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
-        pyprof__rows rows;
-        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
-        if (rows.rows.count) pyprof__text_rows(job, &rows);
-        shown += rows.rows.count;
-        pyprof__rows_free(&rows);
-    }
-    if (!shown) pyprof__put(s, "    no difference\n");
+    pyprof__brief first = pyprof__brief_begin(job->sink), second = first, third = first;
+    int heap = job->profile->model.heap.mode;
+    pyprof__text_diff_sum(job, &first, PYPROF_WALL_NS, PYPROF_WAIT_NS, "All in all: running ");
+    pyprof__text_diff_sum(job, &first, PYPROF_WAIT_NS, 0, ", waiting ");
+    pyprof__put(job->sink, "\n");
+    pyprof__text_diff_sum(job, &second, PYPROF_CPU_NS, 0, "    CPU ");
+    pyprof__put(job->sink, "\n");
+    if (!heap) return 2;
+    pyprof__text_diff_sum(job, &third, PYPROF_LIVE_BYTES, 0, "    live memory ");
+    pyprof__text_diff_sum(job, &third, PYPROF_ALLOC_BYTES, 0, ", allocated ");
+    pyprof__put(job->sink, "\n");
+    return 3;
 }
 
 // ---- the memory report -----------
@@ -32164,6 +32993,61 @@ static void pyprof__text_memory(const pyprof__job *job, int sort)   // sort 0: a
     pyprof__text_tables(job, pyprof__memory_facts, PYPROF__COUNT(pyprof__memory_facts));
 }
 
+// ---- text: what the findings say --------------------------------------------------------------------------
+// A sentence with names from outside, in at most `most` lines. Returns their number.
+static size_t pyprof__text_sentence(const pyprof__job *job, const char *text, size_t most)
+{
+    size_t lines, bytes, end, columns;
+    for (lines = 1;; lines++) {
+        pyprof__brief line = pyprof__brief_begin(job->sink);
+        if (lines > 1) pyprof__brief_put(&line, "    ");
+        bytes = end = pyprof__fitting(text, pyprof__brief_room(&line), &columns);
+        while (text[bytes] && end && (text[end] != ' ' || text[end - 1] == ' ')) end--;
+        if (!end || lines == most) end = text[bytes] ? 0 : bytes;
+        if (!end) pyprof__brief_name(&line, text, line.left);   // it is cut
+        else {
+            pyprof__brief_blanks(&line);
+            pyprof__put_escaped(job->sink, text, end, &pyprof__as_text);
+        }
+        pyprof__put(job->sink, "\n");
+        if (!end || !text[end]) return lines;
+        for (text += end; *text == ' ';) text++;
+    }
+}
+
+// The verdict about the busiest threads, of those with a tenth of the first one's time at least, and the
+// findings in a line each; of a report of memory only what is about memory. Returns the lines.
+static size_t pyprof__text_findings(const pyprof__job *job)
+{
+    enum { THREADS = 2, FOUND = 4 };
+    pyprof__findings f;
+    const pyprof__busy_thread *busy;
+    const pyprof__finding *found;
+    char text[900];
+    size_t i, lines = 0, shown = 0;
+    int with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
+    busy = (const pyprof__busy_thread *)f.busy.data;
+    found = (const pyprof__finding *)f.found.data;
+    for (i = 0; i < f.busy.count && i < THREADS && !job->report->failed && !with_memory; i++) {
+        if (busy[i].busy < busy[0].busy / 10 || !pyprof__verdict(&f, i, text, sizeof text)) break;
+        if (f.failed) { job->report->failed = 1; break; }
+        lines += pyprof__text_sentence(job, text, i ? 1 : 2);
+    }
+    for (i = 0; i < f.found.count && shown < FOUND && !job->report->failed; i++) {
+        if (with_memory && found[i].kind < PYPROF_FINDING_LEAK) continue;
+        snprintf(text, sizeof text, "- %s", found[i].title);
+        lines += pyprof__text_sentence(job, text, 1);
+        shown++;
+    }
+    pyprof__findings_free(&f);
+    return lines;
+}
+
+// ---- text: the first screen -------------------------------------------------------------------------------
+typedef struct { pyprof__report_table table; pyprof__rows rows; size_t given; } pyprof__panel;
+enum { PYPROF__PANELS = 5 };   // at most
+
 // The time that is 100 %
 static void pyprof__text_whole(const pyprof__job *job)
 {
@@ -32171,30 +33055,238 @@ static void pyprof__text_whole(const pyprof__job *job)
         "running and waiting, without idle time", "running, waiting and idle time", "only time spent running",
         "only time spent waiting, without idle time", "only time with the GIL held",
         "only time in C functions" };
+    static const char *const homes[] = { "", "; * your code", "; * packages", "; * code" };
     pyprof__put(job->sink, "100 % of the time is ");
     pyprof__put_column(job->sink, (double)job->report->whole / 1e9, 2, " s: ", 0);
     pyprof__put(job->sink, names[pyprof__query_states(job->output->filter)]);
+    pyprof__put(job->sink, homes[job->report->home > 0 ? job->report->home : 0]);
     pyprof__put(job->sink, "\n");
+}
+
+static size_t pyprof__panel_lines(const pyprof__panel *panel) { return panel->given ? panel->given + 1 : 0; }
+
+// Takes rows from the panels with most of them until all of them fit; the tree may have more.
+static void pyprof__panels_fit(pyprof__panel *panels, size_t count, size_t room)
+{
+    for (;;) {
+        size_t lines = 0, most = 0, rows = 0, i;
+        for (i = 0; i < count; i++) {
+            size_t weight = panels[i].given * (panels[i].table.form == PYPROF__FORM_TREE ? 3 : 5);
+            lines += pyprof__panel_lines(&panels[i]);
+            if (panels[i].given < 2 || weight < rows) continue;
+            rows = weight;
+            most = i;
+        }
+        if (lines <= room || !rows) return;
+        panels[most].given--;
+    }
+}
+
+// 0 = no memory; then there is nothing to free.
+static pyprof__bool pyprof__panels_make(const pyprof__job *job, const pyprof__report_table *tables,
+                                        size_t count, size_t room, pyprof__panel *panels)
+{
+    size_t i, made;
+    for (made = 0; made < count; made++) {
+        pyprof__panel *panel = &panels[made];
+        panel->table = tables[made];
+        panel->given = 0;
+        if (!pyprof__rows_make(&panel->rows, job->report, &panel->table)) break;
+        panel->given = panel->rows.rows.count;
+        if (panel->table.form == PYPROF__FORM_THREAD && panel->given < 2) panel->given = 0;
+    }
+    if (made == count) pyprof__panels_fit(panels, count, room);
+    for (i = 0; i < made; i++) {   // fewer rows of a tree are other rows
+        pyprof__panel *panel = &panels[i];
+        if (panel->table.form == PYPROF__FORM_TREE && panel->given < panel->rows.rows.count) {
+            pyprof__rows_free(&panel->rows);
+            panel->table.most = panel->given;
+            if (!pyprof__rows_make(&panel->rows, job->report, &panel->table)) break;
+        }
+    }
+    if (made == count && i == made) return 1;
+    while (made-- > 0) if (made != i) pyprof__rows_free(&panels[made].rows);
+    return 0;
+}
+
+static void pyprof__panel_put(const pyprof__job *job, pyprof__panel *panel)
+{
+    size_t i;
+    if (!panel->given) return;
+    pyprof__text_heads(job, &panel->rows);
+    for (i = 0; i < panel->given && i < panel->rows.rows.count; i++)
+        pyprof__brief_row(job, &panel->rows, &PYPROF__AT(const pyprof__report_row, panel->rows.rows, i));
+}
+
+static void pyprof__panels_free(pyprof__panel *panels, size_t count)
+{
+    while (count-- > 0) pyprof__rows_free(&panels[count].rows);
+}
+
+// "Idle: 12.30 s [poll 3 fds] in select (selectors.py:452), ..."
+static void pyprof__text_idle_line(const pyprof__job *job, const pyprof__rows *rows)
+{
+    pyprof__brief line = pyprof__brief_begin(job->sink);
+    const pyprof__report_row *parts = (const pyprof__report_row *)rows->parts.data;
+    size_t i;
+    for (i = 0; i < rows->rows.count; i++) {
+        const pyprof__report_row *row = &PYPROF__AT(const pyprof__report_row, rows->rows, i);
+        char number[64];
+        size_t size = pyprof__format_fixed(number, sizeof number, (double)row->values[0] / 1e9, 2);
+        snprintf(number + size, sizeof number - size, " s ");
+        pyprof__brief_put(&line, i ? ", " : "Idle: ");
+        pyprof__brief_put(&line, number);
+        pyprof__brief_name(&line, row->name, PYPROF__NAME_COLUMNS);
+        if (!row->count) continue;
+        pyprof__brief_put(&line, " in ");
+        pyprof__brief_call(job, &line, &parts[row->first], 1);
+    }
+    pyprof__put(job->sink, "\n");
+}
+
+static const pyprof__report_table *pyprof__idle_table(void)
+{
+    const pyprof__report_table *table = pyprof__time_tables;
+    while (table->form != PYPROF__FORM_IDLE) table++;
+    return table;
+}
+
+// Tables in the lines that are left of the screen, and how good the recording is. Idle time follows the table
+// of what was waited for. Returns the rows of the call tree.
+static size_t pyprof__text_screen(const pyprof__job *job, size_t used, const pyprof__report_table *tables,
+                                  size_t count)
+{
+    pyprof__panel panels[PYPROF__PANELS];
+    pyprof__rows idle;
+    size_t i, tree = 0;
+    int with_idle = tables == pyprof__brief_tables, with_memory = pyprof__is_memory(job->metric);
+    if (!pyprof__rows_make(&idle, job->report, pyprof__idle_table())) return 0;
+    used += with_memory ? 0u : 1u;
+    used += with_idle && idle.rows.count ? 1u : 0u;
+    if (pyprof__panels_make(job, tables, count, used < PYPROF__SCREEN_LINES ? PYPROF__SCREEN_LINES - used : 0,
+                            panels)) {
+        for (i = 0; i < count; i++) {
+            pyprof__panel_put(job, &panels[i]);
+            if (panels[i].table.form == PYPROF__FORM_TREE) tree = panels[i].given;
+            if (with_idle && panels[i].table.form == PYPROF__FORM_WAIT && idle.rows.count)
+                pyprof__text_idle_line(job, &idle);
+        }
+        pyprof__panels_free(panels, count);
+        if (!with_memory) pyprof__text_quality_line(job);
+    }
+    pyprof__rows_free(&idle);
+    return tree;
+}
+
+// Slower and faster first; then how good both recordings are, and all that changed.
+static void pyprof__text_diff(const pyprof__job *job, size_t used)
+{
+    pyprof__sink *s = job->sink;
+    size_t i, shown = 0;
+    pyprof__text_diff_head(job);
+    used += job->profile->scale ? 5 : 4;
+    used += pyprof__text_diff_sums(job) + 1;
+    pyprof__put(s, "+-: in 95 of 100 cases a change is off by less, as samples are taken at random; "
+                   "within it, it may be chance\n");
+    pyprof__text_screen(job, used, pyprof__brief_changes, PYPROF__COUNT(pyprof__brief_changes));
+    if (job->output->full || pyprof__is_bad(job)) {
+        pyprof__put(s, "\n");
+        pyprof__text_quality(job);
+    }
+    for (i = 0; i < PYPROF__COUNT(pyprof__changes); i++) {
+        pyprof__rows rows;
+        if (!pyprof__rows_make(&rows, job->report, &pyprof__changes[i])) return;
+        if (rows.rows.count) pyprof__text_rows(job, &rows);
+        shown += rows.rows.count;
+        pyprof__rows_free(&rows);
+    }
+    if (!shown) pyprof__put(s, "    no difference\n");
+}
+
+// "Memory: 8.2 MiB alive (+- 2.1 MiB), 6.7 MiB at most, 753.3 MiB allocated, 90.9 % temporary"
+static void pyprof__text_memory_line(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    const int64_t *all = job->selection->all;
+    pyprof__sink *s = job->sink;
+    pyprof__put(s, "Memory: ");
+    pyprof__put_size(s, (double)all[PYPROF_LIVE_BYTES], 0);
+    pyprof__put(s, " alive");
+    if (heap->mode == PYPROF_HEAP_SAMPLED) {
+        pyprof__put(s, " (+- ");
+        pyprof__put_size(s, pyprof__sampling_error(heap, (double)all[PYPROF_LIVE_DOUBT]), 0);
+        pyprof__put(s, ")");
+    }
+    pyprof__put(s, ", ");
+    pyprof__put_size(s, (double)all[PYPROF_PEAK_BYTES], 0);
+    pyprof__put(s, " at most, ");
+    pyprof__put_size(s, (double)all[PYPROF_ALLOC_BYTES], 0);
+    pyprof__put(s, " allocated, ");
+    pyprof__put_fixed(s, pyprof__percent(all[PYPROF_TEMP_BLOCKS], all[PYPROF_ALLOC_BLOCKS]), 1);
+    pyprof__put(s, " % temporary\n");
+}
+
+// The report of memory alone: as the tree the asked metric
+static void pyprof__text_memory_alone(const pyprof__job *job, size_t used)
+{
+    pyprof__report_table tables[PYPROF__COUNT(pyprof__brief_memory)];
+    const pyprof__metric *metric = pyprof__metric_row(job->metric);
+    char heading[80];
+    size_t i, k;
+    memcpy(tables, pyprof__brief_memory, sizeof tables);
+    snprintf(heading, sizeof heading, "call tree of %s", metric->name);
+    for (i = 0; i < PYPROF__COUNT(tables); i++) {
+        if (tables[i].form != PYPROF__FORM_TREE) continue;
+        tables[i].sort = job->metric;
+        tables[i].end = heading;
+        for (k = 0; k < 2; k++) tables[i].columns[k].metric = job->metric;
+        tables[i].columns[0].head = metric->unit == PYPROF__UNIT_BYTES ? "bytes" : "number";
+        if (metric->unit == PYPROF__UNIT_COUNT) tables[i].columns[0].cell = PYPROF__NUMBER;
+    }
+    used += pyprof__text_findings(job);
+    pyprof__text_memory_line(job);
+    i = job->profile->merged > 0;   // the growth of several recordings is not known
+    pyprof__text_screen(job, used + 1, tables + i, PYPROF__COUNT(tables) - i);
+    pyprof__put(job->sink, "\n");
+    pyprof__text_degraded(job);
+    pyprof__text_memory(job, job->metric);
+}
+
+// A tree that the screen has not shown in full.
+static void pyprof__text_tree(const pyprof__job *job, size_t shown)
+{
+    pyprof__report_table table = pyprof__tree_table;
+    pyprof__rows rows;
+    if (job->output->full) table.most = SIZE_MAX;
+    if (!pyprof__rows_make(&rows, job->report, &table)) return;
+    if (rows.rows.count > shown) pyprof__text_rows(job, &rows);
+    pyprof__rows_free(&rows);
 }
 
 // A title, then the difference, the report of memory alone, or the whole report.
 static pyprof_result pyprof__write_text(pyprof__job *job)
 {
+    size_t used = job->output->title != NULL;
+    pyprof__report_names(job->report);
     if (job->output->title) {
-        pyprof__put_visible(job->sink, job->output->title);
+        pyprof__brief line = pyprof__brief_begin(job->sink);
+        pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job); return PYPROF_OK; }
-    pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) {
-        pyprof__text_degraded(job);
-        pyprof__text_memory(job, job->metric);
-        return PYPROF_OK;
-    }
-    pyprof__text_quality(job);
+    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
+    used += (size_t)pyprof__text_head(job);
+    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    used += pyprof__text_findings(job);
+    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
+    pyprof__text_whole(job);
+    used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
+    pyprof__put(job->sink, "\n");
+    pyprof__text_recording(job);
+    if (job->output->full || pyprof__is_bad(job)) pyprof__text_quality(job);
     pyprof__text_process(job);
     pyprof__text_children(job);
-    pyprof__text_whole(job);
+    pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
     pyprof__text_memory(job, 0);
     return PYPROF_OK;
@@ -38914,21 +40006,30 @@ static pyprof_result pyprof__out_try(const char *path)
     return result;
 }
 
+static pyprof__bool pyprof__env_has_svg(void)   // pictures were asked for
+{
+    const char *at = pyprof__g.out.formats;
+    for (; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == 3 && strncmp(at, "svg", 3) == 0) return 1;
+    return 0;
+}
+
 static pyprof_result pyprof__out_try_all(void)   // all files of PROFILING=1 go to the same place
 {
-    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt" };
+    static const char *const memory[] = { "memory_snapshot.txt", "memory_snapshot.pkl", "memory_final.txt",
+                                          "memory.svg" };
     const pyprof__out *out = &pyprof__g.out;
     const char *at = out->formats;
     char path[PYPROF__OUT_PATH], name[300];
     pyprof_result result = PYPROF_OK;
-    size_t i;
+    size_t i, count = PYPROF__COUNT(memory) - !pyprof__env_has_svg();
     for (; result == PYPROF_OK && *at; at += strcspn(at, ","), at += *at == ',') {
         snprintf(name, sizeof name, "profile.%.*s", (int)strcspn(at, ","), at);
         pyprof__out_path(path, name);
         result = pyprof__out_try(path);
         if (out->suffix[0]) return result;
     }
-    for (i = 0; result == PYPROF_OK && out->heap && i < PYPROF__COUNT(memory); i++) {
+    for (i = 0; result == PYPROF_OK && out->heap && i < count; i++) {
         pyprof__out_path(path, memory[i]);
         result = pyprof__out_try(path);
     }
@@ -38989,6 +40090,7 @@ static void pyprof__env_memory(const pyprof_profile *profile)
     text.metric = PYPROF_LIVE_BYTES;
     pyprof__env_save(profile, "memory_snapshot.txt", &text);
     pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
+    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text);
     if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
 }
 
@@ -39062,12 +40164,41 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
     if (profile->model.heap.mode) pyprof__env_memory(profile);
 }
 
+// One line of stderr: names from outside are made harmless.
+static void pyprof__say_sentence(const char *text)
+{
+    char line[1000];
+    size_t at, length, used = 0;
+    for (at = 0; text[at] && used + 8 < sizeof line; at += length) {
+        uint32_t c = pyprof__utf8_next(text + at, &length);
+        if (pyprof__is_unsafe(c)) line[used++] = '?';
+        else used += pyprof__utf8(line + used, c);
+    }
+    line[used] = 0;
+    pyprof__say(0, "pyprof: %s\n", line);
+}
+
+// The verdict on stderr, when everything is written: about the two busiest threads, and three findings.
+static void pyprof__env_verdict(const pyprof_profile *profile)
+{
+    pyprof__findings f;
+    char text[900];
+    size_t i;
+    int whole = pyprof__findings_make(&f, profile, NULL);
+    for (i = 0; whole && i < 2 && pyprof__verdict(&f, i, text, sizeof text); i++)
+        pyprof__say_sentence(text);
+    for (i = 0; whole && i < f.found.count && i < 3; i++)
+        pyprof__say_sentence(PYPROF__AT(const pyprof__finding, f.found, i).title);
+    pyprof__findings_free(&f);
+}
+
 static void pyprof__env_write(const pyprof_profile *profile)
 {
     pyprof__out *out = &pyprof__g.out;
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
+    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 

@@ -514,7 +514,7 @@ static void make_shop(scene *s)
     run(s, leaf(s, s->main, "<native> zlib.compress", PYPROF_KIND_NATIVE), 61);
     run(s, s->main, 38);
     scene_thread(s, "helper");
-    wait_for(s, "price", "[read file /home/anna/data.bin]", 500);
+    wait_for(s, "price", "[read file /home/" "anna/data.bin]", 500);
     idle(s, 500);
     scene_thread(s, "sleeper");
     idle(s, 1000);
@@ -527,7 +527,7 @@ TEST(verdicts_and_order)
     result got = scene_end(&s);
     verdict_is(&got, 0, "MainThread 10.0 s: 83 % waiting for recv 127.0.0.1:45811 in price (shop.py:5); "
                "17 % running: unique :9 42 %, zlib.compress 36 %, main :30 22 %.");
-    verdict_is(&got, 1, "helper 5.00 s, and 5.00 s idle: 100 % waiting for read file /home/anna/data.bin in price (shop.py:5).");
+    verdict_is(&got, 1, "helper 5.00 s, and 5.00 s idle: 100 % waiting for read file /home/" "anna/data.bin in price (shop.py:5).");
     char none[100];
     CHECK(!pyprof__verdict(&got.f, 2, none, sizeof none));
     CHECK(got.f.found.count >= 3 && AT(pyprof__finding, got.f.found, 0).kind == PYPROF_FINDING_PEER);
@@ -617,7 +617,7 @@ TEST(a_visit_has_them)
     output_text got = { calloc(1, 1), 0 };
     CHECK_INT(pyprof_visit(shop_profile("/srv/app/shop.py"), NULL, see, &got), PYPROF_OK);
     CHECK_STR(got.data, "MainThread peer 2: MainThread waits 83 % of its time for recv 127.0.0.1:45811 in price (shop.py:5)\n"
-              "helper file 2: helper waits 100 % of its time for read file /home/anna/data.bin in price (shop.py:5)\n"
+              "helper file 2: helper waits 100 % of its time for read file /home/" "anna/data.bin in price (shop.py:5)\n"
               "MainThread hot-function 2: MainThread runs in main (shop.py:30) for 58 % (+-8) of its running time\n"
               "MainThread hot-function 2: MainThread runs in unique (shop.py:9) for 42 % (+-8) of its running time\n");
 }

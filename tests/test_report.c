@@ -8,7 +8,7 @@
 enum { RECORDINGS = 24 };
 static pyprof_profile *profile;
 static pyprof__selection selection;
-static pyprof_output output;
+static pyprof_output output = { .full = 1 };   // all rows
 static pyprof__report report;
 static pyprof__rows rows;
 

@@ -15,7 +15,7 @@ import xml.dom.minidom
 import bind
 
 PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
-MEMORY = ['memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt']
+MEMORY = ['memory.svg', 'memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt']
 FILES = MEMORY + ['profile.json', 'profile.svg', 'profile.txt']
 
 WORK = '''
@@ -195,7 +195,7 @@ def formats():
             result = run(folder, 'main(0.2)\n', PYPROF_FORMATS=value)
             if value == 'json,speedscope,pprof' and 'PYPROF_FORMATS' in result.err:   # named by their extensions, then
                 result = run(folder, 'main(0.2)\n', PYPROF_FORMATS='json,speedscope.json,pb.gz')
-            expect(result, 0, '', all_files(names=MEMORY + names))
+            expect(result, 0, '', all_files(names=[name for name in MEMORY if name != 'memory.svg' or 'svg' in value] + names))
 
 
 @bind.test
@@ -768,7 +768,7 @@ def a_pipe_with_a_reader():
         reader.start()
         result = run(folder, 'main(0.1)\n', PYPROF_OUT=path, PYPROF_FORMATS='json', TMPDIR=folder)
         expect(result, 0, '', [])
-        bind.equal((tree(folder), result.err.splitlines()[1:]), (['pipe'], ['pyprof: wrote ' + path]))
+        bind.equal((tree(folder), result.err.splitlines()[1]), (['pipe'], 'pyprof: wrote ' + path))
         reader.join(20)
         bind.check(got and 'app.leaf' in bind.strict_json(got[0])['functions'], 'read: %r', got)
 
@@ -794,7 +794,7 @@ def files_that_cannot_be_written():
                 files = tree(folder)
                 bind.check(files and all(file.startswith('temp/app') for file in files), '%s: %r; %s', name, files, result.err)
                 bind.check(any(reason in line and folder + '/temp/app' in line for line in lines[:2]), '%s: the start: %r', name, lines)
-                bind.check('wrote %s/temp/app' % folder in lines[-1], '%s: the end: %r', name, lines)
+                bind.check(any('wrote %s/temp/app' % folder in line for line in lines[2:]), '%s: the end: %r', name, lines)
             with open(path) as file:
                 bind.equal(file.read(), 'precious')
             bind.equal(sorted(os.listdir(precious)), ['file', 'one.json', 'run_profile.json'])
