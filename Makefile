@@ -82,16 +82,16 @@ HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
-    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,env endings workers),$(LIBRARIES)) \
+    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,cases env endings workers),$(LIBRARIES)) \
     $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
-    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
-    $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
+    $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh %/recipes.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
+    $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh %/recipes.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
 .PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
-    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint man install uninstall clean FORCE
+    fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint html man install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -209,6 +209,9 @@ fuzz: ## pyprof_load with libFuzzer, ASan and UBSan (clang; RUNS=100000000, or C
 	clang -O1 -g -std=gnu11 -fsanitize=fuzzer,address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=all \
 	    tests/fuzz/fuzz_load.c -o $(BUILD)/fuzz_load $(LIBS)
 	$(BUILD)/fuzz_load -runs=$(or $(RUNS),1000000) -max_len=12000 -dict=tests/fuzz/json.dict $(CASE) $(BUILD)/fuzz-corpus tests/fuzz/corpus
+
+html: ## bring docs/report.html, the page of the format .html, into pyprof.h
+	@$(PYTHON) tests/page.py
 
 lint: ## check the rules of style
 	@tests/run.sh tests/lint.sh

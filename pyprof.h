@@ -61,7 +61,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     LOAD       a recording from its JSON: a strict reader, and what our keys mean
     REPORT     the tables of a report, as rows of numbers and names
     FINDINGS   what holds the program back, in sentences
-    WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle
+    WRITERS    JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
     SESSION    sessions, the sampler thread, fork
     CHECKPOINT the files that a process writes by itself: names, checkpoints, the end
     PUBLIC     the API functions
@@ -108,6 +108,7 @@ CONFIGURATION MACROS
         PYPROF_DLL               symbols visible outside the shared object (default: hidden)
         PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:
+        PYPROF_NO_HTML           without the format .html, whose page takes some 100 KB of the program
         PYPROF_INTERPOSE_MALLOC  defines malloc and mmap, so that heap tracking sees memory allocated by C,
                                  too: for a program or a preload library, not for a module
         PYPROF_PRELOAD           with the macro above: a library for LD_PRELOAD, see examples/preload.c
@@ -244,7 +245,7 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_JSON = 1,         // .json             the native format; it has everything
     PYPROF_FORMAT_TEXT = 2,         // .txt              one page, for reading
     PYPROF_FORMAT_SVG = 3,          // .svg              interactive flame graph
-    PYPROF_FORMAT_HTML = 4,         // .html
+    PYPROF_FORMAT_HTML = 4,         // .html            a page with all of it, for any browser
     PYPROF_FORMAT_FOLDED = 5,       // .folded           flamegraph.pl, inferno, speedscope
     PYPROF_FORMAT_SPEEDSCOPE = 6,   // .speedscope.json
     PYPROF_FORMAT_PPROF = 7,        // .pb.gz            go tool pprof, Pyroscope, Parca
@@ -2401,6 +2402,15 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
+enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+
+static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__main_of(proc), 9, text, sizeof text);
+    return at ? strtoul(at, NULL, 10) : 0;
+}
+
 // Is there such a process, whose memory can be read? Its number in its own namespace goes to proc->main.
 static pyprof_result pyprof__proc_check(pyprof__proc *proc)
 {
@@ -2427,7 +2437,7 @@ static pyprof_result pyprof__proc_check(pyprof__proc *proc)
     if (proc->main <= 0) proc->main = pid;
     if (pyprof__status_line(status, "\nVmSize:")) return PYPROF_OK;   // it has memory
     line = pyprof__status_line(status, "\nState:");
-    if (line && *line != 'Z' && *line != 'X')
+    if (line && *line != 'Z' && *line != 'X' && (pyprof__process_flags(proc) & PYPROF__OF_KERNEL))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON, "process %lld is a thread of the kernel", pid);
     if (pyprof__proc_stand_in(proc)) return PYPROF_OK;   // its main thread left by pthread_exit
     return pyprof__fail(PYPROF_ERR_NO_PROCESS,
@@ -5245,6 +5255,8 @@ typedef enum {
 // tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
+    /* finalizing: the thread state that takes the interpreter apart; NULL before */ \
+    X(runtime_finalizing, 1u << 20, {8, 16}, {11, 24}, {13, 608}, {14, 784}, {15, 912}) \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
     X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, \
       {15, 944})   /* the main interpreter */ \
@@ -5397,6 +5409,21 @@ typedef enum {
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* the same for dumps of versions without that table: a Task; the frame of a coroutine, up to 3.10 a \
+       pointer to it; its state, negative if it is suspended. If it awaits another one, that is on top of \
+       its value stack (kept_top: a pointer to its end; kept_depth: how many values there are), and so many \
+       units after its instruction there is an await_opcode (_PyGen_yf in Objects/genobject.c) */ \
+    X(kept_coro, 512, {8, 112}, {9, 152}, {10, 160}, {11, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, \
+      {114, PYPROF__NO}) \
+    X(kept_name, 512, {8, 120}, {9, 160}, {10, 168}, {11, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, \
+      {114, PYPROF__NO}) \
+    X(kept_frame, 512, {8, 16}, {11, 80}, {12, 72}, {113, 88}) \
+    X(kept_state, 512, {11, 75}, {12, 67}, {113, 83}) \
+    X(kept_awaits, ~0u, {11, 0xff}) \
+    X(kept_top, 512, {8, 72}, {10, PYPROF__NO}) \
+    X(kept_depth, 512, {10, 80}, {11, 64}) \
+    X(await_units, 64, {8, 1}, {11, 2}, {13, PYPROF__NO}) \
+    X(await_opcode, ~0u, {8, 72}, {11, 134}, {13, PYPROF__NO}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local \
        variable (Python/pystate.c); a thread state can bear another thread's ids until its thread has \
        begun; os.fork counts the process's threads and warns of more than one (Modules/posixmodule.c); \
@@ -5435,6 +5462,7 @@ enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
 #define PYPROF__FIELD(field) (uint32_t)(offsetof(pyprof__layout, field) / sizeof(uint32_t))
 #define PYPROF__X(field, ...) { PYPROF__FIELD(field), { __VA_ARGS__ } },
+    PYPROF__X(runtime_finalizing, {13, 32})
     PYPROF__X(runtime_head, {13, 40})
     PYPROF__X(interp_next, {13, 64})
     PYPROF__X(interp_id, {13, 56})
@@ -6940,7 +6968,7 @@ static pyprof__bool pyprof__asyncio_find(pyprof__asyncio *asyncio, pyprof__pool 
     return found;
 }
 
-// ---- its C library ----------------------------------------------------------------------
+// ---- its C library --------------------------------------------------------------------------------------
 // What this process's library tells directly (see pyprof__cpu_word_offset and pyprof__tid_offset), the
 // symbols of another process's library tell. __rseq_offset counts from the thread pointer. That is the
 // pthread_t on x86-64; on aarch64 it is above struct pthread, whose size glibc 2.34 and later tell debuggers.
@@ -7212,6 +7240,39 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
     pyprof__target_forked(target);
     pyprof__target_waiters(target);
     return PYPROF_OK;
+}
+
+// Is Python being taken apart, or has that been done?
+static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
+{
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_finalizing;
+    return target->runtime.address && pyprof__target_word(target, at) != 0;
+}
+
+// Another process could not be read, for this result. Does it just begin or end? Then another try may
+// succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
+// it ends. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+{
+    pyprof__proc proc;
+    char program[512];
+    int young, exits, late = pyprof__now() >= until;
+    if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
+        return 0;
+    pyprof__proc_init(&proc, pid);
+    if (!pyprof__process_mark(&proc, 1)) {
+        *result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended", (long long)pid);
+        return 0;
+    }
+    exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
+    pyprof__proc_link(&proc, "exe", program, sizeof program);
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
+        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    if (late && ends)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
+    else if (late && young)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
+    return !late && (exits || ends || young);
 }
 
 // pid 0 = this process.
@@ -9325,6 +9386,67 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
+    }
+    return cause;
+}
+
+// ---- the same before 3.14, for dumps ------------------------------------------------------------------
+// What the suspended coroutine of this frame awaits; 0 = nothing that is known.
+static uint64_t pyprof__kept_awaited(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                                     int64_t instruction)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t code = frame->code + layout->code_bytes, top = at + layout->frame_locals;
+    unsigned char opcode = 0;
+    int32_t depth = 0;
+    if (layout->await_units != PYPROF__NO) {
+        if (layout->code_string != PYPROF__NO)
+            code = pyprof__read_pointer(walk->mirror, frame->code + layout->code_string) + layout->bytes_data;
+        if (instruction < 0 || instruction > INT_MAX
+            || !pyprof__read(walk->mirror, &opcode,
+                             code + ((uint64_t)instruction + layout->await_units) * 2, 1)
+            || opcode != layout->await_opcode) return 0;
+    }
+    if (layout->frame_values != PYPROF__NO)
+        top = pyprof__read_pointer(walk->mirror, at + layout->frame_values);
+    if (layout->kept_top != PYPROF__NO)
+        return pyprof__read_pointer(walk->mirror,
+                                    pyprof__read_pointer(walk->mirror, at + layout->kept_top) - 8);
+    if (!pyprof__read(walk->mirror, &depth, at + layout->kept_depth, sizeof depth) || depth < 1
+        || depth > 65536) return 0;
+    return pyprof__read_pointer(walk->mirror, top + (uint64_t)(depth - 1) * 8);
+}
+
+// As pyprof__await_chain.
+static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + layout->kept_coro), at;
+    pyprof__raw_frame frame;
+    int64_t instruction;
+    unsigned char state = 0xff;
+    uint32_t code, depth;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    if (!pyprof__task_name(walk->codes, walk->mirror,
+                           pyprof__read_pointer(walk->mirror, task + layout->kept_name), walk->task_text))
+        return PYPROF__WALK_NAME;
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
+        coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
+        at = coroutine ? coroutine + layout->kept_frame : 0;
+        if (at && layout->kept_state == PYPROF__NO) at = pyprof__read_pointer(walk->mirror, at);
+        if (!at) break;
+        if ((layout->kept_state != PYPROF__NO
+             && !pyprof__read(walk->mirror, &state, coroutine + layout->kept_state, 1))
+            || !pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        // It has ended, or it runs.
+        if (state < 0x80 || frame.previous) return PYPROF__WALK_MOVED;
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
+        if (!cause) cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (!cause) cause = pyprof__stack_push(walk->codes, walk->stack,
+                                               pyprof__spot_find(walk->codes, code, instruction));
+        if (cause || (layout->kept_state != PYPROF__NO && state != layout->kept_awaits)) break;
+        coroutine = pyprof__kept_awaited(walk, at, &frame, instruction);
     }
     return cause;
 }
@@ -13698,6 +13820,103 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost
         : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
+}
+
+// ---- the same before 3.14, for dumps -------------------------------------------------------------------
+// asyncio keeps all tasks of an interpreter in a WeakSet: a set of weak references (Lib/_weakrefset.py).
+// Returns the set; 0 = none.
+static uint64_t pyprof__tasks_set(pyprof__sweeper *sweeper, uint64_t interp)
+{
+    pyprof__mirror *mirror = &sweeper->mirror;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    pyprof__dict attributes;
+    uint64_t weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_scheduled_tasks");
+    if (!weak) weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_all_tasks");
+    if (!weak || weak % 8 || !pyprof__attributes(mirror, layout, weak, &attributes)) return 0;
+    return pyprof__dict_get(mirror, layout, &attributes, "data");
+}
+
+// The thread that runs the task's event loop; NULL = none, or unknown.
+static pyprof__thread *pyprof__task_thread(pyprof__sweeper *sweeper, uint64_t interp, uint64_t task)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t loop = pyprof__read_pointer(&sweeper->mirror, task + layout->object_data), ident;
+    pyprof__dict attributes;
+    pyprof__thread *thread;
+    if (!loop || loop % 8 || !pyprof__attributes(&sweeper->mirror, layout, loop, &attributes)) return NULL;
+    ident = pyprof__dict_get(&sweeper->mirror, layout, &attributes, "_thread_id");
+    ident = ident ? pyprof__long_value(&sweeper->mirror, layout, ident) : 0;
+    thread = ident ? pyprof__thread_of_ident(&sweeper->list, interp, ident) : NULL;
+    return thread && thread->tick == sweeper->list.tick && !thread->pending ? thread : NULL;
+}
+
+// Adds what the task waits for. 0 = no memory, or there are too many.
+static pyprof__bool pyprof__task_add(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp,
+                                     uint64_t task)
+{
+    size_t first = sweeper->awaiting.spots.count;
+    pyprof__thread *thread = pyprof__task_thread(sweeper, interp, task);
+    pyprof__await *await;
+    if (sweeper->awaits.count >= PYPROF__MAX_AWAITS) { sweeper->awaits_cut = 1; return 0; }
+    if (!thread) return 1;
+    sweeper->codes.decoded = 0;
+    if (pyprof__kept_chain(walk, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
+        sweeper->awaiting.spots.count = first;
+        return 1;
+    }
+    await = (pyprof__await *)pyprof__push(&sweeper->pool, &sweeper->awaits);
+    if (!await) return 0;
+    await->slot = thread->slot;
+    await->first = (uint32_t)first;
+    await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+    return 1;
+}
+
+// Of all items of the set: an item is the key of an entry, whose hash is -1 where one was removed (setentry).
+static void pyprof__tasks_read(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t set = pyprof__tasks_set(sweeper, interp), data = set + layout->object_data, mask, table, i;
+    uint64_t entry[2], task;
+    if (!set || set % 8) return;
+    mask = pyprof__read_pointer(&sweeper->mirror, data + 16);   // fill, used, mask, table
+    table = pyprof__read_pointer(&sweeper->mirror, data + 24);
+    for (i = 0; i <= mask && i < 16 * PYPROF__MAX_AWAITS; i++) {
+        if (!pyprof__read(&sweeper->mirror, entry, table + i * sizeof entry, sizeof entry)) return;
+        if (!entry[0] || entry[0] % 8 || entry[1] == UINT64_MAX) continue;
+        task = pyprof__read_pointer(&sweeper->mirror, entry[0] + layout->object_data);   // wr_object
+        if (task && task % 8 == 0 && !pyprof__task_add(sweeper, walk, interp, task)) return;
+    }
+}
+
+// For a dump, right after its last sweep. What a thread awaits counts only if the thread has not run since.
+static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    size_t codes = sweeper->codes.codes.count, i, kept = 0;
+    pyprof__walk walk;
+    if (layout->kept_coro == PYPROF__NO) return;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->awaiting;
+    walk.max_depth = sweeper->max_depth;
+    sweeper->awaits.count = sweeper->awaiting.spots.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->list.interps.count; i++)
+        pyprof__tasks_read(sweeper, &walk, PYPROF__AT(uint64_t, sweeper->list.interps, i));
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        pyprof__await *await = &PYPROF__AT(pyprof__await, sweeper->awaits, i);
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, await->slot);
+        thread->codes_from = codes;
+        thread->codes_to = sweeper->codes.codes.count;
+        if (!pyprof__stood_still(sweeper, thread)) pyprof__doubt(sweeper, thread);
+        else PYPROF__AT(pyprof__await, sweeper->awaits, kept++) = *await;
+    }
+    sweeper->awaits.count = kept;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
 }
 
 // After a sweep: waits for the next one on the CPU of the GIL's holder.
@@ -21378,7 +21597,7 @@ static pyprof__bool pyprof__has_qualnames(const pyprof_profile *profile)
 
 typedef struct { uint32_t count[2], only[2]; } pyprof__namesakes;   // with one key on each side
 
-// ---- its files: another checkout, another installation ----------------------------------------------------
+// ---- its files: another checkout, another installation --------------------------------------------------
 // Two paths mean one file if they end alike: at least with this part. Packages are told apart by their names,
 // and __init__.py says nothing by itself.
 static const char *pyprof__file_tail(const char *path)
@@ -21484,7 +21703,7 @@ static pyprof__bool pyprof__diff_files(pyprof__differ *differ)
     return whole;
 }
 
-// ---- its functions ----------------------------------------------------------------------------------------
+// ---- its functions --------------------------------------------------------------------------------------
 
 // What must agree for two functions with one name and file to count as the same, the strictest rule first. An
 // edit above a function moves its line; an edit inside it (or another version of Python) changes its content.
@@ -21572,7 +21791,7 @@ static pyprof__bool pyprof__diff_moved(pyprof__differ *differ)   // 0 = no memor
     return whole;
 }
 
-// ---- its threads: matched by identity, otherwise by name --------------------------------------------------
+// ---- its threads: matched by identity, otherwise by name ------------------------------------------------
 typedef struct { uint64_t key[4]; uint32_t side, recorded; } pyprof__candidate;
 
 static int pyprof__by_candidate(const void *a, const void *b)
@@ -21700,7 +21919,7 @@ static pyprof__bool pyprof__diff_members(pyprof__differ *differ, const pyprof_qu
     return 1;
 }
 
-// ---- its tree ---------------------------------------------------------------------------------------------
+// ---- its tree -------------------------------------------------------------------------------------------
 static uint32_t pyprof__diff_function(pyprof__differ *differ, pyprof__diff_side *side, uint32_t id)
 {
     pyprof__model *to = &differ->to->model;
@@ -21818,7 +22037,7 @@ static pyprof__bool pyprof__diff_nodes(pyprof__differ *differ, pyprof__diff_side
     return pyprof__diff_seen(differ, side, bit);
 }
 
-// ---- its values: the earlier ones are scaled --------------------------------------------------------------
+// ---- its values: the earlier ones are scaled ------------------------------------------------------------
 __extension__ typedef __int128 pyprof__wide;    // the product of two int64_t
 
 static int64_t pyprof__scaled(int64_t value, pyprof__ratio ratio)   // rounded
@@ -22013,7 +22232,7 @@ static pyprof__bool pyprof__diff_history(pyprof__differ *differ)
     return 1;
 }
 
-// ---- its facts --------------------------------------------------------------------------------------------
+// ---- its facts ------------------------------------------------------------------------------------------
 // For two snapshots of one recording, the quality of the time between them; for two recordings, that of both.
 static void pyprof__diff_stats(const pyprof_profile *from, const pyprof_profile *after, pyprof_stats *stats)
 {
@@ -29148,7 +29367,7 @@ static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, s
 }
 
 // ============================================================================
-// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle
+// [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
 //   Runs on    the caller's thread
 //   Uses       SNAPSHOT, REPORT
 //   Promise    a format is one part of this section and one row of the table at its end; parts never call
@@ -29161,6 +29380,7 @@ struct pyprof__sink {   // buffered output; keeps the first failure, so that wri
     void *user;
     int failed, comma;           // comma: before the next value of JSON
     const char *gap;             // written before the next value; NULL = not set
+    int in_page;                 // JSON inside a page of HTML
     size_t used;
     char buffer[16384];
 };
@@ -29276,6 +29496,11 @@ static pyprof__bool pyprof__unsafe_json(uint32_t c, const char *next)   // also 
         || (c == '<' && (*next == '/' || *next == '!'));
 }
 
+static pyprof__bool pyprof__unsafe_page(uint32_t c, const char *next)   // JSON inside a page
+{
+    return c == '<' || c == '>' || c == '&' || pyprof__unsafe_json(c, next);
+}
+
 static const pyprof__rule
     pyprof__as_it_is = { "", { "" }, pyprof__unsafe_never, "" },
     pyprof__as_text = { "", { "" }, pyprof__unsafe_text, "\\x%02x" },
@@ -29283,6 +29508,8 @@ static const pyprof__rule
     pyprof__as_xml = { "&<>\"'", { "&amp;", "&lt;", "&gt;", "&quot;", "&#39;" }, pyprof__unsafe_name,
                        "\\x%02x" },
     pyprof__as_json = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_json,
+                        "\\u%04x" },
+    pyprof__as_page = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_page,
                         "\\u%04x" };
 
 // Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
@@ -29364,7 +29591,7 @@ static void pyprof__emit_text(pyprof__sink *s, const char *key, const char *text
 {
     pyprof__emit_next(s, key);
     pyprof__put_char(s, '"');
-    pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_json);
+    pyprof__put_escaped(s, text, SIZE_MAX, s->in_page ? &pyprof__as_page : &pyprof__as_json);
     pyprof__put_char(s, '"');
 }
 
@@ -37649,8 +37876,7 @@ static pyprof_result pyprof__write_lcov(pyprof__job *job)
 
 // ---- a text to be handed to an assistant: findings, numbers, hot lines ------------------------------------
 // It has nothing that a reader elsewhere should not see: folders of a home become ~, and what looks like a
-// secret in a
-// line of source is masked.
+// secret in a line of source is masked.
 enum {
     PYPROF__PROMPT_BYTES = 8000,       // about
     PYPROF__PROMPT_FINDINGS = 8, PYPROF__PROMPT_THREADS = 5, PYPROF__PROMPT_LINE = 900
@@ -37913,6 +38139,2048 @@ static pyprof_result pyprof__write_prompt(pyprof__job *job)
     return PYPROF_OK;
 }
 
+// ---- HTML: a page that shows everything, in one file ------------------------------------------------------
+// docs/report.html is the page; make html brings it here, without comments. Its data is JSON: columns of
+// numbers, values by node and the time line by thread. The page derives from it whatever can be derived.
+#if !defined(PYPROF_NO_HTML)
+// <report.html>
+static const char *const pyprof__html_page[1212] = {
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-G",
+    "ypl3fu+gZvqsHG73p73Q5cahl30tMmICOJLqtI110k='; style-src 'sha256-NRdv4n7oe5cP9MPUejpJYDJGOLZ6co9",
+    "38P65L4pbcYE='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+    "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
+    "<style>\n:root { color-scheme: light dark; --bg: #fcfbf9; --ink: #24211e; --soft: #625d56; --li",
+    "ne: #d8d3cb; --field: #fff; --head: #f1eee9; --ring: #0b57d0; --bad: #b3261e; --heat: 213,94,0;",
+    " --hit: #c21fb5; --on: #e4ecfb; --label: #1d1813; --dim: .34; }\n",
+    "@media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --bg: #17181b; --ink: #ec",
+    "ebe8; --soft: #aaa69f; --line: #3f4147; --field: #222327; --head: #202226; --ring: #8ab4f8; --b",
+    "ad: #f28b82; --heat: 230,120,30; --hit: #f07fe6; --on: #263349; --dim: .3; } }\n",
+    ":root[data-theme=dark] { color-scheme: dark; --bg: #17181b; --ink: #ecebe8; --soft: #aaa69f; --",
+    "line: #3f4147; --field: #222327; --head: #202226; --ring: #8ab4f8; --bad: #f28b82; --heat: 230,",
+    "120,30; --hit: #f07fe6; --on: #263349; --dim: .3; }\n:root[data-theme=light] { color-scheme: li",
+    "ght; }\n* { box-sizing: border-box; }\nbody { margin: 0; background: var(--bg); color: var(--in",
+    "k); font: 14px/1.45 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }\n",
+    "header, nav, main, footer { padding: 6px 16px; }\nheader { display: flex; flex-wrap: wrap; gap:",
+    " 4px 16px; align-items: baseline; }\nh1 { font-size: 19px; margin: 4px 0; overflow-wrap: anywhe",
+    "re; }\nh2 { font-size: 16px; margin: 18px 0 6px; }\nh3 { font-size: 14px; margin: 12px 0 4px; }",
+    "\np { margin: 4px 0 8px; max-width: 90ch; }\n.soft { color: var(--soft); }\n",
+    ".bad { color: var(--bad); }\n.mono, .grid, canvas, pre, td.name { font-family: ui-monospace, Me",
+    "nlo, Consolas, 'DejaVu Sans Mono', monospace; font-size: 12px; }\n",
+    "button, select, input { font: inherit; font-size: 13px; color: var(--ink); background: var(--fi",
+    "eld); border: 1px solid var(--line); border-radius: 6px; padding: 3px 9px; min-height: 28px; }\n",
+    "button { cursor: pointer; }\nbutton:hover, select:hover { border-color: var(--soft); }\n",
+    "button:disabled { opacity: .5; cursor: default; }\nbutton[aria-pressed=true], button[aria-curre",
+    "nt=true] { background: var(--on); border-color: var(--ring); font-weight: 600; }\n",
+    "button.link { border: 0; background: none; padding: 0; min-height: 0; color: inherit; text-alig",
+    "n: left; font: inherit; text-decoration: underline; text-decoration-color: var(--line); text-un",
+    "derline-offset: 2px; overflow-wrap: anywhere; }\nbutton.link:hover { text-decoration-color: cur",
+    "rentColor; }\n:focus-visible { outline: 2px solid var(--ring); outline-offset: 1px; }\n",
+    ".bar { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; }\n",
+    ".tools { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); background: v",
+    "ar(--head); position: sticky; top: 0; z-index: 3; }\n.tools label { display: inline-flex; gap: ",
+    "5px; align-items: center; color: var(--soft); font-size: 13px; }\n",
+    ".tools input { width: 190px; }\n.tools output { font-size: 13px; }\n",
+    "[role=tablist] { display: flex; flex-wrap: wrap; gap: 2px; padding: 0; }\n",
+    "[role=tab] { border: 0; border-bottom: 3px solid transparent; border-radius: 0; background: non",
+    "e; padding: 5px 10px; }\n[role=tab][aria-selected=true] { border-bottom-color: var(--ring); fon",
+    "t-weight: 600; }\n.strip { position: relative; height: 66px; margin: 6px 16px 0; touch-action: ",
+    "none; user-select: none; cursor: crosshair; }\n.strip canvas, .lane canvas { display: block; wi",
+    "dth: 100%; }\n.veil { position: absolute; top: 0; bottom: 0; background: var(--bg); opacity: .7",
+    "2; pointer-events: none; }\n.edge { position: absolute; top: 0; height: 66px; width: 9px; margi",
+    "n-left: -4px; border-left: 4px solid transparent; border-right: 4px solid transparent; backgrou",
+    "nd: var(--ring) content-box; cursor: ew-resize; touch-action: none; }\n",
+    ".legend { display: flex; flex-wrap: wrap; gap: 2px 12px; font-size: 12px; color: var(--soft); }",
+    "\n.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-righ",
+    "t: 4px; vertical-align: -1px; }\n.flame { position: relative; overflow: auto; border: 1px solid",
+    " var(--line); border-radius: 6px; height: max(300px, calc(100vh - 330px)); background: var(--bg",
+    "); }\n.flame canvas { position: sticky; top: 0; left: 0; display: block; cursor: pointer; }\n",
+    ".half { height: max(200px, calc(50vh - 190px)); }\n.info { min-height: 42px; padding: 3px 0; ov",
+    "erflow-wrap: anywhere; }\n.info b { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mo",
+    "no', monospace; font-size: 13px; }\n.grid { position: relative; overflow: auto; border: 1px sol",
+    "id var(--line); border-radius: 6px; height: max(260px, calc(100vh - 320px)); }\n",
+    ".grid .row { display: grid; position: absolute; left: 0; right: 0; height: 23px; line-height: 2",
+    "3px; }\n.grid .row > * { padding: 0 8px; white-space: nowrap; overflow: hidden; text-overflow: ",
+    "ellipsis; }\n.grid .top { position: sticky; top: 0; z-index: 1; background: var(--head); border",
+    "-bottom: 1px solid var(--line); height: 28px; line-height: 26px; }\n",
+    ".grid .top button { border: 0; background: none; padding: 0; min-height: 24px; font-size: 12px;",
+    " font-weight: 600; width: 100%; }\n.grid .num, td.num, th.num { text-align: right; font-variant",
+    "-numeric: tabular-nums; }\n.grid .num button { text-align: right; }\n",
+    ".grid [role=rowgroup] { position: relative; }\n.grid .row.at { background: var(--on); }\n",
+    ".grid .row:not(.top):hover { background: var(--on); cursor: pointer; }\n",
+    ".grid .hit, td .hit { color: var(--hit); font-weight: 600; }\n",
+    ".fill { background: linear-gradient(to right, rgba(var(--heat), .32) var(--w, 0%), transparent ",
+    "var(--w, 0%)); }\n.scroll { overflow-x: auto; }\ntable { border-collapse: collapse; font-size: ",
+    "13px; margin: 4px 0 10px; }\nth, td { padding: 2px 10px 2px 4px; text-align: left; vertical-ali",
+    "gn: top; border-bottom: 1px solid var(--line); }\nth { font-weight: 600; background: var(--head",
+    "); }\ntd.name { overflow-wrap: anywhere; min-width: 16ch; }\n.cards { display: grid; grid-templ",
+    "ate-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px; margin: 8px 0; }\n",
+    ".card { border: 1px solid var(--line); border-radius: 8px; padding: 8px 10px; background: var(-",
+    "-field); }\n.card b { display: block; font-size: 17px; overflow-wrap: anywhere; }\n",
+    ".find { border: 1px solid var(--line); border-left: 5px solid var(--ring); border-radius: 6px; ",
+    "padding: 8px 12px; margin: 8px 0; background: var(--field); }\n",
+    "ol.finds { list-style: none; padding: 0; margin: 0; }\n.find.high { border-left-color: #d55e00;",
+    " }\n.find h3 { margin: 0 0 4px; }\n.stack { display: flex; height: 14px; min-width: 120px; bord",
+    "er-radius: 3px; overflow: hidden; background: var(--line); }\n",
+    ".stack i { display: block; height: 100%; }\n.source { display: grid; grid-template-columns: min",
+    "max(180px, 300px) 1fr; gap: 10px; }\n.code { overflow: auto; border: 1px solid var(--line); bor",
+    "der-radius: 6px; height: max(300px, calc(100vh - 330px)); position: relative; }\n",
+    ".code .row { display: grid; grid-template-columns: 86px 86px 58px 1fr; position: absolute; left",
+    ": 0; min-width: 100%; height: 18px; line-height: 18px; white-space: pre; }\n",
+    ".code .num { text-align: right; }\n.code .row > span { padding: 0 6px; }\n",
+    ".code .row.at { outline: 2px solid var(--ring); outline-offset: -2px; }\n",
+    ".lane { position: relative; border-bottom: 1px solid var(--line); }\n",
+    ".lanes { max-height: 50vh; overflow: auto; border: 1px solid var(--line); border-radius: 6px; p",
+    "osition: relative; cursor: crosshair; }\n.tip { position: fixed; z-index: 9; pointer-events: no",
+    "ne; max-width: min(560px, 92vw); background: var(--field); border: 1px solid var(--soft); borde",
+    "r-radius: 6px; padding: 5px 9px; font-size: 12px; overflow-wrap: anywhere; box-shadow: 0 2px 8p",
+    "x rgba(0,0,0,.25); white-space: pre-line; }\ndialog { background: var(--bg); color: var(--ink);",
+    " border: 1px solid var(--soft); border-radius: 8px; max-width: 640px; }\n",
+    "kbd { font: 12px ui-monospace, monospace; border: 1px solid var(--line); border-radius: 4px; pa",
+    "dding: 1px 5px; background: var(--field); }\n.skip { position: absolute; left: -999px; }\n",
+    ".skip:focus { left: 8px; top: 8px; z-index: 10; background: var(--field); padding: 6px; }\n",
+    ".vh { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }\n",
+    "[hidden] { display: none !important; }\n@media (max-width: 720px) {\n",
+    "header, nav, main, footer { padding: 5px 8px; }\n.strip { margin: 4px 8px 0; }\n",
+    ".tools { position: static; }\n.tools label { flex: 1 1 44%; }\n",
+    ".tools select, .tools input { width: 100%; min-width: 0; }\n.source { grid-template-columns: 1f",
+    "r; }\n.grid .more, table .more { display: none; }\n[role=tablist] { flex-wrap: nowrap; overflow",
+    "-x: auto; }\n[role=tab] { white-space: nowrap; }\n}\n@media print {\n",
+    ":root { --bg: #fff !important; --ink: #000 !important; --field: #fff !important; --head: #eee !",
+    "important; --soft: #444 !important; }\n.tools, nav, .noprint, .edge, .tip { display: none !impo",
+    "rtant; }\n.flame, .grid, .code, .lanes { height: auto !important; max-height: none !important; ",
+    "overflow: visible; border: 0; }\n.grid .row, .code .row { position: static; }\n",
+    ".card, .find, tr { break-inside: avoid; }\n* { print-color-adjust: exact; -webkit-print-color-a",
+    "djust: exact; }\n}\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\" id=\"skip\">Ski",
+    "p to the view</a>\n<header><h1 id=\"title\">pyprof</h1><div class=\"soft\" id=\"about\"></div><",
+    "div class=\"bar noprint\"><button id=\"dark\" type=\"button\">Dark</button> <button id=\"keys\"",
+    " type=\"button\" aria-haspopup=\"dialog\">Keys (?)</button></div></header>\n",
+    "<noscript><p>This page is drawn by its script, and scripts are switched off here. The same as t",
+    "ext: <code>pyprof report</code> with the recording's .json.</p></noscript>\n",
+    "<div class=\"strip\" id=\"strip\" hidden><canvas id=\"overview\" role=\"img\" aria-label=\"Stat",
+    "es of all threads over time\"></canvas><div class=\"veil\" id=\"veil0\"></div><div class=\"veil",
+    "\" id=\"veil1\"></div><div class=\"edge\" id=\"edge0\" role=\"slider\" tabindex=\"0\" aria-labe",
+    "l=\"Start of the shown time\"></div><div class=\"edge\" id=\"edge1\" role=\"slider\" tabindex=\"",
+    "0\" aria-label=\"End of the shown time\"></div></div>\n<div class=\"tools\" role=\"toolbar\" ar",
+    "ia-label=\"What is shown\"><nav class=\"bar\" aria-label=\"Choices\">\n",
+    "<label>Show <select id=\"metric\"></select></label>\n<label id=\"sidebox\" hidden>Side <select ",
+    "id=\"side\"><option value=\"after\">After</option><option value=\"before\">Before</option></sel",
+    "ect></label>\n<label id=\"threadbox\">Threads <select id=\"thread\"></select></label>\n",
+    "<label>Search <input id=\"search\" type=\"search\" placeholder=\"regular expression\" autocompl",
+    "ete=\"off\" spellcheck=\"false\"></label>\n<output id=\"found\" aria-live=\"polite\"></output>\n",
+    "<button id=\"whole\" type=\"button\" hidden>Whole time</button>\n<label>Export <select id=\"exp",
+    "ort\"><option value=\"\">...</option><option value=\"folded\">folded stacks</option><option val",
+    "ue=\"speedscope\">speedscope</option><option value=\"pprof\">pprof</option></select></label>\n",
+    "</nav></div>\n<nav aria-label=\"Views\"><div role=\"tablist\" id=\"tabs\" aria-label=\"Views\">",
+    "</div></nav>\n<main id=\"main\" tabindex=\"-1\"><div id=\"view\" role=\"tabpanel\" aria-labelle",
+    "dby=\"tab-findings\"></div></main>\n<div id=\"tip\" class=\"tip\" hidden></div>\n",
+    "<dialog id=\"help\" aria-labelledby=\"helpname\"><h2 id=\"helpname\">Keys</h2><div id=\"helptex",
+    "t\"></div><p><button id=\"helpclose\" type=\"button\">Close</button></p></dialog>\n",
+    "<footer class=\"soft\" id=\"foot\"></footer>\n<script type=\"application/json\" id=\"data\">",
+    "",
+    "</script>\n<script>\n'use strict';\n(() => {\nconst $ = id => document.getElementById(id);\n",
+    "const fill = (node, kids) => {\nfor (const kid of kids.flat(9)) if (kid !== null && kid !== und",
+    "efined && kid !== false) node.append(kid);\nreturn node;\n};\nconst el = (tag, props, ...kids) ",
+    "=> {\nconst node = document.createElement(tag);\nfor (const [key, value] of Object.entries(prop",
+    "s || {})) {\nif (value === null || value === undefined || value === false) continue;\n",
+    "if (key.startsWith('on')) node.addEventListener(key.slice(2), value);\n",
+    "else if (key === 'style') for (const [name, v] of Object.entries(value)) node.style.setProperty",
+    "(name, v);\nelse node.setAttribute(key, value === true ? '' : value);\n",
+    "}\nreturn fill(node, kids);\n};\nconst group3 = n => String(Math.round(n)).replace(/\\B(?=(\\d{",
+    "3})+$)/g, ',');\nconst digits = (v, n) => v.toFixed(n);\nconst time = ns => {\n",
+    "const v = Math.abs(ns), sign = ns < 0 ? '-' : '';\nreturn sign + (v < 1e3 ? Math.round(v) + ' n",
+    "s' : v < 1e6 ? digits(v / 1e3, 1) + ' \\u00b5s' : v < 1e9 ? digits(v / 1e6, v < 1e7 ? 2 : 1) + ",
+    "' ms'\n: v < 1e10 ? digits(v / 1e9, 2) + ' s' : v < 6e11 ? digits(v / 1e9, 1) + ' s' : v < 7.2e",
+    "12 ? digits(v / 6e10, 1) + ' min' : digits(v / 3.6e12, 2) + ' h');\n",
+    "};\nconst bytes = n => {\nlet v = Math.abs(n), k = 0;\nwhile (v >= 1024 && k < 4) { v /= 1024; ",
+    "k++; }\nreturn (n < 0 ? '-' : '') + (k ? v.toFixed(1) : Math.round(v)) + ' ' + ['B', 'KiB', 'Mi",
+    "B', 'GiB', 'TiB'][k];\n};\nconst say = (value, unit) => unit === 'ns' ? time(value) : unit === ",
+    "'bytes' ? bytes(value) : (value < 0 ? '-' : '') + group3(Math.abs(value));\n",
+    "const signed = (value, unit) => (value > 0 ? '+' : '') + say(value, unit);\n",
+    "const percent = (part, all) => all ? (100 * part / all).toFixed(Math.abs(part) < Math.abs(all) ",
+    "/ 10 ? 2 : 1) + ' %' : '';\nconst D = JSON.parse($('data').textContent);\n",
+    "const T = D.strings, F = D.functions, NF = F.name.length, N = D.tree.up.length;\n",
+    "const PYTHON = 0, NATIVE = 1, ZONE = 2, PSEUDO = 3, THREAD = 4, PROCESS = 5, WAIT = 6, TASK = 7",
+    ";\nconst isDiff = !!D.diff;\nconst parent = new Int32Array(N), fnOf = new Int32Array(N), lineOf",
+    " = new Int32Array(N), threadOf = new Int32Array(N).fill(-1);\n",
+    "const first = new Int32Array(N), next = new Int32Array(N), kindOf = new Uint8Array(N);\n",
+    "for (let i = 0; i < N; i++) {\nconst frame = D.tree.frame[i];\n",
+    "parent[i] = i - D.tree.up[i];\nfnOf[i] = D.frames.function[frame];\n",
+    "lineOf[i] = D.frames.line[frame];\nkindOf[i] = F.kind[fnOf[i]];\n",
+    "}\nfor (let i = N - 1; i > 0; i--) { next[i] = first[parent[i]]; first[parent[i]] = i; }\n",
+    "D.threads.forEach((t, i) => { threadOf[t.node] = i; });\nfor (let i = 1; i < N; i++) if (thread",
+    "Of[i] < 0 && kindOf[i] !== PROCESS) threadOf[i] = threadOf[parent[i]];\n",
+    "const isLeaf = kind => kind === NATIVE || kind === WAIT;\nconst isOuter = kind => kind === THRE",
+    "AD || kind === PROCESS;\nconst nameOf = f => T[F.qualname[f]] || T[F.name[f]];\n",
+    "const labelOf = f => T[F.label[f]];\nconst fileOf = f => T[F.file[f]];\n",
+    "const baseOf = path => path.slice(path.lastIndexOf('/') + 1);\n",
+    "const placeOf = (f, line) => fileOf(f) ? fileOf(f) + (line > 0 ? ':' + line : F.line[f] > 0 ? '",
+    ":' + F.line[f] : '') : '';\nconst shortPlace = (f, line) => fileOf(f) ? baseOf(fileOf(f)) + (li",
+    "ne > 0 ? ':' + line : F.line[f] > 0 ? ':' + F.line[f] : '') : '';\n",
+    "const column = packed => {\nconst out = new Float64Array(N);\nif (!packed) return out;\n",
+    "if (Array.isArray(packed[0])) { let at = 0; packed[0].forEach((gap, i) => { at += gap; out[at] ",
+    "= packed[1][i]; }); }\nelse out.set(packed);\nreturn out;\n};\nconst columns = {}, earlier = {}",
+    ";\nconst valuesOf = key => columns[key] || (columns[key] = column(D.tree.self[key]));\n",
+    "const beforeOf = key => earlier[key] || (earlier[key] = column((D.tree.before || {})[key]));\n",
+    "const has = key => !!(D.tree.self[key] || (D.tree.before || {})[key]);\n",
+    "const IDLE = 8, WAITING = 1;\nconst metrics = [\n{ k: 'busy', n: 'Running + waiting', u: 'ns', ",
+    "plus: 'wall_ns', less: 'idle_ns', at: (b, i) => b & IDLE ? 0 : L.wall[i], hint: 'wall time with",
+    "out waits for work' },\n{ k: 'running', n: 'Running', u: 'ns', plus: 'wall_ns', less: 'wait_ns'",
+    ", at: (b, i) => b & WAITING ? 0 : L.wall[i] },\n{ k: 'waiting', n: 'Waiting', u: 'ns', plus: 'w",
+    "ait_ns', less: 'idle_ns', at: (b, i) => b & WAITING && !(b & IDLE) ? L.wall[i] : 0 },\n",
+    "{ k: 'all', n: 'All + idle', u: 'ns', plus: 'wall_ns', at: (b, i) => L.wall[i] },\n",
+    "{ k: 'cpu', n: 'CPU time', u: 'ns', plus: 'cpu_ns', at: (b, i) => L.cpu[i] },\n",
+    "{ k: 'native', n: 'In C functions', u: 'ns', plus: 'native_ns', at: (b, i) => b & 16 ? L.wall[i",
+    "] : 0 },\n{ k: 'nogil', n: 'Without the GIL', u: 'ns', plus: 'nogil_ns', at: (b, i) => b & 32 ?",
+    " L.wall[i] : 0 },\n{ k: 'gil', n: 'GIL held', u: 'ns', plus: 'gil_ns', at: (b, i) => b & 2 ? L.",
+    "wall[i] : 0 },\n{ k: 'gilwait', n: 'GIL wait', u: 'ns', plus: 'gil_wait_ns', at: (b, i) => b & ",
+    "4 ? L.wall[i] : 0 },\n{ k: 'gilblock', n: 'GIL wait caused', u: 'ns', plus: 'gil_block_ns', at:",
+    " (b, i) => L.block[i] },\n{ k: 'cpuwait', n: 'Waiting for a CPU', u: 'ns', plus: 'cpu_wait_ns',",
+    " at: (b, i) => b & 64 ? L.wall[i] : 0 },\n{ k: 'unknown', n: 'Unknown state', u: 'ns', plus: 'u",
+    "nknown_ns', at: (b, i) => b & 256 ? L.wall[i] : 0 },\n{ k: 'samples', n: 'Samples', u: 'count',",
+    " plus: 'samples', less: 'idle_samples', at: (b, i) => b & IDLE ? 0 : L.count[i] },\n",
+    "{ k: 'exceptions', n: 'Exceptions', u: 'count', plus: 'exceptions', at: (b, i) => b & 128 ? L.c",
+    "ount[i] : 0 },\n{ k: 'live', n: 'Live memory', u: 'bytes', plus: 'live_bytes', memory: 1 },\n",
+    "{ k: 'peak', n: 'Memory at the peak', u: 'bytes', plus: 'peak_bytes', memory: 1 },\n",
+    "{ k: 'alloc', n: 'Allocated memory', u: 'bytes', plus: 'alloc_bytes', memory: 1 },\n",
+    "{ k: 'blocks', n: 'Allocated blocks', u: 'count', plus: 'alloc_blocks', memory: 1 },\n",
+    "{ k: 'liveblocks', n: 'Live blocks', u: 'count', plus: 'live_blocks', memory: 1 },\n",
+    "{ k: 'temp', n: 'Temporary blocks', u: 'count', plus: 'temp_blocks', memory: 1 },\n",
+    "].filter(m => has(m.plus));\nconst metricOf = key => metrics.find(m => m.k === key) || metrics[",
+    "0];\nconst firstMetric = () => {\nconst wanted = { wall_ns: 'busy', cpu_ns: 'cpu' }[D.metric];\n",
+    "const m = metrics.find(x => x.k === wanted) || metrics.find(x => x.plus === D.metric) || metric",
+    "s[0];\nreturn m ? m.k : 'busy';\n};\nconst lanes = D.timeline ? D.timeline.lanes : [];\n",
+    "const NL = lanes.reduce((sum, lane) => sum + lane.gap.length, 0);\n",
+    "const L = { start: new Float64Array(NL), end: new Float64Array(NL), node: new Int32Array(NL), b",
+    "its: new Uint16Array(NL), thread: new Int32Array(NL),\nwall: new Float64Array(NL), cpu: new Flo",
+    "at64Array(NL), block: new Float64Array(NL), count: new Float64Array(NL) };\n",
+    "let endUs = D.duration_ns / 1e3, beginUs = Infinity;\n{\nlet base = 0;\n",
+    "const sparse = (pair, to) => { let at = base; pair[0].forEach((gap, i) => { at += gap; to[at] +",
+    "= pair[1][i]; }); };\nfor (const lane of lanes) {\nlet last = 0;\n",
+    "lane.from = base;\nlane.to = base + lane.gap.length;\nfor (let k = 0, i = base; k < lane.gap.le",
+    "ngth; k++, i++) {\nL.start[i] = last + lane.gap[k];\nL.end[i] = last = L.start[i] + lane.span[k",
+    "];\nL.node[i] = lane.node[k];\nL.bits[i] = lane.bits[k];\nL.thread[i] = lane.thread;\n",
+    "L.wall[i] = lane.span[k];\nL.count[i] = 1;\n}\nsparse(lane.wall_more, L.wall);\n",
+    "for (let i = base; i < lane.to; i++) L.cpu[i] = L.bits[i] & WAITING ? 0 : L.wall[i];\n",
+    "sparse(lane.cpu_more, L.cpu);\nsparse(lane.block, L.block);\nsparse(lane.count_more, L.count);\n",
+    "if (lane.to > base) { beginUs = Math.min(beginUs, L.start[base]); endUs = Math.max(endUs, last)",
+    "; }\nbase = lane.to;\n}\nif (!NL) beginUs = 0;\n}\nconst classes = [\n",
+    "{ n: 'Python', c: '#d55e00' }, { n: 'C functions', c: '#e69f00' }, { n: 'waiting for the GIL', ",
+    "c: '#a8478a' }, { n: 'waiting for a CPU', c: '#009e73' },\n{ n: 'waiting', c: '#56b4e9' }, { n:",
+    " 'idle', c: '#b9b9b9' }, { n: 'unknown', c: '#7d7d7d' },\n];\nconst classOf = bits => !(bits & ",
+    "1) ? bits & 48 ? 1 : 0 : bits & 4 ? 2 : bits & 64 ? 3 : bits & 256 ? 6 : bits & 8 ? 5 : 4;\n",
+    "const st = { view: 'findings', metric: firstMetric(), side: 'after', thread: '', range: null, q",
+    ": '', mode: 'icicle', zoom: '', lines: false, split: false, f: -1, file: '', line: 0,\n",
+    "sort: 'self', by: 'function' };\nconst wanted = new Uint8Array(N);\n",
+    "function chooseThreads() {\nconst key = st.thread, number = Number(key.slice(1));\n",
+    "for (let i = 1; i < N; i++) {\nconst t = threadOf[i];\nwanted[i] = !key || (t >= 0 && (key[0] =",
+    "== 't' ? t === number : D.threads[t].process === number)) ? 1 : 0;\n",
+    "}\n}\nfunction selfOf(m, side) {\nconst out = new Float64Array(N);\n",
+    "if (st.range && !m.memory && !isDiff) {\nconst [from, to] = st.range, scale = m.u === 'ns' ? 10",
+    "00 : 1;\nfor (let i = 0; i < NL; i++) {\nif (L.end[i] <= from || L.start[i] >= to || !wanted[L.",
+    "node[i]]) continue;\nconst value = m.at(L.bits[i], i), span = L.end[i] - L.start[i];\n",
+    "if (value) out[L.node[i]] += value * scale * (span > 0 ? (Math.min(to, L.end[i]) - Math.max(fro",
+    "m, L.start[i])) / span : 1);\n}\nreturn out;\n}\nconst add = (from, sign, less) => { for (let i",
+    " = 0; i < N; i++) if (wanted[i]) out[i] += sign * from[i] * (less ? -1 : 1); };\n",
+    "for (const [key, less] of [[m.plus, 0], [m.less, 1]]) {\nif (!key || !has(key)) continue;\n",
+    "if (!isDiff || side !== 'before') add(valuesOf(key), 1, less);\n",
+    "if (isDiff && side !== 'change') add(beforeOf(key), 1, less);\n",
+    "}\nreturn out;\n}\nfunction totals(self) {\nconst total = Float64Array.from(self);\n",
+    "for (let i = N - 1; i > 0; i--) total[parent[i]] += total[i];\n",
+    "return total;\n}\nlet cache = new Map();\nfunction valuesFor(key, side) {\n",
+    "const name = key + '/' + (side || st.side);\nif (!cache.has(name)) {\n",
+    "const self = selfOf(metricOf(key), side || st.side);\ncache.set(name, { self, total: totals(sel",
+    "f) });\n}\nreturn cache.get(name);\n}\nconst now = () => valuesFor(st.metric);\n",
+    "const other = () => isDiff ? valuesFor(st.metric, st.side === 'after' ? 'before' : 'after') : n",
+    "ull;\nconst unit = () => metricOf(st.metric).u;\nlet hits = null;\n",
+    "function findHits() {\nhits = null;\nconst box = $('search');\nbox.removeAttribute('aria-invali",
+    "d');\nif (!st.q) return '';\nlet pattern;\ntry { pattern = new RegExp(st.q, /[A-Z]/.test(st.q) ",
+    "? '' : 'i'); } catch (error) { box.setAttribute('aria-invalid', 'true'); return 'Not a valid pa",
+    "ttern'; }\nconst files = new Map();\nconst inFile = id => { if (!files.has(id)) files.set(id, p",
+    "attern.test(T[id])); return files.get(id); };\nhits = new Uint8Array(NF);\n",
+    "let many = 0;\nfor (let f = 0; f < NF; f++) if (pattern.test(labelOf(f)) || pattern.test(nameOf",
+    "(f)) || (F.file[f] && inFile(F.file[f]))) { hits[f] = 1; many++; }\n",
+    "const inside = new Uint8Array(N), values = now();\nlet sum = 0;\n",
+    "for (let i = 1; i < N; i++) {\ninside[i] = inside[parent[i]] | hits[fnOf[i]];\n",
+    "if (inside[i]) sum += values.self[i];\n}\nreturn group3(many) + ' match: ' + (percent(sum, valu",
+    "es.total[0]) || '0 %');\n}\nlet merge = { split: false, lines: false };\n",
+    "const keyOf = node => merge.lines ? D.tree.frame[node] : fnOf[node];\n",
+    "class Group {\nconstructor(up, node, depth) {\nObject.assign(this, { up, fn: node >= 0 ? fnOf[n",
+    "ode] : -1, line: node >= 0 ? lineOf[node] : 0, node, depth, items: [], own: null, value: 0, sel",
+    "f: 0, before: 0, kids: null, above: null });\n}\nget key() { return this.node < 0 ? -1 : keyOf(",
+    "this.node); }\nchildren() {\nif (this.kids) return this.kids;\nconst found = new Map(), v = now",
+    "(), w = other();\nconst put = child => {\nif (isOuter(kindOf[child]) && !merge.split) { for (le",
+    "t c = first[child]; c; c = next[c]) put(c); return; }\nif (!v.total[child] && !(w && w.total[ch",
+    "ild])) return;\nconst key = keyOf(child);\nlet g = found.get(key);\n",
+    "if (!g) { found.set(key, g = new Group(false, child, this.depth + 1)); g.above = this; }\n",
+    "g.items.push(child);\ng.value += v.total[child];\ng.self += v.self[child];\n",
+    "if (w) g.before += w.total[child];\n};\nfor (const node of this.items) for (let c = first[node]",
+    "; c; c = next[c]) put(c);\nreturn this.done(found);\n}\ndone(found) {\n",
+    "this.kids = [...found.values()].sort((a, b) => b.value - a.value || b.before - a.before || a.fn",
+    " - b.fn);\nreturn this.kids;\n}\n}\nclass Callers extends Group {\n",
+    "children() {\nif (this.kids) return this.kids;\nconst found = new Map();\n",
+    "this.items.forEach((node, i) => {\nconst p = parent[node];\nif (p > 0) this.join(found, p, this",
+    ".own[i], this.was ? this.was[i] : 0);\n});\nreturn this.done(found);\n",
+    "}\njoin(found, node, value, was) {\nif (isOuter(kindOf[node]) && !merge.split) return;\n",
+    "const key = keyOf(node);\nlet g = found.get(key);\nif (!g) { found.set(key, g = new Callers(tru",
+    "e, node, this.depth + 1)); g.above = this; g.own = []; g.was = isDiff ? [] : null; }\n",
+    "g.items.push(node);\ng.own.push(value);\nif (g.was) g.was.push(was);\n",
+    "g.value += value;\ng.before += was;\n}\n}\nfunction allDown() {\nconst root = new Group(false, ",
+    "-1, 0), v = now(), w = other();\nroot.items = [0];\nroot.value = v.total[0];\n",
+    "root.before = w ? w.total[0] : 0;\nreturn root;\n}\nfunction allUp() {\n",
+    "const root = new Callers(true, -1, 0), v = now(), w = other(), found = new Map();\n",
+    "for (let i = 1; i < N; i++) if (v.self[i] || (w && w.self[i])) root.join(found, i, v.self[i], w",
+    " ? w.self[i] : 0);\nroot.value = v.total[0];\nroot.before = w ? w.total[0] : 0;\n",
+    "root.done(found);\nreturn root;\n}\nfunction outermost(f) {\nconst inside = new Uint8Array(N), ",
+    "nodes = [];\nfor (let i = 1; i < N; i++) {\ninside[i] = inside[parent[i]];\n",
+    "if (fnOf[i] === f) { if (!inside[i]) nodes.push(i); inside[i] = 1; }\n",
+    "}\nreturn nodes;\n}\nfunction around(f, up) {\nconst v = now(), w = other(), nodes = outermost(",
+    "f), root = new (up ? Callers : Group)(up, nodes.length ? nodes[0] : -1, 0);\n",
+    "root.items = nodes;\nroot.own = nodes.map(i => v.total[i]);\nroot.was = w ? nodes.map(i => w.to",
+    "tal[i]) : null;\nfor (const i of nodes) { root.value += v.total[i]; root.self += v.self[i]; if ",
+    "(w) root.before += w.total[i]; }\nreturn root;\n}\nconst families = [['my code', 10, 14, 88, 60",
+    "], ['packages', 212, 10, 74, 65], ['standard library', 146, 12, 50, 61], ['Python', 10, 14, 88,",
+    " 60], ['C', 46, 8, 86, 67],\n['waiting', 229, 10, 18, 82], ['import, task', 28, 8, 20, 56], ['g",
+    "arbage collection', 317, 6, 60, 62], ['zone', 186, 10, 40, 66], ['thread', 205, 10, 14, 72], ['",
+    "other', 220, 1, 6, 69]];\nconst familyOf = f => {\nconst kind = F.kind[f], name = T[F.name[f]];",
+    "\nif (kind === PYTHON) return F.own[f];\nreturn kind === NATIVE ? 4 : kind === WAIT ? 5 : kind ",
+    "=== TASK ? 6 : kind === ZONE ? 8 : isOuter(kind) ? 9 : name.startsWith('<import ') ? 6 : name =",
+    "== '<GC>' ? 7 : 10;\n};\nconst hues = [];\nconst colourOf = f => {\n",
+    "if (f < 0) return 'hsl(220 6% 72%)';\nif (!hues[f]) {\nlet hash = 7;\n",
+    "for (const c of T[F.name[f]].slice(0, 60)) hash = (hash * 31 + c.codePointAt(0)) >>> 0;\n",
+    "const [, hue, span, s, l] = families[familyOf(f)];\nhues[f] = `hsl(${hue + hash % span} ${s}% $",
+    "{l - (hash >>> 8) % 4}%)`;\n}\nreturn hues[f];\n};\nconst changeColour = (a, b) => {\n",
+    "const most = Math.max(Math.abs(a), Math.abs(b)), part = most ? (a - b) / most : 0, strength = M",
+    "ath.min(1, Math.abs(part));\nreturn Math.abs(part) < .005 ? 'hsl(60 4% 84%)' : part > 0 ? `hsl(",
+    "14 ${50 + 40 * strength}% ${86 - 30 * strength}%)` : `hsl(212 ${45 + 35 * strength}% ${86 - 26 ",
+    "* strength}%)`;\n};\nconst afterOf = g => st.side === 'after' ? g.value : g.before, beforeOfGro",
+    "up = g => st.side === 'after' ? g.before : g.value;\nconst groupColour = g => isDiff ? changeCo",
+    "lour(afterOf(g), beforeOfGroup(g)) : colourOf(g.fn);\nconst groupName = g => g.fn < 0 ? 'all' :",
+    " merge.lines && g.line > 0 && F.kind[g.fn] === PYTHON ? nameOf(g.fn) + ':' + g.line : nameOf(g.",
+    "fn);\nconst groupText = (g, all) => {\nconst u = unit();\nreturn say(g.value, u) + (all ? ' (' ",
+    "+ percent(g.value, all) + ')' : '') + (g.self && !g.up ? ', itself ' + say(g.self, u) : '')\n",
+    "+ (isDiff ? '; before ' + say(beforeOfGroup(g), u) + ', after ' + say(afterOf(g), u) + ', ' + s",
+    "igned(afterOf(g) - beforeOfGroup(g), u) : '');\n};\nfunction tip(event, text) {\n",
+    "const box = $('tip');\nbox.hidden = !text;\nif (!text) return;\n",
+    "box.textContent = text;\nconst width = box.offsetWidth, height = box.offsetHeight;\n",
+    "box.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 6)) + 'px';\n",
+    "box.style.top = (event.clientY + 22 + height > innerHeight ? event.clientY - height - 12 : even",
+    "t.clientY + 18) + 'px';\n}\nconst css = name => getComputedStyle(document.documentElement).getP",
+    "ropertyValue(name).trim();\nfunction sharp(canvas, width, height) {\n",
+    "const scale = window.devicePixelRatio || 1, c = canvas.getContext('2d');\n",
+    "canvas.width = Math.round(width * scale);\ncanvas.height = Math.round(height * scale);\n",
+    "canvas.style.width = width + 'px';\ncanvas.style.height = height + 'px';\n",
+    "c.setTransform(scale, 0, 0, scale, 0, 0);\nreturn c;\n}\nconst ROW = 18;\n",
+    "class Flame {\nconstructor(host, info, options) {\nObject.assign(this, { host, info, options, r",
+    "oot: null, zoomed: null, at: null, rows: [], page: null });\nthis.canvas = el('canvas', { 'aria",
+    "-hidden': 'true' });\nthis.room = el('div');\nhost.append(this.canvas, this.room);\n",
+    "host.tabIndex = 0;\nhost.setAttribute('role', 'application');\n",
+    "host.setAttribute('aria-roledescription', 'flame graph');\nhost.setAttribute('aria-label', opti",
+    "ons.label + '. Arrow keys move, Enter zooms, Escape zooms out. The view Call tree has the same ",
+    "as a table.');\nhost.addEventListener('scroll', () => this.draw());\n",
+    "host.addEventListener('keydown', event => this.key(event));\nhost.addEventListener('focus', () ",
+    "=> { if (!this.at) this.go(this.zoomed || this.root); });\nthis.canvas.addEventListener('pointe",
+    "rmove', event => { const g = this.under(event); this.over(g); tip(event, g ? groupName(g) + '\\",
+    "n' + placeOf(g.fn >= 0 ? g.fn : 0, g.fn >= 0 && merge.lines ? g.line : 0) + '\\n' + groupText(g",
+    ", this.root.value) : ''); });\nthis.canvas.addEventListener('pointerleave', event => { this.ove",
+    "r(null); tip(event, ''); });\nthis.canvas.addEventListener('click', event => { const g = this.u",
+    "nder(event); if (g) { this.at = g; this.zoom(g); } });\nthis.canvas.addEventListener('dblclick'",
+    ", event => { const g = this.under(event); if (g && g.fn >= 0) openFunction(g.fn); });\n",
+    "this.canvas.addEventListener('contextmenu', event => { const g = this.under(event); if (g && g.",
+    "fn >= 0 && F.kind[g.fn] === PYTHON) { event.preventDefault(); openSource(g.fn, g.line); } });\n",
+    "this.watch = new ResizeObserver(() => { if (this.root) { this.layout(); this.draw(); } });\n",
+    "this.watch.observe(host);\n}\nshow(root) {\nthis.root = root;\nthis.zoomed = root;\n",
+    "this.at = null;\nfor (const key of this.options.path ? this.options.path().split('.').filter(x ",
+    "=> x).map(Number) : []) {\nconst child = this.zoomed.children().find(g => g.key === key);\n",
+    "if (!child) break;\nthis.zoomed = child;\n}\nthis.layout();\nif (this.options.upwards) this.hos",
+    "t.scrollTop = this.host.scrollHeight;\nthis.draw();\nthis.tell(null);\n",
+    "}\nlayout() {\nconst width = this.width = Math.max(50, this.host.clientWidth), least = .6, rows",
+    " = this.rows = [];\nconst chain = [];\nfor (let g = this.zoomed; g; g = g.above) chain.unshift(",
+    "g);\nchain.forEach((g, depth) => rows.push([{ g, x: 0, w: width, faded: depth < chain.length - ",
+    "1 }]));\nlet level = [rows[rows.length - 1][0]];\nwhile (level.length) {\n",
+    "const deeper = [];\nfor (const box of level) {\nconst scale = box.g.value ? box.w / box.g.value",
+    " : 0;\nlet x = box.x;\nif (!scale) continue;\nfor (const g of box.g.children()) {\n",
+    "const w = g.value * scale;\nif (w < least) break;\ndeeper.push({ g, x, w });\n",
+    "x += w;\n}\n}\nif (deeper.length) rows.push(deeper);\nlevel = deeper;\n",
+    "}\nthis.room.style.height = Math.max(0, rows.length * ROW + 4 - this.host.clientHeight) + 'px';",
+    "\n}\ny(depth) { return this.options.upwards ? Math.max(this.rows.length * ROW, this.host.client",
+    "Height - 4) - (depth + 1) * ROW + 2 : depth * ROW + 2; }\ndraw() {\n",
+    "const height = this.host.clientHeight, c = sharp(this.canvas, this.width, height), top = this.h",
+    "ost.scrollTop;\nconst page = css('--bg'), hit = css('--hit'), ink = css('--label'), ring = css(",
+    "'--ring'), light = css('--ink'), dim = parseFloat(css('--dim'));\n",
+    "c.font = '12px ui-monospace, Menlo, Consolas, \"DejaVu Sans Mono\", monospace';\n",
+    "c.textBaseline = 'middle';\nconst letter = this.letter || (this.letter = c.measureText('0123456",
+    "789').width / 10);\nc.fillStyle = page;\nc.fillRect(0, 0, this.width, height);\n",
+    "this.rows.forEach((boxes, depth) => {\nconst y = this.y(depth) - top;\n",
+    "if (y < -ROW || y > height) return;\nfor (const { g, x, w, faded } of boxes) {\n",
+    "const found = hits && g.fn >= 0 && hits[g.fn];\nc.globalAlpha = faded ? dim : hits && !found ? ",
+    ".45 : 1;\nc.fillStyle = found ? hit : groupColour(g);\nc.fillRect(x, y, Math.max(.5, w - .7), R",
+    "OW - 1);\nc.globalAlpha = 1;\nif (w > 4 * letter) {\nconst fits = Math.floor((w - 6) / letter),",
+    " name = groupName(g);\nc.fillStyle = found ? '#fff' : faded || (hits && !found) ? light : ink;\n",
+    "c.fillText(name.length <= fits ? name : name.slice(0, Math.max(0, fits - 1)) + '\\u2026', x + 3",
+    ", y + ROW / 2);\n}\nif (g === this.hover || g === this.at) { c.strokeStyle = g === this.at ? ri",
+    "ng : light; c.lineWidth = g === this.at ? 2 : 1; c.strokeRect(x + 1, y + 1, Math.max(1, w - 2.5",
+    "), ROW - 3); }\n}\n});\n}\nunder(event) {\nconst box = this.canvas.getBoundingClientRect(), x =",
+    " event.clientX - box.left, y = event.clientY - box.top + this.host.scrollTop;\n",
+    "const depth = this.options.upwards ? Math.floor((this.y(0) + ROW - y) / ROW) : Math.floor((y - ",
+    "2) / ROW), row = this.rows[depth];\nconst found = row && row.find(b => x >= b.x && x < b.x + b.",
+    "w);\nreturn found ? found.g : null;\n}\nover(g) {\nif (g === this.hover) return;\n",
+    "this.hover = g;\nthis.draw();\nthis.tell(g || this.at);\n}\ntell(g) {\n",
+    "const shown = g || this.zoomed, f = shown.fn;\nthis.info.replaceChildren();\n",
+    "fill(this.info, [el('b', {}, groupName(shown)), ' ' + groupText(shown, this.root.value), this.z",
+    "oomed !== this.root && shown !== this.zoomed ? ', ' + percent(shown.value, this.zoomed.value) +",
+    " ' of the zoomed frame' : '',\nel('br'), el('span', { class: 'soft' }, f >= 0 ? placeOf(f, merg",
+    "e.lines ? shown.line : 0) || ['', 'C function', 'zone', 'not a function of the program', 'threa",
+    "d', 'process', 'what the frame above waits for', 'asyncio task'][F.kind[f]] : 'everything that ",
+    "is shown')]);\nif (f >= 0 && (g === this.at || this.zoomed === shown)) {\n",
+    "fill(this.info, [' ', el('button', { type: 'button', class: 'link', onclick: () => openFunction",
+    "(f) }, 'callers and callees'), ' ',\nF.kind[f] === PYTHON && el('button', { type: 'button', cla",
+    "ss: 'link', onclick: () => openSource(f, shown.line) }, 'source')]);\n",
+    "}\n}\nzoom(g) {\nthis.zoomed = g;\nthis.layout();\nthis.draw();\nthis.tell(this.at);\n",
+    "if (this.options.zoomed) {\nconst path = [];\nfor (let up = g; up && up.above; up = up.above) p",
+    "ath.unshift(up.key);\nthis.options.zoomed(path.join('.'));\n}\n}\n",
+    "go(g) {\nthis.at = g;\nconst depth = this.rows.findIndex(row => row.some(b => b.g === g)), y = ",
+    "this.y(depth);\nif (depth >= 0 && y < this.host.scrollTop) this.host.scrollTop = y;\n",
+    "if (depth >= 0 && y + ROW > this.host.scrollTop + this.host.clientHeight) this.host.scrollTop =",
+    " y + ROW - this.host.clientHeight;\nthis.draw();\nthis.tell(g);\n",
+    "}\nkey(event) {\nif (event.ctrlKey || event.metaKey || event.altKey) return;\n",
+    "const g = this.at || this.zoomed, depth = this.rows.findIndex(row => row.some(b => b.g === g)),",
+    " row = this.rows[depth] || [], i = row.findIndex(b => b.g === g);\n",
+    "const deeper = this.options.upwards ? 'ArrowUp' : 'ArrowDown', back = this.options.upwards ? 'A",
+    "rrowDown' : 'ArrowUp';\nlet to = null;\nif (event.key === deeper) { const below = (this.rows[de",
+    "pth + 1] || []).find(b => b.g.above === g); to = below && below.g; }\n",
+    "else if (event.key === back) to = g.above;\nelse if (event.key === 'ArrowRight') to = row[i + 1",
+    "] && row[i + 1].g;\nelse if (event.key === 'ArrowLeft') to = row[i - 1] && row[i - 1].g;\n",
+    "else if (event.key === 'Home') to = this.root;\nelse if (event.key === 'Enter') { this.at = g; ",
+    "this.zoom(g); event.preventDefault(); return; }\nelse if (event.key === 'Escape') { if (this.zo",
+    "omed !== this.root) { this.zoom(this.root); event.stopPropagation(); } return; }\n",
+    "else if (event.key === 'c' && g.fn >= 0) return openFunction(g.fn);\n",
+    "else if (event.key === 's' && g.fn >= 0 && F.kind[g.fn] === PYTHON) return openSource(g.fn, g.l",
+    "ine);\nelse return;\nevent.preventDefault();\nevent.stopPropagation();\n",
+    "if (to) this.go(to);\n}\nprint() {\nthis.host.style.height = Math.min(this.rows.length * ROW + ",
+    "8, 1400) + 'px';\nthis.host.scrollTop = 0;\nthis.draw();\n}\n}\nlet gridCount = 0;\n",
+    "class Grid {\nconstructor(host, options) {\nObject.assign(this, { host, options, rows: [], at: ",
+    "-1, id: 'g' + ++gridCount, made: new Map() });\nhost.className = 'grid ' + (options.class || ''",
+    ");\nhost.tabIndex = 0;\nhost.setAttribute('role', options.tree ? 'treegrid' : 'grid');\n",
+    "host.setAttribute('aria-label', options.label);\nthis.head = el('div', { class: 'row top', role",
+    ": 'row', 'aria-rowindex': 1 });\nthis.body = el('div', { role: 'rowgroup' });\n",
+    "host.append(el('div', { role: 'rowgroup', style: { position: 'sticky', top: 0, 'z-index': 1 } }",
+    ", this.head), this.body);\nhost.addEventListener('scroll', () => this.paint());\n",
+    "host.addEventListener('keydown', event => this.key(event));\nhost.addEventListener('focus', () ",
+    "=> { if (this.at < 0 && this.rows.length) this.go(0); });\nthis.watch = new ResizeObserver(() =",
+    "> this.paint());\nthis.watch.observe(host);\n}\nshow(columns, rows, sorted) {\n",
+    "this.columns = columns;\nthis.rows = rows;\nthis.template = columns.map(c => c.w || '92px').joi",
+    "n(' ');\nthis.least = columns.reduce((sum, c) => sum + parseInt(/\\d+/.exec(c.w || '92')[0], 10",
+    "), 0) + 'px';\nthis.head.replaceChildren(...columns.map(c => el('div', { role: 'columnheader', ",
+    "class: (c.num ? 'num' : '') + (c.more ? ' more' : ''), 'aria-sort': sorted === c.key ? c.num ? ",
+    "'descending' : 'ascending' : null },\nc.sort ? el('button', { type: 'button', title: c.title ||",
+    " null, onclick: () => c.sort(c.key) }, c.name + (sorted === c.key ? ' \\u25be' : '')) : c.name)",
+    "));\nthis.head.style.gridTemplateColumns = this.template;\nthis.head.style.minWidth = this.leas",
+    "t;\nthis.host.setAttribute('aria-rowcount', rows.length + 1);\n",
+    "this.host.setAttribute('aria-colcount', columns.length);\nthis.body.style.height = rows.length ",
+    "* 23 + 4 + 'px';\nthis.at = Math.min(this.at, rows.length - 1);\n",
+    "this.made.clear();\nthis.body.replaceChildren();\nthis.paint();\n",
+    "}\npaint(all) {\nconst height = this.host.clientHeight, from = all ? 0 : Math.max(0, Math.floor",
+    "((this.host.scrollTop - 60) / 23)), to = Math.min(this.rows.length, all ? 80 : from + Math.ceil",
+    "(height / 23) + 6);\nfor (const [i, row] of this.made) if (i < from || i >= to) { row.remove();",
+    " this.made.delete(i); }\nfor (let i = from; i < to; i++) {\nif (this.made.has(i)) continue;\n",
+    "const row = el('div', { class: 'row' + (i === this.at ? ' at' : ''), role: 'row', id: this.id +",
+    " '-' + i, 'aria-rowindex': i + 2, style: { top: i * 23 + 'px', 'grid-template-columns': this.te",
+    "mplate, 'min-width': this.least } });\nconst item = this.rows[i];\n",
+    "if (this.options.tree) { row.setAttribute('aria-level', item.level); if (item.open !== null) ro",
+    "w.setAttribute('aria-expanded', item.open); }\nfor (const c of this.columns) {\n",
+    "const cell = el('div', { role: c.main ? 'rowheader' : 'gridcell', class: (c.num ? 'num' : '') +",
+    " (c.more ? ' more' : '') });\nc.put(cell, item);\nrow.append(cell);\n",
+    "}\nrow.addEventListener('click', event => { this.go(i); if (this.options.click) this.options.cl",
+    "ick(item, i, event); });\nrow.addEventListener('dblclick', () => this.options.enter && this.opt",
+    "ions.enter(item, i));\nthis.body.append(row);\nthis.made.set(i, row);\n",
+    "}\n}\ngo(i) {\nconst old = this.made.get(this.at);\nif (old) old.classList.remove('at');\n",
+    "this.at = i;\nconst y = i * 23, room = this.host.clientHeight - 32;\n",
+    "if (y < this.host.scrollTop) this.host.scrollTop = y;\nif (y + 23 > this.host.scrollTop + room)",
+    " this.host.scrollTop = y + 23 - room;\nthis.paint();\nconst row = this.made.get(i);\n",
+    "if (row) { row.classList.add('at'); this.host.setAttribute('aria-activedescendant', row.id); }\n",
+    "if (this.options.chosen) this.options.chosen(this.rows[i]);\n}\n",
+    "key(event) {\nif (event.target !== this.host || event.ctrlKey || event.metaKey || event.altKey)",
+    " return;\nconst page = Math.max(1, Math.floor(this.host.clientHeight / 23) - 3), last = this.ro",
+    "ws.length - 1, item = this.rows[this.at];\nconst to = { ArrowDown: this.at + 1, ArrowUp: this.a",
+    "t - 1, PageDown: this.at + page, PageUp: this.at - page, Home: 0, End: last }[event.key];\n",
+    "if (to !== undefined) { event.preventDefault(); if (last >= 0) this.go(Math.max(0, Math.min(las",
+    "t, to))); return; }\nif (event.key === 'Enter' && item && this.options.enter) { event.preventDe",
+    "fault(); this.options.enter(item, this.at); }\nelse if (this.options.arrow && item && (event.ke",
+    "y === 'ArrowRight' || event.key === 'ArrowLeft')) { event.preventDefault(); this.options.arrow(",
+    "item, this.at, event.key === 'ArrowRight'); }\nelse if (event.key === 'c' && item && item.f >= ",
+    "0) openFunction(item.f);\nelse if (event.key === 's' && item && item.f >= 0 && F.kind[item.f] =",
+    "== PYTHON) openSource(item.f, item.line);\n}\nprint() { this.paint(true); }\n",
+    "}\nfunction table(heads, rows, caption) {\nconst cell = (value, i) => value instanceof Node || ",
+    "Array.isArray(value) ? el('td', { class: heads[i].more ? 'more' : null }, value)\n",
+    ": value && typeof value === 'object' ? el('td', { class: 'num' + (value.w === undefined ? '' : ",
+    "' fill'), style: value.w === undefined ? null : { '--w': Math.max(0, Math.min(100, 100 * value.",
+    "w)) + '%' } }, value.num)\n: el('td', { class: (heads[i].num ? 'num' : heads[i].mono ? 'name' :",
+    " '') + (heads[i].more ? ' more' : '') }, value);\nreturn el('div', { class: 'scroll', tabindex:",
+    " 0, role: 'region', 'aria-label': caption }, el('table', {}, el('caption', { class: 'vh' }, cap",
+    "tion),\nel('thead', {}, el('tr', {}, heads.map(h => el('th', { scope: 'col', class: (h.num ? 'n",
+    "um' : '') + (h.more ? ' more' : '') }, h.name)))),\nel('tbody', {}, rows.map(row => el('tr', {}",
+    ", row.map(cell))))));\n}\nconst head = (name, num, more) => ({ name, num, more });\n",
+    "const functionLink = (f, line) => el('button', { type: 'button', class: 'link mono' + (hits && ",
+    "hits[f] ? ' hit' : ''), title: placeOf(f, line), onclick: () => openFunction(f) }, nameOf(f) + ",
+    "(line > 0 ? ':' + line : ''));\nconst metricLink = (key, text) => metrics.some(m => m.k === key",
+    ") ? el('button', { type: 'button', onclick: () => change({ metric: key, view: 'flame', zoom: ''",
+    " }) }, text) : null;\nfunction stateBar(parts) {\nconst sum = parts.reduce((a, b) => a + b, 0);",
+    "\nreturn el('div', { class: 'stack', role: 'img', 'aria-label': classes.map((c, i) => parts[i] ",
+    "> sum / 200 ? c.n + ' ' + percent(parts[i], sum) : '').filter(x => x).join(', ') },\n",
+    "classes.map((c, i) => parts[i] > 0 && el('i', { title: c.n + ' ' + percent(parts[i], sum), styl",
+    "e: { width: 100 * parts[i] / sum + '%', background: c.c } })));\n",
+    "}\nconst legend = items => el('div', { class: 'legend' }, items.map(([name, colour]) => el('spa",
+    "n', {}, el('i', { style: { background: colour } }), name)));\n",
+    "let shown = { redraw: null, print: null, flames: [] };\nconst views = {};\n",
+    "const heading = (text, ...more) => el('h2', {}, text, more);\n",
+    "const groupings = {};\nfunction grouping(by) {\nif (groupings[by]) return groupings[by];\n",
+    "const key = new Int32Array(N).fill(-1), outer = new Uint8Array(N), rowNode = new Int32Array(N),",
+    " open = new Map();\nfor (let i = 1; i < N; i++) rowNode[i] = isLeaf(kindOf[i]) && !isOuter(kind",
+    "Of[parent[i]]) && parent[i] ? rowNode[parent[i]] : i;\nfor (let i = 1; i < N; i++) {\n",
+    "const r = rowNode[i], kind = kindOf[r];\nif (by === 'thread') key[i] = threadOf[i];\n",
+    "else if (by === 'leaf') key[i] = isLeaf(kindOf[i]) ? fnOf[i] : -1;\n",
+    "else if (isOuter(kind)) continue;\nelse if (by === 'line') key[i] = D.tree.frame[r];\n",
+    "else if (by === 'file') key[i] = F.file[fnOf[r]];\nelse key[i] = fnOf[r];\n",
+    "}\nfor (let i = first[0], down = true; i;) {\nconst k = key[i];\n",
+    "if (down && k >= 0) { const many = open.get(k) || 0; outer[i] = many ? 0 : 1; open.set(k, many ",
+    "+ 1); }\nif (down && first[i]) { i = first[i]; continue; }\nif (k >= 0) open.set(k, open.get(k)",
+    " - 1);\nif (next[i]) { i = next[i]; down = true; } else { i = parent[i]; down = false; }\n",
+    "}\nreturn groupings[by] = { key, outer };\n}\nfunction functionRows(by, keys) {\n",
+    "const g = grouping(by), rows = new Map();\nconst add = (v, what) => {\n",
+    "for (let i = 1; i < N; i++) {\nconst k = g.key[i];\nif (k < 0 || (!v.self[i] && !v.total[i])) c",
+    "ontinue;\nlet row = rows.get(k);\nif (!row) {\nlet r = i;\nwhile (by !== 'leaf' && by !== 'thre",
+    "ad' && isLeaf(kindOf[r]) && parent[r] && !isOuter(kindOf[parent[r]])) r = parent[r];\n",
+    "rows.set(k, row = { f: by === 'thread' || by === 'file' ? -1 : fnOf[r], line: by === 'line' ? l",
+    "ineOf[r] : 0, name: '', place: '', k, self: {}, total: {} });\n",
+    "row.name = by === 'thread' ? threadName(k) : by === 'file' ? T[k] ? baseOf(T[k]) : '(no file)' ",
+    ": nameOf(row.f) + (row.line > 0 ? ':' + row.line : '');\nrow.place = by === 'thread' ? 'thread ",
+    "' + D.threads[k].id : by === 'file' ? T[k] : placeOf(row.f, row.line);\n",
+    "}\nrow.self[what] = (row.self[what] || 0) + v.self[i];\nif (g.outer[i]) row.total[what] = (row.",
+    "total[what] || 0) + v.total[i];\n}\n};\nfor (const key of keys) add(valuesFor(key, isDiff ? 'af",
+    "ter' : undefined), key);\nif (isDiff) add(valuesFor(st.metric, 'before'), 'before');\n",
+    "return [...rows.values()];\n}\nconst threadName = t => t < 0 ? '(no thread)' : D.threads[t].nam",
+    "e + (D.processes.length > 1 ? ' of ' + processName(D.threads[t].process) : '');\n",
+    "const processName = p => D.processes[p] && D.processes[p].node ? nameOf(fnOf[D.processes[p].nod",
+    "e]) : D.program + ' (' + (D.processes[p] ? D.processes[p].pid : D.pid) + ')';\n",
+    "const by = (key, what) => (a, b) => (b[what][key] || 0) - (a[what][key] || 0) || (a.name < b.na",
+    "me ? -1 : a.name > b.name ? 1 : a.k - b.k);\nviews.findings = { n: 'Findings', draw(host) {\n",
+    "const found = D.findings || [], u = unit(), v = now(), all = v.total[0];\n",
+    "if (D.verdicts && D.verdicts.length) host.append(heading('In a sentence for each busy thread'),",
+    " el('ul', {}, D.verdicts.map(text => el('li', {}, text))));\nif (D.findings) host.append(headin",
+    "g(found.length ? 'What holds it back' : 'No findings'), found.length ? el('ol', { class: 'finds",
+    "' }, found.map(findingCard)) : el('p', {}, 'No rule found anything that holds this program back",
+    ".'));\nif (D.stats.degraded) host.append(el('p', { class: 'bad' }, 'Degraded: ' + D.stats.degra",
+    "ded));\nconst cards = [['Recorded', time(D.duration_ns)], ['Samples', group3(D.stats.samples ||",
+    " 0)], ['Threads', String(D.threads.filter(t => t.wanted).length)]];\n",
+    "if (D.processes.length > 1) cards.push(['Processes', String(D.processes.length)]);\n",
+    "if (!isDiff && D.duration_ns && has('cpu_ns')) cards.push(['CPU used', percent(valuesFor('cpu')",
+    ".total[0], D.duration_ns)]);\nconst asked = D.stats.asked || 0;\n",
+    "if (asked) cards.push(['Lost samples', percent((D.stats.missed || 0) + (D.stats.rejected || 0),",
+    " asked) || '0 %']);\nif (D.memory) cards.push(['Peak of traced memory', bytes(D.stats.heap_peak",
+    "_bytes || 0)]);\nif (D.gauges && D.gauges.resident_bytes.length) cards.push(['Resident at most'",
+    ", bytes(D.gauges.resident_bytes.reduce((a, b) => Math.max(a, b), 0))]);\n",
+    "if (isDiff) D.compared.forEach((one, i) => cards.push([i ? 'After' : 'Before', one.program + ' ",
+    "' + time(one.duration_ns) + ', ' + group3(one.samples) + ' samples']));\n",
+    "host.append(heading('At a glance'), el('div', { class: 'cards' }, cards.map(([name, value]) => ",
+    "el('div', { class: 'card' }, el('span', { class: 'soft' }, name), el('b', {}, value)))));\n",
+    "const busy = threadRows().filter(t => t.sum > 0).sort((a, b) => b.sum - b.parts[5] - a.sum + a.",
+    "parts[5]).slice(0, 8);\nif (busy.length && !isDiff) host.append(el('h3', {}, 'The busiest threa",
+    "ds'), table([head('Thread'), head('What it did'), head('Running', 1), head('Waiting', 1), head(",
+    "'Idle', 1, 1)],\nbusy.map(t => [t.link(), stateBar(t.parts), time(t.parts[0] + t.parts[1]), tim",
+    "e(t.parts[2] + t.parts[3] + t.parts[4] + t.parts[6]), time(t.parts[5])]), 'The busiest threads'",
+    "), legend(classes.map(c => [c.n, c.c])));\nconst rows = functionRows('function', [st.metric]), ",
+    "key = st.metric;\nconst share = x => ({ num: say(x, u) + ' ' + percent(x, all), w: x / all });\n",
+    "host.append(el('h3', {}, 'Functions with the most of their own: ' + metricOf(key).n.toLowerCase",
+    "()), table([head('Itself', 1), head('In all', 1, 1), head('Function'), head('Place', 0, 1)],\n",
+    "rows.sort(by(key, 'self')).slice(0, 8).map(r => [share(r.self[key] || 0), say(r.total[key] || 0",
+    ", u), functionLink(r.f), shortPlace(r.f, 0)]), 'Functions with the most of their own'));\n",
+    "const waits = waitRows().slice(0, 6);\nif (waits.length && !isDiff) host.append(el('h3', {}, 'W",
+    "aits'), table([head('Time', 1), head('What for'), head('In')], waits.map(w => [time(w.ns), w.na",
+    "me, w.who.slice(0, 2).map(x => [functionLink(x.f, x.line), ' '])]), 'Waits'));\n",
+    "} };\nconst findingCard = one => {\nconst metric = one.unit === 'bytes' ? /leak|grow/.test(one.",
+    "key) ? 'live' : /peak|high/.test(one.key) ? 'peak' : 'alloc' : /^gil|gil$/.test(one.key) ? 'gil",
+    "wait' : /wait|lock|sleep|poll/.test(one.key) ? 'waiting' : 'running';\n",
+    "let f = -1;\nfor (let i = 0; i < NF && f < 0; i++) if (F.kind[i] === PYTHON && fileOf(i) === on",
+    "e.file && (T[F.qualname[i]] === one.name || T[F.name[i]] === one.name)) f = i;\n",
+    "const m = metrics.some(x => x.k === metric) ? metric : st.metric;\n",
+    "return el('li', { class: 'find' + (one.weight >= .2 ? ' high' : '') }, el('h3', {}, one.title),",
+    " one.saved > 0 && el('p', {}, el('b', {}, 'up to ' + say(one.saved, one.unit))), one.evidence &",
+    "& el('p', {}, one.evidence), one.advice && el('p', { class: 'soft' }, one.advice),\n",
+    "el('div', { class: 'bar noprint' }, f >= 0 && el('button', { type: 'button', onclick: () => cha",
+    "nge({ view: 'source', file: one.file, line: one.line, metric: m }) }, 'Source'), f >= 0 && el('",
+    "button', { type: 'button', onclick: () => change({ view: 'sandwich', f, metric: m }) }, 'Caller",
+    "s, callees'),\none.thread >= 0 && el('button', { type: 'button', onclick: () => change({ view: ",
+    "'flame', thread: 't' + one.thread, metric: m, zoom: '' }) }, 'Flame graph of the thread')));\n",
+    "};\nviews.flame = { n: 'Flame graph', draw(host) {\nmerge = { split: st.split, lines: st.lines ",
+    "};\nconst modes = [['icicle', 'Icicle (callers on top)'], ['flame', 'Flame (callers below)'], [",
+    "'inverted', 'Inverted (by what runs)']];\nconst box = el('div', { class: 'flame' }), info = el(",
+    "'div', { class: 'info', 'aria-live': 'polite' });\nhost.append(el('div', { class: 'bar noprint'",
+    " }, el('span', { role: 'group', 'aria-label': 'Order', class: 'bar' }, modes.map(([key, name]) ",
+    "=> el('button', { type: 'button', 'aria-pressed': String(st.mode === key), onclick: () => chang",
+    "e({ mode: key, zoom: '' }) }, name))),\ntoggle('split', 'By thread'), toggle('lines', 'By line'",
+    "), el('button', { type: 'button', onclick: () => { change({ zoom: '' }); } }, 'Whole graph')),\n",
+    "isDiff ? legend([['more than before', changeColour(1, .3)], ['as before', changeColour(1, 1)], ",
+    "['less than before', changeColour(.3, 1)]]) : legend(families.filter((f, i) => usedFamilies().h",
+    "as(i)).map(f => [f[0], `hsl(${f[1]} ${f[3]}% ${f[4]}%)`])), info, box);\n",
+    "const flame = new Flame(box, info, { label: 'Flame graph', upwards: st.mode === 'flame', path: ",
+    "() => st.zoom, zoomed: path => { st.zoom = path; keep(true); } });\n",
+    "shown.flames.push(flame);\nflame.show(st.mode === 'inverted' ? allUp() : allDown());\n",
+    "} };\nlet familiesUsed = null;\nconst usedFamilies = () => familiesUsed || (familiesUsed = new ",
+    "Set(Array.from({ length: NF }, (_, f) => familyOf(f))));\nconst toggle = (key, name) => el('but",
+    "ton', { type: 'button', 'aria-pressed': String(!!st[key]), onclick: () => change({ [key]: !st[k",
+    "ey], zoom: '' }) }, name);\nviews.tree = { n: 'Call tree', draw(host) {\n",
+    "merge = { split: st.split, lines: st.lines };\nconst root = allDown(), open = new Set(), all = ",
+    "root.value, u = unit();\nfor (let g = root, kids; (kids = g.children()).length && kids[0].value",
+    " > all * .04; g = kids[0]) open.add(g);\nopen.add(root);\nconst flat = () => {\n",
+    "const rows = [], walk = (g, level) => g.children().forEach(kid => {\n",
+    "const leaf = !kid.children().length;\nrows.push({ g: kid, f: kid.fn, line: kid.line, level, ope",
+    "n: leaf ? null : String(open.has(kid)) });\nif (open.has(kid)) walk(kid, level + 1);\n",
+    "});\nwalk(root, 1);\nreturn rows;\n};\nconst box = el('div');\nhost.append(el('div', { class: '",
+    "bar noprint' }, toggle('split', 'By thread'), toggle('lines', 'By line'), el('span', { class: '",
+    "soft' }, 'Arrow keys open and close; c: callers and callees, s: source')), box);\n",
+    "const grid = new Grid(box, { label: 'Call tree', tree: true,\n",
+    "click: (item, i, event) => { if (event.target.classList.contains('twist')) flip(item); }, enter",
+    ": item => flip(item),\narrow: (item, i, right) => {\nif (right ? item.open === 'false' : item.o",
+    "pen === 'true') flip(item);\nelse if (right && item.open) grid.go(i + 1);\n",
+    "else if (!right) { const up = grid.rows.findIndex(r => r.g === item.g.above); if (up >= 0) grid",
+    ".go(up); }\n} });\nconst flip = item => { if (item.open === null) return; if (!open.delete(item",
+    ".g)) open.add(item.g); paint(); };\nconst sharing = get => (cell, item) => { const value = get(",
+    "item.g); cell.className += ' fill'; cell.style.setProperty('--w', 100 * value / all + '%'); cel",
+    "l.textContent = say(value, u); };\nconst paint = () => grid.show([\n",
+    "{ key: 'total', name: isDiff ? st.side === 'after' ? 'After' : 'Before' : 'Total', num: 1, put:",
+    " sharing(g => g.value) },\nisDiff ? { key: 'change', name: 'Change', num: 1, put: (cell, item) ",
+    "=> { cell.textContent = signed(afterOf(item.g) - beforeOfGroup(item.g), u); } } : { key: 'share",
+    "', name: 'Share', num: 1, w: '70px', put: (cell, item) => { cell.textContent = percent(item.g.v",
+    "alue, all); } },\n{ key: 'self', name: 'Itself', num: 1, more: 1, put: (cell, item) => { cell.t",
+    "extContent = item.g.self ? say(item.g.self, u) : ''; } },\n{ key: 'name', name: 'Function', mai",
+    "n: 1, w: 'minmax(320px, 3fr)', put: (cell, item) => {\ncell.style.setProperty('padding-left', M",
+    "ath.min(item.level * 14, 600) + 'px');\ncell.append(el('span', { class: 'twist', 'aria-hidden':",
+    " 'true' }, item.open === null ? '\\u00a0\\u00a0' : item.open === 'true' ? '\\u25be ' : '\\u25b8",
+    " '), el('span', { class: hits && hits[item.f] ? 'hit' : null }, groupName(item.g)));\n",
+    "} },\n{ key: 'place', name: 'Place', more: 1, w: 'minmax(160px, 1fr)', put: (cell, item) => { c",
+    "ell.textContent = shortPlace(item.f, item.line); cell.title = placeOf(item.f, item.line); } },\n",
+    "], flat());\npaint();\nshown.print = () => grid.print();\n} };\nviews.table = { n: 'Functions',",
+    " draw(host) {\nconst u = unit(), key = st.metric, all = now().total[0];\n",
+    "const extra = isDiff ? [] : ['running', 'waiting', 'gilwait', 'alloc', 'live'].filter(k => k !=",
+    "= key && metrics.some(m => m.k === k));\nconst box = el('div'), count = el('span', { class: 'so",
+    "ft', 'aria-live': 'polite' });\nconst choices = [['function', 'Functions'], ['line', 'Lines'], ",
+    "['file', 'Files'], ['thread', 'Threads'], ['leaf', 'C functions, waits']];\n",
+    "host.append(el('div', { class: 'bar noprint' }, el('span', { class: 'bar', role: 'group', 'aria",
+    "-label': 'Rows' }, choices.map(([k, n]) => el('button', { type: 'button', 'aria-pressed': Strin",
+    "g(st.by === k), onclick: () => change({ by: k }) }, n))), count), box);\n",
+    "let rows = functionRows(st.by, [key, ...extra]);\nif (hits) rows = rows.filter(r => r.f >= 0 ? ",
+    "hits[r.f] : new RegExp(st.q, 'i').test(r.name + r.place));\nconst a = r => r.self[key] || 0, t ",
+    "= r => r.total[key] || 0, changed = r => a(r) - (r.self.before || 0), changedAll = r => t(r) - ",
+    "(r.total.before || 0);\nconst order = { self: by(key, 'self'), total: by(key, 'total'), name: (",
+    "x, y) => x.name < y.name ? -1 : x.name > y.name ? 1 : 0, change: (x, y) => Math.abs(changed(y))",
+    " - Math.abs(changed(x)),\nchangeall: (x, y) => Math.abs(changedAll(y)) - Math.abs(changedAll(x)",
+    ") };\nextra.forEach(k => { order[k] = by(k, 'total'); });\nconst sort = k => change({ sort: k }",
+    ");\nrows.sort(order[st.sort] || order.self);\ncount.textContent = group3(rows.length) + ' rows.",
+    " Enter or a double click: callers and callees';\nconst bar = (get, text) => (cell, r) => { cons",
+    "t value = get(r); cell.className += ' fill'; cell.style.setProperty('--w', 100 * Math.abs(value",
+    ") / Math.abs(all || 1) + '%'); cell.textContent = text ? text(value) : say(value, u); };\n",
+    "const columns = [{ key: 'self', name: isDiff ? 'Itself, after' : 'Itself', num: 1, w: '110px', ",
+    "sort, put: bar(a) }, { key: 'share', name: '%', num: 1, w: '70px', more: 1, put: (cell, r) => {",
+    " cell.textContent = percent(a(r), all); } },\n{ key: 'total', name: isDiff ? 'Total, after' : '",
+    "Total', num: 1, w: '110px', sort, put: bar(t) }];\nif (isDiff) columns.push({ key: 'change', na",
+    "me: 'Change, itself', num: 1, w: '120px', sort, put: bar(changed, x => signed(x, u)) }, { key: ",
+    "'changeall', name: 'Change, total', num: 1, w: '120px', sort, put: bar(changedAll, x => signed(",
+    "x, u)) });\nfor (const k of extra) columns.push({ key: k, name: metricOf(k).n, num: 1, more: 1,",
+    " w: '110px', sort, title: 'total', put: (cell, r) => { cell.textContent = r.total[k] ? say(r.to",
+    "tal[k], metricOf(k).u) : ''; } });\ncolumns.push({ key: 'name', name: choices.find(c => c[0] ==",
+    "= st.by)[1].replace(/s$/, ''), main: 1, w: 'minmax(220px, 2fr)', sort, put: (cell, r) => { cell",
+    ".append(el('span', { class: hits && r.f >= 0 && hits[r.f] ? 'hit' : null }, r.name)); cell.titl",
+    "e = r.name; } },\n{ key: 'place', name: 'Place', more: 1, w: 'minmax(200px, 2fr)', put: (cell, ",
+    "r) => { cell.textContent = r.place; cell.title = r.place; } });\n",
+    "const grid = new Grid(box, { label: 'Functions', enter: r => r.f >= 0 ? openFunction(r.f) : st.",
+    "by === 'thread' ? change({ thread: 't' + r.k }) : st.by === 'file' ? change({ view: 'source', f",
+    "ile: T[r.k], line: 0 }) : 0 });\ngrid.show(columns, rows, st.sort);\n",
+    "shown.print = () => grid.print();\n} };\nviews.sandwich = { n: 'Callers, callees', draw(host) {",
+    "\nmerge = { split: false, lines: st.lines };\nconst rows = functionRows('function', [st.metric]",
+    ").filter(r => r.f >= 0).sort(by(st.metric, 'total')), u = unit();\n",
+    "const f = st.f >= 0 && st.f < NF ? st.f : rows.length ? rows.slice().sort(by(st.metric, 'self')",
+    ")[0].f : -1;\nif (f < 0) { host.append(el('p', {}, 'Nothing to show.')); return; }\n",
+    "const pick = el('select', { 'aria-label': 'Function', onchange: event => change({ f: Number(eve",
+    "nt.target.value) }) }, (rows.some(r => r.f === f) ? rows : [{ f }, ...rows]).slice(0, 500).map(",
+    "r => el('option', { value: r.f, selected: r.f === f }, nameOf(r.f) + ' - ' + shortPlace(r.f, 0)",
+    ")));\nif (!rows.slice(0, 500).some(r => r.f === f)) pick.prepend(el('option', { value: f, selec",
+    "ted: true }, nameOf(f)));\nconst up = around(f, true), down = around(f, false), all = now().tot",
+    "al[0];\nhost.append(heading(nameOf(f)), el('p', {}, placeOf(f, 0), ' ', groupText(down, all) + ",
+    "(down.self ? '' : ', itself 0'), ' ', F.kind[f] === PYTHON && el('button', { type: 'button', on",
+    "click: () => openSource(f, 0) }, 'Source')),\nel('div', { class: 'bar noprint' }, pick, toggle(",
+    "'lines', 'By line')));\nfor (const [name, root, upwards] of [['Callers', up, true], ['Callees',",
+    " down, false]]) {\nconst box = el('div', { class: 'flame half' }), info = el('div', { class: 'i",
+    "nfo', 'aria-live': 'polite' });\nhost.append(el('h3', {}, name), info, box);\n",
+    "const flame = new Flame(box, info, { label: name + ' of ' + nameOf(f), upwards });\n",
+    "shown.flames.push(flame);\nflame.show(root);\n}\nconst list = (root, name) => table([head(metri",
+    "cOf(st.metric).n, 1), head('%', 1), head(name)], root.children().slice(0, 30).map(g => [say(g.v",
+    "alue, u), percent(g.value, root.value), functionLink(g.fn, merge.lines ? g.line : 0)]), name);\n",
+    "host.append(el('h3', {}, 'As tables'), list(up, 'Called by'), list(down, 'Calls'));\n",
+    "} };\nfunction openFunction(f) { change({ view: 'sandwich', f }); }\n",
+    "function openSource(f, line) { change({ view: 'source', file: fileOf(f), line: line > 0 ? line ",
+    ": F.line[f] }); }\nviews.source = { n: 'Source', draw(host) {\n",
+    "const sources = D.sources || {}, v = now(), u = unit(), files = new Map(), all = v.total[0];\n",
+    "for (let i = 1; i < N; i++) {\nif (kindOf[i] !== PYTHON || (!v.total[i])) continue;\n",
+    "const file = F.file[fnOf[i]];\nlet row = files.get(file);\nif (!row) files.set(file, row = { fi",
+    "le, self: 0 });\nrow.self += v.self[i];\nfor (let c = first[i]; c; c = next[c]) if (isLeaf(kind",
+    "Of[c])) row.self += v.self[c];\n}\nconst list = [...files.values()].sort((a, b) => b.self - a.s",
+    "elf || (T[a.file] < T[b.file] ? -1 : 1));\nconst path = st.file && list.some(r => T[r.file] ===",
+    " st.file) ? st.file : list.length ? T[list[0].file] : '';\nif (!path) { host.append(el('p', {},",
+    " 'No lines of Python have values here.')); return; }\nconst self = new Map(), total = new Map()",
+    ", seen = new Map();\nlet most = 0, last = 1;\nconst starts = new Map();\n",
+    "for (let f = 0; f < NF; f++) if (F.kind[f] === PYTHON && fileOf(f) === path && F.line[f] > 0) s",
+    "tarts.set(F.line[f], f);\nfor (let i = 1; i < N; i++) {\nif (kindOf[i] !== PYTHON || fileOf(fnO",
+    "f[i]) !== path || !v.total[i]) continue;\nconst line = lineOf[i], key = fnOf[i] * 1e6 + line;\n",
+    "let own = v.self[i], outer = true;\nfor (let c = first[i]; c; c = next[c]) if (isLeaf(kindOf[c]",
+    ")) own += v.self[c];\nfor (let p = parent[i]; p > 0 && outer; p = parent[p]) outer = !(fnOf[p] ",
+    "* 1e6 + lineOf[p] === key);\nself.set(line, (self.get(line) || 0) + own);\n",
+    "if (outer) total.set(line, (total.get(line) || 0) + v.total[i]);\n",
+    "last = Math.max(last, line);\n}\nfor (const value of self.values()) most = Math.max(most, Math.",
+    "abs(value));\nconst text = sources[path], lines = text ? text.map((t, i) => i + 1) : [...new Se",
+    "t([...total.keys(), ...starts.keys()])].filter(x => x > 0).sort((a, b) => a - b);\n",
+    "const code = el('div', { class: 'code mono', tabindex: 0, role: 'group', 'aria-label': 'Source ",
+    "of ' + path + ', with heat by line' }), room = el('div', { style: { height: lines.length * 18 +",
+    " 6 + 'px' } });\ncode.append(room);\nconst paint = whole => {\nroom.replaceChildren();\n",
+    "const from = whole ? 0 : Math.max(0, Math.floor(code.scrollTop / 18) - 4), to = whole ? Math.mi",
+    "n(lines.length, 400) : Math.min(lines.length, from + Math.ceil(code.clientHeight / 18) + 8);\n",
+    "for (let k = from; k < to; k++) {\nconst n = lines[k], own = self.get(n) || 0, sum = total.get(",
+    "n) || 0, heat = most ? Math.sqrt(Math.abs(own) / most) : 0;\nroom.append(el('div', { class: 'ro",
+    "w' + (n === st.line ? ' at' : ''), style: { top: k * 18 + 'px', background: own ? `rgba(${css('",
+    "--heat')}, ${(.06 + .42 * heat).toFixed(3)})` : 'none' } },\nel('span', { class: 'num', title: ",
+    "own ? 'itself ' + percent(own, all) : null }, own ? say(own, u) : ''), el('span', { class: 'num",
+    " soft', title: sum ? 'with what it calls ' + percent(sum, all) : null }, sum ? say(sum, u) : ''",
+    "),\nel('span', { class: 'num soft' }, String(n)), el('span', {}, text ? text[k] : starts.has(n)",
+    " ? nameOf(starts.get(n)) : '')));\n}\n};\ncode.addEventListener('scroll', () => paint());\n",
+    "const hot = [...self.entries()].filter(x => x[1]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]",
+    ")).slice(0, 12);\nconst side = el('div', {}, el('label', {}, 'File ', el('select', { 'aria-labe",
+    "l': 'File', style: { 'max-width': '100%' }, onchange: event => change({ file: event.target.valu",
+    "e, line: 0 }) }, list.slice(0, 400).map(r => el('option', { value: T[r.file], selected: T[r.fil",
+    "e] === path }, baseOf(T[r.file]) + ' - ' + say(r.self, u))))),\n",
+    "el('p', { class: 'soft mono' }, path), el('h3', {}, 'Hottest lines'), el('div', {}, hot.map(([n",
+    ", value]) => el('p', {}, el('button', { type: 'button', class: 'link mono', onclick: () => jump",
+    "(n) }, 'line ' + n), ' ' + say(value, u) + ' ' + percent(value, all)))));\n",
+    "const jump = n => { st.line = n; keep(true); const k = lines.indexOf(n); code.scrollTop = Math.",
+    "max(0, k * 18 - code.clientHeight / 3); paint(); code.focus({ preventScroll: true }); };\n",
+    "host.append(el('p', { class: 'soft' }, 'Itself, with what it calls, line, text.', text ? '' : '",
+    " The text of this file is not in the report: it was left out, is not there, or has changed sinc",
+    "e.'), el('div', { class: 'source' }, side, code));\nrequestAnimationFrame(() => { const n = st.",
+    "line || (hot.length ? hot[0][0] : 0), k = lines.findIndex(x => x >= n); if (k > 0) code.scrollT",
+    "op = Math.max(0, k * 18 - code.clientHeight / 3); paint(); });\n",
+    "shown.redraw = () => paint();\nshown.print = () => paint(true);\n",
+    "} };\nconst spanUs = () => Math.max(1, endUs - beginUs);\nfunction buckets(count, from, to, wan",
+    "t) {\nconst out = classes.map(() => new Float64Array(count)), scale = count / (to - from);\n",
+    "for (let i = 0; i < NL; i++) {\nif (!want(i) || L.end[i] <= from || L.start[i] >= to) continue;",
+    "\nconst at = out[classOf(L.bits[i])], a = (Math.max(from, L.start[i]) - from) * scale, b = (Mat",
+    "h.min(to, L.end[i]) - from) * scale, span = L.end[i] - L.start[i], each = span ? L.wall[i] / sp",
+    "an / scale : 0;\nfor (let k = Math.floor(a); k < b && k < count; k++) at[k] += each * (Math.min",
+    "(b, k + 1) - Math.max(a, k));\n}\nreturn out;\n}\nfunction stacked(c, parts, width, height, mos",
+    "t) {\nconst count = parts[0].length, w = width / count;\nfor (let k = 0; k < count; k++) {\n",
+    "let y = height;\nfor (let j = 0; j < classes.length; j++) {\nconst h = parts[j][k] / most * hei",
+    "ght;\nif (!h) continue;\nc.fillStyle = classes[j].c;\nc.fillRect(k * w, y - h, w + .3, h);\n",
+    "y -= h;\n}\n}\n}\nfunction drawOverview() {\nconst strip = $('strip');\n",
+    "strip.hidden = !NL || isDiff;\nif (strip.hidden) return;\nconst width = strip.clientWidth, heig",
+    "ht = 66, c = sharp($('overview'), width, height), count = Math.max(20, Math.floor(width / 2));\n",
+    "const parts = buckets(count, beginUs, endUs, i => wanted[L.node[i]]);\n",
+    "let most = 0;\nparts[5].fill(0);\nfor (let k = 0; k < count; k++) most = Math.max(most, parts.r",
+    "educe((sum, p) => sum + p[k], 0));\nc.fillStyle = css('--head');\n",
+    "c.fillRect(0, 0, width, height);\nif (most) stacked(c, parts, width, height - 12, most);\n",
+    "c.fillStyle = css('--soft');\nc.font = '10px system-ui, sans-serif';\n",
+    "for (let k = 0; k <= 4; k++) { c.textAlign = k === 0 ? 'left' : k === 4 ? 'right' : 'center'; c",
+    ".fillText(time((beginUs + spanUs() * k / 4) * 1e3), width * k / 4 + (k === 0 ? 2 : k === 4 ? -2",
+    " : 0), height - 2); }\nplaceEdges();\n}\nfunction placeEdges() {\n",
+    "const width = $('strip').clientWidth, [a, b] = st.range || [beginUs, endUs], x = t => (t - begi",
+    "nUs) / spanUs() * width;\n$('veil0').style.left = '0px';\n$('veil0').style.width = x(a) + 'px';",
+    "\n$('veil1').style.left = x(b) + 'px';\n$('veil1').style.width = width - x(b) + 'px';\n",
+    "[a, b].forEach((t, i) => {\nconst edge = $('edge' + i);\nedge.style.left = x(t) + 'px';\n",
+    "edge.setAttribute('aria-valuemin', 0);\nedge.setAttribute('aria-valuemax', Math.round(spanUs() ",
+    "/ 1e3));\nedge.setAttribute('aria-valuenow', Math.round((t - beginUs) / 1e3));\n",
+    "edge.setAttribute('aria-valuetext', time((t - beginUs) * 1e3));\n",
+    "});\n$('whole').hidden = !st.range;\n$('whole').textContent = st.range ? 'Whole time (now ' + t",
+    "ime((st.range[0] - beginUs) * 1e3) + ' to ' + time((st.range[1] - beginUs) * 1e3) + ')' : '';\n",
+    "}\nfunction setRange(a, b, quick) {\nconst from = Math.max(beginUs, Math.min(a, b)), to = Math.",
+    "min(endUs, Math.max(a, b));\nconst range = to - from < spanUs() / 5000 || (from <= beginUs && t",
+    "o >= endUs) ? null : [from, to];\nif (quick) { st.range = range; placeEdges(); return; }\n",
+    "change({ range });\n}\nfunction brush(area, timeOf) {\nlet start = null;\n",
+    "area.addEventListener('pointerdown', event => {\nif (event.button) return;\n",
+    "const edge = event.target.id === 'edge0' ? 1 : event.target.id === 'edge1' ? 0 : -1;\n",
+    "start = edge >= 0 ? (st.range || [beginUs, endUs])[edge] : timeOf(event);\n",
+    "area.setPointerCapture(event.pointerId);\nevent.moved = false;\n",
+    "});\narea.addEventListener('pointermove', event => { if (start !== null) setRange(start, timeOf",
+    "(event), true); });\narea.addEventListener('pointerup', event => { if (start === null) return; ",
+    "const from = start; start = null; setRange(from, timeOf(event)); });\n",
+    "area.addEventListener('pointercancel', () => { start = null; });\n",
+    "}\nconst lineChart = (title, series, unitName, stepped) => {\nconst box = el('div', { class: 'l",
+    "ane' }), canvas = el('canvas', { role: 'img' }), most = Math.max(1e-9, ...series.map(s => s.y.r",
+    "educe((a, b) => Math.max(a, b), 0)));\ncanvas.setAttribute('aria-label', title + ': at most ' +",
+    " say(most, unitName));\nbox.append(el('h3', {}, title + ', up to ' + (unitName === '%' ? most.t",
+    "oFixed(0) + ' %' : say(most, unitName)), ' ', series.length > 1 ? legend(series.map(s => [s.n, ",
+    "s.c])) : ''), canvas);\nconst draw = () => {\nconst width = box.clientWidth, height = 70, c = s",
+    "harp(canvas, width, height), [from, to] = st.range || [beginUs, endUs];\n",
+    "c.fillStyle = css('--head');\nc.fillRect(0, 0, width, height);\n",
+    "for (const s of series) {\nc.strokeStyle = s.c;\nc.lineWidth = 1.6;\n",
+    "c.beginPath();\nlet begun = false;\ns.x.forEach((t, i) => {\nconst x = (t - from) / (to - from)",
+    " * width, y = height - 2 - s.y[i] / most * (height - 6);\nif (stepped && begun) c.lineTo(x, hei",
+    "ght - 2 - s.y[i - 1] / most * (height - 6));\nif (begun) c.lineTo(x, y); else c.moveTo(x, y);\n",
+    "begun = true;\n});\nc.stroke();\n}\n};\nbrush(canvas, event => { const r = canvas.getBoundingCl",
+    "ientRect(), [from, to] = st.range || [beginUs, endUs]; return from + (event.clientX - r.left) /",
+    " r.width * (to - from); });\ncanvas.addEventListener('pointermove', event => {\n",
+    "const r = canvas.getBoundingClientRect(), [from, to] = st.range || [beginUs, endUs], t = from +",
+    " (event.clientX - r.left) / r.width * (to - from);\ntip(event, time((t - beginUs) * 1e3) + '\\n",
+    "' + series.map(s => { let i = s.x.findIndex(x => x > t); i = i < 0 ? s.x.length - 1 : Math.max(",
+    "0, i - 1); return (s.n ? s.n + ' ' : '') + (unitName === '%' ? s.y[i].toFixed(1) + ' %' : say(s",
+    ".y[i], unitName)); }).join('\\n'));\n});\ncanvas.addEventListener('pointerleave', event => tip(",
+    "event, ''));\nreturn { box, draw };\n};\nconst gaugeTimes = () => D.gauges ? D.gauges.ns.map(ns",
+    " => ns / 1e3) : [];\nfunction gaugeCharts() {\nconst g = D.gauges, x = gaugeTimes(), charts = [",
+    "];\nif (!g || x.length < 2) return charts;\nconst rate = (values, scale) => values.map((v, i) =",
+    "> i ? Math.max(0, (v - values[i - 1]) / Math.max(1, x[i] - x[i - 1]) * scale) : 0).map((v, i, a",
+    "ll) => i ? v : all[1]);\ncharts.push(lineChart('CPU of the process', [{ n: 'all', c: '#d55e00',",
+    " x, y: rate(g.user_ns.map((v, i) => v + g.system_ns[i]), .1) }, { n: 'system', c: '#0072b2', x,",
+    " y: rate(g.system_ns, .1) }], '%'));\ncharts.push(lineChart('Memory', [{ n: 'resident', c: '#00",
+    "72b2', x, y: g.resident_bytes }, ...(D.memory ? [{ n: 'traced', c: '#d55e00', x, y: g.traced_by",
+    "tes }] : [])], 'bytes'));\nif (g.threads.some(v => v > 0)) charts.push(lineChart('Threads of th",
+    "e system', [{ n: '', c: '#009e73', x, y: g.threads }], 'count', true));\n",
+    "if (g.gc_runs.some(v => v > 0)) charts.push(lineChart('Garbage collections a second', [{ n: '',",
+    " c: '#a8478a', x, y: rate(g.gc_runs, 1e6) }], 'count'));\nif (g.major_faults.some(v => v > g.ma",
+    "jor_faults[0])) charts.push(lineChart('Page faults with a disk read, a second', [{ n: '', c: '#",
+    "7d7d7d', x, y: rate(g.major_faults, 1e6) }], 'count'));\nif (g.voluntary_switches.some(v => v >",
+    " 0)) charts.push(lineChart('Context switches a second', [{ n: 'voluntary', c: '#56b4e9', x, y: ",
+    "rate(g.voluntary_switches, 1e6) }, { n: 'involuntary', c: '#d55e00', x, y: rate(g.involuntary_s",
+    "witches, 1e6) }], 'count'));\nreturn charts;\n}\nviews.time = { n: 'Time line', ok: () => NL > ",
+    "0 || gaugeTimes().length > 1, draw(host) {\nhost.append(el('p', {}, 'Drag over a chart, or over",
+    " the strip at the top, to choose a part of the time: it then filters every view. ' + (D.timelin",
+    "e && D.timeline.step > 1 ? 'One entry here stands for ' + D.timeline.step + ' of the recording.",
+    "' : ''),\nD.stats.timeline_dropped ? ' The oldest ' + group3(D.stats.timeline_dropped) + ' entr",
+    "ies were not kept.' : ''), legend(classes.map(c => [c.n, c.c])));\n",
+    "const height = 20, order = lanes.filter(lane => !st.thread || (st.thread[0] === 't' ? lane.thre",
+    "ad === Number(st.thread.slice(1)) : D.threads[lane.thread].process === Number(st.thread.slice(1",
+    "))));\nconst canvas = el('canvas', { role: 'img', 'aria-label': 'State of each thread over time",
+    "' }), room = el('div'), area = el('div', { class: 'lanes', tabindex: 0, role: 'region', 'aria-l",
+    "abel': 'Threads over time' }, canvas, room);\ncanvas.style.position = 'sticky';\n",
+    "canvas.style.top = 0;\nconst charts = gaugeCharts(), window_ = () => st.range || [beginUs, endU",
+    "s];\nconst draw = () => {\nconst width = area.clientWidth - 2, whole = order.length * height, t",
+    "all = Math.min(whole, Math.max(60, innerHeight / 2)), c = sharp(canvas, width, tall), top = are",
+    "a.scrollTop, [from, to] = window_();\nroom.style.height = Math.max(0, whole - tall) + 'px';\n",
+    "c.fillStyle = css('--bg');\nc.fillRect(0, 0, width, tall);\norder.forEach((lane, k) => {\n",
+    "const y = k * height - top;\nif (y < -height || y > tall) return;\n",
+    "const count = Math.max(10, Math.floor(width)), parts = laneBuckets(lane, count, from, to);\n",
+    "for (let x = 0; x < count; x++) if (parts[x] >= 0) { c.fillStyle = classes[parts[x]].c; c.fillR",
+    "ect(x * width / count, y + 1, width / count + .3, height - 2); }\n",
+    "c.font = '11px system-ui, sans-serif';\nconst name = threadName(lane.thread), w = c.measureText",
+    "(name).width;\nc.globalAlpha = .78;\nc.fillStyle = css('--bg');\n",
+    "c.fillRect(2, y + 2, w + 6, height - 4);\nc.globalAlpha = 1;\nc.fillStyle = css('--ink');\n",
+    "c.fillText(name, 5, y + 14);\n});\ncharts.forEach(chart => chart.draw());\n",
+    "};\nconst timeOf = event => { const r = canvas.getBoundingClientRect(), [from, to] = window_();",
+    " return from + (event.clientX - r.left) / r.width * (to - from); };\n",
+    "const laneOf = event => order[Math.floor((event.clientY - canvas.getBoundingClientRect().top + ",
+    "area.scrollTop) / height)];\nbrush(canvas, timeOf);\narea.addEventListener('scroll', draw);\n",
+    "canvas.addEventListener('pointermove', event => {\nconst lane = laneOf(event), i = lane ? momen",
+    "tAt(lane, timeOf(event)) : -1;\ntip(event, i < 0 ? '' : threadName(lane.thread) + ' at ' + time",
+    "((L.start[i] - beginUs) * 1e3) + ' for ' + time((L.end[i] - L.start[i]) * 1e3) + ': ' + classes",
+    "[classOf(L.bits[i])].n + '\\n' + stackOf(L.node[i]).slice(-14).join('\\n'));\n",
+    "});\ncanvas.addEventListener('pointerleave', event => tip(event, ''));\n",
+    "if (order.length) host.append(el('h3', {}, 'Threads'), area);\n",
+    "host.append(...charts.map(chart => chart.box));\nhost.append(el('h3', {}, 'As a table'), table(",
+    "[head('Thread'), head('From', 1), head('To', 1), head('What it did in the shown time')], order.",
+    "slice(0, 100).map(lane => {\nconst parts = buckets(1, ...window_(), i => i >= lane.from && i < ",
+    "lane.to).map(p => p[0]);\nreturn [threadName(lane.thread), time((L.start[lane.from] - beginUs) ",
+    "* 1e3), time((L.end[lane.to - 1] - beginUs) * 1e3), stateBar(parts)];\n",
+    "}), 'Threads over time'));\nrequestAnimationFrame(draw);\nshown.redraw = draw;\n",
+    "} };\nfunction laneBuckets(lane, count, from, to) {\nconst out = new Int8Array(count).fill(-1),",
+    " best = new Float64Array(count), scale = count / (to - from);\n",
+    "for (let i = lane.from; i < lane.to; i++) {\nif (L.end[i] <= from || L.start[i] >= to) continue",
+    ";\nconst a = (Math.max(from, L.start[i]) - from) * scale, b = (Math.min(to, L.end[i]) - from) *",
+    " scale, kind = classOf(L.bits[i]);\nfor (let k = Math.floor(a); k < Math.max(b, a + .001) && k ",
+    "< count; k++) { const part = Math.min(b, k + 1) - Math.max(a, k); if (part >= best[k]) { best[k",
+    "] = part; out[k] = kind; } }\n}\nreturn out;\n}\nfunction momentAt(lane, t) {\n",
+    "let a = lane.from, b = lane.to - 1;\nwhile (a < b) { const m = (a + b + 1) >> 1; if (L.start[m]",
+    " <= t) a = m; else b = m - 1; }\nreturn a < lane.to && L.start[a] <= t && L.end[a] >= t ? a : -",
+    "1;\n}\nconst stackOf = node => { const out = []; for (let i = node; i > 0; i = parent[i]) if (!",
+    "isOuter(kindOf[i])) out.unshift(nameOf(fnOf[i]) + (lineOf[i] > 0 ? ':' + lineOf[i] : '')); retu",
+    "rn out; };\nviews.memory = { n: 'Memory', ok: () => !!D.memory || gaugeTimes().length > 1, draw",
+    "(host) {\nconst m = D.memory, charts = [];\nif (gaugeTimes().length > 1) charts.push(gaugeChart",
+    "s()[1]);\nif (!m) { host.append(el('p', {}, 'Memory was not tracked: only what the process had ",
+    "resident is known. Record with PYPROF_HEAP=sampled, or pyprof_config.heap.')); }\n",
+    "if (m) {\nconst s = D.stats, sum = key => (D.tree.self[key] ? valuesOf(key).reduce((a, b) => a ",
+    "+ b, 0) : 0);\nconst cards = [['Mode', m.mode + (m.interval ? ', each ' + bytes(m.interval) : '",
+    "')], ['Live at the end', bytes(s.heap_live_bytes || 0)], ['At the peak', bytes(s.heap_peak_byte",
+    "s || 0)], ['Allocated', bytes(sum('alloc_bytes'))], ['Blocks', group3(sum('alloc_blocks'))],\n",
+    "['Temporary blocks', sum('alloc_blocks') ? percent(sum('temp_blocks'), sum('alloc_blocks')) : '",
+    "']];\nif (m.peak_ns >= 0) cards.push(['Peak after', time(m.peak_ns)]);\n",
+    "if (isDiff) cards.length = 1;\nhost.append(el('div', { class: 'cards' }, cards.map(([name, valu",
+    "e]) => el('div', { class: 'card' }, el('span', { class: 'soft' }, name), el('b', {}, value)))),",
+    "\nel('div', { class: 'bar noprint' }, 'Flame graph of: ', ['live', 'peak', 'alloc', 'blocks', '",
+    "temp'].map(k => metricLink(k, metricOf(k).n))));\nif (m.leaks && m.leaks.length) host.append(he",
+    "ading('Growth'), el('p', { class: 'soft' }, 'Places whose live memory grew, and how. Growing: u",
+    "ntil the end of the recording; plateau: it stopped; the error is half of the 95 % interval.'),\n",
+    "table([head('Growth'), head('Grown', 1), head('A minute', 1), head('Live', 1), head('Blocks', 1",
+    ", 1), head('Mean age', 1, 1), head('Where')], m.leaks.slice(0, 40).map(l => [l.growth === 'grow",
+    "ing' ? el('b', { class: 'bad' }, l.growth) : l.growth, bytes(l.grown) + (l.error ? ' \\u00b1 ' ",
+    "+ bytes(l.error) : ''),\nl.growth === 'steady' || l.growth === 'plateau' ? '' : bytes(l.per_s *",
+    " 60), bytes(l.live), group3(l.blocks), time(l.age_s * 1e9), el('button', { type: 'button', clas",
+    "s: 'link mono', title: l.file, onclick: () => change({ view: 'source', file: l.file, line: l.li",
+    "ne, metric: metrics.some(x => x.k === 'live') ? 'live' : st.metric }) }, l.function + ' ' + bas",
+    "eOf(l.file) + ':' + l.line)]), 'Growth'));\nif (m.history && m.history.length && m.marks.length",
+    " > 1) charts.push(growthChart(m));\nconst kinds = [['live', 'Live at the end'], ['peak', 'At th",
+    "e peak'], ['alloc', 'Allocated'], ['temp', 'Temporary blocks']].filter(([k]) => metrics.some(x ",
+    "=> x.k === k));\nfor (const [k, name] of kinds) {\nconst all = valuesFor(k).total[0], u = metri",
+    "cOf(k).u, rows = functionRows('line', [k]).filter(r => r.self[k]).sort(by(k, 'self')).slice(0, ",
+    "12);\nif (rows.length) host.append(el('h3', {}, name + ', by line'), table([head(name, 1), head",
+    "('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: say(r.self[k], u), w: r.sel",
+    "f[k] / all }, percent(r.self[k], all), functionLink(r.f, r.line), shortPlace(r.f, r.line)]), na",
+    "me));\n}\nconst used = m.domains.filter(d => d.alloc_bytes || d.live_bytes), what = { raw: 'raw",
+    ": PyMem_RawMalloc', mem: 'mem: PyMem_Malloc, lists and dicts', obj: 'obj: PyObject_Malloc, obje",
+    "cts', native: 'native: malloc and mmap' };\nif (used.length) host.append(el('h3', {}, 'By alloc",
+    "ator'), table([head('Allocator'), head('Allocated', 1), head('Blocks', 1), head('Live', 1), hea",
+    "d('Live blocks', 1)], used.map(d => [what[d.name] || d.name, bytes(d.alloc_bytes), group3(d.all",
+    "oc_blocks), bytes(d.live_bytes), group3(d.live_blocks)]), 'By allocator'));\n",
+    "const most = m.sizes.reduce((a, b) => Math.max(a, b), 0);\nif (most) host.append(el('h3', {}, '",
+    "Blocks by size'), table([head('Up to', 1), head('Blocks', 1)], m.sizes.map((n, i) => n && [byte",
+    "s(2 ** i), { num: group3(n), w: n / most }]).filter(x => x), 'Blocks by size'));\n",
+    "}\nconst before = host.querySelector('h2, h3');\ncharts.forEach(chart => before ? before.before",
+    "(chart.box) : host.append(chart.box));\nrequestAnimationFrame(() => charts.forEach(chart => cha",
+    "rt.draw()));\nshown.redraw = () => charts.forEach(chart => chart.draw());\n",
+    "} };\nconst lineColours = ['#0072b2', '#d55e00', '#009e73', '#a8478a', '#e69f00', '#56b4e9', '#",
+    "7d7d7d', '#8a6d00'];\nfunction growthChart(m) {\nconst x = m.marks.map(ns => ns / 1e3), rows = ",
+    "m.history.slice(0, 8), name = row => nameOf(D.frames.function[row[0]]) + ':' + D.frames.line[ro",
+    "w[0]];\nreturn lineChart('Live bytes of the largest places', rows.map((row, i) => ({ n: name(ro",
+    "w), c: lineColours[i], x, y: row.slice(1) })), 'bytes');\n}\nfunction waitRows() {\n",
+    "const keep_ = st.metric, all = metrics.some(m => m.k === 'all') ? valuesFor('all', isDiff ? st.",
+    "side : undefined) : null, rows = new Map();\nif (!all) return [];\n",
+    "const idle = has('idle_ns') && !st.range ? valuesOf('idle_ns') : null;\n",
+    "for (let i = 1; i < N; i++) {\nif (kindOf[i] !== WAIT || !all.self[i]) continue;\n",
+    "const name = nameOf(fnOf[i]);\nlet row = rows.get(name);\nif (!row) rows.set(name, row = { name",
+    ", f: fnOf[i], ns: 0, idle: 0, places: new Map(), threads: new Map() });\n",
+    "row.ns += all.self[i];\nif (idle && wanted[i]) row.idle += idle[i];\n",
+    "let p = parent[i];\nwhile (p && isLeaf(kindOf[p])) p = parent[p];\n",
+    "let mine = p;\nwhile (mine && !(kindOf[mine] === PYTHON && F.own[fnOf[mine]] === 0)) mine = par",
+    "ent[mine];\nconst at = mine || p, key = fnOf[at] * 1e6 + lineOf[at];\n",
+    "const place = row.places.get(key) || { f: fnOf[at], line: lineOf[at], ns: 0 };\n",
+    "place.ns += all.self[i];\nrow.places.set(key, place);\nrow.threads.set(threadOf[i], (row.thread",
+    "s.get(threadOf[i]) || 0) + all.self[i]);\n}\nconst out = [...rows.values()].sort((a, b) => (b.n",
+    "s - b.idle) - (a.ns - a.idle) || b.ns - a.ns);\nfor (const row of out) row.who = [...row.places",
+    ".values()].sort((a, b) => b.ns - a.ns);\nreturn out;\n}\nviews.waits = { n: 'Waits', ok: () => ",
+    "has('wait_ns') || !!D.waits, draw(host) {\nif (D.waits && D.waits.length) host.append(heading('",
+    "Who waits for whom'), table([head('Thread'), head('Waits for'), head('For', 1), head('Held by')",
+    ", head('Deadlock')], D.waits.map(w => [threadName(w.thread), w.kind + ' ' + w.what, w.ns >= 0 ?",
+    " time(w.ns) : 'unknown', w.holder >= 0 ? threadName(w.holder) : 'unknown', w.deadlock ? el('b',",
+    " { class: 'bad' }, 'ring ' + w.deadlock) : '']), 'Who waits for whom'));\n",
+    "if (D.locals && D.locals.length) host.append(heading('Variables'), table([head('Thread'), head(",
+    "'Function'), head('Name'), head('Value')], D.locals.slice(0, 2000).map(l => [threadName(l[0]), ",
+    "functionLink(fnOf[l[1]], lineOf[l[1]]), l[2], l[3]]), 'Variables'));\n",
+    "const rows = waitRows(), sum = rows.reduce((a, r) => a + r.ns, 0);\n",
+    "host.append(heading('What for'), el('p', { class: 'soft' }, 'Idle: waits for work, such as slee",
+    "p, select, accept or queue.get. From: the innermost line of your own code, if there is one.'));",
+    "\nif (!rows.length) host.append(el('p', {}, 'No wait was seen here.'));\n",
+    "else host.append(table([head('Time', 1), head('%', 1), head('What for'), head('Of it idle', 1),",
+    " head('From'), head('Threads', 0, 1)], rows.slice(0, 200).map(r => [{ num: time(r.ns), w: r.ns ",
+    "/ sum }, percent(r.ns, sum), functionLink(r.f, 0), r.idle ? time(r.idle) : '',\n",
+    "r.who.slice(0, 4).map(w => el('div', {}, functionLink(w.f, w.line), ' ' + percent(w.ns, r.ns)))",
+    ", [...r.threads].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([t, ns]) => el('div', {}, threadN",
+    "ame(t) + ' ' + percent(ns, r.ns)))]), 'Waits'));\nif (rows.length) host.append(el('div', { clas",
+    "s: 'bar noprint' }, metrics.some(m => m.k === 'waiting') && el('button', { type: 'button', oncl",
+    "ick: () => change({ metric: 'waiting', view: 'flame', mode: 'inverted', zoom: '' }) }, 'Waits a",
+    "s an inverted flame graph')));\n} };\nviews.gil = { n: 'GIL', ok: () => has('gil_ns') || has('g",
+    "il_wait_ns') || (D.pairs || []).length, draw(host) {\nconst pairs = (D.pairs || []).slice().sor",
+    "t((a, b) => b[2] - a[2]);\nif (D.free_threaded) host.append(el('p', {}, 'This Python has no GIL",
+    ".'));\nif (st.range || st.thread) host.append(el('p', { class: 'soft' }, 'Who blocked whom is k",
+    "nown of the whole recording only.'));\nif (pairs.length) {\nconst sum = pairs.reduce((a, p) => ",
+    "a + p[2], 0), holders = [...new Set(pairs.map(p => p[1]))].slice(0, 12), waiters = [...new Set(",
+    "pairs.map(p => p[0]))].slice(0, 20), get = new Map(pairs.map(p => [p[0] + '/' + p[1], p[2]]));\n",
+    "host.append(heading('Who blocked whom'), el('p', { class: 'soft' }, 'Time that the thread of th",
+    "e row waited for the GIL while the thread of the column held it.'),\n",
+    "table([head('Waited'), ...holders.map(h => head(threadName(h), 1))], waiters.map(w => [threadNa",
+    "me(w), ...holders.map(h => { const ns = get.get(w + '/' + h) || 0; return { num: ns ? time(ns) ",
+    ": '', w: ns / pairs[0][2] }; })]), 'Who blocked whom'),\nel('p', {}, 'In all ' + time(sum) + '.",
+    "'));\n} else if (!D.free_threaded) host.append(el('p', {}, 'No thread was seen waiting for the ",
+    "GIL while another one held it.'));\nfor (const [k, name] of [['gilblock', 'Functions that made ",
+    "others wait for the GIL'], ['gilwait', 'Functions that waited for the GIL'], ['gil', 'Functions",
+    " that held the GIL']]) {\nif (!metrics.some(m => m.k === k)) continue;\n",
+    "const all = valuesFor(k).total[0], rows = functionRows('line', [k]).filter(r => r.self[k] > 0).",
+    "sort(by(k, 'self')).slice(0, 12);\nif (rows.length) host.append(el('h3', {}, name), table([head",
+    "('Time', 1), head('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: time(r.sel",
+    "f[k]), w: r.self[k] / all }, percent(r.self[k], all), functionLink(r.f, r.line), shortPlace(r.f",
+    ", r.line)]), name));\n}\nif ((D.holds || []).length) host.append(el('h3', {}, 'The longest hold",
+    " of each thread, while others waited'), table([head('Held for', 1), head('Thread'), head('Until",
+    "', 1), head('Stack')], D.holds.slice().sort((a, b) => b[1] - a[1]).slice(0, 20).map(h => [time(",
+    "h[1]), threadName(h[0]), time(h[2]), stackOf(h[3]).slice(-6).map(x => el('div', { class: 'mono'",
+    " }, x))]), 'Longest holds'));\n} };\nviews.tasks = { n: 'Tasks', ok: () => (D.tasks || []).leng",
+    "th > 0 || kindOf.includes(TASK), draw(host) {\nconst v = valuesFor(st.metric), u = unit(), rows",
+    " = new Map();\nfor (let i = 1; i < N; i++) {\nif (kindOf[i] !== TASK || !v.total[i]) continue;\n",
+    "const name = nameOf(fnOf[i]), row = rows.get(name) || { name, value: 0, f: fnOf[i], under: new ",
+    "Map() };\nrow.value += v.total[i];\nfor (let c = first[i]; c; c = next[c]) row.under.set(fnOf[c",
+    "], (row.under.get(fnOf[c]) || 0) + v.total[c]);\nrows.set(name, row);\n",
+    "}\nconst list = [...rows.values()].sort((a, b) => b.value - a.value), all = list.reduce((a, r) ",
+    "=> a + r.value, 0);\nhost.append(heading('Tasks that ran'), list.length ? table([head(metricOf(",
+    "st.metric).n, 1), head('%', 1), head('Task'), head('Coroutine')], list.slice(0, 200).map(r => [",
+    "{ num: say(r.value, u), w: r.value / all }, percent(r.value, all), functionLink(r.f, 0), [...r.",
+    "under].sort((a, b) => b[1] - a[1]).slice(0, 2).map(x => [functionLink(x[0], 0), ' '])]), 'Tasks",
+    " that ran') : el('p', {}, 'None in what is shown.'));\nconst waited = (D.tasks || []).slice().s",
+    "ort((a, b) => b[2] - a[2]);\nif (waited.length) host.append(heading('What suspended tasks await",
+    "ed'), table([head('Task time', 1), head('Tasks seen', 1), head('Task and its coroutines')], wai",
+    "ted.slice(0, 200).map(t => [time(t[2]), group3(t[1]), stackOf(t[0]).map(x => el('div', { class:",
+    " 'mono' }, x))]), 'What suspended tasks awaited'));\n} };\nfunction threadRows() {\n",
+    "const names = ['wall_ns', 'native_ns', 'gil_wait_ns', 'cpu_wait_ns', 'wait_ns', 'idle_ns', 'unk",
+    "nown_ns'], rows = D.threads.map((t, i) => ({ i, t, parts: [0, 0, 0, 0, 0, 0, 0], cpu: 0, sum: 0",
+    ",\nlink: () => el('button', { type: 'button', class: 'link', onclick: () => change({ thread: 't",
+    "' + i }) }, threadName(i)) }));\nif (isDiff || !has('wall_ns')) return rows;\n",
+    "if (st.range) {\nconst [from, to] = st.range;\nfor (let i = 0; i < NL; i++) {\n",
+    "const part = Math.min(to, L.end[i]) - Math.max(from, L.start[i]), span = L.end[i] - L.start[i];",
+    "\nif (part <= 0 || !span || !wanted[L.node[i]]) continue;\nrows[L.thread[i]].parts[classOf(L.bi",
+    "ts[i])] += L.wall[i] * 1e3 * part / span;\nrows[L.thread[i]].cpu += L.cpu[i] * 1e3 * part / spa",
+    "n;\n}\n} else {\nconst v = names.map(key => has(key) ? valuesOf(key) : null), cpu = has('cpu_ns",
+    "') ? valuesOf('cpu_ns') : null, get = (k, i) => v[k] ? v[k][i] : 0;\n",
+    "for (let i = 1; i < N; i++) {\nconst t = threadOf[i], wait = get(4, i);\n",
+    "if (t < 0 || !wanted[i]) continue;\nconst p = rows[t].parts, known = get(2, i) + get(3, i) + ge",
+    "t(5, i) + get(6, i);\np[1] += get(1, i);\np[0] += get(0, i) - wait - get(1, i);\n",
+    "p[2] += get(2, i);\np[3] += get(3, i);\np[5] += get(5, i);\np[6] += get(6, i);\n",
+    "p[4] += Math.max(0, wait - known);\nif (cpu) rows[t].cpu += cpu[i];\n",
+    "}\n}\nfor (const row of rows) row.sum = row.parts.reduce((a, b) => a + b, 0);\n",
+    "return rows;\n}\nviews.threads = { n: 'Threads', draw(host) {\nconst u = unit(), v = now(), row",
+    "s = threadRows().filter(r => r.t.wanted), value = r => v.total[r.t.node];\n",
+    "const make = (r, link, extra) => [link, ...extra, { num: say(value(r), u), w: v.total[0] ? valu",
+    "e(r) / v.total[0] : 0 }, ...(isDiff ? [] : [time(r.cpu), stateBar(r.parts)])];\n",
+    "const heads = [head(metricOf(st.metric).n, 1), ...(isDiff ? [] : [head('CPU', 1), head('What it",
+    " did')])];\nif (D.processes.length > 1) {\nconst groups = D.processes.map((p, i) => ({ i, p, ro",
+    "ws: rows.filter(r => r.t.process === i) }));\nhost.append(heading('Processes'), table([head('Pr",
+    "ocess'), head('Pid', 1), head('Threads', 1), ...heads], groups.map(g => {\n",
+    "const parts = [0, 0, 0, 0, 0, 0, 0];\ng.rows.forEach(r => r.parts.forEach((x, k) => { parts[k] ",
+    "+= x; }));\nconst sum = g.rows.reduce((a, r) => a + value(r), 0);\n",
+    "return [el('button', { type: 'button', class: 'link', onclick: () => change({ thread: 'p' + g.i",
+    " }) }, processName(g.i)), String(g.p.pid), String(g.rows.length), { num: say(sum, u), w: v.tota",
+    "l[0] ? sum / v.total[0] : 0 }, ...(isDiff ? [] : [time(g.rows.reduce((a, r) => a + r.cpu, 0)), ",
+    "stateBar(parts)])];\n}), 'Processes'));\n}\nrows.sort((a, b) => value(b) - value(a) || a.i - b.",
+    "i);\nhost.append(heading('Threads'), el('p', { class: 'soft' }, 'A click shows this thread alon",
+    "e.'), table([head('Thread'), head('Id', 1, 1), head('Seen', 0, 1), ...heads], rows.slice(0, 500",
+    ").map(r => make(r, r.link(), [String(r.t.id), time(r.t.first) + ' to ' + time(r.t.last)])), 'Th",
+    "reads'), isDiff ? '' : legend(classes.map(c => [c.n, c.c])));\n",
+    "if (rows.length > 500) host.append(el('p', {}, group3(rows.length - 500) + ' more.'));\n",
+    "} };\nviews.quality = { n: 'Quality', draw(host) {\nconst s = D.stats, asked = s.asked || 0, lo",
+    "st = (s.missed || 0) + (s.rejected || 0), of = n => asked ? percent(n || 0, asked) || '0 %' : '",
+    "';\nconst verdicts = [];\nif (asked && lost / asked > .01) verdicts.push(percent(lost, asked) +",
+    " ' of the samples were lost: shares can be off by as much.');\n",
+    "if ((s.samples || 0) < 100 && !D.waits) verdicts.push('There are fewer than 100 samples: small ",
+    "shares say nothing.');\nif (s.degraded) verdicts.push('Degraded: ' + s.degraded);\n",
+    "if (D.checkpoint) verdicts.push('This is a checkpoint: the recording went on after it.');\n",
+    "if (s.processes_missed) verdicts.push(group3(s.processes_missed) + ' processes could not be pro",
+    "filed.');\nhost.append(heading('How good this recording is'), verdicts.length ? verdicts.map(x ",
+    "=> el('p', { class: 'bad' }, x)) : el('p', {}, 'Nothing speaks against it.'));\n",
+    "if (asked) host.append(el('p', {}, 'A share of 50 % has a sampling error of \\u00b1' + (196 * M",
+    "ath.sqrt(.25 / Math.max(1, s.samples || 1))).toFixed(1) + ' points (95 %).'));\n",
+    "const cost = D.duration_ns ? percent(s.own_cpu_ns || 0, D.duration_ns) + ' of a CPU' : '';\n",
+    "const rows = [['Asked', group3(asked), '', 'ticks times threads'], ['Samples', group3(s.samples",
+    " || 0), of(s.samples), 'recorded'], ['Missed', group3(s.missed || 0), of(s.missed), 'the tick n",
+    "ever took place'], ['Rejected', group3(s.rejected || 0), of(s.rejected), 'the stack could not b",
+    "e read truthfully'],\n...Object.entries(s.rejected_by_cause || {}).map(([k, n]) => ['\\u00a0\\u",
+    "00a0' + k, group3(n), of(n), 'cause of rejection']),\n['Unfrozen', group3(s.unfrozen || 0), of(",
+    "s.unfrozen), 'read while the thread could run; two copies agreed'], ['Retried', group3(s.retrie",
+    "d || 0), of(s.retried), 'read more than once'], ['Truncated', group3(s.truncated || 0), of(s.tr",
+    "uncated), 'deeper than max_depth, or cut below a doubtful frame'],\n",
+    "['Recovered', group3(s.recovered || 0), of(s.recovered), 'late ticks, filled in by evidence'], ",
+    "['Thinned', group3(s.thinned || 0), of(s.thinned), 'left out to stay within max_cpu'], ['Profil",
+    "er\\'s CPU', time(s.own_cpu_ns || 0), cost, ''], ['Profiler\\'s memory', bytes(s.own_bytes || 0",
+    "), '', ''],\n['Late, mean', time(s.late_mean_ns || 0), '', 'wake-ups after the deadline'], ['La",
+    "te, at most', time(s.late_max_ns || 0), '', ''], ['Gaps', time(s.gap_ns || 0), '', 'the process",
+    " or the machine stood still'],\n['Time line', D.timeline ? group3(NL) + ' entries' : 'none', D.",
+    "timeline && D.timeline.step > 1 ? '1 of ' + D.timeline.step : '', s.timeline_dropped ? group3(s",
+    ".timeline_dropped) + ' older ones were not kept' : ''],\n...(D.memory ? [['Heap samples', group",
+    "3(s.heap_samples || 0), '', ''], ['Heap dropped', group3(s.heap_dropped || 0), '', 'blocks that",
+    " found no place: live bytes are a lower bound']] : [])];\nhost.append(table([head('Fact'), head",
+    "('Value', 1), head('Share', 1), head('Meaning')], rows, 'Quality'),\n",
+    "table([head('Recording'), head('')], [['Program', D.program], ['Process', String(D.pid)], ['Pyt",
+    "hon', D.python + (D.free_threaded ? ', free-threaded' : '')], ['Started', new Date(D.start * 10",
+    "00).toISOString()], ['Rate', D.rate_hz + ' Hz'], ['Written by', D.exporter]], 'Recording'));\n",
+    "} };\nfunction download(name, data, type) {\nconst url = URL.createObjectURL(data instanceof Bl",
+    "ob ? data : new Blob([data], { type })), link = el('a', { href: url, download: name });\n",
+    "document.body.append(link);\nlink.click();\nlink.remove();\nsetTimeout(() => URL.revokeObjectUR",
+    "L(url), 10000);\n}\nconst pathOf = node => { const out = []; for (let i = node; i > 0; i = pare",
+    "nt[i]) out.push(i); return out.reverse(); };\nconst plain = text => text.replace(/[;\\r\\n\\0]/",
+    "g, c => c === ';' ? ':' : ' ');\nconst exports_ = {\nfolded() {\n",
+    "const v = now(), scale = unit() === 'ns' ? 1000 : 1, lines = new Map();\n",
+    "for (let i = 1; i < N; i++) {\nconst value = Math.round(v.self[i] / scale);\n",
+    "if (value <= 0) continue;\nconst key = pathOf(i).map(n => plain(labelOf(fnOf[n]))).join(';');\n",
+    "lines.set(key, (lines.get(key) || 0) + value);\n}\ndownload('profile.folded', [...lines].map(([",
+    "key, value]) => key + ' ' + value + '\\n').join(''), 'text/plain');\n",
+    "},\nspeedscope() {\nconst v = now(), frames = [], numbers = new Map(), byThread = new Map(), u ",
+    "= unit();\nconst frame = i => {\nconst key = D.tree.frame[i];\nif (!numbers.has(key)) { numbers",
+    ".set(key, frames.length); frames.push({ name: labelOf(fnOf[i]), ...(fileOf(fnOf[i]) ? { file: f",
+    "ileOf(fnOf[i]) } : {}), ...(lineOf[i] > 0 ? { line: lineOf[i] } : {}) }); }\n",
+    "return numbers.get(key);\n};\nfor (let i = 1; i < N; i++) {\nif (v.self[i] <= 0) continue;\n",
+    "if (!byThread.has(threadOf[i])) byThread.set(threadOf[i], { samples: [], weights: [] });\n",
+    "const to = byThread.get(threadOf[i]);\nto.samples.push(pathOf(i).filter(n => !isOuter(kindOf[n]",
+    ")).map(frame));\nto.weights.push(Math.round(v.self[i]));\n}\nconst profiles = [...byThread].map",
+    "(([t, p]) => ({ type: 'sampled', name: threadName(t), unit: u === 'ns' ? 'nanoseconds' : u === ",
+    "'bytes' ? 'bytes' : 'none', startValue: 0, endValue: p.weights.reduce((a, b) => a + b, 0), ...p",
+    " }));\ndownload('profile.speedscope.json', JSON.stringify({ $schema: 'https://www.speedscope.ap",
+    "p/file-format-schema.json', exporter: D.exporter, name: D.title || D.program, activeProfileInde",
+    "x: 0, shared: { frames }, profiles }), 'application/json');\n},\n",
+    "async pprof() {\nconst v = now(), u = unit(), strings = new Map([['', 0]]), out = [], text = ne",
+    "w TextEncoder();\nconst intern = s => { if (!strings.has(s)) strings.set(s, strings.size); retu",
+    "rn strings.get(s); };\nconst varint = (to, n) => { while (n >= 128) { to.push(n % 128 + 128); n",
+    " = Math.floor(n / 128); } to.push(n); };\nconst field = (to, number, value) => { varint(to, num",
+    "ber * 8); varint(to, value); };\nconst part = (to, number, inner) => { varint(to, number * 8 + ",
+    "2); varint(to, inner.length); for (const b of inner) to.push(b); };\n",
+    "const type = (name, kind) => { const to = []; field(to, 1, intern(name)); field(to, 2, intern(k",
+    "ind)); return to; };\npart(out, 1, type(metricOf(st.metric).k, u === 'ns' ? 'nanoseconds' : u))",
+    ";\nconst places = new Map(), functions = new Map();\nfor (let i = 1; i < N; i++) {\n",
+    "if (v.self[i] <= 0) continue;\nconst ids = [], sample = [], label = [];\n",
+    "for (const n of pathOf(i).reverse()) if (!isOuter(kindOf[n])) { const key = D.tree.frame[n]; if",
+    " (!places.has(key)) places.set(key, n); varint(ids, key + 1); }\n",
+    "part(sample, 1, ids);\nconst values = [];\nvarint(values, Math.round(v.self[i]));\n",
+    "part(sample, 2, values);\nfield(label, 1, intern('thread'));\nfield(label, 2, intern(threadName",
+    "(threadOf[i])));\npart(sample, 3, label);\npart(out, 2, sample);\n",
+    "}\nfor (const [key, n] of places) {\nconst place = [], line = [];\n",
+    "field(place, 1, key + 1);\nfield(line, 1, fnOf[n] + 1);\nif (lineOf[n] > 0) field(line, 2, line",
+    "Of[n]);\npart(place, 4, line);\npart(out, 4, place);\nfunctions.set(fnOf[n], n);\n",
+    "}\nfor (const [f] of functions) {\nconst to = [];\nfield(to, 1, f + 1);\n",
+    "field(to, 2, intern(labelOf(f)));\nfield(to, 3, intern(T[F.name[f]]));\n",
+    "field(to, 4, intern(fileOf(f)));\nif (F.line[f] > 0) field(to, 5, F.line[f]);\n",
+    "part(out, 5, to);\n}\nfor (const s of strings.keys()) { const b = text.encode(s); varint(out, 6",
+    " * 8 + 2); varint(out, b.length); for (const x of b) out.push(x); }\n",
+    "field(out, 9, Math.round(D.start * 1e9));\nfield(out, 10, D.duration_ns);\n",
+    "const blob = new Blob([Uint8Array.from(out)]);\nif (!window.CompressionStream) return download(",
+    "'profile.pb', blob);\nreturn download('profile.pb.gz', await new Response(blob.stream().pipeThr",
+    "ough(new CompressionStream('gzip'))).blob());\n},\n};\nconst tabs = () => Object.entries(views)",
+    ".filter(([, v]) => !v.ok || v.ok());\nfunction keep(replace) {\n",
+    "const p = new URLSearchParams();\nconst plainState = { view: 'findings', metric: firstMetric(),",
+    " side: 'after', thread: '', q: '', mode: 'icicle', zoom: '', sort: 'self', by: 'function', file",
+    ": '' };\nfor (const [key, usual] of Object.entries(plainState)) if (st[key] !== usual) p.set(ke",
+    "y, st[key]);\nfor (const key of ['lines', 'split']) if (st[key]) p.set(key, '1');\n",
+    "if (st.f >= 0) p.set('f', st.f);\nif (st.line) p.set('line', st.line);\n",
+    "if (st.range) p.set('time', st.range.map(x => Math.round(x)).join('-'));\n",
+    "const hash = '#' + p;\nif (hash === (location.hash || '#')) return;\n",
+    "if (replace) history.replaceState(null, '', hash); else history.pushState(null, '', hash);\n",
+    "}\nfunction fromAddress() {\nconst p = new URLSearchParams(location.hash.slice(1)), get = (key,",
+    " usual) => p.get(key) ?\? usual;\nconst range = /^(\\d+)-(\\d+)$/.exec(get('time', ''));\n",
+    "Object.assign(st, { view: get('view', 'findings'), metric: metricOf(get('metric', firstMetric()",
+    ")).k, side: get('side', 'after') === 'before' ? 'before' : 'after', thread: /^[tp]\\d+$/.test(g",
+    "et('thread', '')) ? get('thread') : '', q: get('q', ''), mode: get('mode', 'icicle'),\n",
+    "zoom: get('zoom', ''), lines: p.has('lines'), split: p.has('split'), f: /^\\d+$/.test(get('f', ",
+    "'')) ? Number(p.get('f')) : -1, file: get('file', ''), line: Number(get('line', 0)) || 0, sort:",
+    " get('sort', 'self'), by: get('by', 'function'),\nrange: range && Number(range[1]) < Number(ran",
+    "ge[2]) ? [Number(range[1]), Number(range[2])] : null });\nif (!tabs().some(([key]) => key === s",
+    "t.view)) st.view = 'findings';\nif (!['function', 'line', 'file', 'thread', 'leaf'].includes(st",
+    ".by)) st.by = 'function';\nconst t = Number(st.thread.slice(1));\n",
+    "if (st.thread && (st.thread[0] === 't' ? !D.threads[t] : !D.processes[t])) st.thread = '';\n",
+    "}\nfunction change(what, replace) {\nconst moved = what.view && what.view !== st.view;\n",
+    "Object.assign(st, what);\nkeep(replace);\nrender(moved);\n}\nlet drawn = '';\n",
+    "function render(moved) {\nconst values = [st.metric, st.side, st.thread, st.range].join('|');\n",
+    "if (values !== drawn) {\nif (drawn.split('|').slice(2).join() !== values.split('|').slice(2).jo",
+    "in()) cache = new Map();\nconst again = drawn && drawn.split('|')[2] !== st.thread;\n",
+    "chooseThreads();\ndrawn = values;\nif (again) drawOverview();\n}\n",
+    "$('metric').value = st.metric;\n$('side').value = st.side;\n$('thread').value = st.thread;\n",
+    "if ($('search').value !== st.q) $('search').value = st.q;\n$('found').textContent = findHits();",
+    "\nfor (const tab of document.querySelectorAll('[role=tab]')) { const on = tab.id === 'tab-' + s",
+    "t.view; tab.setAttribute('aria-selected', String(on)); tab.tabIndex = on ? 0 : -1; if (on && mo",
+    "ved) tab.scrollIntoView({ block: 'nearest', inline: 'nearest' }); }\n",
+    "const host = $('view');\nfor (const flame of shown.flames) flame.watch.disconnect();\n",
+    "shown = { redraw: null, print: null, flames: [] };\nconst focus = document.activeElement, label",
+    " = focus && host.contains(focus) ? focus.textContent : '', tag = focus && host.contains(focus) ",
+    "? focus.tagName : '';\nhost.replaceChildren();\nhost.setAttribute('aria-labelledby', 'tab-' + s",
+    "t.view);\ntip({}, '');\nconst m = metricOf(st.metric);\nif (st.range && m.memory && !['time', '",
+    "memory', 'quality', 'gil'].includes(st.view)) host.append(el('p', { class: 'soft' }, 'Memory of",
+    " a part of the time is not known: this is of the whole recording.'));\n",
+    "views[st.view].draw(host);\nplaceEdges();\nif (moved && tag) $('main').focus({ preventScroll: t",
+    "rue });\nelse if (tag) { const again = [...host.querySelectorAll(tag)].find(x => x.textContent ",
+    "=== label); if (again) again.focus({ preventScroll: true }); }\n",
+    "}\nfunction resized() {\ndrawOverview();\nif (shown.redraw) shown.redraw();\n",
+    "}\nconst keyHelp = [['1 ... 9, 0', 'the views'], ['/', 'search'], ['m, M', 'next, previous metr",
+    "ic'], ['arrows, Home, End', 'move in a graph, a table, the tabs'], ['Enter', 'zoom; open a row'",
+    "], ['Escape', 'zoom out; end the search; whole time'], ['c', 'callers and callees of the chosen",
+    " function'], ['s', 'its source'],\n['i', 'icicle, flame, inverted'], ['d', 'dark or light'], ['",
+    "left, right on an edge of the strip', 'move the start or end of the shown time (with Shift: fur",
+    "ther)'], ['Alt + left, right of the browser', 'back, forward'], ['?', 'this']];\n",
+    "function keys(event) {\nconst typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);\n",
+    "if (event.ctrlKey || event.metaKey || event.altKey) return;\nif (event.key === 'Escape' && even",
+    "t.target === $('search')) { $('search').value = ''; change({ q: '' }); return; }\n",
+    "if (typing || $('help').open) return;\nconst list = tabs(), number = '1234567890'.indexOf(event",
+    ".key);\nif (number >= 0 && list[number]) change({ view: list[number][0] });\n",
+    "else if (event.key === '/') { event.preventDefault(); $('search').focus(); $('search').select()",
+    "; }\nelse if (event.key === '?') $('help').showModal();\nelse if (event.key === 'd') $('dark').",
+    "click();\nelse if (event.key === 'm' || event.key === 'M') { const i = metrics.findIndex(m => m",
+    ".k === st.metric), n = metrics.length; change({ metric: metrics[(i + (event.key === 'm' ? 1 : n",
+    " - 1)) % n].k }); }\nelse if (event.key === 'i') { const all = ['icicle', 'flame', 'inverted'];",
+    " change({ view: 'flame', mode: all[(all.indexOf(st.mode) + 1) % 3], zoom: '' }); }\n",
+    "else if (event.key === 'Escape') { if (st.zoom) change({ zoom: '' }); else if (st.q) change({ q",
+    ": '' }); else if (st.range) change({ range: null }); }\nelse return;\n",
+    "}\nfunction edgeKeys(edge, event) {\nconst range = (st.range || [beginUs, endUs]).slice(), step",
+    " = spanUs() * (event.shiftKey ? .1 : .01);\nif (event.key === 'ArrowLeft') range[edge] -= step;",
+    "\nelse if (event.key === 'ArrowRight') range[edge] += step;\nelse if (event.key === 'Home') ran",
+    "ge[edge] = edge ? range[0] + step : beginUs;\nelse if (event.key === 'End') range[edge] = edge ",
+    "? endUs : range[1] - step;\nelse return;\nevent.preventDefault();\n",
+    "event.stopPropagation();\nif (range[0] < range[1]) setRange(...range);\n",
+    "}\nfunction begin() {\nconst name = D.title || D.program || 'pyprof';\n",
+    "document.title = (isDiff ? 'Difference: ' : '') + name + ' - pyprof';\n",
+    "$('title').textContent = (isDiff ? 'Difference: ' : '') + name;\n",
+    "$('about').textContent = isDiff ? 'before: ' + D.compared[0].program + ', ' + time(D.compared[0",
+    "].duration_ns) + '; after: ' + D.compared[1].program + ', ' + time(D.compared[1].duration_ns)\n",
+    ": [D.merged ? D.merged + ' recordings' : 'pid ' + D.pid, 'Python ' + D.python + (D.free_threade",
+    "d ? ' free-threaded' : ''), new Date(D.start * 1000).toISOString().slice(0, 19).replace('T', ' ",
+    "') + ' UTC', time(D.duration_ns), group3(D.stats.samples || 0) + ' samples at ' + D.rate_hz + '",
+    " Hz', D.checkpoint ? 'a checkpoint' : ''].filter(x => x).join(', ');\n",
+    "$('foot').textContent = D.exporter + '. This file is complete: it loads nothing.';\n",
+    "$('metric').append(...metrics.map(m => el('option', { value: m.k, title: m.hint }, m.n)));\n",
+    "$('sidebox').hidden = !isDiff;\n$('thread').append(el('option', { value: '' }, 'all'), ...(D.pr",
+    "ocesses.length > 1 ? D.processes.map((p, i) => el('option', { value: 'p' + i }, processName(i))",
+    ") : []), ...D.threads.map((t, i) => t.wanted ? el('option', { value: 't' + i }, threadName(i) +",
+    " ' (' + t.id + ')') : '').slice(0, 2000));\n$('metric').addEventListener('change', event => cha",
+    "nge({ metric: event.target.value }));\n$('side').addEventListener('change', event => change({ s",
+    "ide: event.target.value, zoom: '' }));\n$('thread').addEventListener('change', event => change(",
+    "{ thread: event.target.value }));\nlet wait = 0;\n$('search').addEventListener('input', event =",
+    "> { clearTimeout(wait); wait = setTimeout(() => change({ q: event.target.value }, true), 120); ",
+    "});\n$('whole').addEventListener('click', () => change({ range: null }));\n",
+    "$('export').addEventListener('change', event => { const kind = event.target.value; event.target",
+    ".value = ''; if (exports_[kind]) exports_[kind](); });\n$('dark').addEventListener('click', () ",
+    "=> {\nconst dark = (document.documentElement.dataset.theme || (matchMedia('(prefers-color-schem",
+    "e: dark)').matches ? 'dark' : 'light')) !== 'dark';\ndocument.documentElement.dataset.theme = d",
+    "ark ? 'dark' : 'light';\n$('dark').textContent = dark ? 'Light' : 'Dark';\n",
+    "drawOverview();\nrender();\n});\nif (matchMedia('(prefers-color-scheme: dark)').matches) $('dar",
+    "k').textContent = 'Light';\n$('keys').addEventListener('click', () => $('help').showModal());\n",
+    "$('helptext').append(table([head('Key'), head('What it does')], keyHelp.map(([key, text]) => [e",
+    "l('kbd', {}, key), text]), 'Keys'));\n$('helpclose').addEventListener('click', () => $('help').",
+    "close());\n$('skip').addEventListener('click', event => { event.preventDefault(); $('main').foc",
+    "us(); });\n$('tabs').append(...tabs().map(([key, v]) => el('button', { type: 'button', role: 't",
+    "ab', id: 'tab-' + key, 'aria-controls': 'view', onclick: () => change({ view: key }) }, v.n)));",
+    "\n$('tabs').addEventListener('keydown', event => {\nconst list = tabs().map(x => x[0]), i = lis",
+    "t.indexOf(st.view), to = { ArrowRight: (i + 1) % list.length, ArrowLeft: (i + list.length - 1) ",
+    "% list.length, Home: 0, End: list.length - 1 }[event.key];\nif (to === undefined) return;\n",
+    "event.preventDefault();\nchange({ view: list[to] });\n$('tab-' + list[to]).focus();\n",
+    "});\ndocument.addEventListener('keydown', keys);\nbrush($('strip'), event => { const r = $('str",
+    "ip').getBoundingClientRect(); return beginUs + (event.clientX - r.left) / r.width * spanUs(); }",
+    ");\nfor (const i of [0, 1]) $('edge' + i).addEventListener('keydown', event => edgeKeys(i, even",
+    "t));\nwindow.addEventListener('resize', resized);\nwindow.addEventListener('popstate', () => { ",
+    "fromAddress(); render(true); });\nwindow.addEventListener('hashchange', () => { fromAddress(); ",
+    "render(true); });\nwindow.addEventListener('beforeprint', () => { for (const flame of shown.fla",
+    "mes) flame.print(); if (shown.print) shown.print(); });\nwindow.addEventListener('afterprint', ",
+    "() => { for (const flame of shown.flames) flame.host.style.height = ''; render(); });\n",
+    "matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { drawOverview(); r",
+    "ender(); });\nfromAddress();\nchooseThreads();\nkeep(true);\nrender();\n",
+    "drawOverview();\n}\nbegin();\n})();\n</script>\n</body>\n</html>\n"
+};
+// </report.html>
+
+enum {
+    PYPROF__PAGE_MOMENTS = 150000,         // entries of the time line; more are thinned
+    PYPROF__PAGE_HISTORIES = 400,          // places whose live bytes are shown over time
+    PYPROF__PAGE_FILES = 100,              // source files, and bytes of them, unless all are asked for
+    PYPROF__PAGE_SOURCE = 2000000
+};
+
+// A list of text without blanks.
+static void pyprof__html_text(pyprof__sink *s, const char *text)
+{
+    pyprof__emit_gap(s, "");
+    pyprof__emit_text(s, NULL, text);
+}
+
+// Strings are numbered as they come, so that a loaded recording makes the same file.
+typedef struct {
+    const pyprof__job *job;
+    pyprof__pool *pool;
+    pyprof__strings strings;
+    uint32_t *functions;       // by number in the model: number in the file; PYPROF__NONE = none yet
+    pyprof__array order;       // uint32_t: functions, as numbered in the file
+    pyprof__array names;       // uint32_t: their strings: of each its name, then of each its qualname...
+} pyprof__html;
+
+static void pyprof__html_end(pyprof__html *html)
+{
+    pyprof__strings_free(html->pool, &html->strings);
+    pyprof__free(html->pool, html->functions,
+                 (html->job->profile->model.functions.count + 1) * sizeof *html->functions);
+    pyprof__array_free(html->pool, &html->order);
+    pyprof__array_free(html->pool, &html->names);
+}
+
+static pyprof__bool pyprof__html_begin(pyprof__html *html, const pyprof__job *job)   // 0 = no memory
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t functions = (model->functions.count + 1) * sizeof *html->functions, i;
+    memset(html, 0, sizeof *html);
+    html->job = job;
+    html->pool = &job->selection->pool;
+    pyprof__array_init(&html->order, sizeof(uint32_t));
+    pyprof__array_init(&html->names, sizeof(uint32_t));
+    html->functions = (uint32_t *)pyprof__alloc(html->pool, functions);
+    if (!html->functions || !pyprof__strings_init(html->pool, &html->strings)) return 0;
+    memset(html->functions, 255, functions);
+    for (i = 0; i < model->locations.count; i++) {
+        uint32_t function = PYPROF__AT(const pyprof__location, model->locations, i).function, *place;
+        if (html->functions[function] != PYPROF__NONE) continue;
+        html->functions[function] = (uint32_t)html->order.count;
+        place = (uint32_t *)pyprof__push(html->pool, &html->order);
+        if (!place) return 0;
+        *place = function;
+    }
+    return 1;
+}
+
+static const pyprof__function *pyprof__html_function(const pyprof__html *html, size_t i)
+{
+    return &PYPROF__AT(const pyprof__function, html->job->profile->model.functions,
+                       PYPROF__AT(const uint32_t, html->order, i));
+}
+
+// Adds one of a function's names: name, qualname, label, file. 0 = no memory.
+static pyprof__bool pyprof__html_name(pyprof__html *html, size_t i, int which)
+{
+    const pyprof__function *function = pyprof__html_function(html, i);
+    uint32_t id = which == 0 ? function->name : which == 1 ? function->qualname
+        : which == 2 ? PYPROF__AT(uint32_t, html->job->profile->labels, PYPROF__AT(uint32_t, html->order, i))
+        : function->file;
+    const char *text = pyprof__text(html->job->profile, id);
+    uint32_t *name = (uint32_t *)pyprof__push(html->pool, &html->names);
+    if (name) *name = pyprof__intern(html->pool, &html->strings, text, strlen(text));
+    return name && *name != PYPROF__NONE;
+}
+
+static pyprof__bool pyprof__html_strings(pyprof__html *html)   // 0 = no memory
+{
+    pyprof__sink *s = html->job->sink;
+    size_t i;
+    int which;
+    for (which = 0; which < 4; which++)
+        for (i = 0; i < html->order.count; i++)
+            if (!pyprof__html_name(html, i, which)) return 0;
+    pyprof__emit_open(s, "\n", "strings", '[');
+    for (i = 0; i < html->strings.starts.count; i++)
+        pyprof__html_text(s, pyprof__string(&html->strings, (uint32_t)i));
+    pyprof__emit_close(s, "]");
+    return 1;
+}
+
+// own: whose code it is: 0 = mine, 1 = a package's, 2 = the standard library's, 3 = unknown
+static int pyprof__html_origin(const pyprof__html *html, const pyprof__function *function)
+{
+    int origin = pyprof__origin_of_file(pyprof__text(html->job->profile, function->file));
+    return origin == PYPROF__ORIGIN_OWN ? 0 : origin == PYPROF__ORIGIN_PACKAGE ? 1
+        : origin == PYPROF__ORIGIN_LIBRARY ? 2 : 3;
+}
+
+static void pyprof__html_functions(pyprof__html *html)
+{
+    static const char *const names[] = { "name", "qualname", "label", "file", "line", "kind", "own" };
+    pyprof__sink *s = html->job->sink;
+    size_t i;
+    int which;
+    pyprof__emit_open(s, "\n", "functions", '{');
+    for (which = 0; which < (int)PYPROF__COUNT(names); which++) {
+        pyprof__emit_open(s, "\n", names[which], '[');
+        for (i = 0; i < html->order.count; i++) {
+            const pyprof__function *function = pyprof__html_function(html, i);
+            pyprof__emit_number(s, which < 4 ? (int64_t)PYPROF__AT(const uint32_t, html->names,
+                                                                  (size_t)which * html->order.count + i)
+                                : which == 4 ? function->kind == PYPROF_KIND_THREAD ? 0 : function->first_line
+                                : which == 5 ? function->kind : pyprof__html_origin(html, function));
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__html_frames(pyprof__html *html)
+{
+    const pyprof__model *model = &html->job->profile->model;
+    pyprof__sink *s = html->job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "frames", '{');
+    pyprof__emit_open(s, "\n", "function", '[');
+    for (i = 0; i < model->locations.count; i++)
+        pyprof__emit_number(s, html->functions[PYPROF__AT(pyprof__location, model->locations, i).function]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "line", '[');
+    for (i = 0; i < model->locations.count; i++)
+        pyprof__emit_number(s, PYPROF__AT(const pyprof__location, model->locations, i).place.line);
+    pyprof__emit_close(s, "]}");
+}
+
+// Values by node: all of them; or where many are 0, [distances between the others, their values].
+static void pyprof__html_column(pyprof__sink *s, const char *key, const int64_t *values, size_t count)
+{
+    size_t i, used = 0, last = 0;
+    for (i = 0; i < count; i++) used += values[i] != 0;
+    pyprof__emit_open(s, "\n", key, '[');
+    if (used * 4 >= count * 3)
+        for (i = 0; i < count; i++) pyprof__emit_number(s, values[i]);
+    else {
+        pyprof__put_char(s, '[');
+        for (i = 0; i < count; i++) {
+            if (!values[i]) continue;
+            pyprof__emit_number(s, (int64_t)(i - last));
+            last = i;
+        }
+        pyprof__put(s, "],[");
+        s->comma = 0;
+        for (i = 0; i < count; i++) if (values[i]) pyprof__emit_number(s, values[i]);
+        pyprof__put_char(s, ']');
+    }
+    pyprof__emit_close(s, "]");
+}
+
+static void pyprof__html_columns(pyprof__sink *s, const char *key, const pyprof__selection *selection)
+{
+    size_t i;
+    pyprof__emit_open(s, "\n", key, '{');
+    for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++) {
+        const pyprof__metric *metric = &pyprof__metrics[i];
+        if (!selection->self[metric->metric] || metric->from == PYPROF__FROM_ESTIMATES) continue;
+        pyprof__html_column(s, metric->key, selection->self[metric->metric], selection->count);
+    }
+    pyprof__emit_close(s, "}");
+}
+
+// up: the distance to a node's parent. Of a difference: values are changes, with those before.
+static void pyprof__html_tree(pyprof__html *html)
+{
+    const pyprof__job *job = html->job;
+    pyprof__sink *s = job->sink;
+    uint32_t i, count = (uint32_t)job->selection->count;
+    pyprof__emit_open(s, "\n", "tree", '{');
+    pyprof__emit_open(s, "\n", "up", '[');
+    for (i = 0; i < count; i++) pyprof__emit_number(s, i ? i - pyprof__parent_of(job->profile, i) : 0);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "frame", '[');
+    for (i = 0; i < count; i++) pyprof__emit_number(s, pyprof__frame_of(job->profile, i));
+    pyprof__emit_close(s, "]");
+    pyprof__html_columns(s, "self", job->selection);
+    if (job->earlier) pyprof__html_columns(s, "before", job->earlier);
+    pyprof__emit_close(s, "}");
+}
+
+static void pyprof__html_compared(const pyprof__job *job)
+{
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!job->profile->is_diff) return;
+    pyprof__emit_open(s, "\n", "compared", '[');
+    for (i = 0; i < 2; i++) {
+        const pyprof__compared *one = &job->profile->compared[i];
+        pyprof__emit_open(s, "", NULL, '{');
+        pyprof__emit_text(s, "program", pyprof__text(job->profile, one->program));
+        pyprof__emit_int(s, "pid", one->pid);
+        pyprof__emit_text(s, "python", pyprof__text(job->profile, one->python));
+        pyprof__emit_fixed(s, "start", one->start, 6);
+        pyprof__emit_int(s, "duration_ns", (int64_t)one->recorded_ns);
+        pyprof__emit_int(s, "samples", (int64_t)one->samples);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_text(s, "scale", pyprof__scale_names[job->profile->scale]);
+    pyprof__emit_exact(s, "factor", job->profile->factor, 6);
+}
+
+static void pyprof__html_stats(pyprof__sink *s, const pyprof_stats *stats)
+{
+    const struct { const char *key; uint64_t value; } rows[] = {
+        { "asked", stats->asked }, { "samples", stats->samples }, { "missed", stats->missed },
+        { "rejected", stats->rejected }, { "retried", stats->retried }, { "unfrozen", stats->unfrozen },
+        { "truncated", stats->truncated }, { "recovered", stats->recovered }, { "thinned", stats->thinned },
+        { "timeline_dropped", stats->timeline_dropped }, { "threads", stats->threads },
+        { "interpreters", stats->interpreters }, { "own_cpu_ns", stats->own_cpu_ns },
+        { "own_bytes", stats->own_bytes }, { "late_max_ns", stats->late_max_ns },
+        { "late_mean_ns", stats->late_mean_ns }, { "gap_ns", stats->gap_ns },
+        { "heap_samples", stats->heap_samples }, { "heap_dropped", stats->heap_dropped },
+        { "heap_live_bytes", stats->heap_live_bytes }, { "heap_live_blocks", stats->heap_live_blocks },
+        { "heap_peak_bytes", stats->heap_peak_bytes }, { "processes", stats->processes },
+        { "processes_missed", stats->processes_missed }, { "ended", stats->ended ? 1u : 0u },
+    };
+    size_t i;
+    pyprof__emit_open(s, "\n", "stats", '{');
+    for (i = 0; i < PYPROF__COUNT(rows); i++)
+        if (rows[i].value) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
+    pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
+    for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
+        if (stats->rejected_by_cause[i])
+            pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
+    pyprof__emit_close(s, "}");
+    pyprof__emit_text(s, "degraded", stats->degraded);
+    pyprof__emit_close(s, "}");
+}
+
+// The program, the recording and its quality. Times of the file are in ns, or us, since the start.
+static void pyprof__html_head(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = job->sink;
+    pyprof__emit_text(s, "format", "pyprof-html");
+    pyprof__emit_int(s, "version", 1);
+    pyprof__emit_text(s, "exporter", "pyprof.h " PYPROF_VERSION_STRING);
+    pyprof__emit_gap(s, "\n");
+    pyprof__emit_text(s, "title", job->output->title ? job->output->title : "");
+    pyprof__emit_text(s, "program", pyprof__text(profile, profile->program));
+    pyprof__emit_int(s, "pid", pyprof__process_of(profile)->pid);
+    pyprof__emit_text(s, "python", pyprof__text(profile, profile->python));
+    pyprof__emit_int(s, "free_threaded", profile->free_threaded != 0);
+    pyprof__emit_int(s, "diff", profile->is_diff != 0);
+    pyprof__emit_int(s, "merged", profile->merged);
+    pyprof__emit_fixed(s, "checkpoint", profile->checkpoint, 3);
+    pyprof__emit_fixed(s, "start", pyprof__unix(model, model->start_ns), 6);
+    pyprof__emit_int(s, "duration_ns", (int64_t)model->recorded_ns);
+    pyprof__emit_exact(s, "rate_hz", model->rate_hz, 0);
+    pyprof__emit_exact(s, "timeline_s", model->timeline_s, 0);
+    pyprof__emit_text(s, "metric", pyprof__metric_row(job->metric)->key);
+    pyprof__emit_int(s, "states", job->selection->states);
+    pyprof__html_compared(job);
+    pyprof__html_stats(s, &model->stats);
+}
+
+static void pyprof__html_threads(pyprof__html *html)
+{
+    const pyprof_profile *profile = html->job->profile;
+    const pyprof__model *model = &profile->model;
+    pyprof__sink *s = html->job->sink;
+    uint32_t i;
+    pyprof__emit_open(s, "\n", "threads", '[');
+    for (i = 0; i < model->threads.count; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(profile, i);
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__text(profile, recorded->name));
+        pyprof__emit_int(s, "id", (int64_t)recorded->native);
+        pyprof__emit_int(s, "interpreter", recorded->interp_id);
+        pyprof__emit_int(s, "process", recorded->process);
+        pyprof__emit_int(s, "node", recorded->node);
+        pyprof__emit_int(s, "first", (int64_t)(recorded->first_ns - model->start_ns));
+        pyprof__emit_int(s, "last", (int64_t)(recorded->last_ns - model->start_ns));
+        pyprof__emit_int(s, "wanted", recorded->wanted != 0);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "processes", '[');
+    for (i = 0; i < model->processes.count; i++) {
+        const pyprof__recorded_process *process =
+            &PYPROF__AT(const pyprof__recorded_process, model->processes, i);
+        pyprof__emit_open(s, "", NULL, '{');
+        pyprof__emit_int(s, "pid", process->pid);
+        pyprof__emit_int(s, "node", process->node);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+// ---- its time line: by thread, in order of time, in us --------------------------------------------------
+typedef struct {               // several entries as one: the stack and state of one of them, drawn by time
+    uint64_t start_us, end_us;
+    int64_t wall_us, cpu_us, block_us, count;
+    uint32_t node, bits;
+} pyprof__html_moment;
+
+enum { PYPROF__MOMENT_COLUMNS = 8 };   // of which the last are mostly 0
+
+static uint64_t pyprof__html_us(const pyprof__model *model, uint64_t ns)
+{
+    return ns > model->start_ns ? (ns - model->start_ns) / 1000 : 0;
+}
+
+// The entries from..to (of the thread) as one. chance: state of the draw
+static void pyprof__html_join(const pyprof__timeline *t, uint32_t from, uint32_t to, uint64_t *chance,
+                              pyprof__html_moment *joined)
+{
+    const pyprof__model *model = &t->job->profile->model;
+    uint64_t sum = 0;
+    uint32_t i;
+    memset(joined, 0, sizeof *joined);
+    joined->start_us = pyprof__html_us(model, pyprof__timeline_moment(t, t->moments[from])->start_ns);
+    for (i = from; i < to; i++) {
+        const pyprof__moment *moment = pyprof__timeline_moment(t, t->moments[i]);
+        int64_t values[PYPROF_METRIC_COUNT];
+        uint64_t weight = moment->wall_ns + 1, end = pyprof__html_us(model, moment->end_ns);
+        if (!pyprof__moment_select(t->job->selection, moment, values)) continue;
+        sum += weight;
+        *chance = *chance * 6364136223846793005u + 1442695040888963407u;
+        if (sum == weight || (*chance >> 11) % sum < weight) {
+            joined->node = moment->node;
+            joined->bits = moment->state;
+        }
+        joined->wall_us += values[PYPROF_WALL_NS] / 1000;
+        joined->cpu_us += values[PYPROF_CPU_NS] / 1000;
+        joined->block_us += values[PYPROF_GIL_BLOCK_NS] / 1000;
+        joined->count += values[PYPROF_SAMPLES];
+        if (end > joined->end_us) joined->end_us = end;
+    }
+    if (joined->end_us < joined->start_us) joined->end_us = joined->start_us;
+}
+
+static int64_t pyprof__html_moment_value(const pyprof__html_moment *m, uint64_t last_us, int column)
+{
+    int64_t span = (int64_t)(m->end_us - m->start_us);
+    switch (column) {
+    case 0: return (int64_t)(m->start_us - last_us);
+    case 1: return span;
+    case 2: return m->node;
+    case 3: return m->bits;
+    case 4: return m->wall_us - span;
+    case 5: return m->cpu_us - (m->bits & PYPROF__IS_WAITING ? 0 : m->wall_us);
+    case 6: return m->block_us;
+    default: return m->count - 1;
+    }
+}
+
+// A column of a thread; of one that is mostly 0: the distances between other values, then these.
+static void pyprof__html_moment_column(pyprof__sink *s, const pyprof__html_moment *all, size_t count,
+                                       int column)
+{
+    static const char *const names[PYPROF__MOMENT_COLUMNS] = { "gap", "span", "node", "bits", "wall_more",
+                                                               "cpu_more", "block", "count_more" };
+    uint64_t last_us = 0;
+    size_t i, last = 0;
+    int values;
+    pyprof__emit_open(s, "\n", names[column], '[');
+    for (values = column < 4; values < 2; values++) {
+        if (column >= 4) pyprof__emit_open(s, "", NULL, '[');
+        for (i = 0; i < count; last_us = all[i++].end_us) {
+            int64_t value = pyprof__html_moment_value(&all[i], last_us, column);
+            if (column >= 4 && !value) continue;
+            pyprof__emit_number(s, values ? value : (int64_t)(i - last));
+            last = i;
+        }
+        if (column >= 4) pyprof__emit_close(s, "]");
+        if (column < 4) break;
+    }
+    pyprof__emit_close(s, "]");
+}
+
+// 0 = no memory.
+static pyprof__bool pyprof__html_lane(const pyprof__timeline *t, uint32_t thread, uint32_t step)
+{
+    uint32_t from = pyprof__group_start(t->moment_ends, thread), end = t->moment_ends[thread], i;
+    pyprof__pool *pool = &t->job->selection->pool;
+    pyprof__sink *s = t->job->sink;
+    size_t room = ((end - from) / step + 1) * sizeof(pyprof__html_moment), count = 0;
+    pyprof__html_moment *all = (pyprof__html_moment *)pyprof__alloc(pool, room);
+    uint64_t chance = thread + 1;
+    int column;
+    if (!all) return 0;
+    for (i = from; i < end; i += step) {
+        pyprof__html_join(t, i, i + step < end ? i + step : end, &chance, &all[count]);
+        count += all[count].node != 0;
+    }
+    if (count) {
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_int(s, "thread", thread);
+        for (column = 0; column < PYPROF__MOMENT_COLUMNS; column++)
+            pyprof__html_moment_column(s, all, count, column);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__free(pool, all, room);
+    return 1;
+}
+
+// step: so many entries of the recording are one here
+static pyprof_result pyprof__html_timeline(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__timeline t;
+    pyprof_result result;
+    uint32_t i, step = (uint32_t)(model->moments.count / PYPROF__PAGE_MOMENTS) + 1;
+    int whole = 1;
+    if (job->profile->is_diff || !model->moments.count) return PYPROF_OK;
+    result = pyprof__timeline_begin(&t, job);
+    if (result != PYPROF_OK) return result;
+    pyprof__emit_open(job->sink, "\n", "timeline", '{');
+    pyprof__emit_int(job->sink, "step", step);
+    pyprof__emit_open(job->sink, "\n", "lanes", '[');
+    for (i = 0; whole && i < model->threads.count; i++) whole = pyprof__html_lane(&t, i, step);
+    pyprof__emit_close(job->sink, "]}");
+    pyprof__timeline_end(&t);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
+}
+
+// ---- its other tables -----------------------------------------------------------------------------------
+static void pyprof__html_gauges(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i, k;
+    if (job->profile->is_diff) return;
+    pyprof__emit_open(s, "\n", "gauges", '{');
+    for (k = 1; k < PYPROF__COUNT(pyprof__gauge_columns); k++) {   // all but "timestamp"
+        pyprof__emit_open(s, "\n", pyprof__gauge_columns[k], '[');
+        for (i = 0; i < model->gauges.count; i++) {
+            const pyprof__gauge *gauge = &PYPROF__AT(const pyprof__gauge, model->gauges, i);
+            const pyprof_process *facts = &gauge->facts;
+            const int64_t values[] = { facts->resident_bytes, facts->traced_bytes, facts->user_ns,
+                                       facts->system_ns, facts->voluntary_switches,
+                                       facts->involuntary_switches, facts->minor_faults, facts->major_faults,
+                                       facts->threads, facts->gc_runs,
+                                       (int64_t)gauge->ns - (int64_t)model->start_ns };
+            pyprof__emit_number(s, values[k - 1]);
+        }
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "}");
+}
+
+// Pairs: waiter, holder, ns. Holds: thread, ns, its end, node. Tasks: node, count, ns
+static void pyprof__html_gil(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    pyprof__emit_open(s, "\n", "pairs", '[');
+    for (i = 0; i < model->rivals.count; i++) {
+        const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
+        if (!pyprof__rivals_wanted(job->profile, job->output->filter, pair)) continue;
+        pyprof__emit_open(s, "", NULL, '[');
+        pyprof__emit_number(s, pair->waiter);
+        pyprof__emit_number(s, pair->holder);
+        pyprof__emit_number(s, (int64_t)pair->ns);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "holds", '[');
+    for (i = 0; i < model->threads.count && !job->profile->is_diff; i++) {
+        const pyprof__recorded_thread *recorded = pyprof__recorded_of(job->profile, (uint32_t)i);
+        if (!recorded->hold_ns || !pyprof__recorded_wanted(job->profile, job->output->filter, (uint32_t)i))
+            continue;
+        pyprof__emit_open(s, "", NULL, '[');
+        pyprof__emit_number(s, (int64_t)i);
+        pyprof__emit_number(s, (int64_t)recorded->hold_ns);
+        pyprof__emit_number(s, (int64_t)(recorded->hold_end_ns - model->start_ns));
+        pyprof__emit_number(s, recorded->hold_node);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "tasks", '[');
+    for (i = 0; i < model->waited.count; i++) {
+        const pyprof__waited *waited = &PYPROF__AT(const pyprof__waited, model->waited, i);
+        if (!job->selection->chosen[waited->node]) continue;
+        pyprof__emit_open(s, "", NULL, '[');
+        pyprof__emit_number(s, waited->node);
+        pyprof__emit_number(s, (int64_t)waited->count);
+        pyprof__emit_number(s, (int64_t)waited->ns);
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+// A sentence for each busy thread; what holds the program back. Of a difference there is nothing to say.
+static pyprof_result pyprof__html_findings(const pyprof__job *job)
+{
+    pyprof__findings f;
+    pyprof__sink *s = job->sink;
+    char text[1024];
+    size_t i;
+    int whole = job->profile->is_diff || pyprof__findings_make(&f, job->profile, job->output->filter);
+    if (job->profile->is_diff) return PYPROF_OK;
+    pyprof__emit_open(s, "\n", "verdicts", '[');
+    for (i = 0; whole && i < 5 && pyprof__verdict(&f, i, text, sizeof text); i++)
+        pyprof__emit_text(s, NULL, text);
+    whole = whole && !f.failed;
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "findings", '[');
+    for (i = 0; whole && i < f.found.count; i++) {
+        const pyprof__finding *one = &PYPROF__AT(const pyprof__finding, f.found, i);
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_text(s, "key", pyprof__finding_names[one->kind]);
+        pyprof__emit_text(s, "title", one->title);
+        pyprof__emit_text(s, "evidence", one->evidence);
+        pyprof__emit_text(s, "advice", one->advice);
+        pyprof__emit_text(s, "unit", one->unit == PYPROF__UNIT_NS ? "ns" : one->unit == PYPROF__UNIT_BYTES
+                          ? "bytes" : "");
+        pyprof__emit_int(s, "saved", one->saved);
+        pyprof__emit_fixed(s, "weight", one->weight, 4);
+        pyprof__emit_int(s, "thread", one->thread == PYPROF__NONE ? -1 : (int64_t)one->thread);
+        pyprof__emit_text(s, "name", one->name);
+        pyprof__emit_text(s, "file", one->file);
+        pyprof__emit_int(s, "line", one->line);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__findings_free(&f);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the findings");
+}
+
+// Of a dump: what threads wait for, and the values of variables.
+static void pyprof__html_dump(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    if (!model->waits.count && !model->locals.count) return;
+    pyprof__emit_open(s, "\n", "waits", '[');
+    for (i = 0; i < model->waits.count; i++) {
+        const pyprof__recorded_wait *wait = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
+        if (!pyprof__recorded_wanted(job->profile, job->output->filter, wait->thread)) continue;
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_int(s, "thread", wait->thread);
+        pyprof__emit_int(s, "holder", (int64_t)wait->other - 1);
+        pyprof__emit_int(s, "node", wait->node);
+        pyprof__emit_text(s, "kind", pyprof__text(job->profile, wait->kind));
+        pyprof__emit_text(s, "what", pyprof__text(job->profile, wait->what));
+        pyprof__emit_int(s, "ns", wait->waited_ns);
+        pyprof__emit_int(s, "deadlock", wait->ring);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "locals", '[');
+    for (i = 0; i < model->locals.count; i++) {
+        const pyprof__recorded_local *local = &PYPROF__AT(const pyprof__recorded_local, model->locals, i);
+        if (!pyprof__recorded_wanted(job->profile, job->output->filter, local->thread)) continue;
+        pyprof__emit_open(s, "\n", NULL, '[');
+        pyprof__emit_int(s, NULL, local->thread);
+        pyprof__emit_int(s, NULL, local->node);
+        pyprof__emit_text(s, NULL, pyprof__text(job->profile, local->name));
+        pyprof__emit_text(s, NULL, pyprof__text(job->profile, local->value));
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
+}
+
+// ---- its memory -----------------------------------------------------------------------------------------
+typedef struct { double most, bytes[PYPROF__MARKS]; uint32_t frame, padding; } pyprof__html_history_row;
+
+static int pyprof__by_html_history(const void *a, const void *b)
+{
+    const pyprof__html_history_row *x = (const pyprof__html_history_row *)a,
+        *y = (const pyprof__html_history_row *)b;
+    return x->most != y->most ? (x->most > y->most ? -1 : 1) : x->frame < y->frame ? -1 : x->frame > y->frame;
+}
+
+// Live bytes of the largest places at each mark. 0 = no memory.
+static pyprof__bool pyprof__html_history(const pyprof__job *job)
+{
+    const pyprof__model *model = &job->profile->model;
+    pyprof__pool *pool = &job->selection->pool;
+    size_t count = model->locations.count, room = (count + 1) * sizeof(pyprof__html_history_row), i, k;
+    pyprof__html_history_row *rows = (pyprof__html_history_row *)pyprof__alloc(pool, room);
+    pyprof__sink *s = job->sink;
+    if (!rows) return 0;
+    for (i = 0; i < count; i++) rows[i].frame = (uint32_t)i;
+    for (i = 0; i < model->history_at.count; i++) {
+        const pyprof__marks *row = pyprof__model_history(model, (uint32_t)i);
+        pyprof__html_history_row *to = &rows[pyprof__frame_of(job->profile, (uint32_t)i)];
+        for (k = 0; row && job->selection->chosen[i] && k < model->heap.marks; k++) {
+            to->bytes[k] += (double)row->bytes[k];
+            if (to->bytes[k] > to->most) to->most = to->bytes[k];
+        }
+    }
+    qsort(rows, count, sizeof *rows, pyprof__by_html_history);
+    pyprof__emit_open(s, "\n", "history", '[');
+    for (i = 0; i < count && i < PYPROF__PAGE_HISTORIES && rows[i].most > 0; i++) {
+        pyprof__emit_open(s, "\n", NULL, '[');
+        pyprof__emit_number(s, rows[i].frame);
+        for (k = 0; k < model->heap.marks; k++) pyprof__emit_number(s, (int64_t)(rows[i].bytes[k] + 0.5));
+        pyprof__emit_close(s, "]");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__free(pool, rows, room);
+    return 1;
+}
+
+static pyprof__bool pyprof__html_leaks(const pyprof__job *job)   // 0 = no memory
+{
+    pyprof__leak_table table;
+    pyprof__sink *s = job->sink;
+    size_t i;
+    int whole = pyprof__leaks_make(&table, job->profile, NULL);
+    pyprof__emit_open(s, "\n", "leaks", '[');
+    for (i = 0; whole && i < table.leaks.count && i < 1000; i++) {
+        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
+        pyprof__emit_open(s, "\n", NULL, '{');
+        pyprof__emit_text(s, "function", leak->qualname);
+        pyprof__emit_text(s, "file", leak->file);
+        pyprof__emit_int(s, "line", leak->line);
+        pyprof__emit_text(s, "growth", pyprof__verdicts[leak->growth].key);
+        pyprof__emit_int(s, "live", leak->live_bytes);
+        pyprof__emit_int(s, "blocks", leak->live_blocks);
+        pyprof__emit_int(s, "grown", leak->grown_bytes);
+        pyprof__emit_int(s, "error", leak->error_bytes);
+        pyprof__emit_fixed(s, "per_s", leak->bytes_per_s, 1);
+        pyprof__emit_fixed(s, "age_s", leak->mean_age_s, 3);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__leaks_free(&table);
+    return whole;
+}
+
+static void pyprof__html_heap(const pyprof__job *job)
+{
+    const pyprof__heap_facts *heap = &job->profile->model.heap;
+    int64_t start = (int64_t)job->profile->model.start_ns;
+    pyprof__sink *s = job->sink;
+    size_t i, sizes = PYPROF_SIZES;
+    pyprof__emit_int(s, "interval", (int64_t)heap->interval);
+    pyprof__emit_int(s, "peak_ns", heap->peak_ns ? (int64_t)heap->peak_ns - start : -1);
+    pyprof__emit_open(s, "\n", "domains", '[');
+    for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
+        pyprof__emit_open(s, "", NULL, '{');
+        pyprof__emit_text(s, "name", pyprof__domain_names[i]);
+        pyprof__emit_int(s, "alloc_bytes", heap->domains[i].alloc_bytes);
+        pyprof__emit_int(s, "alloc_blocks", heap->domains[i].alloc_blocks);
+        pyprof__emit_int(s, "live_bytes", heap->domains[i].live_bytes);
+        pyprof__emit_int(s, "live_blocks", heap->domains[i].live_blocks);
+        pyprof__emit_close(s, "}");
+    }
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "sizes", '[');
+    while (sizes > 0 && heap->sizes[sizes - 1] == 0) sizes--;
+    for (i = 0; i < sizes; i++) pyprof__emit_number(s, heap->sizes[i]);
+    pyprof__emit_close(s, "]");
+    pyprof__emit_open(s, "\n", "marks", '[');
+    for (i = 0; i < heap->marks; i++) pyprof__emit_number(s, (int64_t)heap->mark_ns[i] - start);
+    pyprof__emit_close(s, "]");
+}
+
+static pyprof_result pyprof__html_memory(const pyprof__job *job)
+{
+    const pyprof_profile *profile = job->profile;
+    pyprof__sink *s = job->sink;
+    int whole = 1;
+    if (profile->model.heap.mode == PYPROF_HEAP_OFF) return PYPROF_OK;
+    pyprof__emit_open(s, "\n", "memory", '{');
+    pyprof__emit_text(s, "mode", pyprof__heap_modes[profile->model.heap.mode]);
+    pyprof__html_heap(job);
+    if (profile->model.heap.marks) whole = pyprof__html_history(job);
+    if (whole && !profile->is_diff && !profile->merged) whole = pyprof__html_leaks(job);
+    pyprof__emit_close(s, "}");
+    return whole ? PYPROF_OK : pyprof__fail_memory("the memory");
+}
+
+// ---- its sources: whole files, the hottest first --------------------------------------------------------
+typedef struct {
+    const char *path;
+    int64_t heat;
+    uint32_t file, last;       // last: the highest line that occurs
+} pyprof__html_file;
+
+static int pyprof__by_html_heat(const void *a, const void *b)
+{
+    const pyprof__html_file *x = (const pyprof__html_file *)a, *y = (const pyprof__html_file *)b;
+    return x->heat != y->heat ? (x->heat > y->heat ? -1 : 1) : strcmp(x->path, y->path);
+}
+
+// By string: the files with values of their own.
+static void pyprof__html_heat(const pyprof__job *job, pyprof__html_file *files)
+{
+    const int metrics[] = { PYPROF_WALL_NS, PYPROF_ALLOC_BYTES };
+    uint32_t node;
+    size_t k;
+    for (node = 1; node < job->selection->count; node++) {
+        const pyprof__function *function = pyprof__function_of(job->profile, node);
+        int32_t line = pyprof__location_of(job->profile, node)->place.line;
+        pyprof__html_file *file = &files[function->file];
+        if (function->kind != PYPROF_KIND_PYTHON || line <= 0) continue;
+        if (!pyprof__any_total(job->selection, node)) continue;
+        file->path = pyprof__text(job->profile, function->file);
+        file->file = function->file;
+        if ((uint32_t)line > file->last) file->last = (uint32_t)line;
+        file->heat++;
+        for (k = 0; k < PYPROF__COUNT(metrics); k++)
+            file->heat += pyprof__self(job->selection, metrics[k], node) / 1000;
+    }
+}
+
+// Is the file still the one that ran? Each of its functions must be where it was.
+static pyprof__bool pyprof__html_fits(const pyprof__job *job, const pyprof__script *script,
+                                      const pyprof__html_file *file)
+{
+    const pyprof__model *model = &job->profile->model;
+    size_t i;
+    for (i = 0; i < model->functions.count; i++) {
+        const pyprof__function *function = &PYPROF__AT(const pyprof__function, model->functions, i);
+        if (function->file == file->file && function->kind == PYPROF_KIND_PYTHON
+            && !pyprof__script_fits(script, job->profile, function)) return 0;
+    }
+    return pyprof__script_line(script, file->last).text != NULL;
+}
+
+// Its lines. A line's end or zeroes follow the text of each. 0 = no memory.
+static pyprof__bool pyprof__html_source(const pyprof__job *job, const pyprof__html_file *file, size_t *left)
+{
+    pyprof__pool *pool = &job->selection->pool;
+    pyprof__script script;
+    pyprof__script_state state = pyprof__script_read(pool, &script, file->path,
+                                                     pyprof__unix(&job->profile->model,
+                                                                  job->profile->model.start_ns));
+    char text[PYPROF__SCRIPT_LINE + 1];
+    size_t i;
+    if (state == PYPROF__SCRIPT_READ && script.size <= *left && pyprof__html_fits(job, &script, file)) {
+        *left -= script.size;
+        pyprof__emit_gap(job->sink, "\n");
+        pyprof__emit_key(job->sink, file->path);
+        pyprof__emit_open(job->sink, NULL, NULL, '[');
+        for (i = 1; i <= script.lines.count; i++) {
+            pyprof__slice line = pyprof__script_line(&script, (int64_t)i);
+            size_t size = line.size < sizeof text ? line.size : sizeof text - 1;
+            while (size < line.size && size && ((unsigned char)line.text[size] & 0xc0) == 0x80) size--;
+            memcpy(text, line.text, size);
+            text[size] = 0;
+            pyprof__html_text(job->sink, text);
+        }
+        pyprof__emit_close(job->sink, "]");
+    }
+    pyprof__script_free(pool, &script);
+    return state != PYPROF__SCRIPT_NO_MEMORY;
+}
+
+static pyprof_result pyprof__html_sources(const pyprof__job *job)
+{
+    pyprof__pool *pool = &job->selection->pool;
+    size_t strings = job->profile->model.strings.starts.count, count = 0, i;
+    size_t room = (strings + 1) * sizeof(pyprof__html_file);
+    size_t left = job->output->sources > 0 ? SIZE_MAX : (size_t)PYPROF__PAGE_SOURCE;
+    pyprof__html_file *files;
+    int whole = 1;
+    if (!pyprof__script_allowed(job->profile, job->output)) return PYPROF_OK;
+    files = (pyprof__html_file *)pyprof__alloc(pool, room);
+    if (!files) return pyprof__fail_memory("the sources");
+    pyprof__html_heat(job, files);
+    for (i = 0; i < strings; i++) if (files[i].heat) files[count++] = files[i];
+    if (count) qsort(files, count, sizeof *files, pyprof__by_html_heat);
+    if (count > PYPROF__PAGE_FILES && job->output->sources <= 0) count = PYPROF__PAGE_FILES;
+    pyprof__emit_open(job->sink, "\n", "sources", '{');
+    for (i = 0; whole && i < count && !job->sink->failed; i++)   // after a failure errno stays
+        whole = pyprof__html_source(job, &files[i], &left);
+    pyprof__emit_close(job->sink, "}");
+    pyprof__free(pool, files, room);
+    return whole ? PYPROF_OK : pyprof__fail_memory("the sources");
+}
+
+// ---- the file -------------------------------------------------------------------------------------------
+static pyprof_result pyprof__html_data(pyprof__job *job)
+{
+    pyprof__html html;
+    pyprof_result result = PYPROF_OK;
+    pyprof__emit_open(job->sink, NULL, NULL, '{');
+    pyprof__html_head(job);
+    if (pyprof__html_begin(&html, job) && pyprof__html_strings(&html)) {
+        pyprof__html_threads(&html);
+        pyprof__html_functions(&html);
+        pyprof__html_frames(&html);
+        pyprof__html_tree(&html);
+    } else result = pyprof__fail_memory("the functions");
+    pyprof__html_end(&html);
+    if (result == PYPROF_OK) result = pyprof__html_timeline(job);
+    pyprof__html_gauges(job);
+    pyprof__html_gil(job);
+    if (result == PYPROF_OK) result = pyprof__html_findings(job);
+    pyprof__html_dump(job);
+    if (result == PYPROF_OK) result = pyprof__html_memory(job);
+    if (result == PYPROF_OK) result = pyprof__html_sources(job);
+    pyprof__emit_close(job->sink, "}");
+    return result;
+}
+
+// The page up to its data, the data, the rest. An empty string of the page stands for the data.
+static pyprof_result pyprof__write_html(pyprof__job *job)
+{
+    pyprof_result result = PYPROF_OK;
+    size_t i;
+    job->sink->in_page = 1;
+    for (i = 0; i < PYPROF__COUNT(pyprof__html_page) && result == PYPROF_OK; i++) {
+        if (*pyprof__html_page[i]) pyprof__put(job->sink, pyprof__html_page[i]);
+        else result = pyprof__html_data(job);
+    }
+    return result;
+}
+#define PYPROF__WRITE_HTML pyprof__write_html
+#else
+#define PYPROF__WRITE_HTML NULL
+#endif
+
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
@@ -37923,7 +40191,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_HTML,       ".html",           NULL,                      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__WRITE_HTML,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
@@ -37979,7 +40247,7 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
                             pyprof__formats_text(known, sizeof known));
     if (!pyprof__formats[*row].write)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "writing %s is not supported yet; these can be written: %s",
+                            "%s is left out of this program (PYPROF_NO_HTML); these can be written: %s",
                             pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].takes_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative",
@@ -38202,6 +40470,7 @@ typedef struct {                 // a target, and the thread that samples it
     int doubts;                  // number of failed confirmations so far,
     uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
+    int python_ends;             // it could not be opened because Python ends there
     uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
@@ -38799,12 +41068,15 @@ static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof
     pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
                                                 config->max_bytes / 4, config->max_depth,
                                                 config->capture == PYPROF_CAPTURE_AUTO);
+    sampler->python_ends = 0;
     if (result != PYPROF_OK) return result;
     sampler->refused[0] = 0;
     sampler->doubts = 0;
     if (settle) pyprof__sweeper_settle(&sampler->sweeper);
     result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
-    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    if (result == PYPROF_OK) return PYPROF_OK;
+    sampler->python_ends = pyprof__target_finalizes(&sampler->sweeper.target);
+    pyprof__sweeper_close(&sampler->sweeper);
     return result;
 }
 
@@ -39024,8 +41296,14 @@ static pyprof__bool pyprof__stage_passes(pyprof__sampler *sampler, pyprof__stage
 // On the thread that is going to sample another process. 1 = it is open, and a session is there.
 static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
 {
-    pyprof_result result = pyprof__sampler_open(sampler, &sampler->first, 1);
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
     uint32_t opening = PYPROF__STAGE_OPENING;
+    // A process that just begins or ends. The search for descendants looks again by itself.
+    while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
+           && !sampler->first.children
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+        pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
     else {
@@ -39528,6 +41806,39 @@ static void pyprof__dump_done(pyprof__dump_job *job)
     else syscall(SYS_futex, &job->sampler.stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// Opens the target, proves its layout, and reads every thread.
+static pyprof_result pyprof__dump_try(pyprof__dump_job *job)
+{
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof_result result = job->open ? PYPROF_OK : pyprof__dump_open(job);
+    if (result != PYPROF_OK) return result;
+    pyprof__program_name(sweeper->target.origin.proc, job->sampler.program, sizeof job->sampler.program);
+    pyprof__sweeper_settle(sweeper);
+    sweeper->list.every = job->session.recorder.every = 1;
+    result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
+    if (result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
+        result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    return result;
+}
+
+// The same; a process that just begins or ends gets more tries.
+static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
+{
+    const int64_t pid = job->session.config.pid;
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
+    int ends;
+    while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
+        ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (job->open) pyprof__recorder_close(&job->session.recorder);
+        if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
+        job->open = 0;
+        pyprof__nap(2000000);
+    }
+    return result;
+}
+
 // Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
 // meanwhile.
 static void *pyprof__dump_main(void *argument)
@@ -39538,22 +41849,15 @@ static void *pyprof__dump_main(void *argument)
     pyprof__tick tick;
     pyprof__is_sampler = 1;
     __atomic_store_n(&job->sampler.tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    if (!job->open) job->result = pyprof__dump_open(job);
-    if (job->open) pyprof__program_name(sweeper->target.origin.proc, job->sampler.program,
-                                        sizeof job->sampler.program);
-    if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    sweeper->list.every = recorder->every = 1;
-    if (job->open)
-        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
-        job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    job->result = pyprof__dump_tries(job);
     // Once asyncio is found: again, with the tasks.
     if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
         pyprof__awaits_read(sweeper, pyprof__now());
+        if (!sweeper->list.has_asyncio) pyprof__tasks_dump(sweeper);
     }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);

@@ -59,7 +59,7 @@ matrix() { # COMPILER C++COMPILER
         check "$1 -std=$std, implementation" $1 $c -std=$std -O2 -c implementation.c -o $1-$std.o
     done
     for std in c99 c11 c17; do check "$1 -std=$std, declarations" $1 $c -std=$std -c use.c -o $1-use.o; done
-    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC; do
+    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC -DPYPROF_NO_HTML; do
         check "$1 $flags" $1 $c -std=c11 $flags -c implementation.c -o $1$flags.o
     done
     check "$1 -DPYPROF_PRELOAD" $1 $c -std=c11 $preload -c implementation.c -o $1-preload.o
@@ -124,6 +124,11 @@ other_platform() { # compiles, links, and says so
     printf '%s\nint main(void) { pyprof *s; return pyprof_start(0, &s) != PYPROF_ERR_UNSUPPORTED; }\n' "$implementation" >stub.c
     build_and_run gcc $c -std=c11 -U__linux__ stub.c
 }
+without_page() { # the format is refused, and the reason named
+    { echo "$implementation"; echo 'int main(void) { pyprof_profile *p; if (pyprof_load(RECORDING, &p)) return 1;
+    return pyprof_save(p, "x.html", 0) != PYPROF_ERR_UNSUPPORTED || !strstr(pyprof_last_error(), "PYPROF_NO_HTML"); }'; } >page.c
+    build_and_run gcc -std=gnu11 -O0 -DPYPROF_NO_HTML -DRECORDING="\"$root/tests/golden/example.json\"" -I"$root" page.c
+}
 two_copies() {
     shared -DPYPROF_DLL -o one.so && shared -DPYPROF_DLL -O1 -o two.so && "$PYTHON" - ./one.so ./two.so <<'END'
 import ctypes, sys
@@ -157,6 +162,7 @@ check "PYPROF_DISABLE leaves no symbol, no thread" disabled_leaves
 check "no macro without prefix" leaked_macros
 check "declarations: at most 600 preprocessed lines" few_lines
 check "another system: functions that say so" other_platform
+check "PYPROF_NO_HTML: the format says so" without_page
 # shellcheck disable=SC2086
 check "a 32-bit system" gcc $c -std=c11 -m32 -ffreestanding -c implementation.c -o 32.o
 if has aarch64-linux-gnu-gcc; then

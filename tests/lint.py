@@ -8,6 +8,7 @@ import math
 import os
 import re
 import subprocess
+import sys
 
 RULES = []
 
@@ -37,8 +38,11 @@ def texts(*suffixes):
 
 def sections():
     """(number, line without comment, section) for each line of pyprof.h that is not all comment."""
-    section, documentation = "API", False
+    section, documentation, page = "API", False, False
     for number, line in enumerate(lines, 1):
+        page = (page or line == "// <report.html>") and line != "// </report.html>"   # the text of a page is no code
+        if page:
+            continue
         banner = re.match(r"// \[SECTION\] (\S+)", line)
         section = banner.group(1) if banner else section
         documentation = documentation or line.startswith("/*")
@@ -254,6 +258,12 @@ def python_files():
                     ast.parse(file.read(), name, feature_version=(3, 8))
             except SyntaxError as error:
                 yield "%s:%s: %s" % (name, error.lineno, error.msg)
+
+
+@rule("the page in pyprof.h is docs/report.html, as make html brings it there")
+def page():
+    check = subprocess.run([sys.executable, "tests/page.py", "--check"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    return check.stdout.splitlines() or ["tests/page.py: exits %d" % check.returncode] * (check.returncode != 0)
 
 
 with open("pyprof.h", encoding="utf-8") as header:

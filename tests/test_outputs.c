@@ -42,6 +42,7 @@ static void sum_up(summing *s, const pyprof_profile *profile, const char *what)
             output_text out = { calloc(1, 1), 0 };
             output.format = format;
             hash = (hash ^ (unsigned)pyprof_write(profile, &output, append, &out)) * 1099511628211u;
+            if (format == PYPROF_FORMAT_HTML) out = html_data(out);
             for (size_t b = 0; b < out.size; b++) hash = (hash ^ (unsigned char)out.data[b]) * 1099511628211u;
             snprintf(line, sizeof line, "%s%u.%d.%u", what, (unsigned)s->number, format, i);
             if (out.size && getenv("OUTPUTS")) keep(line, out);

@@ -550,7 +550,7 @@ TEST(environment_refused)
     from_env("PROFILING", "", PYPROF_ERR_DISABLED);
     from_env("PYPROF_RATE", "abc", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_FORMATS", "json,nonsense", PYPROF_ERR_ARGUMENT);
-    from_env("PYPROF_FORMATS", "json,html", PYPROF_ERR_ARGUMENT);   // not yet
+    from_env("PYPROF_FORMATS", "json,html", PYPROF_ERR_NO_PYTHON);
     from_env("PYPROF_FORMATS", "son", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_INTERVAL", "0", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_HEAP", "perhaps", PYPROF_ERR_ARGUMENT);

@@ -227,7 +227,7 @@ TEST(outputs_are_the_same_in_every_locale)
     char dir[] = "/tmp/pyprof-test-XXXXXX", command[256];
     output_text before[PYPROF_FORMAT_COUNT], after;
     pyprof_profile *profile = example(HOSTILE);
-    for (int f = PYPROF_FORMAT_JSON; f <= PYPROF_FORMAT_PPROF; f++) if (f != PYPROF_FORMAT_HTML) before[f] = written_as(profile, f);
+    for (int f = PYPROF_FORMAT_JSON; f <= PYPROF_FORMAT_PPROF; f++) before[f] = written_as(profile, f);
     CHECK(mkdtemp(dir) != NULL);
     snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >%s/log 2>&1", dir, dir);
     int made = system(command) == 0;
@@ -239,7 +239,6 @@ TEST(outputs_are_the_same_in_every_locale)
     snprintf(command, sizeof command, "%.1f", 0.5);
     CHECK_STR(command, "0,5");
     for (int f = PYPROF_FORMAT_JSON; f <= PYPROF_FORMAT_PPROF; f++) {
-        if (f == PYPROF_FORMAT_HTML) continue;
         after = written_as(profile, f);
         CHECK(after.size == before[f].size && !memcmp(after.data, before[f].data, after.size));
     }
@@ -265,7 +264,6 @@ TEST(a_callback_that_refuses)
 {
     pyprof_profile *profile = example("w");
     for (int format = PYPROF_FORMAT_JSON; format <= PYPROF_FORMAT_PPROF; format++) {
-        if (format == PYPROF_FORMAT_HTML) continue;
         int left = 0;
         CHECK_INT(pyprof_write(profile, &(pyprof_output){ .format = format }, refuse, &left), PYPROF_ERR_IO);
         CHECK_INT(left, -1);   // it is not asked again
@@ -275,7 +273,6 @@ TEST(a_callback_that_refuses)
 TEST(folders_can_be_left_out)
 {
     for (int format = PYPROF_FORMAT_JSON; format <= PYPROF_FORMAT_PPROF; format++) {
-        if (format == PYPROF_FORMAT_HTML) continue;
         for (int paths = PYPROF_PATHS_FULL; paths <= PYPROF_PATHS_HASHED; paths++) {
             output_text out = written(example("w"), (pyprof_output){ .format = format, .paths = paths });
             CHECK_INT(memmem(out.data, out.size, "/srv/", 5) != NULL, paths == PYPROF_PATHS_FULL);
@@ -299,7 +296,6 @@ TEST(save_and_write_reject_invalid_options)
     pyprof_profile *profile = example("w");
     const struct { pyprof_output output; int want; } cases[] = {
         { { .format = 99 }, PYPROF_ERR_FORMAT },
-        { { .format = PYPROF_FORMAT_HTML }, PYPROF_ERR_UNSUPPORTED },
         { { .format = PYPROF_FORMAT_SVG, .metric = -1 }, PYPROF_ERR_ARGUMENT },
         { { .format = PYPROF_FORMAT_SVG, .metric = PYPROF_METRIC_COUNT }, PYPROF_ERR_ARGUMENT },
         { { .format = PYPROF_FORMAT_SVG, .metric = PYPROF_METRIC_COUNT + 1 }, PYPROF_ERR_ARGUMENT },

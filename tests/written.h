@@ -50,6 +50,16 @@ static inline void same_as_golden(const char *file, output_text got)
 
 static inline void golden(const char *file, const pyprof_profile *profile, pyprof_output output) { same_as_golden(file, written(profile, output)); }
 
+// The data in a page; nothing is left of the page itself.
+static inline output_text html_data(output_text page)
+{
+    const char *mark = "id=\"data\">", *begin = page.data ? strstr(page.data, mark) : NULL, *end = begin ? strstr(begin, "</script>") : NULL;
+    output_text data = { calloc(1, 1), 0 };
+    if (end) append(&data, begin + strlen(mark), (size_t)(end - begin) - strlen(mark));
+    free(page.data);
+    return data;
+}
+
 // ---- JSON: a strict checker -----------------------------------------------------------------------------------------
 static inline const char *json_value(const char *at);   // behind the value that begins there; NULL = there is none
 

@@ -23,10 +23,10 @@ def main():
     read = message_fixed if options.fixed else message
     count, copied, begin = 0, 0, time.perf_counter()
     for _ in case.arrivals(options.seconds, 0.1):
-        for at in range(0, 32000, 16):
+        for at in range(0, len(BUFFER), 16):
             read(BUFFER, at)
-        count += 2000
-        copied += 2000 * (16 if options.fixed else len(BUFFER))
+        count += len(BUFFER) // 16
+        copied += len(BUFFER) // 16 * (16 if options.fixed else len(BUFFER))
     case.tell("%d messages in %.2f s, for which %.1f MiB were copied", count, time.perf_counter() - begin, copied / 2**20)
 
 

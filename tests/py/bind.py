@@ -41,11 +41,10 @@ RESULTS = ['OK'] + [name[len('PYPROF_ERR_'):] for name in header.constants if na
 FORMATS = [name[len('PYPROF_FORMAT_'):].lower() for name in header.constants if name.startswith('PYPROF_FORMAT_')][:FORMAT_COUNT]
 STATES = {'gil': GIL_NS, 'gil_wait': GIL_WAIT_NS, 'wait': WAIT_NS, 'native': NATIVE_NS, 'idle': IDLE_NS,
           'cpu_wait': CPU_WAIT_NS, 'nogil': NOGIL_NS, 'unknown': UNKNOWN_NS}   # columns that take the wall time of the samples they are about
-SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
+SUFFIXES = {JSON: '.json', TEXT: '.txt', SVG: '.svg', HTML: '.html', FOLDED: '.folded', SPEEDSCOPE: '.speedscope.json',
             PPROF: '.pb.gz', OPENMETRICS: '.om.txt', OTLP: '.otlp.pb',
             PERFETTO: '.perfetto-trace'}   # the formats that every recording can be written in
 MEMORY_SUFFIXES = {PICKLE: '.pkl'}   # those that need one with memory
-LATER = {HTML: '.html'}
 
 # --- the library ---------------------------------------------------------------------------------------------------
 

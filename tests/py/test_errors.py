@@ -132,7 +132,6 @@ def errors_list_what_is_allowed():
     with bind.folder() as folder:
         bind.fails(FORMAT, ['json', 'svg', 'folded', 'pb.gz', 'can be written'], profile.save, os.path.join(folder, 'x.unknown'))
         bind.fails(FORMAT, ['json', 'svg', 'can be written'], profile.save, os.path.join(folder, 'x.json'), format=777)
-        bind.fails(UNSUPPORTED, ['json', 'svg', 'can be written'], profile.save, os.path.join(folder, 'x.html'))
     refused(ARGUMENT, ['0.001', '100000'], rate_hz=1e6)
     refused(ARGUMENT, ['0.001', '100000'], rate_hz=1e-6)
 
@@ -158,11 +157,6 @@ def features_to_come():
     bind.check(sentence(), 'no reason')
     session.stop()
     with bind.folder() as folder:
-        for format, suffix in bind.LATER.items():
-            path = os.path.join(folder, 'x' + suffix)
-            detail = bind.fails(UNSUPPORTED, [], profile.save, path)
-            bind.check(suffix in detail or bind.FORMATS[format] in detail.lower(), '%r does not name %s', detail, suffix)
-            bind.fails(UNSUPPORTED, [], profile.write, format)
         for format, suffix in bind.MEMORY_SUFFIXES.items():
             bind.fails(UNSUPPORTED, ['memory was not tracked'], profile.save, os.path.join(folder, 'x' + suffix))
             bind.fails(UNSUPPORTED, ['memory was not tracked'], profile.write, format)
