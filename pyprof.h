@@ -264,7 +264,8 @@ typedef enum pyprof_format {
     PYPROF_FORMAT_OTLP = 20,        // .otlp.pb         OpenTelemetry profiles
     PYPROF_FORMAT_TABLE = 21,       // .table.csv       a row for each stack that allocates, or function
     PYPROF_FORMAT_LCOV = 22,        // .info            heat by source line: genhtml of lcov
-    PYPROF_FORMAT_COUNT = 23
+    PYPROF_FORMAT_PROMPT = 23,      // .prompt.txt      findings and hot lines, to be handed to an assistant
+    PYPROF_FORMAT_COUNT = 24
 } pyprof_format;
 
 typedef enum pyprof_heap_mode {
@@ -27578,6 +27579,9 @@ typedef struct {
     char title[360], evidence[640], advice[320];
 } pyprof__finding;
 
+// The sentence of a recording without findings
+#define PYPROF__NOTHING_FOUND "nothing holds it back"
+
 // ---- sentences --------------------------------------------------------------------------------------------
 typedef struct { char *text; size_t capacity, size; } pyprof__words;
 
@@ -27738,11 +27742,11 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
 {
     const pyprof_profile *profile = f->profile;
     size_t count = profile->model.functions.count, nodes = profile->model.nodes.count;
-    unsigned char *own = (unsigned char *)pyprof__alloc(&f->pool, count);
+    unsigned char *own = (unsigned char *)pyprof__alloc(&f->pool, count + 1);
     pyprof__node_place *places;
     uint32_t i;
     if (!own || !pyprof__array_reserve(&f->pool, &f->places, nodes)) {
-        pyprof__free(&f->pool, own, count);
+        pyprof__free(&f->pool, own, count + 1);
         return 0;
     }
     for (i = 0; i < count; i++) {
@@ -27772,7 +27776,7 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
         places[i].import = pyprof__location_of(profile, i)->function;
     }
     f->places.count = nodes;
-    pyprof__free(&f->pool, own, count);
+    pyprof__free(&f->pool, own, count + 1);
     return 1;
 }
 
@@ -27972,7 +27976,6 @@ static size_t pyprof__largest(const pyprof__thread_times *times, int by, int wha
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
         if (times->apart != PYPROF__APART_ANY && spent->apart != times->apart) continue;
-        if (spent->values[what] <= 0) continue;
         grouped[used].at = (uint32_t)i;
         if (pyprof__portion_key(f, spent, by, grouped[used].key)) used++;
     }
@@ -29298,6 +29301,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
 {
     pyprof__leak_table leaks;
     size_t i, said = 0;
+    if (f->profile->model.heap.mode == PYPROF_HEAP_OFF) return;
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
     for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
@@ -29317,8 +29321,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
 // About the i-th busiest thread: "MainThread 10.4 s: 83 % waiting for...; 10 % running: unique :9 42 %." 100
 // % is
 // its time without idle time. The first one also says what memory grows. 0 = there is no such thread.
-__attribute__((unused)) static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text,
-                                                            size_t capacity)
+static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, size_t capacity)
 {
     pyprof__thread_times times;
     pyprof__words words;
@@ -37871,6 +37874,271 @@ static pyprof_result pyprof__write_lcov(pyprof__job *job)
     return heat ? PYPROF_OK : pyprof__fail_memory("the lines");
 }
 
+// ---- a text to be handed to an assistant: findings, numbers, hot lines ------------------------------------
+// It has nothing that a reader elsewhere should not see: folders of a home become ~, and what looks like a
+// secret in a line of source is masked.
+enum {
+    PYPROF__PROMPT_BYTES = 8000,       // about
+    PYPROF__PROMPT_FINDINGS = 8, PYPROF__PROMPT_THREADS = 5, PYPROF__PROMPT_LINE = 900
+};
+
+typedef struct { pyprof__sink *sink; size_t room; } pyprof__prompt;
+
+// The size of "/home/anna" where it begins there, 0 = it does not.
+static size_t pyprof__home_size(const char *at)
+{
+    static const char *const homes[] = { "/home/", "/Users/" };
+    size_t i, size;
+    if (strncmp(at, "/root", 5) == 0 && at[5] == '/') return 5;
+    for (i = 0; i < PYPROF__COUNT(homes); i++) {
+        size = strlen(homes[i]);
+        if (strncmp(at, homes[i], size) == 0 && at[size] && at[size] != '/')
+            return size + strcspn(at + size, "/ :)]");
+    }
+    return 0;
+}
+
+static void pyprof__prompt_put(pyprof__prompt *p, const char *text)   // a line, if there is room
+{
+    char line[PYPROF__PROMPT_LINE];
+    size_t used = 0, home;
+    for (; *text && used + 1 < sizeof line; text += home ? home : 1) {
+        home = pyprof__home_size(text);
+        line[used++] = home ? '~' : *text;
+    }
+    line[used] = 0;
+    if (used + 1 > p->room) { p->room = 0; return; }
+    p->room -= used + 1;
+    pyprof__put_escaped(p->sink, line, SIZE_MAX, &pyprof__as_text);
+    pyprof__put_char(p->sink, '\n');
+}
+
+static pyprof__bool pyprof__is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+// Long, with letters of both sizes and digits: a key, a hash, not a name.
+static pyprof__bool pyprof__is_random(const char *text, size_t size)
+{
+    int digits = 0, upper = 0, lower = 0;
+    size_t i;
+    for (i = 0; i < size; i++) {
+        digits += text[i] >= '0' && text[i] <= '9';
+        upper += text[i] >= 'A' && text[i] <= 'Z';
+        lower += text[i] >= 'a' && text[i] <= 'z';
+    }
+    return (size >= 16 && digits > 1 && upper > 1 && lower > 1)
+        || (size >= 32 && digits > 7 && upper + lower > 3);
+}
+
+// Does a value follow the name of a secret, up to `at`? Of "key" only a literal is one: sorted(all, key=len).
+static pyprof__bool pyprof__gives_secret(const char *name, const char *at)
+{
+    int word = strcmp(name, "key") == 0 || strcmp(name, "keys") == 0;
+    if (!pyprof__is_secret(name)) return 0;
+    at += strspn(at, "\"' \t])");
+    if ((*at != '=' && *at != ':') || at[1] == '=') return 0;
+    at += 1 + strspn(at + 1, " \t");
+    return *at && (!word || strchr("\"'0123456789bruf", *at) != NULL);
+}
+
+// A line of source without what looks like a secret.
+static void pyprof__prompt_mask(char *out, size_t capacity, const char *text)
+{
+    const char *at = text;
+    char name[64];
+    size_t used = 0, size;
+    while (*at && used + 16 < capacity) {
+        for (size = 0; pyprof__is_word(at[size]) || (size && strchr("+-=/", at[size]) && at[size]
+                                                     && pyprof__is_word(at[size + 1])); size++) {}
+        if (size == 0) {
+            const char *host = strncmp(at, "://", 3) == 0 ? at + 3 + strcspn(at + 3, "@ \"'") : at;
+            if (host != at && *host == '@') {
+                memcpy(out + used, "://<masked>", 11);
+                used += 11;
+                at = host;
+            } else out[used++] = *at++;
+            continue;
+        }
+        if (pyprof__is_random(at, size)) {
+            memcpy(out + used, "<masked>", 8);
+            used += 8;
+            at += size;
+            continue;
+        }
+        for (size = 0; pyprof__is_word(at[size]); size++) {}
+        if (used + size + 16 >= capacity) break;
+        memcpy(out + used, at, size);
+        used += size;
+        at += size;
+        snprintf(name, sizeof name, "%.*s", (int)(size < 63 ? size : 63), at - size);
+        if (!pyprof__gives_secret(name, at)) continue;
+        memcpy(out + used, "=<masked>", 9);
+        used += 9;
+        break;
+    }
+    out[used] = 0;
+}
+
+static const pyprof__report_table pyprof__prompt_source = {
+    "", pyprof__rows_of_source, 0, 0, 0, 4, 0, 0, 0, PYPROF__FORM_SOURCE, NULL, NULL,
+    { { "", PYPROF__TIME, 0, 1, 0, 0 } } };
+static const pyprof__report_table pyprof__prompt_waits = {
+    "", pyprof__rows_of_leaves, 0, PYPROF_WAIT_NS, 0, 5, 0, PYPROF_WAIT_NS, 0, PYPROF__FORM_WAIT, NULL, NULL,
+    { { "", PYPROF__TIME, 0, 0, PYPROF_WAIT_NS, PYPROF_IDLE_NS } } };
+static const pyprof__report_table pyprof__prompt_memory = {
+    "", pyprof__rows_of_groups, PYPROF_GROUP_LINE, PYPROF_LIVE_BYTES, 0, 5, 0, PYPROF_LIVE_BYTES, 0,
+    PYPROF__FORM_PLACE, NULL, NULL, { { "", PYPROF__BYTES, 0, 0, PYPROF_LIVE_BYTES, 0 } } };
+
+static void pyprof__prompt_head(pyprof__prompt *p, const pyprof_profile *profile)
+{
+    const pyprof__model *model = &profile->model;
+    const char *program = pyprof__text(profile, profile->program), *slash = strrchr(program, '/');
+    char text[PYPROF__PROMPT_LINE] = "";
+    pyprof__words words;
+    pyprof__words_begin(&words, text, sizeof text);
+    pyprof__word(&words, "Profile of ");
+    pyprof__word_name(&words, slash ? slash + 1 : program, 60);
+    pyprof__word(&words, ", CPython %.20s", pyprof__text(profile, profile->python));
+    pyprof__prompt_put(p, text);
+    pyprof__words_begin(&words, text, sizeof text);
+    words.size = 0;
+    pyprof__word_time(&words, (double)model->recorded_ns);
+    pyprof__word(&words, " recorded, %llu samples at %lld Hz, %lu threads; ",
+                 (unsigned long long)model->stats.samples, (long long)(model->rate_hz + 0.5),
+                 (unsigned long)model->threads.count);
+    pyprof__word_fixed(&words, pyprof__lost_percent(&model->stats), 1, " % of the samples lost; memory ");
+    pyprof__word(&words, "%s", model->heap.mode ? pyprof__heap_modes[model->heap.mode] : "not tracked");
+    pyprof__prompt_put(p, text);
+}
+
+static void pyprof__prompt_findings(pyprof__prompt *p, pyprof__findings *f)
+{
+    char text[PYPROF__PROMPT_LINE] = "";
+    pyprof__words words;
+    size_t i;
+    pyprof__prompt_put(p, "");
+    pyprof__prompt_put(p, "Busy threads (100 % is the time of a thread without idle time):");
+    for (i = 0; i < PYPROF__PROMPT_THREADS && pyprof__verdict(f, i, text, sizeof text); i++)
+        pyprof__prompt_put(p, text);
+    pyprof__prompt_put(p, "");
+    pyprof__prompt_put(p, f->found.count ? "Findings, the most worth first:"
+                       : "Findings: " PYPROF__NOTHING_FOUND);
+    for (i = 0; i < f->found.count && i < PYPROF__PROMPT_FINDINGS; i++) {
+        const pyprof__finding *one = &PYPROF__AT(const pyprof__finding, f->found, i);
+        text[0] = 0;
+        pyprof__words_begin(&words, text, sizeof text);
+        pyprof__word(&words, "%lu. ", (unsigned long)i + 1);
+        pyprof__word_name(&words, one->title, sizeof one->title);
+        pyprof__prompt_put(p, text);
+        if (*one->evidence) pyprof__prompt_put(p, one->evidence);
+        if (*one->advice) pyprof__prompt_put(p, one->advice);
+    }
+}
+
+// A row of waits, or of memory: how much, what for, where
+static void pyprof__prompt_row(pyprof__prompt *p, const pyprof__rows *rows, const pyprof__report_row *row)
+{
+    const pyprof__report_row *part = &PYPROF__AT(const pyprof__report_row, rows->parts, row->first);
+    char text[PYPROF__PROMPT_LINE] = "";
+    pyprof__words words;
+    size_t i;
+    pyprof__words_begin(&words, text, sizeof text);
+    if (rows->table->columns[0].cell == PYPROF__BYTES) pyprof__word_size(&words, (double)row->values[0]);
+    else pyprof__word_time(&words, (double)row->values[0]);
+    pyprof__word(&words, " ");
+    if (*row->file) pyprof__word_place(&words, row->name, row->file, row->line);
+    else pyprof__word_name(&words, row->name, 200);
+    for (i = 0; i < row->count; i++) {
+        pyprof__word(&words, i ? ", " : " in ");
+        pyprof__word_place(&words, part[i].name, part[i].file, part[i].line);
+    }
+    pyprof__prompt_put(p, text);
+}
+
+static void pyprof__prompt_table(pyprof__prompt *p, pyprof__report *report, const pyprof__report_table *table,
+                                 const char *heading)
+{
+    pyprof__rows rows;
+    size_t i;
+    if (!pyprof__rows_make(&rows, report, table)) return;
+    if (rows.rows.count) pyprof__prompt_put(p, "");
+    if (rows.rows.count) pyprof__prompt_put(p, heading);
+    for (i = 0; i < rows.rows.count; i++)
+        pyprof__prompt_row(p, &rows, &PYPROF__AT(const pyprof__report_row, rows.rows, i));
+    pyprof__rows_free(&rows);
+}
+
+// "    2.10 s | 12:     return [x for x in all if x not in seen]"
+static void pyprof__prompt_line(pyprof__prompt *p, const pyprof__report_row *line)
+{
+    char text[PYPROF__PROMPT_LINE] = "", source[PYPROF__SCRIPT_COLUMNS + 16],
+        masked[PYPROF__SCRIPT_COLUMNS + 40];
+    pyprof__words words;
+    int64_t ran = line->values[0] + line->values[1];
+    size_t size = line->text.size;
+    if (line->line <= 0) { pyprof__prompt_put(p, "..."); return; }
+    pyprof__words_begin(&words, text, sizeof text);
+    if (ran > 0) pyprof__word_time(&words, (double)ran);
+    if (line->values[2] > 0) {
+        pyprof__word(&words, "%swaits ", ran > 0 ? ", " : "");
+        pyprof__word_time(&words, (double)line->values[2]);
+    }
+    if (size > PYPROF__SCRIPT_COLUMNS) size = PYPROF__SCRIPT_COLUMNS;
+    if (size) memcpy(source, line->text.text, size);
+    source[size] = 0;
+    pyprof__prompt_mask(masked, sizeof masked, source);
+    pyprof__word(&words, *masked ? " | %ld: " : " | %ld", (long)line->line);
+    pyprof__word_name(&words, masked, sizeof masked);
+    pyprof__prompt_put(p, text);
+}
+
+static void pyprof__prompt_lines(pyprof__prompt *p, pyprof__report *report)
+{
+    pyprof__rows rows;
+    size_t i, k;
+    if (!pyprof__rows_make(&rows, report, &pyprof__prompt_source)) return;
+    for (i = 0; i < rows.rows.count; i++) {
+        const pyprof__report_row *row = &PYPROF__AT(const pyprof__report_row, rows.rows, i);
+        char text[PYPROF__PROMPT_LINE] = "";
+        pyprof__words words;
+        pyprof__prompt_put(p, "");
+        if (i == 0) pyprof__prompt_put(p, "The hottest functions, line by line (time it ran, waited | line: "
+                                       "source):");
+        pyprof__words_begin(&words, text, sizeof text);
+        pyprof__word_name(&words, row->name, 100);
+        pyprof__word(&words, "  ");
+        pyprof__word_name(&words, row->file, 200);
+        pyprof__word(&words, ":%ld", (long)row->line);
+        pyprof__prompt_put(p, text);
+        for (k = 0; k < row->count; k++)
+            pyprof__prompt_line(p, &PYPROF__AT(const pyprof__report_row, rows.parts, row->first + k));
+    }
+    pyprof__rows_free(&rows);
+}
+
+static pyprof_result pyprof__write_prompt(pyprof__job *job)
+{
+    pyprof__findings findings;
+    pyprof__prompt p;
+    pyprof__bool whole = pyprof__findings_make(&findings, job->profile, job->output->filter);
+    p.sink = job->sink;
+    p.room = PYPROF__PROMPT_BYTES;
+    if (whole) {
+        pyprof__prompt_head(&p, job->profile);
+        pyprof__prompt_findings(&p, &findings);
+        whole = !findings.failed;
+    }
+    pyprof__findings_free(&findings);
+    if (!whole) return pyprof__fail_memory("the findings");
+    pyprof__prompt_table(&p, job->report, &pyprof__prompt_waits, "Waiting, by what was waited for:");
+    pyprof__prompt_table(&p, job->report, &pyprof__prompt_memory,
+                         "Live memory, by the line that allocated it:");
+    pyprof__prompt_lines(&p, job->report);
+    return PYPROF_OK;
+}
+
 // ---- HTML: a page that shows everything, in one file ------------------------------------------------------
 // docs/report.html is the page; make html brings it here, without comments. Its data is JSON: columns of
 // numbers, values by node and the time line by thread. The page derives from it whatever can be derived.
@@ -39942,6 +40210,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
     { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     pyprof__write_prompt,      PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none

@@ -63,7 +63,7 @@ static const char *const results[] = {"OK", "ARGUMENT", "STATE", "BUSY", "MEMORY
     "NO_PROCESS", "DISABLED", "BUDGET"};
 static const char *const formats[] = {NULL, "json", "txt", "svg", "html", "folded", "speedscope.json", "pb.gz", "prof", "cpuprofile",
     "heapprofile", "trace.json", "firefox.json", "callgrind", "pkl", "linux-perf.txt", "massif", "dhat.json", "om.txt",
-    "perfetto-trace", "otlp.pb", "table.csv", "info"};
+    "perfetto-trace", "otlp.pb", "table.csv", "info", "prompt.txt"};
 #define WORD(names, value) ((value) >= 0 && (size_t)(value) < COUNT(names) ? (names)[value] : "?")
 
 // ---- keyword arguments that are fields of a structure -------------------------------------------------------

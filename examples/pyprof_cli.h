@@ -108,6 +108,7 @@ static const struct cli_name cli_formats[] = {
     { "otlp", PYPROF_FORMAT_OTLP, ".otlp.pb" },
     { "table", PYPROF_FORMAT_TABLE, ".table.csv" },
     { "lcov", PYPROF_FORMAT_LCOV, ".info" },
+    { "prompt", PYPROF_FORMAT_PROMPT, ".prompt.txt" },
     { NULL, 0, NULL }
 };
 static const struct cli_name cli_metrics[] = {

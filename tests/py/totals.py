@@ -19,7 +19,7 @@ import header
 
 READERS = {}
 PYTHON_ONLY = {'.info'}   # lines of Python: time of <lost>, or of a thread without frames, has none
-WITHOUT_TOTAL = {'.txt', '.svg', '.html'}   # shares and pictures: read by test_outputs.py
+WITHOUT_TOTAL = {'.txt', '.svg', '.html', '.prompt.txt'}   # shares and pictures: read by test_outputs.py
 
 
 def table():
