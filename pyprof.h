@@ -35569,6 +35569,8 @@ static void pyprof__other_over(pyprof__sampler *sampler)
         if (!session || session->torn) continue;
         pyprof__g.changing = i + 1;
         pyprof__recorder_over(&session->recorder, (long long)sampler->first.pid);
+        // A descendant's end is no event of the session that follows it.
+        if (session != &pyprof__g.sessions[i]) session->recorder.events &= ~(1 << PYPROF_EVENT_ENDED);
     }
     pyprof__sessions_unlock();
     pyprof__deliver_events(sampler);
