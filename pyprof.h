@@ -2362,6 +2362,15 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
+enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+
+static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
+{
+    char text[1024];
+    const char *at = pyprof__task_stat(proc, pyprof__main_of(proc), 9, text, sizeof text);
+    return at ? strtoul(at, NULL, 10) : 0;
+}
+
 // Is there such a process, whose memory can be read? Its number in its own namespace goes to proc->main.
 static pyprof_result pyprof__proc_check(pyprof__proc *proc)
 {
@@ -2388,7 +2397,7 @@ static pyprof_result pyprof__proc_check(pyprof__proc *proc)
     if (proc->main <= 0) proc->main = pid;
     if (pyprof__status_line(status, "\nVmSize:")) return PYPROF_OK;   // it has memory
     line = pyprof__status_line(status, "\nState:");
-    if (line && *line != 'Z' && *line != 'X')
+    if (line && *line != 'Z' && *line != 'X' && (pyprof__process_flags(proc) & PYPROF__OF_KERNEL))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON, "process %lld is a thread of the kernel", pid);
     if (pyprof__proc_stand_in(proc)) return PYPROF_OK;   // its main thread left by pthread_exit
     return pyprof__fail(PYPROF_ERR_NO_PROCESS,
@@ -5195,6 +5204,8 @@ typedef enum {
 // tests/layout.py writes the values of another version here. docs/cpython-support.md explains how to add one.
 #define PYPROF__FIELDS(X) \
     /* _PyRuntimeState */ \
+    /* finalizing: the thread state that takes the interpreter apart; NULL before */ \
+    X(runtime_finalizing, 1u << 20, {8, 16}, {11, 24}, {13, 608}, {14, 784}, {15, 912}) \
     X(runtime_head, 1u << 20, {8, 32}, {11, 40}, {13, 632}, {14, 808}, {15, 936}) \
     X(runtime_main, 1u << 20, {8, 40}, {11, 48}, {13, 640}, {14, 816}, \
       {15, 944})   /* the main interpreter */ \
@@ -5347,6 +5358,21 @@ typedef enum {
     X(gen_frame, 512, {12, 72}, {113, 88}) \
     X(gen_state, 512, {12, 67}, {113, 83}) \
     X(gen_awaits, ~0u, {12, 0xff}, {15, 2}) \
+    /* the same for dumps of versions without that table: a Task; the frame of a coroutine, up to 3.10 a \
+       pointer to it; its state, negative if it is suspended. If it awaits another one, that is on top of \
+       its value stack (kept_top: a pointer to its end; kept_depth: how many values there are), and so many \
+       units after its instruction there is an await_opcode (_PyGen_yf in Objects/genobject.c) */ \
+    X(kept_coro, 512, {8, 112}, {9, 152}, {10, 160}, {11, 136}, {13, 120}, {14, PYPROF__NO}, {113, 136}, \
+      {114, PYPROF__NO}) \
+    X(kept_name, 512, {8, 120}, {9, 160}, {10, 168}, {11, 144}, {13, 128}, {14, PYPROF__NO}, {113, 144}, \
+      {114, PYPROF__NO}) \
+    X(kept_frame, 512, {8, 16}, {11, 80}, {12, 72}, {113, 88}) \
+    X(kept_state, 512, {11, 75}, {12, 67}, {113, 83}) \
+    X(kept_awaits, ~0u, {11, 0xff}) \
+    X(kept_top, 512, {8, 72}, {10, PYPROF__NO}) \
+    X(kept_depth, 512, {10, 80}, {11, 64}) \
+    X(await_units, 64, {8, 1}, {11, 2}, {13, PYPROF__NO}) \
+    X(await_opcode, ~0u, {8, 72}, {11, 134}, {13, PYPROF__NO}) \
     /* how the interpreter behaves: the thread state that is current is the thread's own, a thread-local \
        variable (Python/pystate.c); a thread state can bear another thread's ids until its thread has \
        begun; os.fork counts the process's threads and warns of more than one (Modules/posixmodule.c); \
@@ -5385,6 +5411,7 @@ enum { PYPROF__OFFSETS_VERSION = 8, PYPROF__OFFSETS_FREE_THREADED = 16, PYPROF__
 static const struct { uint32_t field; pyprof__since history[8]; } pyprof__positions[] = {
 #define PYPROF__FIELD(field) (uint32_t)(offsetof(pyprof__layout, field) / sizeof(uint32_t))
 #define PYPROF__X(field, ...) { PYPROF__FIELD(field), { __VA_ARGS__ } },
+    PYPROF__X(runtime_finalizing, {13, 32})
     PYPROF__X(runtime_head, {13, 40})
     PYPROF__X(interp_next, {13, 64})
     PYPROF__X(interp_id, {13, 56})
@@ -7162,6 +7189,39 @@ static pyprof_result pyprof__target_learn(pyprof__target *target, pyprof__pool *
     pyprof__target_forked(target);
     pyprof__target_waiters(target);
     return PYPROF_OK;
+}
+
+// Is Python being taken apart, or has that been done?
+static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
+{
+    uint64_t at = target->runtime.address + target->runtime.layout.runtime_finalizing;
+    return target->runtime.address && pyprof__target_word(target, at) != 0;
+}
+
+// Another process could not be read, for this result. Does it just begin or end? Then another try may
+// succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
+// it ends. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+{
+    pyprof__proc proc;
+    char program[512];
+    int young, exits, late = pyprof__now() >= until;
+    if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
+        return 0;
+    pyprof__proc_init(&proc, pid);
+    if (!pyprof__process_mark(&proc, 1)) {
+        *result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "process %lld has ended", (long long)pid);
+        return 0;
+    }
+    exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
+    pyprof__proc_link(&proc, "exe", program, sizeof program);
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
+        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    if (late && ends)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
+    else if (late && young)
+        *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
+    return !late && (exits || ends || young);
 }
 
 // pid 0 = this process.
@@ -9275,6 +9335,67 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
         // Its values lie inside the coroutine, after the frame.
         if (top % 8 || top - coroutine > 1u << 16) return PYPROF__WALK_CHAIN;
         coroutine = pyprof__untagged(pyprof__read_pointer(walk->mirror, top - layout->awaited));
+    }
+    return cause;
+}
+
+// ---- the same before 3.14, for dumps ------------------------------------------------------------------
+// What the suspended coroutine of this frame awaits; 0 = nothing that is known.
+static uint64_t pyprof__kept_awaited(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                                     int64_t instruction)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t code = frame->code + layout->code_bytes, top = at + layout->frame_locals;
+    unsigned char opcode = 0;
+    int32_t depth = 0;
+    if (layout->await_units != PYPROF__NO) {
+        if (layout->code_string != PYPROF__NO)
+            code = pyprof__read_pointer(walk->mirror, frame->code + layout->code_string) + layout->bytes_data;
+        if (instruction < 0 || instruction > INT_MAX
+            || !pyprof__read(walk->mirror, &opcode,
+                             code + ((uint64_t)instruction + layout->await_units) * 2, 1)
+            || opcode != layout->await_opcode) return 0;
+    }
+    if (layout->frame_values != PYPROF__NO)
+        top = pyprof__read_pointer(walk->mirror, at + layout->frame_values);
+    if (layout->kept_top != PYPROF__NO)
+        return pyprof__read_pointer(walk->mirror,
+                                    pyprof__read_pointer(walk->mirror, at + layout->kept_top) - 8);
+    if (!pyprof__read(walk->mirror, &depth, at + layout->kept_depth, sizeof depth) || depth < 1
+        || depth > 65536) return 0;
+    return pyprof__read_pointer(walk->mirror, top + (uint64_t)(depth - 1) * 8);
+}
+
+// As pyprof__await_chain.
+static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
+{
+    const pyprof__layout *layout = walk->codes->layout;
+    uint64_t coroutine = pyprof__read_pointer(walk->mirror, task + layout->kept_coro), at;
+    pyprof__raw_frame frame;
+    int64_t instruction;
+    unsigned char state = 0xff;
+    uint32_t code, depth;
+    pyprof__walk_result cause = PYPROF__WALK_OK;
+    if (!pyprof__task_name(walk->codes, walk->mirror,
+                           pyprof__read_pointer(walk->mirror, task + layout->kept_name), walk->task_text))
+        return PYPROF__WALK_NAME;
+    cause = pyprof__stack_push(walk->codes, walk->stack, pyprof__task_spot(walk->codes, walk->task_text));
+    for (depth = 0; cause == 0 && depth < walk->max_depth; depth++) {
+        coroutine = pyprof__await_coroutine(walk->codes, walk->mirror, coroutine);
+        at = coroutine ? coroutine + layout->kept_frame : 0;
+        if (at && layout->kept_state == PYPROF__NO) at = pyprof__read_pointer(walk->mirror, at);
+        if (!at) break;
+        if ((layout->kept_state != PYPROF__NO
+             && !pyprof__read(walk->mirror, &state, coroutine + layout->kept_state, 1))
+            || !pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
+        // It has ended, or it runs.
+        if (state < 0x80 || frame.previous) return PYPROF__WALK_MOVED;
+        cause = pyprof__code_find(walk->codes, walk->mirror, frame.code, &code);
+        if (!cause) cause = pyprof__frame_instruction(walk->mirror, layout, &frame, &instruction);
+        if (!cause) cause = pyprof__stack_push(walk->codes, walk->stack,
+                                               pyprof__spot_find(walk->codes, code, instruction));
+        if (cause || (layout->kept_state != PYPROF__NO && state != layout->kept_awaits)) break;
+        coroutine = pyprof__kept_awaited(walk, at, &frame, instruction);
     }
     return cause;
 }
@@ -13648,6 +13769,103 @@ static void pyprof__awaits_read(pyprof__sweeper *sweeper, uint64_t now)
     sweeper->awaits_cost = sweeper->awaits_cost && took > 2 * sweeper->awaits_cost ? 2 * sweeper->awaits_cost
         : took;
     sweeper->awaits_due = now + 20 * sweeper->awaits_cost;
+}
+
+// ---- the same before 3.14, for dumps -------------------------------------------------------------------
+// asyncio keeps all tasks of an interpreter in a WeakSet: a set of weak references (Lib/_weakrefset.py).
+// Returns the set; 0 = none.
+static uint64_t pyprof__tasks_set(pyprof__sweeper *sweeper, uint64_t interp)
+{
+    pyprof__mirror *mirror = &sweeper->mirror;
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    pyprof__dict attributes;
+    uint64_t weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_scheduled_tasks");
+    if (!weak) weak = pyprof__module_value(mirror, layout, interp, "_asyncio", "_all_tasks");
+    if (!weak || weak % 8 || !pyprof__attributes(mirror, layout, weak, &attributes)) return 0;
+    return pyprof__dict_get(mirror, layout, &attributes, "data");
+}
+
+// The thread that runs the task's event loop; NULL = none, or unknown.
+static pyprof__thread *pyprof__task_thread(pyprof__sweeper *sweeper, uint64_t interp, uint64_t task)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t loop = pyprof__read_pointer(&sweeper->mirror, task + layout->object_data), ident;
+    pyprof__dict attributes;
+    pyprof__thread *thread;
+    if (!loop || loop % 8 || !pyprof__attributes(&sweeper->mirror, layout, loop, &attributes)) return NULL;
+    ident = pyprof__dict_get(&sweeper->mirror, layout, &attributes, "_thread_id");
+    ident = ident ? pyprof__long_value(&sweeper->mirror, layout, ident) : 0;
+    thread = ident ? pyprof__thread_of_ident(&sweeper->list, interp, ident) : NULL;
+    return thread && thread->tick == sweeper->list.tick && !thread->pending ? thread : NULL;
+}
+
+// Adds what the task waits for. 0 = no memory, or there are too many.
+static pyprof__bool pyprof__task_add(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp,
+                                     uint64_t task)
+{
+    size_t first = sweeper->awaiting.spots.count;
+    pyprof__thread *thread = pyprof__task_thread(sweeper, interp, task);
+    pyprof__await *await;
+    if (sweeper->awaits.count >= PYPROF__MAX_AWAITS) { sweeper->awaits_cut = 1; return 0; }
+    if (!thread) return 1;
+    sweeper->codes.decoded = 0;
+    if (pyprof__kept_chain(walk, task) != 0 || sweeper->awaiting.spots.count < first + 2) {
+        sweeper->awaiting.spots.count = first;
+        return 1;
+    }
+    await = (pyprof__await *)pyprof__push(&sweeper->pool, &sweeper->awaits);
+    if (!await) return 0;
+    await->slot = thread->slot;
+    await->first = (uint32_t)first;
+    await->count = (uint32_t)(sweeper->awaiting.spots.count - first);
+    return 1;
+}
+
+// Of all items of the set: an item is the key of an entry, whose hash is -1 where one was removed (setentry).
+static void pyprof__tasks_read(pyprof__sweeper *sweeper, pyprof__walk *walk, uint64_t interp)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    uint64_t set = pyprof__tasks_set(sweeper, interp), data = set + layout->object_data, mask, table, i;
+    uint64_t entry[2], task;
+    if (!set || set % 8) return;
+    mask = pyprof__read_pointer(&sweeper->mirror, data + 16);   // fill, used, mask, table
+    table = pyprof__read_pointer(&sweeper->mirror, data + 24);
+    for (i = 0; i <= mask && i < 16 * PYPROF__MAX_AWAITS; i++) {
+        if (!pyprof__read(&sweeper->mirror, entry, table + i * sizeof entry, sizeof entry)) return;
+        if (!entry[0] || entry[0] % 8 || entry[1] == UINT64_MAX) continue;
+        task = pyprof__read_pointer(&sweeper->mirror, entry[0] + layout->object_data);   // wr_object
+        if (task && task % 8 == 0 && !pyprof__task_add(sweeper, walk, interp, task)) return;
+    }
+}
+
+// For a dump, right after its last sweep. What a thread awaits counts only if the thread has not run since.
+static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    size_t codes = sweeper->codes.codes.count, i, kept = 0;
+    pyprof__walk walk;
+    if (layout->kept_coro == PYPROF__NO) return;
+    memset(&walk, 0, sizeof walk);
+    walk.codes = &sweeper->codes;
+    walk.mirror = &sweeper->mirror;
+    walk.stack = &sweeper->awaiting;
+    walk.max_depth = sweeper->max_depth;
+    sweeper->awaits.count = sweeper->awaiting.spots.count = 0;
+    pyprof__mirror_begin(&sweeper->mirror);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_AWAITS);
+    sweeper->codes.stamp = 0;
+    for (i = 0; i < sweeper->list.interps.count; i++)
+        pyprof__tasks_read(sweeper, &walk, PYPROF__AT(uint64_t, sweeper->list.interps, i));
+    for (i = 0; i < sweeper->awaits.count; i++) {
+        pyprof__await *await = &PYPROF__AT(pyprof__await, sweeper->awaits, i);
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, await->slot);
+        thread->codes_from = codes;
+        thread->codes_to = sweeper->codes.codes.count;
+        if (!pyprof__stood_still(sweeper, thread)) pyprof__doubt(sweeper, thread);
+        else PYPROF__AT(pyprof__await, sweeper->awaits, kept++) = *await;
+    }
+    sweeper->awaits.count = kept;
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
 }
 
 // After a sweep: waits for the next one on the CPU of the GIL's holder.
@@ -34951,6 +35169,7 @@ typedef struct {                 // a target, and the thread that samples it
     int doubts;                  // number of failed confirmations so far,
     uint64_t doubted_ns;         // and when the first one was
     char refused[320];           // why nothing can be sampled
+    int python_ends;             // it could not be opened because Python ends there
     uint64_t own_cpu_ns, own_cpu_due;   // CPU time of sampling at its last reading; when to read it again
 } pyprof__sampler;
 
@@ -35548,12 +35767,15 @@ static pyprof_result pyprof__sampler_open(pyprof__sampler *sampler, const pyprof
     pyprof_result result = pyprof__sweeper_open(&sampler->sweeper, config->pid, &config->allocator,
                                                 config->max_bytes / 4, config->max_depth,
                                                 config->capture == PYPROF_CAPTURE_AUTO);
+    sampler->python_ends = 0;
     if (result != PYPROF_OK) return result;
     sampler->refused[0] = 0;
     sampler->doubts = 0;
     if (settle) pyprof__sweeper_settle(&sampler->sweeper);
     result = pyprof__self_check(&sampler->sweeper, 50, &sampler->proven);
-    if (result != PYPROF_OK) pyprof__sweeper_close(&sampler->sweeper);
+    if (result == PYPROF_OK) return PYPROF_OK;
+    sampler->python_ends = pyprof__target_finalizes(&sampler->sweeper.target);
+    pyprof__sweeper_close(&sampler->sweeper);
     return result;
 }
 
@@ -35775,8 +35997,14 @@ static pyprof__bool pyprof__stage_passes(pyprof__sampler *sampler, pyprof__stage
 // On the thread that is going to sample another process. 1 = it is open, and a session is there.
 static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
 {
-    pyprof_result result = pyprof__sampler_open(sampler, &sampler->first, 1);
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
     uint32_t opening = PYPROF__STAGE_OPENING;
+    // A process that just begins or ends. The search for descendants looks again by itself.
+    while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
+           && !sampler->first.children
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+        pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
     else {
@@ -36279,6 +36507,39 @@ static void pyprof__dump_done(pyprof__dump_job *job)
     else syscall(SYS_futex, &job->sampler.stage, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
+// Opens the target, proves its layout, and reads every thread.
+static pyprof_result pyprof__dump_try(pyprof__dump_job *job)
+{
+    pyprof__sweeper *sweeper = &job->sampler.sweeper;
+    pyprof_result result = job->open ? PYPROF_OK : pyprof__dump_open(job);
+    if (result != PYPROF_OK) return result;
+    pyprof__program_name(sweeper->target.origin.proc, job->sampler.program, sizeof job->sampler.program);
+    pyprof__sweeper_settle(sweeper);
+    sweeper->list.every = job->session.recorder.every = 1;
+    result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
+    if (result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
+        result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    return result;
+}
+
+// The same; a process that just begins or ends gets more tries.
+static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
+{
+    const int64_t pid = job->session.config.pid;
+    const uint64_t until = pyprof__now() + pyprof__second;
+    pyprof_result result;
+    int ends;
+    while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
+        ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (job->open) pyprof__recorder_close(&job->session.recorder);
+        if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
+        job->open = 0;
+        pyprof__nap(2000000);
+    }
+    return result;
+}
+
 // Runs on a thread of its own: it must not change the caller's CPU placement, and the caller stands still
 // meanwhile.
 static void *pyprof__dump_main(void *argument)
@@ -36289,22 +36550,15 @@ static void *pyprof__dump_main(void *argument)
     pyprof__tick tick;
     pyprof__is_sampler = 1;
     __atomic_store_n(&job->sampler.tid, pyprof__gettid(), __ATOMIC_RELEASE);
-    if (!job->open) job->result = pyprof__dump_open(job);
-    if (job->open) pyprof__program_name(sweeper->target.origin.proc, job->sampler.program,
-                                        sizeof job->sampler.program);
-    if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
-    sweeper->list.every = recorder->every = 1;
-    if (job->open)
-        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
-    if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
-        job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
+    job->result = pyprof__dump_tries(job);
     // Once asyncio is found: again, with the tasks.
     if (job->result == PYPROF_OK && sweeper->codes.asyncio) {
         pyprof__tasks_find(&sweeper->list);
         pyprof__forget_stacks(&sweeper->list);
         pyprof__dump_sweep(sweeper);
         pyprof__awaits_read(sweeper, pyprof__now());
+        if (!sweeper->list.has_asyncio) pyprof__tasks_dump(sweeper);
     }
     if (job->result == PYPROF_OK) {
         pyprof__names_read(&sweeper->list, sweeper->codes.text, 1);

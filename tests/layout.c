@@ -56,6 +56,11 @@ static void value(const char *field, size_t is) { printf("%s %zu\n", field, is);
 static void runtime_and_interpreter(void)
 {
     AT(runtime_head, _PyRuntimeState, interpreters.head);
+#if SINCE(9)
+    AT(runtime_finalizing, _PyRuntimeState, _finalizing);
+#else
+    AT(runtime_finalizing, _PyRuntimeState, finalizing);
+#endif
     AT(runtime_main, _PyRuntimeState, interpreters.main);
     AT(interp_next, PyInterpreterState, next);
     AT(interp_id, PyInterpreterState, id);
@@ -298,6 +303,7 @@ static void objects(void)
 static void table(void)
 {
 #if SINCE(13)
+    TABLE(runtime_finalizing, runtime_state.finalizing);
     TABLE(runtime_head, runtime_state.interpreters_head);
     TABLE(interp_next, interpreter_state.next);
     TABLE(interp_id, interpreter_state.id);

@@ -1,7 +1,9 @@
 """Tasks of asyncio: the one that runs as a frame, and what the others wait for."""
 import asyncio
 import collections
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -438,12 +440,138 @@ async def dumped():
 
 @bind.test
 def a_dump_has_tasks():
-    needs_tasks()
     profile = in_loop(dumped())
     found = paths(profile, SAMPLES)
-    check(any(path[-2:] == ('@dumper', 'dumped') for path in found), 'the running task: %r', found)
-    if sys.version_info >= (3, 14):
-        bind.equal(dict(waited(profile)), {('@dumped', 'outermost', 'middle', 'innermost'): [0, 1]}, 'waiting tasks')
+    if HAS_TASKS:
+        check(any(path[-2:] == ('@dumper', 'dumped') for path in found), 'the running task: %r', found)
+    bind.equal(dict(waited(profile)), {('@dumped', 'outermost', 'middle', 'innermost'): [0, 1]}, 'waiting tasks')
+
+
+TASKS = r"""
+import asyncio, gc, json, sys, threading, time
+
+async def innermost(): await asyncio.sleep(1000)
+async def middle(): await innermost()
+async def outermost(): await middle()
+
+async def ticks():
+    await innermost()
+    yield 1
+
+async def through_agen():
+    async for _ in ticks():
+        pass
+
+class Waiter:
+    def __await__(self):
+        return (yield from middle().__await__())
+
+async def through_object(): await Waiter()
+
+class Yields:                                   # it awaits nothing: a generator is on its value stack, but only as an iterator
+    def __init__(self, future):
+        self.future = future
+
+    def __await__(self):
+        for future in (one for one in [self.future]):
+            future._asyncio_future_blocking = True
+            yield future
+
+async def yields(): await Yields(asyncio.get_running_loop().create_future())
+async def gathers(): await asyncio.gather(outermost(), middle())
+async def timed(): await asyncio.wait_for(middle(), 1000)
+async def locked(lock):
+    async with lock:
+        pass
+async def ends(): pass
+
+def chain(task):
+    # What the interpreter itself tells: root first.
+    rows, at = [], task.get_coro()
+    while at is not None:
+        kind = type(at).__name__
+        if kind in ('coroutine_wrapper', 'async_generator_asend'):
+            at = next(one for one in gc.get_referents(at) if type(one).__name__ in ('coroutine', 'async_generator'))
+            continue
+        of = {'coroutine': 'cr', 'generator': 'gi', 'async_generator': 'ag'}.get(kind)
+        if not of:
+            break
+        frame = getattr(at, of + '_frame')
+        rows.append((frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno))
+        at = getattr(at, 'gi_yieldfrom' if of == 'gi' else of + '_await')
+    return rows
+
+def name_of(task):
+    name = task.get_name()
+    return 'Task-*' if name.startswith('Task-') and name[5:].isdigit() else name
+
+told, kept = {}, []
+
+def tell(loop, thread, done):
+    kept.append(loop.create_task(outermost(), **named('new')))      # it has not begun
+    told[thread] = sorted((name_of(task), chain(task)) for task in asyncio.all_tasks(loop))
+    done.set()
+    time.sleep(1000)                            # the loop stands still from now on
+
+def named(name):
+    return dict(name=name)
+
+async def main(thread, done):
+    loop = asyncio.get_running_loop()
+    lock = asyncio.Lock()
+    await lock.acquire()
+    for function, arguments in ((outermost, ()), (through_agen, ()), (through_object, ()), (yields, ()), (gathers, ()), (timed, ()),
+                                (locked, (lock,)), (ends, ())):
+        kept.append(asyncio.create_task(function(*arguments), name=function.__name__ + ' ' + thread))
+    for i in range(50):
+        kept.append(asyncio.create_task(middle(), name='many %d' % i))
+        asyncio.create_task(ends())
+    stopped = asyncio.create_task(middle(), name='cancelled')
+    await asyncio.sleep(0.1)
+    stopped.cancel()
+    loop.call_later(0.1, tell, loop, thread, done)
+    await asyncio.sleep(1000)
+
+events = [threading.Event(), threading.Event()]
+threading.Thread(target=lambda: asyncio.run(main('other', events[1])), name='other', daemon=True).start()
+
+def report():
+    for event in events:
+        event.wait()
+    print(json.dumps(told), flush=True)
+
+threading.Thread(target=report, daemon=True).start()
+asyncio.run(main('MainThread', events[0]))
+"""
+
+
+@bind.test
+def a_dump_has_every_task_of_another_process():
+    """Names and stacks are those that the program found itself, by asyncio.all_tasks, cr_await and so on."""
+    process = subprocess.Popen([sys.executable, '-c', TASKS], stdout=subprocess.PIPE, universal_newlines=True)
+    try:
+        told = json.loads(process.stdout.readline())
+        for tries in range(20):
+            try:
+                profile = bind.dump_profile(pid=process.pid)
+            except bind.Error as error:
+                if 'DENIED' in str(error) or 'UNSUPPORTED' in str(error):
+                    bind.skip(str(error))
+                raise
+            found = collections.defaultdict(list)
+            for item in profile.visit(ITEM_TASK):
+                row = (item.stack[0].name, [[f.name, f.file, f.line] for f in item.stack[1:]])
+                found[item.thread.name] += [row] * item.count
+            if all(len(found[thread]) >= len(rows) for thread, rows in told.items()):
+                break
+            time.sleep(0.1)                     # report() may not have ended its last system call
+        check(set(told) == {'MainThread', 'other'}, 'threads: %r', list(told))
+        for thread, rows in told.items():
+            bind.equal(sorted(found[thread]), [(name, stack) for name, stack in rows], 'the tasks of ' + thread)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 async def many(session, count):

@@ -5,6 +5,8 @@ Every scene is made by the test itself: which thread has which lock is known.
 import fcntl
 import os
 import queue
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -497,6 +499,38 @@ while 1:
         keeps = [item for item in other.profile.visit(bind.ITEM_STATE) if item.thread.name == 'keeps'][-1]
         assert keeps.self[bind.GIL_SAMPLES] > 0 and keeps.self[bind.WAIT_SAMPLES] > 0, keeps
         assert items['keeps'].wait.kind == 'sleep' and items['keeps'].wait.waited_ns > 0, items
+
+
+@bind.test
+def programs_that_begin_or_end():
+    """A dump at any moment of their life gives a profile, or says that the process has ended, or Python not begun or ended."""
+    results = {}
+    chance = random.Random(4)
+    for i in range(bind.length(500, 50)):
+        process = subprocess.Popen([sys.executable, '-S', '-c', 'pass' if i % 2 else 'import threading; '
+                                    't = threading.Thread(target=print); t.start(); t.join()'], stdout=subprocess.DEVNULL)
+        if i % 3:
+            time.sleep(chance.random() * 0.03)
+        while True:
+            session = None
+            try:
+                if i % 4 == 3:
+                    session = bind.Session(pid=process.pid)
+                    session.stop()
+                else:
+                    bind.dump_profile(pid=process.pid)
+                what = 'a profile'
+            except bind.Error as error:
+                what = re.sub(r'\d+', 'N', str(error).split(': ', 1)[1])
+                if 'DENIED' in what:
+                    bind.skip(what)
+            results[what] = results.get(what, 0) + 1
+            if 'NO_PROCESS' in what or process.poll() is not None:
+                break
+        process.wait()
+    print(results)
+    for what in results:
+        assert re.match('a profile$|NO_PROCESS: |STATE: Python (is ending|has not begun yet) in process N$', what), results
 
 
 bind.run()
