@@ -36385,12 +36385,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
-// the next session.
-static void pyprof__sampler_stop(pyprof__sampler *sampler)
+// the next session. 0 = it is still there, for no callback and no session.
+static pyprof__bool pyprof__sampler_stop(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !sampler->joinable) return;
+    if (pyprof__is_sampler || !sampler->joinable) return 1;
     do {
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
@@ -36398,10 +36398,11 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
         stays = pyprof__any_session(sampler)
             || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
-        if (stays || pyprof__now() > end) return;
+        if (stays || pyprof__now() > end) return stays;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
     pyprof__join(sampler);
+    return 1;
 }
 
 // ---- the thread that follows children ---------------------------------------------------------------------
@@ -36931,7 +36932,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     pyprof__control_lock();
-    pyprof__sampler_stop(sampler);
+    if (!pyprof__sampler_stop(sampler) && made && !pyprof__is_of_own(sampler))
+        pyprof__add_reason(&made->model.stats, "the process could not be read at the end: its memory is blocked "
+                                               "(a page fault, a hung file system)");
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
