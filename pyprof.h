@@ -613,10 +613,10 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
-    // config.children: processes recorded so far; descendants that ended before their first sample, or before
-    // it was known whether they run Python
+    // config.children: processes recorded so far; descendants that ran Python and have no sample
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
+    uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -1526,12 +1526,25 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // ---- a process, as /proc describes it ------------------------------------------------
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
-enum { PYPROF__PROC_FD = 200, PYPROF__CLOCKS = 16, PYPROF__MOST_CLOCKS = 128 };
+enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
+       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100 };
 
-// The file with the clock of another process's thread stays open: opening it takes five times as long as
-// reading it. Not many do: a program may not have many descriptors.
-typedef struct { int64_t tid; int fd; uint64_t device, inode; } pyprof__clock_file;   // tid 0 = none
-static uint32_t pyprof__clock_files;   // open ones, of all processes
+// Files of another process's threads that are read in each sweep stay open: opening one takes five times as
+// long as reading it. All together take at most a quarter of the descriptors that this process may have.
+// KEPT_OWN is the file "sched" of the thread that samples.
+typedef enum {
+    PYPROF__KEPT_CLOCK, PYPROF__KEPT_CALL, PYPROF__KEPT_SCHED, PYPROF__KEPT_OWN
+} pyprof__kept_kind;
+
+typedef struct {
+    int64_t tid;                 // 0 = none is open
+    pyprof__kept_kind kind;
+    int fd;
+    // In which round it was last read, and found to be this file; in which one it may be opened next.
+    uint32_t round, again;
+    uint64_t device, inode;
+} pyprof__kept;
+static uint32_t pyprof__kept_count;   // open ones, of all processes
 
 // A thread of a process in a pid namespace of its own: the number that the process knows, and the one that
 // its folder in /proc has.
@@ -1552,12 +1565,15 @@ typedef struct {
                                  // the number
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
-    pyprof__clock_file clocks[PYPROF__CLOCKS];   // of another process, by thread id
+    uint32_t round;              // the number of the sweep: few sweeps need no kept files
+    uint32_t keeping;            // a thread uses the kept files: others open their own
+    pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, { { 0, 0, 0, 0 } }
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0,
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0 } }
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1656,19 +1672,19 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 }
 
 // Does the descriptor still belong to that file? A host that closes all descriptors may reuse the number.
-static pyprof__bool pyprof__clock_is_open(const pyprof__clock_file *file)
+static pyprof__bool pyprof__file_is_open(const pyprof__kept *file)
 {
     struct stat info;
     return file->tid && pyprof__stat(file->fd, &info) && (uint64_t)info.st_ino == file->inode
         && (uint64_t)info.st_dev == file->device;
 }
 
-static void pyprof__clock_drop(pyprof__clock_file *file)
+static void pyprof__file_drop(pyprof__kept *file)
 {
     if (!file->tid) return;
-    if (pyprof__clock_is_open(file)) close(file->fd);
+    if (pyprof__file_is_open(file)) close(file->fd);
     file->tid = 0;
-    __atomic_sub_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
 }
 
 static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after a fork
@@ -1677,7 +1693,7 @@ static void pyprof__proc_drop(pyprof__proc *proc)   // under the lock, or after 
     int is_open = pyprof__proc_is_open(proc);
     if (is_open > 0) close(proc->fd);
     if (is_open >= 0) proc->fd = -1;   // otherwise the next user checks again
-    for (i = 0; i < PYPROF__CLOCKS; i++) pyprof__clock_drop(&proc->clocks[i]);
+    for (i = 0; i < PYPROF__KEPT; i++) pyprof__file_drop(&proc->kept[i]);
     proc->users = 0;
     __atomic_store_n(&proc->foreign, 0, __ATOMIC_RELAXED);
 }
@@ -1935,47 +1951,91 @@ static uint64_t pyprof__stack_start(pyprof__proc *proc)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-// Opens it, if there is room. outside: its number as that folder has it. Under the lock.
-static void pyprof__clock_open(pyprof__proc *proc, int64_t tid, int64_t outside, pyprof__clock_file *file)
+static uint32_t pyprof__kept_most(void)   // so many files may stay open
 {
-    char path[96];
+    static uint32_t known;
+    struct rlimit limit;
+    uint32_t most = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (most) return most;
+    most = PYPROF__MOST_KEPT;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < most)
+        most = (uint32_t)(limit.rlim_cur / 4) + 1;
+    __atomic_store_n(&known, most, __ATOMIC_RELAXED);
+    return most;
+}
+
+// Opens it, if there is room, and tells whether it did.
+static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind,
+                                      pyprof__kept *file)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    char name[64], path[160];
     struct stat info;
-    int low, high = -1;
-    pyprof__clock_drop(file);
-    if (proc->fd < 0
-        || __atomic_load_n(&pyprof__clock_files, __ATOMIC_RELAXED) >= PYPROF__MOST_CLOCKS) return;
-    snprintf(path, sizeof path, "task/%lld/schedstat", (long long)outside);
-    low = pyprof__open(proc->fd, path, O_RDONLY);
+    int place, low, high = -1;
+    pyprof__file_drop(file);
+    if (__atomic_load_n(&pyprof__kept_count, __ATOMIC_RELAXED) >= pyprof__kept_most()) return 0;
+    if (kind == PYPROF__KEPT_OWN) proc = &pyprof__own_proc;
+    snprintf(name, sizeof name, "task/%lld/%s", (long long)(kind == PYPROF__KEPT_OWN ? pyprof__gettid()
+                                                            : pyprof__task_outside(proc, tid)), names[kind]);
+    place = pyprof__proc_place(proc, name, path, sizeof path);
+    low = pyprof__open(place, path, O_RDONLY);
     if (low >= 0) high = fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD);
     if (low >= 0) close(low);
-    if (high < 0) return;
-    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return; }
+    if (high < 0) return 0;
+    if (!pyprof__stat(high, &info) || info.st_ino == 0) { close(high); return 0; }
     file->tid = tid;
+    file->kind = kind;
     file->fd = high;
     file->device = (uint64_t)info.st_dev;
     file->inode = (uint64_t)info.st_ino;
-    __atomic_add_fetch(&pyprof__clock_files, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&pyprof__kept_count, 1, __ATOMIC_RELAXED);
+    return 1;
 }
 
-// The text of schedstat; a thread that has ended has none.
-static ssize_t pyprof__clock_text(pyprof__proc *proc, int64_t tid, char *text, size_t capacity)
+// The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
+// keeps its place. A descriptor is examined once in a sweep.
+static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
 {
-    pyprof__clock_file *file = &proc->clocks[(uint64_t)tid % PYPROF__CLOCKS];
+    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
+    const uint32_t round = proc->round;
     ssize_t size = -1;
-    int known = 0;
-    int64_t outside = pyprof__task_outside(proc, tid);
-    if (__atomic_load_n(&proc->foreign, __ATOMIC_RELAXED))
-        return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    pyprof__mutex_take(&proc->lock);
-    if (proc->users && (file->tid != tid || !pyprof__clock_is_open(file)))
-        pyprof__clock_open(proc, tid, outside, file);
-    known = proc->users && file->tid == tid;
-    if (known) PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
-    if (known && size <= 0) pyprof__clock_drop(file);   // it has ended; its number may be used again
-    pyprof__mutex_give(&proc->lock);
-    if (!known || size <= 0) return pyprof__task_read(proc, tid, "schedstat", text, capacity);
-    text[size] = 0;
+    int same = file->tid == tid && file->kind == kind;
+    if (same && file->round != round && !pyprof__file_is_open(file)) { pyprof__file_drop(file); same = 0; }
+    if (!same) {
+        if ((file->tid && file->round + 1 >= round) || (int32_t)(file->again - round) > 0) return -1;
+        file->again = round + PYPROF__KEEP_AGAIN;
+        if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
+    }
+    file->round = round;
+    PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
+    text[size > 0 ? size : 0] = 0;
+    if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
+    else file->again = round;
     return size;
+}
+
+// The same, or from a file that is opened now.
+static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
+                                 size_t capacity)
+{
+    static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
+    pyprof__proc *of = kind == PYPROF__KEPT_OWN ? &pyprof__own_proc : proc;
+    ssize_t size = -1;
+    if (proc->round >= PYPROF__KEEP_FROM && tid && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
+        && !__atomic_exchange_n(&proc->keeping, 1, __ATOMIC_ACQUIRE)) {
+        size = pyprof__kept_read(proc, tid, kind, text, capacity);
+        __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
+    }
+    if (size > 0) return size;
+    if (kind == PYPROF__KEPT_OWN) tid = pyprof__gettid();
+    return pyprof__task_read(of, tid, names[kind], text, capacity);
+}
+
+// A sweep over the threads of another process begins.
+static void pyprof__proc_sweeps(pyprof__proc *proc)
+{
+    if (!pyprof__is_own(proc) && ++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -1990,7 +2050,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     char text[128], *at = text;
     uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
-    if (pyprof__clock_text(proc, tid, text, sizeof text) <= 0) return 0;
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CLOCK, text, sizeof text) <= 0) return 0;
     ran = strtoull(at, &at, 10);
     strtoull(at, &at, 10);
     return ran + strtoull(at, NULL, 10);
@@ -2032,12 +2092,12 @@ enum { PYPROF__LAST_MOVED = 1 };
 // When a thread was last on a CPU, as far as the scheduler has accounted for it, in ns of the scheduler's
 // clock, which the same file prints first (se.exec_start, kernel/sched/debug.c). 0 = unknown,
 // LAST_MOVED = the thread was moved to another CPU and has not run there yet.
-static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+static uint64_t pyprof__last_run_in(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
 {
     char text[256], *at;
     uint64_t ns = 0;
     int digits = 0;
-    at = pyprof__task_read(proc, tid, "sched", text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
+    at = pyprof__task_text(proc, tid, kind, text, sizeof text) > 0 ? strstr(text, "exec_start") : NULL;
     if (at) at = strchr(at, ':');
     if (!at) return 0;
     // ms.
@@ -2053,7 +2113,17 @@ static uint64_t pyprof__own_busy(void)
     return pyprof__run_delay(&pyprof__own_proc, pyprof__gettid()) + pyprof__own_cpu();
 }
 
-static uint64_t pyprof__own_last_run(void) { return pyprof__last_run(&pyprof__own_proc, pyprof__gettid()); }
+static uint64_t pyprof__last_run(pyprof__proc *proc, int64_t tid)
+{
+    return pyprof__last_run_in(proc, tid, PYPROF__KEPT_SCHED);
+}
+
+// Of the thread that samples this process or another one, whose kept files it uses.
+static uint64_t pyprof__own_last_run(pyprof__proc *proc)
+{
+    return pyprof__is_own(proc) ? pyprof__last_run(proc, pyprof__gettid())
+        : pyprof__last_run_in(proc, -1, PYPROF__KEPT_OWN);
+}
 
 // Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
@@ -2324,21 +2394,14 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-// Is it off its CPU, and not waiting for one? The kernel shows the call of a thread, or the function in which
-// it waits, only after the thread has left its CPU.
-static pyprof__bool pyprof__task_is_blocked(pyprof__proc *proc, int64_t tid)
-{
-    char text[256];
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) > 0) return text[0] != 'r';
-    return pyprof__function_read(proc, tid, text, sizeof text);
-}
-
+// What it is blocked in. The kernel shows the call of a thread, or the function in which it waits, only after
+// the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
     pyprof__call_state state;
     int i, error;
-    if (pyprof__task_read(proc, tid, "syscall", text, sizeof text) <= 0) {
+    if (pyprof__task_text(proc, tid, PYPROF__KEPT_CALL, text, sizeof text) <= 0) {
         error = errno;
         state = pyprof__call_name(proc, tid, call);
         if (state == PYPROF__CALL_BLOCKED) pyprof__call_lacks(proc, error, call);
@@ -3308,6 +3371,8 @@ typedef struct {                 // a process, as its line in /proc describes it
     // that of its parent, and exec makes another. 0 = the system does not tell.
     uint64_t image;
     int ended;                   // only its exit status is left
+    char name[16];               // of the program that it executed last, cut; a forked process has that of
+                                 // its parent's thread
 } pyprof__process_line;
 
 static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
@@ -3319,6 +3384,9 @@ static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line
     snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
     at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
     if (!at || at[1] != ' ') return 0;
+    *at = 0;
+    next = strchr(text, '(');
+    if (next) snprintf(line->name, sizeof line->name, "%.15s", next + 1);
     memset(fields, 0, sizeof fields);
     line->ended = at[2] == 'Z' || at[2] == 'X';
     for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
@@ -4053,7 +4121,7 @@ static pyprof__way pyprof__origin_again(pyprof__origin *origin)
 // The owner number of the thread in slot n is PYPROF__OWN_THREADS + n.
 enum {
     PYPROF__OWN_LISTS, PYPROF__OWN_NAMES, PYPROF__OWN_ALL, PYPROF__OWN_TWINS, PYPROF__OWN_AWAITS,
-    PYPROF__OWN_THREADS
+    PYPROF__OWN_STATES, PYPROF__OWN_THREADS
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__FEW_MISSES = 8,
@@ -4139,9 +4207,9 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
-// Fetches blocks that have no copy of this epoch yet. If a call copies fewer bytes than asked, it stopped at
-// an unreadable block: that block is skipped.
-static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+// Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
+// bytes than asked, it stopped at an unreadable block: that block is skipped.
+static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, int count)
 {
     struct iovec from[PYPROF__BATCH];
     int i, whole, bad, first = 0;
@@ -4166,6 +4234,73 @@ static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, in
             if (i < first + whole) mirror->bytes.count += PYPROF__BLOCK;
         }
     }
+}
+
+typedef struct { uint64_t base; uint32_t id; } pyprof__sought;
+
+static int pyprof__by_base(const void *a, const void *b)
+{
+    uint64_t x = ((const pyprof__sought *)a)->base, y = ((const pyprof__sought *)b)->base;
+    return x < y ? -1 : x > y;
+}
+
+// Blocks of another process, which may share a piece: a piece costs as much as the copying of a page. So
+// blocks of one page, and blocks that follow each other, are one piece, with what lies between them. Returns
+// how many blocks were fetched: the pieces before an unreadable one.
+static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *sought, int count)
+{
+    struct iovec from[PYPROF__BATCH];
+    uint64_t base = 0, end = 0;
+    size_t size = 0, done;
+    int i, pieces = 0;
+    for (i = 0; i < count; i++) {
+        uint64_t next = sought[i].base;
+        if (!pieces || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
+            base = next;
+            from[pieces++].iov_base = (void *)(uintptr_t)base;
+        }
+        end = next + PYPROF__BLOCK;
+        from[pieces - 1].iov_len = (size_t)(end - base);
+    }
+    for (i = 0; i < pieces; i++) size += from[i].iov_len;
+    if (!pyprof__array_reserve(mirror->pool, &mirror->bytes, size)) return 0;
+    done = pyprof__gather(mirror->origin, (char *)mirror->bytes.data + mirror->bytes.count, from, pieces,
+                          size);
+    size = mirror->bytes.count;
+    mirror->bytes.count += done;
+    for (i = pieces = 0; i < count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, sought[i].id);
+        base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        if (block->base - base >= from[pieces].iov_len) {
+            done -= from[pieces].iov_len;
+            size += from[pieces++].iov_len;
+            base = (uint64_t)(uintptr_t)from[pieces].iov_base;
+        }
+        if (done < block->base - base + PYPROF__BLOCK) break;
+        block->epoch = mirror->epoch;
+        block->offset = (uint32_t)(size + (block->base - base));
+    }
+    return i;
+}
+
+// Fetches blocks that have no copy of this epoch yet.
+static void pyprof__mirror_batch(pyprof__mirror *mirror, const uint32_t *ids, int count)
+{
+    pyprof__sought sought[PYPROF__BATCH];
+    uint32_t left[PYPROF__BATCH];
+    int i, fetched;
+    if (count < 2 || pyprof__is_own(mirror->origin->proc)) {
+        pyprof__mirror_pieces(mirror, ids, count);
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        sought[i].base = PYPROF__AT(pyprof__block, mirror->blocks, ids[i]).base;
+        sought[i].id = ids[i];
+    }
+    qsort(sought, (size_t)count, sizeof *sought, pyprof__by_base);
+    fetched = pyprof__mirror_merged(mirror, sought, count);
+    for (i = fetched; i < count; i++) left[i - fetched] = sought[i].id;
+    if (fetched < count) pyprof__mirror_pieces(mirror, left, count - fetched);
 }
 
 // Fetches this block, or its whole page if there were many misses.
@@ -6418,10 +6553,10 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // ============================================================================
 enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
 
-// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
-// all.
+// What is known of a descendant: nothing yet; no Python so far; a thread looks for Python in it; it is
+// sampled; it is not any more, or not at all.
 typedef enum {
-    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_OPENING, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
 } pyprof__kin_state;
 
 typedef struct {
@@ -6429,7 +6564,12 @@ typedef struct {
     pyprof__kin_state state;
     uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
     uint64_t look_ns;            // when to look for Python again
+    uint64_t opening_ns;         // since when a thread looks
+    uint64_t check_ns;           // when to look again if it profiles itself
     uint32_t looks;              // since it was found, or executed another program
+    int place;                   // of the sampler whose thread looks
+    int python;                  // its program runs Python: that was found in it or in the process that
+                                 // forked it, or its name says so
 } pyprof__descendant;
 
 typedef struct {
@@ -6456,14 +6596,26 @@ static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int
     return i ? pyprof__family_at(family, i - 1) : NULL;
 }
 
+// By the name of its program.
+static pyprof__bool pyprof__is_named_python(const pyprof__process_line *line)
+{
+    return strncmp(line->name, "python", 6) == 0;
+}
+
 // Reads its line again. 0 = it has ended.
 static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
 {
     pyprof__process_line line;
     if (one->ended_ns) return 0;
-    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
-        one->line = line;
-        return 1;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started) {
+        // Another program, or it has ended in one that was not seen: what is known is of the program before.
+        if (line.ended ? strcmp(line.name, one->line.name) != 0 : line.image != one->line.image) {
+            one->python = pyprof__is_named_python(&line);
+            one->looks = 0;
+        }
+        if (line.ended) memcpy(one->line.name, line.name, sizeof line.name);
+        else one->line = line;
+        if (!line.ended) return 1;
     }
     one->ended_ns = now;
     return 0;
@@ -6500,13 +6652,27 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     return 0;
 }
 
+// Was it forked by a member that runs Python, and has not executed another program?
+static pyprof__bool pyprof__is_fork_of_python(const pyprof__family *family, const pyprof__process_line *line)
+{
+    size_t i = family->list.count;
+    while (i-- > 0) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (!one->python || one->line.started > line->started) continue;
+        if (line->image ? one->line.image == line->image
+            : one->line.pid == line->parent && strcmp(one->line.name, line->name) == 0) return 1;
+    }
+    return 0;
+}
+
 // Forgets descendants that ended a while ago.
 static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 {
     size_t i, kept = 1;
     for (i = 1; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
-        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (one->state != PYPROF__KIN_OPENING && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS)
+            continue;
         if (kept != i) *pyprof__family_at(family, kept) = *one;
         kept++;
     }
@@ -6516,12 +6682,14 @@ static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
 {
     pyprof__descendant *one;
+    int python = pyprof__is_named_python(line) || pyprof__is_fork_of_python(family, line);
     if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
     one = family->list.count < PYPROF__MOST_DESCENDANTS
         ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
     if (!one) { family->cut++; return; }
     one->line = *line;
     one->seen_ns = now;
+    one->python = python;
     if (line->ended) one->ended_ns = now;
 }
 
@@ -8589,6 +8757,10 @@ typedef struct {
     // was blocked. See pyprof__is_still.
     uint64_t still_ns;
     int still_cpu;
+    // What it is blocked in as long as its clock is call_ns; 0 = not read.
+    uint64_t call_ns;
+    pyprof__call_state call_state;
+    pyprof__call call;
     int put_off;                  // left out of this sweep, because too many others were examined
 } pyprof__thread;
 
@@ -8816,7 +8988,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->address = address;
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
-    slot->proven_cpu_ns = slot->still_ns = 0;
+    slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
     slot->stack.spots.count = slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
@@ -11022,6 +11194,25 @@ static int pyprof__cpu_now(const pyprof__sweeper *sweeper, const pyprof__thread 
                         sizeof cpu) ? cpu : -1;
 }
 
+// The same for threads whose clocks were just read, in one call.
+static void pyprof__cpus_now(const pyprof__sweeper *sweeper, pyprof__thread *const *threads, size_t count)
+{
+    struct iovec from[PYPROF__AT_ONCE];
+    int32_t cpus[PYPROF__AT_ONCE];
+    size_t i, done = 0;
+    int whole = sweeper->target.cpu_word != 0 && count > 1;
+    for (i = 0; i < count && whole; i++) {
+        uint64_t at = threads[i]->ident + (uint64_t)sweeper->target.cpu_word;
+        whole = pyprof__is_address(&sweeper->target.origin, at, sizeof *cpus);
+        from[i].iov_base = (void *)(uintptr_t)at;
+        from[i].iov_len = sizeof *cpus;
+    }
+    if (whole)
+        done = pyprof__gather(&sweeper->target.origin, cpus, from, (int)count, count * sizeof *cpus);
+    for (i = 0; i < count; i++)
+        threads[i]->clock_cpu = i < done / sizeof *cpus ? cpus[i] : pyprof__cpu_now(sweeper, threads[i]);
+}
+
 static void pyprof__stay_begin(pyprof__sweeper *sweeper)   // from now on, does the sampler keep its CPU?
 {
     sweeper->lost_cpu = 0;
@@ -11056,16 +11247,33 @@ static pyprof__bool pyprof__is_still(pyprof__sweeper *sweeper, pyprof__thread *t
     return 0;
 }
 
-// Is it blocked, and has been so since its clock was read? Threads of another process.
-static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// Is it known to have been blocked since its clock was read? Threads of another process.
+static pyprof__bool pyprof__was_blocked(const pyprof__thread *thread)
+{
+    return thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0;
+}
+
+// Is it blocked now, and has been so since its clock was read? What it waits for is noted.
+static pyprof__bool pyprof__is_blocked_now(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
     if (!sweeper->target.switch_clock || thread->shared_tid) return 0;
-    if (thread->still_ns && thread->still_ns == thread->cpu_ns && thread->still_cpu < 0) return 1;
-    if (!pyprof__task_is_blocked(sweeper->target.origin.proc, thread->native)
+    if (pyprof__was_blocked(thread)) return pyprof__used_cpu(sweeper, thread) == thread->cpu_ns;
+    thread->call_ns = 0;
+    thread->call_state = pyprof__call_read(sweeper->target.origin.proc, thread->native, &thread->call);
+    // Without a call or a function, it may still be on its way off the CPU.
+    if (thread->call_state != PYPROF__CALL_BLOCKED
+        || (thread->call.number == PYPROF__CALL_BY_NAME && !thread->call.function[0])
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
-    thread->still_ns = thread->cpu_ns;
+    thread->call_ns = thread->still_ns = thread->cpu_ns;
     thread->still_cpu = -1;
     return 1;
+}
+
+// The same, unless it is known already.
+static pyprof__bool pyprof__is_blocked(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    if (sweeper->target.switch_clock && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
+    return pyprof__is_blocked_now(sweeper, thread);
 }
 
 static pyprof__bool pyprof__go_to(pyprof__sweeper *sweeper, int cpu)   // 1 = the sampler has moved there
@@ -11145,7 +11353,8 @@ static void pyprof__watch_lateness(pyprof__sweeper *sweeper, uint64_t now, uint6
 static uint64_t pyprof__came(pyprof__sweeper *sweeper)   // 0 = unknown
 {
     int here = pyprof__cpu_here(sweeper->own_word), cpu = here < 0 ? 0 : here % PYPROF__AHEAD_CPUS;
-    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS, mine = pyprof__own_last_run();
+    uint64_t woke = sweeper->list.now_ns - PYPROF__WAKE_NS,
+        mine = pyprof__own_last_run(sweeper->target.origin.proc);
     int64_t off;
     sweeper->expected = mine;
     if (mine <= PYPROF__LAST_MOVED) return 0;
@@ -11176,6 +11385,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
     flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
+    flags[PYPROF__OWN_STATES] = (unsigned char)sweeper->target.switch_clock;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
@@ -11196,7 +11406,8 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
 static void pyprof__window_clocks(pyprof__sweeper *sweeper)
 {
     const pyprof__threads *list = &sweeper->list;
-    size_t i;
+    pyprof__thread *asked[PYPROF__AT_ONCE];
+    size_t i, count = 0;
     sweeper->window++;
     if (!sweeper->target.fine_clock) pyprof__stay_again(sweeper);
     for (i = 0; i < list->before.count + list->listed.count; i++) {
@@ -11210,8 +11421,17 @@ static void pyprof__window_clocks(pyprof__sweeper *sweeper)
         thread->clock_native = thread->native;
         thread->clock_window = sweeper->window;
         thread->clock_ns = pyprof__used_cpu(sweeper, thread);
-        if (!sweeper->target.fine_clock) thread->clock_cpu = pyprof__cpu_now(sweeper, thread);
+        thread->clock_cpu = -1;
+        // Proven to have been blocked, and not to have run since.
+        if (sweeper->target.fine_clock || (thread->still_ns && thread->still_ns == thread->clock_ns
+                                           && thread->still_cpu < 0)) continue;
+        if (count == PYPROF__COUNT(asked)) {
+            pyprof__cpus_now(sweeper, asked, count);
+            count = 0;
+        }
+        asked[count++] = thread;
     }
+    pyprof__cpus_now(sweeper, asked, count);
 }
 
 // The sampler can lose its CPU at any time, and then it can no longer find out when the thread that had the
@@ -11222,7 +11442,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
     const pyprof__threads *list = &sweeper->list;
     uint64_t elapsed = sweeper->elapsed_ns;
     size_t i;
-    int asked = 0;
+    int asked = 0, here = pyprof__cpu_here(sweeper->own_word);
     sweeper->asked = list->tick;
     for (i = 0; i < list->before.count && asked < PYPROF__ASK_FIRST; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
@@ -11232,6 +11452,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS)
             continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
+        // What is known of threads on other CPUs cannot get lost.
+        if (sweeper->target.switch_clock && thread->clock_cpu != here) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
         thread->left_cpu_ns = thread->clock_ns;
@@ -11374,9 +11596,11 @@ static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread 
 // the thread was blocked.
 static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
-    if (thread->shared_tid || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+    if (thread->shared_tid) return 0;
+    if (sweeper->target.switch_clock && !thread->holder && pyprof__is_blocked_now(sweeper, thread)) return 1;
+    if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return sweeper->target.fine_clock || pyprof__shared_cpu(sweeper, thread)
-        || (sweeper->target.switch_clock && pyprof__is_blocked(sweeper, thread));
+        || (thread->holder && pyprof__is_blocked_now(sweeper, thread));
 }
 
 // Does the same thread still hold the GIL, and did it stand still? Then no other thread of its interpreter
@@ -11438,6 +11662,7 @@ static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread 
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
     if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
+    if (other && !thread->holder && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
     if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
         || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
     return (gil && gil->enabled && gil->locked == 1)
@@ -12119,13 +12344,18 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     uint64_t now = pyprof__now();
     int wanted_gil = pyprof__still_wants_gil(thread, now) && !thread->spell_assumed;
+    int noted = thread->call_ns && thread->call_ns == thread->cpu_ns;   // when its stack was proven
     pyprof__call call = { 0, { 0 }, "" };
+    pyprof__call_state state;
     pyprof__wait wait;
     thread->spell = 0;
     thread->spell_leaf = PYPROF__NONE;
     thread->spell_ns = 0;
     if (sweeper->looks++ >= PYPROF__LOOKS && !sweeper->list.every) { thread->put_off = 1; return 0; }
-    switch (pyprof__call_read(sweeper->target.origin.proc, thread->native, &call)) {
+    if (noted) call = thread->call;
+    state = noted ? PYPROF__CALL_BLOCKED
+        : pyprof__call_read(sweeper->target.origin.proc, thread->native, &call);
+    switch (state) {
     case PYPROF__CALL_UNKNOWN:
         thread->spell = PYPROF__IS_UNKNOWN;
         break;
@@ -12148,7 +12378,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
     // The thread went on: what was read may be inconsistent.
-    if ((sweeper->target.fine_clock || sweeper->target.switch_clock)
+    if ((sweeper->target.fine_clock || (sweeper->target.switch_clock && !noted))
         && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) {
         thread->spell = 0;
         thread->spell_leaf = PYPROF__NONE;
@@ -12408,6 +12638,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     size_t i;
     sweeper->looks = 0;
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
+    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
@@ -12528,6 +12759,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
+    pyprof__proc_sweeps(sweeper->target.origin.proc);
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
         : 0;
@@ -12538,11 +12770,11 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!pyprof__target_head(&sweeper->target, &head)) {
+    if (!sweeper->target.switch_clock && !pyprof__target_head(&sweeper->target, &head)) {
         sweeper->list.whole_due = 0;
         return 1;
     }
-    if (head == 0) return 0;
+    if (!sweeper->target.switch_clock && head == 0) return 0;
     if (!pyprof__codes_renew(&sweeper->codes)) {
         sweeper->list.whole_due = 0;
         return 1;
@@ -12562,6 +12794,10 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     }
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
+    if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
+        sweeper->list.whole_due = 0;
+        if (pyprof__target_head(&sweeper->target, &head) && head == 0) return 0;
+    }
     pyprof__walk_later(sweeper);
     if (sweeper->listed && pyprof__clocks_are_refused(&sweeper->list)) sweeper->listed = 0;
     // Which threads were listed before is no longer known.
@@ -18189,7 +18425,7 @@ static int64_t pyprof__wait_length(pyprof__facts *facts, const pyprof__thread *t
     if (ran <= PYPROF__LAST_MOVED || cpu < 0 || cpu >= PYPROF__AHEAD_CPUS) return -1;
     if (!facts->clocks[cpu]) {
         pyprof__go_to(facts->sweeper, cpu);
-        own = pyprof__own_last_run();
+        own = pyprof__own_last_run(proc);
         if (!own || pyprof__cpu_here(facts->sweeper->own_word) != cpu) return -1;
         facts->clocks[cpu] = (int64_t)(own - pyprof__now()) | 1;
     }
@@ -21411,6 +21647,7 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_reserved_bytes += from->heap_reserved_bytes;
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
+    to->processes_unknown += from->processes_unknown;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -23589,7 +23826,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
-        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -26440,6 +26677,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
         { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
+        { "processes_unknown", stats->processes_unknown },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -33970,7 +34208,9 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
-enum { PYPROF__MOST_PROCESSES = 512 };
+#ifndef PYPROF__TEST_PROCESSES
+#define PYPROF__TEST_PROCESSES 512   // that a session records at most
+#endif
 
 typedef struct {                 // the recording of a descendant
     int64_t pid;
@@ -33985,13 +34225,13 @@ typedef struct {
     // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
     pyprof__mutex lock;
     pyprof__array kin;           // pyprof__kin, in the order in which they were found
-    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t processes, missed, unknown;   // see pyprof_stats
     uint64_t own_cpu_ns;         // of its thread
+    uint32_t opening;            // number of descendants in which a thread looks for Python
     int on;                      // the session follows children
     int headless;                // the root runs no Python, or did not when the session began
     pyprof__family family;       // belongs to the thread
     uint64_t busy_ns;            // until then processes are expected to begin
-    uint64_t check_ns;           // when to look again for descendants that profile themselves
     pyprof_config config;
     pyprof__budget budget;       // max_bytes of all its processes
     pyprof__pool pool;
@@ -35451,6 +35691,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
     *profile = all;
     return PYPROF_OK;
 }
@@ -35470,6 +35711,7 @@ static void pyprof__following_stats(const pyprof__following *following, pyprof_s
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
 }
 
 // All processes pause, or go on. Under both locks.
@@ -36326,47 +36568,53 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
                         "hung file system)", (long long)pid, (double)PYPROF__TEST_PATIENCE / 1e9);
 }
 
-// Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
-// left to end by itself.
-static pyprof_result pyprof__other_await(pyprof__sampler **place)
-{
-    pyprof__sampler *sampler = *place;
-    pyprof_result result;
-    uint32_t opening = PYPROF__STAGE_OPENING;
-    if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
-        && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return pyprof__fail_blocked(sampler->first.pid);
-    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
-    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
-    pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
-    pyprof__join(sampler);
-    pyprof__other_free(place);
-    return result;
-}
-
-// Opens another process on a thread of its own, which then waits for pyprof__other_go.
-static pyprof_result pyprof__other_open(const pyprof_config *config, pyprof__sampler ***place)
+// Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
+// the sampler is not freed.
+static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
     result = pyprof__sampler_start(**place);
-    if (result == PYPROF_OK) return pyprof__other_await(*place);
-    pyprof__other_free(*place);
+    if (result == PYPROF_OK) (**place)->stopping++;
+    else pyprof__other_free(*place);
     return result;
+}
+
+static pyprof__bool pyprof__other_is_open(const pyprof__sampler *sampler)   // or has failed
+{
+    return __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) != (uint32_t)PYPROF__STAGE_OPENING;
 }
 
 // Its thread begins to sample, or ends if there is no session for it.
 static void pyprof__other_go(pyprof__sampler **place, int goes)
 {
     pyprof__stage_set(*place, goes ? PYPROF__STAGE_GOES : PYPROF__STAGE_LEAVES);
+    (*place)->stopping--;
     if (goes) return;
     pyprof__join(*place);
     pyprof__other_free(place);
 }
 
+// Has it been opened? If it has not yet, its thread is left to end by itself. On failure the sampler is gone.
+static pyprof_result pyprof__other_opened(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof_result result;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        sampler->stopping--;
+        return pyprof__fail_blocked(sampler->first.pid);
+    }
+    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
+    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
+    pyprof__other_go(place, 0);
+    return result;
+}
+
+// Waits until the process is open without the lock, because its memory can be blocked.
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
@@ -36374,7 +36622,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_open(config, &place);
+    result = pyprof__other_begin(config, &place);
+    if (result != PYPROF_OK) return result;
+    pyprof__control_unlock();
+    pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
     if (result != PYPROF_OK) return result;
     pyprof__sessions_lock();
     result = pyprof__session_open(*place, config, 0, slot);
@@ -36386,7 +36639,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
 // the next session. 0 = it is still there, for no callback and no session.
-static pyprof__bool pyprof__sampler_stop(pyprof__sampler *sampler)
+static pyprof__bool pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
@@ -36401,16 +36654,32 @@ static pyprof__bool pyprof__sampler_stop(pyprof__sampler *sampler)
         if (stays || pyprof__now() > end) return stays;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join(sampler);
     return 1;
+}
+
+// After that wait, under pyprof__control: a session may have begun meanwhile.
+static void pyprof__sampler_join(pyprof__sampler *sampler)
+{
+    int over;
+    if (pyprof__is_sampler || !sampler->joinable) return;
+    pyprof__sessions_lock();
+    over = !sampler->alive && !pyprof__any_session(sampler);
+    pyprof__sessions_unlock();
+    if (over) pyprof__join(sampler);
+}
+
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
+{
+    pyprof__sampler_await(sampler);
+    pyprof__sampler_join(sampler);
 }
 
 // ---- the thread that follows children ---------------------------------------------------------------------
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
-       PYPROF__KIN_BYTES = 2 << 20 };
+       PYPROF__MOST_LOOKS = 200, PYPROF__MOST_OPENING = 16, PYPROF__YOUNG_NS = 1000000000,
+       PYPROF__VFORK_NS = 50000000, PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
 {
@@ -36420,11 +36689,38 @@ static void pyprof__following_degrade(const pyprof__following *following, const 
     pyprof__sessions_unlock();
 }
 
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
 static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
 {
     one->state = PYPROF__KIN_LEFT;
     pyprof__mutex_take(&following->lock);
     following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// It has ended, or the session ends, and it was not sampled. Python in it may have been overlooked while it
+// was starting.
+static void pyprof__following_loses(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (one->looks == 0 && root->line.pid == pyprof__own_pid()
+        && (!one->line.image || one->line.image == root->line.image))
+        one->python = 0;         // perhaps it has profiled itself
+    if (one->python && (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)) {
+        pyprof__following_misses(following, one);
+        return;
+    }
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->unknown += one->looks == 0;
     pyprof__mutex_give(&following->lock);
 }
 
@@ -36471,6 +36767,24 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
     one->state = PYPROF__KIN_LEFT;
 }
 
+// It is not recorded any more, and nothing that was.
+static void pyprof__kin_leave(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        *kin = *pyprof__kin_at(following, following->kin.count - 1);
+        following->kin.count--;
+        following->processes--;
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
 // The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
 // Under pyprof__control.
 static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
@@ -36500,7 +36814,8 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
     return whole;
 }
 
-static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+// Begins to sample the process, if its memory is read already; otherwise a thread begins to open it.
+static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     pyprof_config config = following->config;
     pyprof__sampler **place = NULL, *sampler;
@@ -36508,43 +36823,57 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, const pypro
     config.pid = one->line.pid;
     pyprof__control_lock();
     sampler = pyprof__other_find(config.pid);
-    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
-    else if (!sampler) result = pyprof__other_open(&config, &place);
-    if (result == PYPROF_OK) {
-        if (place) sampler = *place;
-        if (sampler->sweeper.target.started != one->line.started)
-            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
-        if (place && result == PYPROF_OK)
-            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
-        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
-            result = pyprof__fail_memory("the session");
-        if (place) pyprof__other_go(place, result == PYPROF_OK);
-        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    if (sampler && pyprof__kin_begin(following, one, &config, sampler)) {
+        one->state = PYPROF__KIN_SAMPLED;
+        pyprof__wake(&sampler->wake);
+    } else if (sampler) result = pyprof__fail_memory("the session");
+    else result = pyprof__other_begin(&config, &place);
+    if (place && result == PYPROF_OK) {
+        one->state = PYPROF__KIN_OPENING;
+        one->opening_ns = now;
+        one->place = (int)(place - pyprof__g.others);
+        following->opening++;
     }
     pyprof__control_unlock();
     return result;
 }
 
+// The process is open, or its thread is given up: then, and in case of an error, the sampler is gone.
+static pyprof_result pyprof__kin_opened(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = &pyprof__g.others[one->place], *sampler = *place;
+    pyprof_result result;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
+    if (result == PYPROF_OK) {
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        else pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    following->opening--;
+    one->state = result == PYPROF_OK ? PYPROF__KIN_SAMPLED : PYPROF__KIN_PLAIN;
+    return result;
+}
+
 // Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
 // twice; after fork it may execute another program within a moment.
-static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, pyprof__descendant *one,
                                        uint64_t now)
 {
     const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
     int same;
     if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
     same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same > 0) one->python = 0;   // nothing of its own so far
     if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
     return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
-}
-
-// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
-// forked children go on profiling themselves.
-static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
-{
-    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
-    if (root->line.pid != pyprof__own_pid()) return 0;
-    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
 }
 
 static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
@@ -36561,36 +36890,45 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
 
+// Its thread has looked for Python, or is still looking.
+static void pyprof__following_opened(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    pyprof_result result;
+    if (!pyprof__other_is_open(pyprof__g.others[one->place]) && now - one->opening_ns < PYPROF__TEST_PATIENCE)
+        return;
+    result = pyprof__kin_opened(following, one);
+    if (result == PYPROF_OK) one->python = 1;
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_loses(following, one, now);
+}
+
 // Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
 // growing intervals, for a minute, and anew when it has executed another program.
 static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
-    uint64_t image = one->line.image;
     pyprof_result result;
-    if (!pyprof__descendant_read(one, now)) {
-        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
-            pyprof__following_misses(following, one);
-        one->state = PYPROF__KIN_LEFT;
-        return;
-    }
-    if (one->line.image != image) one->looks = 0;
+    char reason[80];
+    int full;
+    if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
-    if (pyprof__is_forking(following, one, now)) return;
+    if (pyprof__is_forking(following, one, now) || following->opening >= PYPROF__MOST_OPENING) return;
     one->state = PYPROF__KIN_PLAIN;
     one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
-    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
-    if (following->processes >= PYPROF__MOST_PROCESSES
-        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
-        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
-                                  ? "more than 512 processes: the others are counted as missed"
-                                  : "max_bytes is used up: further processes are counted as missed");
+    if (one->looks++ > PYPROF__MOST_LOOKS) return;
+    if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
+    full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
+    if (full || following->budget.used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
+        > following->budget.limit) {
+        if (!one->python) return;
+        snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
+                 PYPROF__TEST_PROCESSES);
+        pyprof__following_degrade(following, full ? reason : "max_bytes is used up: further processes are "
+                                                             "counted as missed");
         pyprof__following_misses(following, one);
         return;
     }
-    result = pyprof__kin_start(following, one);
-    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
-    else pyprof__following_misses(following, one);   // it has ended meanwhile
+    result = pyprof__kin_start(following, one, now);
+    if (result != PYPROF_OK) pyprof__following_refused(following, one, result);
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.
@@ -36604,6 +36942,17 @@ static void pyprof__following_keep_pace(pyprof__following *following)
     pyprof__mutex_give(&following->lock);
 }
 
+// It goes on. If it has begun to profile itself, what was recorded of it is dropped: it is in its own files.
+static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t age = now - one->seen_ns;
+    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    if (!one->python) one->python = pyprof__is_named_python(&one->line);
+    if (now < one->check_ns) return;
+    one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
+    if (pyprof__profiles_itself(following, one)) pyprof__kin_leave(following, one);
+}
+
 static void pyprof__following_round(pyprof__following *following, uint64_t now)
 {
     size_t i;
@@ -36611,10 +36960,26 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
     for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
-        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
+        if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
+            || now < one->look_ns) continue;
         if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
         else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
-        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+        else pyprof__following_keeps(following, one, now);
+    }
+}
+
+// The session ends: what has begun and ended since the last round counts, and nothing is opened any more.
+static void pyprof__following_last(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__family_scan(&following->family, now);
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_OPENING) pyprof__kin_opened(following, one);
+        if (one->state == PYPROF__KIN_LEFT) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_loses(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
     }
 }
 
@@ -36622,6 +36987,7 @@ static void *pyprof__following_main(void *argument)
 {
     pyprof__following *following = (pyprof__following *)argument;
     uint64_t alone_due = pyprof__now() + pyprof__second;
+    int busy;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     pyprof__inside = 1;
     while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
@@ -36633,9 +36999,10 @@ static void *pyprof__following_main(void *argument)
             __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         }
         pyprof__following_round(following, now);
-        pyprof__sleep_until(&following->word, seen,
-                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+        busy = following->opening || now < following->busy_ns;
+        pyprof__sleep_until(&following->word, seen, now + (busy ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
     }
+    pyprof__following_last(following, pyprof__now());
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     pyprof__inside = 0;
     return NULL;
@@ -36662,6 +37029,7 @@ static pyprof_result pyprof__following_start(int slot, int headless)
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
     following->headless = headless;
     following->processes = !headless;
+    pyprof__family_at(&following->family, 0)->python = !headless;
     __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
@@ -36899,7 +37267,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int from_env, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
+    int from_env, blocked, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
@@ -36931,10 +37299,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
+    blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
     pyprof__control_lock();
-    if (!pyprof__sampler_stop(sampler) && made && !pyprof__is_of_own(sampler))
-        pyprof__add_reason(&made->model.stats, "the process could not be read at the end: its memory is blocked "
-                                               "(a page fault, a hung file system)");
+    pyprof__sampler_join(sampler);
+    if (blocked && made)
+        pyprof__add_reason(&made->model.stats, "the process could not be read at the end: its memory is "
+                                               "blocked (a page fault, a hung file system)");
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
@@ -38724,6 +39094,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
 #undef PYPROF__TEST_PATIENCE
+#undef PYPROF__TEST_PROCESSES
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO
