@@ -38,7 +38,7 @@ struct cli_options {
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
     int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
-    const char *core, *title;
+    const char *core, *executable, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
     int outputs;
@@ -252,8 +252,9 @@ static const struct cli_option cli_option_table[] = {
     { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened (-ll: less so); values of names such as password, token, key are masked", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
     { CLI_DUMP, "secrets", 0, NULL, NULL, "do not mask values", CLI_FLAG, CLI_AT(secrets), NULL, NULL, 0 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
+    { CLI_DUMP, "core", 'c', "FILE", NULL, "read this core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
+    { CLI_DUMP, "executable", 0, "FILE", NULL, "the program of the core file, if it is not where it was", CLI_WORD, CLI_AT(executable), NULL, NULL, 0 },
     { CLI_REPORT, "json", 'j', NULL, NULL, "the table as JSON; times are in seconds", CLI_FLAG, CLI_AT(json), NULL, NULL, 0 },
-    { CLI_DUMP, "core", 'c', "FILE", NULL, "not supported yet: read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
     { CLI_REPORT | CLI_TOP | CLI_DIFF, "group", 0, "GROUP", "function", "what a row is", CLI_CHOICE, CLI_AT(query.group), cli_groups, NULL, 0 },
