@@ -37669,12 +37669,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
-// the next session.
-static void pyprof__sampler_await(pyprof__sampler *sampler)
+// the next session. 0 = it is still there, for no callback and no session.
+static pyprof__bool pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !sampler->joinable) return;
+    if (pyprof__is_sampler || !sampler->joinable) return 1;
     do {
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
@@ -37682,9 +37682,10 @@ static void pyprof__sampler_await(pyprof__sampler *sampler)
         stays = pyprof__any_session(sampler)
             || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
-        if (stays || pyprof__now() > end) return;
+        if (stays || pyprof__now() > end) return stays;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
+    return 1;
 }
 
 // After that wait, under pyprof__control: a session may have begun meanwhile.
@@ -38297,7 +38298,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int from_env, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
+    int from_env, blocked, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
@@ -38329,9 +38330,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
-    pyprof__sampler_await(sampler);
+    blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
     pyprof__control_lock();
     pyprof__sampler_join(sampler);
+    if (blocked && made)
+        pyprof__add_reason(&made->model.stats, "the process could not be read at the end: its memory is "
+                                               "blocked (a page fault, a hung file system)");
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
