@@ -43,6 +43,7 @@ CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section 
     PLATFORM   clocks, threads, CPU placement, files
     MEMORY     allocator, growable array, hash index
     TEXT       strings, UTF-8, numbers without a locale
+    CORE       a core file in place of a process: its memory, threads and mapped files
     COPY       guarded copies of foreign memory, batched
     LAYOUT     where CPython keeps things: a table of fields by version
     RUNTIME    finds the interpreter in the process, and its version
@@ -466,7 +467,9 @@ typedef struct pyprof_dump_options {
     int locals;                     // pyprof_locals
     uint32_t max_locals;            // variables per frame, 0 = 50
     uint32_t max_value;             // bytes of a value, up to 4096; 0 = 120
-    uint64_t reserved[3];
+    const char *core;               // path of a core file: it is read instead of a process; pid must be 0
+    const char *executable;         // of the program in the core file, if that is not where it was; or NULL
+    uint64_t reserved[1];
 } pyprof_dump_options;
 
 typedef struct pyprof_row {
@@ -479,6 +482,7 @@ typedef struct pyprof_row {
     // total are the changes. Error: half of the 95 % interval of the value or change, by sampling: a change
     // within it may be chance.
     int64_t self_before, total_before, self_error, total_error;
+    const char *process;            // "app (4242)"; NULL = the profile has one process; "" = of several
 } pyprof_row;
 
 typedef struct pyprof_frame {
@@ -612,10 +616,10 @@ typedef struct pyprof_stats {
     char degraded[256];             // why the recording is worse than it should be; empty if it is not
     uint64_t thinned;               // samples left out on purpose (config.max_cpu), not part of asked; their
                                     // time is in the samples
-    // config.children: processes recorded so far; descendants that ended before their first sample, or before
-    // it was known whether they run Python
+    // config.children: processes recorded so far; descendants that ran Python and have no sample
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
+    uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -712,8 +716,8 @@ PYPROF_API pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof_
 PYPROF_API pyprof_result pyprof_merge(const pyprof_profile *const *profiles, size_t count,
                                       const pyprof_merge_options *options, pyprof_profile **merged);
 // Fills in the first `capacity` rows of the requested table; *count = all its rows.
-// row_size = sizeof(pyprof_row); rows without their last four fields are filled in, too. query NULL = all
-// defaults.
+// row_size = sizeof(pyprof_row); shorter rows, which end before process or self_before, are filled in, too.
+// query NULL = all defaults.
 //   threads  any     GIL  not needed
 //   returns  OK, ARGUMENT, MEMORY, UNSUPPORTED (the sort metric has no values in these states, or the time
 //            line nothing of this part of the time)
@@ -734,9 +738,10 @@ PYPROF_API pyprof_result pyprof_profile_stats(const pyprof_profile *profile, pyp
 //   threads  any     GIL  not needed     returns  OK, ARGUMENT, MEMORY, STATE (no heap data, or a difference)
 PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pyprof_query *query,
                                       pyprof_leak *rows, size_t row_size, size_t capacity, size_t *count);
-// Reads every thread once, without a session. pid 0 = this process.
+// Reads every thread once, without a session. pid 0 = this process, or the core file of options->core.
 //   threads  any, waits     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised)
+//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised); of
+//            another process: NO_PROCESS, DENIED; of a core file: IO, FORMAT
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options,
                                      pyprof_profile **profile);
 // Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
@@ -860,6 +865,7 @@ PYPROF__STUBS(PYPROF__NOTHING, PYPROF_ERR_UNSUPPORTED, "pyprof needs Linux on x8
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1550,6 +1556,27 @@ static uint32_t pyprof__kept_count;   // open ones, of all processes
 typedef struct { int32_t inside, outside; } pyprof__task_pair;
 enum { PYPROF__TASK_PAIRS = 1021 };
 
+// What a core file tells of a process that is gone, in place of /proc.
+typedef struct {
+    int64_t tid;
+    int signal;                  // that it got when the core was written, 0 = none
+    int has_fault;               // fault is known: the address that caused the signal
+    uint64_t fault;
+    int has_call, blocked;       // has_call: the next ones are known; blocked: it slept in this system call
+    long number;
+    uint64_t argument[6];
+} pyprof__core_task;
+
+typedef struct {
+    const char *maps;            // as /proc has it
+    size_t maps_size;
+    char program[512], command[81], name[17];      // path, arguments (the first 80 bytes), and its short name
+    const char *executable;      // where the program's file is now, NULL = where it was
+    const pyprof__core_task *tasks;
+    size_t task_count;
+    int foreign;                 // Python knows its threads by other numbers than the core file
+} pyprof__core_facts;
+
 typedef struct {
     pyprof__mutex lock;
     int64_t pid;                 // the process of the folder
@@ -1569,12 +1596,13 @@ typedef struct {
     uint64_t check_due;
     uint32_t keeping;            // a thread uses the kept files: others open their own
     pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
+    const pyprof__core_facts *core;              // the process is one in a core file; NULL = it is not
 } pyprof__proc;
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0, 0, 0,
-    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0, 0 } }
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0, 0 } }, NULL
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -1633,6 +1661,7 @@ static int pyprof__proc_is_open(const pyprof__proc *proc)
 static const char *pyprof__proc_path(const pyprof__proc *proc, char *path, size_t capacity)
 {
     if (pyprof__is_own(proc)) snprintf(path, capacity, "%s", PYPROF__OWN_FOLDER);
+    else if (proc->core) snprintf(path, capacity, "/dev/null/");   // its number may be another process's now
     else snprintf(path, capacity, "/proc/%lld/", (long long)pyprof__pid_of(proc));
     return path;
 }
@@ -1795,12 +1824,90 @@ static pyprof__bool pyprof__proc_other(pyprof__proc *proc, const char *name, cha
     return 1;
 }
 
+// NULL = the core file has no such thread.
+static const pyprof__core_task *pyprof__core_task_of(const pyprof__core_facts *core, int64_t tid)
+{
+    size_t i;
+    for (i = 0; i < core->task_count; i++) if (core->tasks[i].tid == tid) return &core->tasks[i];
+    return NULL;
+}
+
+// Of ELF files that run here.
+#if defined(__x86_64__)
+enum { PYPROF__MACHINE = EM_X86_64 };
+#else
+enum { PYPROF__MACHINE = EM_AARCH64 };
+#endif
+
+// The system call that a thread was in: from its registers. A signal wakes up a thread that sleeps in a call,
+// which then returns one of these numbers: EINTR, ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND,
+// ERESTART_RESTARTBLOCK. A thread that was interrupted elsewhere has no number of a call.
+static void pyprof__core_registers(pyprof__core_task *task, const char *registers)
+{
+#if defined(__x86_64__)
+    // of struct user_regs_struct: rdi, rsi, rdx, r10, r8, r9
+    static const unsigned char places[6] = { 14, 13, 12, 7, 9, 8 };
+    int64_t result, number;
+    int i;
+    memcpy(&result, registers + 10 * 8, sizeof result);
+    memcpy(&number, registers + 15 * 8, sizeof number);
+    for (i = 0; i < 6; i++) memcpy(&task->argument[i], registers + places[i] * 8, sizeof *task->argument);
+    task->number = (long)number;
+    task->has_call = 1;
+    task->blocked = number >= 0 && number < 4096
+        && (result == -4 || result == -512 || result == -513 || result == -514 || result == -516);
+#else
+    (void)task;
+    (void)registers;
+#endif
+}
+
+// The system call of a thread, in the words of /proc.
+static ssize_t pyprof__core_call(const pyprof__core_task *task, char *text, size_t capacity)
+{
+    const uint64_t *a = task->argument;
+    int size;
+    if (!task->has_call) return -1;
+    if (!task->blocked) size = snprintf(text, capacity, "running\n");
+    else size = snprintf(text, capacity, "%ld 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx\n", task->number,
+                         (unsigned long long)a[0], (unsigned long long)a[1], (unsigned long long)a[2],
+                         (unsigned long long)a[3], (unsigned long long)a[4], (unsigned long long)a[5]);
+    return size > 0 && (size_t)size < capacity ? size : -1;
+}
+
+// As pyprof__proc_read. Most of what /proc tells, a core file does not.
+static ssize_t pyprof__core_read(const pyprof__core_facts *core, const char *name, char *text,
+                                 size_t capacity)
+{
+    const char *from = NULL;
+    size_t size, i;
+    char *rest = NULL;
+    const pyprof__core_task *task = strncmp(name, "task/", 5) != 0 ? NULL
+        : pyprof__core_task_of(core, strtoll(name + 5, &rest, 10));
+    text[0] = 0;
+    errno = ENOENT;
+    if (task && strcmp(rest, "/syscall") == 0) return pyprof__core_call(task, text, capacity);
+    if (strcmp(name, "maps") == 0) from = core->maps;
+    else if (strcmp(name, "comm") == 0) from = core->name;
+    else if (strcmp(name, "cmdline") == 0) from = core->command;
+    if (!from) return -1;
+    size = from == core->maps ? core->maps_size : strlen(from);
+    if (size >= capacity) size = capacity - 1;
+    memcpy(text, from, size);
+    text[size] = 0;
+    for (i = 0; from == core->command && i < size; i++) if (text[i] == ' ') text[i] = 0;
+    return (ssize_t)size;
+}
+
 // As pyprof__read_file.
 static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
-    int folder = pyprof__proc_place(proc, name, path, sizeof path);
-    ssize_t size = pyprof__read_file(folder, path, text, capacity);
+    int folder;
+    ssize_t size;
+    if (proc->core) return pyprof__core_read(proc->core, name, text, capacity);
+    folder = pyprof__proc_place(proc, name, path, sizeof path);
+    size = pyprof__read_file(folder, path, text, capacity);
     if (size > 0 || !pyprof__proc_other(proc, name, other, sizeof other)) return size;
     folder = pyprof__proc_place(proc, other, path, sizeof path);
     return pyprof__read_file(folder, path, text, capacity);
@@ -1810,8 +1917,13 @@ static ssize_t pyprof__proc_read(pyprof__proc *proc, const char *name, char *tex
 static pyprof__bool pyprof__proc_link(pyprof__proc *proc, const char *name, char *text, size_t capacity)
 {
     char path[160], other[128];
-    int folder = pyprof__proc_place(proc, name, path, sizeof path);
+    int folder;
     ssize_t size;
+    if (proc->core) {
+        snprintf(text, capacity, "%s", strcmp(name, "exe") == 0 ? proc->core->program : "");
+        return text[0] != 0;
+    }
+    folder = pyprof__proc_place(proc, name, path, sizeof path);
     PYPROF__AGAIN(size, readlinkat(folder, path, text, capacity - 1));
     if (size <= 0 && pyprof__proc_other(proc, name, other, sizeof other)) {
         folder = pyprof__proc_place(proc, other, path, sizeof path);
@@ -1893,6 +2005,14 @@ static const char *pyprof__task_stat(pyprof__proc *proc, int64_t tid, int field,
     int i;
     for (i = 2; at && i < field; i++) at = strchr(at + 1, ' ');
     return at ? at + 1 : NULL;
+}
+
+// Has the process a thread of that number?
+static pyprof__bool pyprof__has_task(pyprof__proc *proc, int64_t tid)
+{
+    char text[256];
+    if (proc->core) return proc->core->foreign || pyprof__core_task_of(proc->core, tid);
+    return pyprof__task_read(proc, tid, "stat", text, sizeof text) > 0;
 }
 
 // in clock ticks since boot; 0 = unknown
@@ -2040,7 +2160,7 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
 // A sweep over the threads of another process begins.
 static void pyprof__proc_sweeps(pyprof__proc *proc, uint64_t now)
 {
-    if (pyprof__is_own(proc)) return;
+    if (pyprof__is_own(proc) || proc->core) return;
     if (++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
     if (now < proc->check_due) return;
     proc->check++;
@@ -2059,6 +2179,7 @@ static uint64_t pyprof__thread_cpu(pyprof__proc *proc, int64_t tid)
     char text[128], *at = text;
     uint64_t ran;
     if (pyprof__is_own(proc)) return pyprof__clock((clockid_t)(~(uint32_t)tid << 3 | 6u));
+    if (proc->core) return pyprof__has_task(proc, tid) ? 1 : 0;   // the thread does not run any more
     if (pyprof__task_text(proc, tid, PYPROF__KEPT_CLOCK, text, sizeof text) <= 0) return 0;
     ran = strtoull(at, &at, 10);
     strtoull(at, &at, 10);
@@ -3380,6 +3501,8 @@ typedef struct {                 // a process, as its line in /proc describes it
     // that of its parent, and exec makes another. 0 = the system does not tell.
     uint64_t image;
     int ended;                   // only its exit status is left
+    char name[16];               // of the program that it executed last, cut; a forked process has that of
+                                 // its parent's thread
 } pyprof__process_line;
 
 static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line)   // 0 = no such process
@@ -3391,6 +3514,9 @@ static pyprof__bool pyprof__process_read(int64_t pid, pyprof__process_line *line
     snprintf(text, sizeof text, "/proc/%lld/stat", (long long)pid);
     at = pyprof__read_file(AT_FDCWD, text, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
     if (!at || at[1] != ' ') return 0;
+    *at = 0;
+    next = strchr(text, '(');
+    if (next) snprintf(line->name, sizeof line->name, "%.15s", next + 1);
     memset(fields, 0, sizeof fields);
     line->ended = at[2] == 'Z' || at[2] == 'X';
     for (at += 3, i = 4; i < (int)PYPROF__COUNT(fields) && *at == ' '; at = next, i++)
@@ -3935,12 +4061,524 @@ static pyprof__bool pyprof__globs(const char *patterns, const char *text)
 }
 
 // ============================================================================
+// [SECTION] CORE -- a core file in place of a process: its memory, threads and mapped files
+//   Runs on    the thread of a dump
+//   Uses       MEMORY, TEXT
+//   Promise    everything in the file may be wrong, and every loop over it is bounded; what neither the core
+//              file nor an unchanged file has is unreadable, and no values are invented for it
+// ============================================================================
+enum { PYPROF__CORE_PARTS = 1 << 18, PYPROF__CORE_NOTES = 1 << 18, PYPROF__CORE_TASKS = 1 << 16,
+       PYPROF__CORE_FILES = 1 << 16, PYPROF__CORE_NAMES = 16 << 20, PYPROF__CORE_OPEN = 8,
+       PYPROF__CORE_CHECKED = 4096 };
+
+// A range of memory: the first `size` bytes of it are in the core file, at offset.
+typedef struct { uint64_t start, end, offset, size; uint32_t flags; } pyprof__core_part;
+// A range of memory into which a file was mapped, from this offset of the file on. name: see names.
+typedef struct { uint64_t start, end, offset, name; } pyprof__core_mapping;
+// A mapped file that was looked at. good: it is the one that was mapped.
+typedef struct { uint64_t name; int fd, good; uint32_t used; } pyprof__core_file;   // fd -1 = closed
+
+typedef struct {
+    pyprof__pool *pool;
+    char path[512];
+    int fd;
+    uint64_t size, written;      // written: when the core file was, in seconds since 1970
+    int64_t pid;                 // 0 = the file does not tell
+    uint64_t stack_end, headers; // above the main thread's first frame; of the program's headers; 0 = unknown
+    pyprof__array parts, mappings, tasks, files;
+    char *names, *maps;          // names: of the mapped files, each ends with a NUL
+    size_t names_size, maps_room;
+    uint32_t clock;              // counts uses of files: the one used longest ago is closed
+    pyprof__core_facts facts;
+    char lack[256];              // what is missing; "" = nothing that is known
+} pyprof__core;
+
+static void pyprof__core_close(pyprof__core *core)
+{
+    size_t i;
+    for (i = 0; i < core->files.count; i++)
+        if (PYPROF__AT(pyprof__core_file, core->files, i).fd >= 0)
+            close(PYPROF__AT(pyprof__core_file, core->files, i).fd);
+    pyprof__array_free(core->pool, &core->parts);
+    pyprof__array_free(core->pool, &core->mappings);
+    pyprof__array_free(core->pool, &core->tasks);
+    pyprof__array_free(core->pool, &core->files);
+    pyprof__free(core->pool, core->names, core->names_size);
+    pyprof__free(core->pool, core->maps, core->maps_room);
+    if (core->fd >= 0) close(core->fd);
+    core->fd = -1;
+}
+
+static void pyprof__core_lacks(pyprof__core *core, const char *path, const char *why)
+{
+    size_t size = strlen(core->lack);
+    char text[360], shown[120];
+    pyprof__utf8_repair(shown, sizeof shown, path);
+    snprintf(text, sizeof text, "%s%s %s", size ? "; " : "", shown, why);
+    if (size + strlen(text) < sizeof core->lack) memcpy(core->lack + size, text, strlen(text) + 1);
+}
+
+// Where the file of that path is now.
+static const char *pyprof__core_path(const pyprof__core *core, const char *path)
+{
+    return core->facts.executable && strcmp(path, core->facts.program) == 0 ? core->facts.executable : path;
+}
+
+// ---- memory: from the core file, or from mapped files that have not changed since -------------------
+// The last range that begins at or below the address; NULL = it does not reach the address.
+static const pyprof__core_part *pyprof__core_part_at(const pyprof__core *core, uint64_t address)
+{
+    size_t low = 0, high = core->parts.count;
+    const pyprof__core_part *part;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (PYPROF__AT(const pyprof__core_part, core->parts, middle).start <= address) low = middle + 1;
+        else high = middle;
+    }
+    part = low ? &PYPROF__AT(const pyprof__core_part, core->parts, low - 1) : NULL;
+    return part && address < part->end ? part : NULL;
+}
+
+static const pyprof__core_mapping *pyprof__core_mapping_at(const pyprof__core *core, uint64_t address)
+{
+    size_t low = 0, high = core->mappings.count;
+    const pyprof__core_mapping *mapping;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (PYPROF__AT(const pyprof__core_mapping, core->mappings, middle).start <= address) low = middle + 1;
+        else high = middle;
+    }
+    mapping = low ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, low - 1) : NULL;
+    return mapping && address < mapping->end ? mapping : NULL;
+}
+
+// As many of the bytes as the core file has from this address on.
+static size_t pyprof__core_dumped(const pyprof__core *core, void *to, uint64_t address, size_t size)
+{
+    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    uint64_t at = part ? address - part->start : 0;
+    if (!part || at >= part->size) return 0;
+    if (size > part->size - at) size = (size_t)(part->size - at);
+    return pyprof__read_at(core->fd, to, size, part->offset + at) ? size : 0;
+}
+
+// Is the file the one that was mapped? Its first page has the program headers and, in most files, a number of
+// the build. The core file has a copy of that page, unless the system was told to leave it out. Then the file
+// must not be younger than the core file.
+static pyprof__bool pyprof__core_is_same(const pyprof__core *core, int fd, uint64_t name,
+                                         const struct stat *info)
+{
+    char now[PYPROF__CORE_CHECKED], then[PYPROF__CORE_CHECKED];
+    size_t i, size;
+    for (i = 0; i < core->mappings.count; i++) {
+        const pyprof__core_mapping *mapping = &PYPROF__AT(const pyprof__core_mapping, core->mappings, i);
+        if (mapping->name != name) continue;
+        if (mapping->offset > (uint64_t)info->st_size) return 0;
+        if (mapping->offset) continue;
+        size = pyprof__core_dumped(core, then, mapping->start, sizeof then);
+        if (size > (size_t)info->st_size) size = (size_t)info->st_size;
+        if (size) return pyprof__read_at(fd, now, size, 0) && memcmp(now, then, size) == 0;
+    }
+    return (uint64_t)info->st_mtime <= core->written;
+}
+
+// Is it a file of the interpreter? Of the others nothing is told: no page of them may be needed.
+static pyprof__bool pyprof__core_matters(const pyprof__core *core, const char *path)
+{
+    const char *base = strrchr(path, '/');
+    return strcmp(path, core->facts.program) == 0 || strstr(base ? base : path, "python");
+}
+
+// A path in a core file can lead anywhere: only regular files are opened. -1 = none.
+static int pyprof__core_open_file(pyprof__core *core, pyprof__core_file *file)
+{
+    const char *told = core->names + file->name, *path = pyprof__core_path(core, told);
+    struct stat info;
+    int fd = -1;
+    if (pyprof__stat_at(AT_FDCWD, path, &info, 0) && S_ISREG(info.st_mode))
+        fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && !(pyprof__stat(fd, &info) && S_ISREG(info.st_mode)
+                     && pyprof__core_is_same(core, fd, file->name, &info))) {
+        close(fd);
+        fd = -1;
+        if (file->good && pyprof__core_matters(core, told))
+            pyprof__core_lacks(core, path, "is not the file that ran: what the core file left out of it is "
+                               "unknown");
+    } else if (fd < 0 && file->good && pyprof__core_matters(core, told))
+        pyprof__core_lacks(core, path, "cannot be read: what the core file left out of it is unknown");
+    file->good = fd >= 0;
+    return fd;
+}
+
+// The file is found or added. NULL = it cannot be used, or there is no memory.
+static pyprof__core_file *pyprof__core_file_of(pyprof__core *core, uint64_t name)
+{
+    pyprof__core_file *file = NULL, *oldest = NULL;
+    size_t i, count = 0;
+    for (i = 0; i < core->files.count; i++) {
+        pyprof__core_file *one = &PYPROF__AT(pyprof__core_file, core->files, i);
+        if (one->name == name) file = one;
+        if (one->fd < 0 || one->name == name) continue;
+        count++;
+        if (!oldest || core->clock - one->used > core->clock - oldest->used) oldest = one;
+    }
+    if (file && (file->fd >= 0 || !file->good)) return file->good ? file : NULL;
+    if (oldest && count >= PYPROF__CORE_OPEN) {
+        close(oldest->fd);
+        oldest->fd = -1;
+    }
+    if (!file) {
+        if (core->files.count >= PYPROF__CORE_FILES) return NULL;
+        file = (pyprof__core_file *)pyprof__push(core->pool, &core->files);
+        if (!file) return NULL;
+        file->name = name;
+        file->good = 1;
+    }
+    file->fd = pyprof__core_open_file(core, file);
+    return file->good ? file : NULL;
+}
+
+// As many of the bytes as a mapped file has. Memory that can be written may differ from the file.
+static size_t pyprof__core_mapped(pyprof__core *core, void *to, uint64_t address, size_t size)
+{
+    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, address);
+    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    pyprof__core_file *file;
+    if (!mapping || (part && (part->flags & PF_W))) return 0;
+    file = pyprof__core_file_of(core, mapping->name);
+    if (!file) return 0;
+    file->used = ++core->clock;
+    if (size > mapping->end - address) size = (size_t)(mapping->end - address);
+    return pyprof__read_at(file->fd, to, size, mapping->offset + (address - mapping->start)) ? size : 0;
+}
+
+// Returns how many bytes were copied: less than size if an address cannot be read.
+static size_t pyprof__core_copy(pyprof__core *core, void *to, uint64_t from, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        size_t got = pyprof__core_dumped(core, (char *)to + done, from + done, size - done);
+        if (!got) got = pyprof__core_mapped(core, (char *)to + done, from + done, size - done);
+        if (!got) break;
+        done += got;
+    }
+    return done;
+}
+
+// ---- the notes: threads, and which files were mapped ---------------------------------------------------
+// Where things are in the notes of 64-bit systems: struct elf_prstatus, elf_prpsinfo, siginfo.
+enum { PYPROF__STATUS_SIGNAL = 12, PYPROF__STATUS_PID = 32, PYPROF__STATUS_REGISTERS = 112,
+       PYPROF__STATUS_SIZE = 336, PYPROF__PSINFO_PID = 24, PYPROF__PSINFO_NAME = 40, PYPROF__PSINFO_ARGS = 56,
+       PYPROF__PSINFO_SIZE = 136, PYPROF__SIGINFO_ADDRESS = 16 };
+
+typedef struct { uint64_t offset, size; uint32_t type; } pyprof__core_note;   // its content
+
+// Does a core file of the kernel, not of a debugger, come from this signal?
+static pyprof__bool pyprof__signal_ends(int signal)
+{
+    static const int those[] = { SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGXFSZ,
+                                 SIGSYS };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(those) && those[i] != signal; i++) {}
+    return i < PYPROF__COUNT(those);
+}
+
+static const char *pyprof__signal_name(int signal)   // NULL = it has none here
+{
+    static const struct { int number; const char *name; } names[] = {
+        { SIGQUIT, "SIGQUIT" }, { SIGILL, "SIGILL" }, { SIGTRAP, "SIGTRAP" }, { SIGABRT, "SIGABRT" },
+        { SIGBUS, "SIGBUS" }, { SIGFPE, "SIGFPE" }, { SIGSEGV, "SIGSEGV" }, { SIGXCPU, "SIGXCPU" },
+        { SIGXFSZ, "SIGXFSZ" }, { SIGSYS, "SIGSYS" },
+    };
+    size_t i;
+    for (i = 0; i < PYPROF__COUNT(names); i++) if (names[i].number == signal) return names[i].name;
+    return NULL;
+}
+
+static void pyprof__core_status(pyprof__core *core, const pyprof__core_note *note)   // of a thread
+{
+    char status[PYPROF__STATUS_SIZE];
+    pyprof__core_task *task;
+    int32_t pid;
+    int16_t signal;
+    if (note->size < sizeof status || core->tasks.count >= PYPROF__CORE_TASKS
+        || !pyprof__read_at(core->fd, status, sizeof status, note->offset)) return;
+    task = (pyprof__core_task *)pyprof__push(core->pool, &core->tasks);
+    if (!task) return;
+    memcpy(&pid, status + PYPROF__STATUS_PID, sizeof pid);
+    memcpy(&signal, status + PYPROF__STATUS_SIGNAL, sizeof signal);
+    task->tid = pid;
+    // The kernel notes the signal for every thread, but writes the one that got it first.
+    if (core->tasks.count == 1 && pyprof__signal_ends(signal)) task->signal = signal;
+    pyprof__core_registers(task, status + PYPROF__STATUS_REGISTERS);
+}
+
+// More on the signal of the thread whose note came last.
+static void pyprof__core_signal(pyprof__core *core, const pyprof__core_note *note)
+{
+    int32_t head[4];             // number, error, code
+    uint64_t address;
+    pyprof__core_task *task = core->tasks.count
+        ? &PYPROF__AT(pyprof__core_task, core->tasks, core->tasks.count - 1) : NULL;
+    if (!task || !task->signal || note->size < PYPROF__SIGINFO_ADDRESS + sizeof address
+        || !pyprof__read_at(core->fd, head, sizeof head, note->offset)
+        || !pyprof__read_at(core->fd, &address, sizeof address, note->offset + PYPROF__SIGINFO_ADDRESS))
+        return;
+    // a positive code: the kernel sent it, for an instruction of the thread
+    task->has_fault = head[0] == task->signal && head[2] > 0 && head[2] < 128
+        && (head[0] == SIGSEGV || head[0] == SIGBUS || head[0] == SIGILL || head[0] == SIGFPE);
+    task->fault = address;
+}
+
+static void pyprof__core_psinfo(pyprof__core *core, const pyprof__core_note *note)
+{
+    char info[PYPROF__PSINFO_SIZE];
+    int32_t pid;
+    size_t size;
+    if (note->size < sizeof info || !pyprof__read_at(core->fd, info, sizeof info, note->offset)) return;
+    memcpy(&pid, info + PYPROF__PSINFO_PID, sizeof pid);
+    core->pid = pid > 0 ? pid : 0;
+    memcpy(core->facts.name, info + PYPROF__PSINFO_NAME, sizeof core->facts.name - 1);
+    memcpy(core->facts.command, info + PYPROF__PSINFO_ARGS, sizeof core->facts.command - 1);
+    size = strlen(core->facts.command);
+    while (size && core->facts.command[size - 1] == ' ') core->facts.command[--size] = 0;
+}
+
+static void pyprof__core_auxv(pyprof__core *core, const pyprof__core_note *note)
+{
+    Elf64_auxv_t entry;
+    uint64_t at;
+    for (at = 0; at + sizeof entry <= note->size && at < 128 * sizeof entry; at += sizeof entry) {
+        if (!pyprof__read_at(core->fd, &entry, sizeof entry, note->offset + at)
+            || entry.a_type == AT_NULL) return;
+        if (entry.a_type == AT_PHDR) core->headers = entry.a_un.a_val;
+        if (entry.a_type == AT_RANDOM) core->stack_end = entry.a_un.a_val;
+    }
+}
+
+// A count, the size of a page, a row for each range (start, end, offset in pages), and the files' names.
+static void pyprof__core_mapped_files(pyprof__core *core, const pyprof__core_note *note)
+{
+    uint64_t head[2], row[3], i, at = 0;
+    size_t size;
+    pyprof__core_mapping *mapping;
+    if (core->names || note->size < sizeof head || note->size > PYPROF__CORE_NAMES
+        || !pyprof__read_at(core->fd, head, sizeof head, note->offset)
+        || head[0] > (note->size - sizeof head) / sizeof row || head[1] == 0 || head[1] > 1u << 30) return;
+    size = (size_t)(note->size - sizeof head - head[0] * sizeof row);
+    core->names = size ? (char *)pyprof__alloc(core->pool, size + 1) : NULL;
+    if (!core->names) return;
+    core->names_size = size + 1;
+    if (!pyprof__read_at(core->fd, core->names, size, note->offset + note->size - size)) return;
+    for (i = 0; i < head[0] && at < size; i++, at += strlen(core->names + at) + 1) {
+        if (!pyprof__read_at(core->fd, row, sizeof row, note->offset + sizeof head + i * sizeof row)) return;
+        if (row[0] >= row[1] || row[2] > (uint64_t)1 << 40 || core->names[at] != '/') continue;
+        mapping = (pyprof__core_mapping *)pyprof__push(core->pool, &core->mappings);
+        if (!mapping) return;
+        mapping->start = row[0];
+        mapping->end = row[1];
+        mapping->offset = row[2] * head[1];
+        mapping->name = at;
+        // A file has one name; its ranges follow each other.
+        if (core->mappings.count > 1
+            && strcmp(core->names + (mapping - 1)->name, core->names + at) == 0)
+            mapping->name = (mapping - 1)->name;
+    }
+}
+
+static void pyprof__core_notes(pyprof__core *core, uint64_t at, uint64_t size, uint32_t *left)
+{
+    uint64_t end = at + size;
+    Elf64_Nhdr head;
+    pyprof__core_note note;
+    while (*left && at < end && end - at >= sizeof head
+           && pyprof__read_at(core->fd, &head, sizeof head, at)) {
+        --*left;
+        note.type = head.n_type;
+        note.offset = at + sizeof head + (((uint64_t)head.n_namesz + 3) & ~(uint64_t)3);
+        note.size = head.n_descsz;
+        at = note.offset + ((note.size + 3) & ~(uint64_t)3);
+        if (note.offset > end || note.size > end - note.offset) return;
+        if (head.n_namesz < 5 || head.n_namesz > 8) continue;
+        if (note.type == NT_PRSTATUS) pyprof__core_status(core, &note);
+        else if (note.type == NT_PRPSINFO) pyprof__core_psinfo(core, &note);
+        else if (note.type == NT_AUXV) pyprof__core_auxv(core, &note);
+        else if (note.type == NT_FILE) pyprof__core_mapped_files(core, &note);
+        else if (note.type == NT_SIGINFO) pyprof__core_signal(core, &note);
+    }
+}
+
+// ---- opening it -----------------------------------------------------------------------------------------
+static int pyprof__core_by_start(const void *a, const void *b)   // both kinds of ranges begin with start
+{
+    const uint64_t *one = (const uint64_t *)a, *other = (const uint64_t *)b;
+    return *one < *other ? -1 : *one > *other;
+}
+
+// How many program headers there are: more than 65,534 are counted in the first section header.
+static uint32_t pyprof__core_header_count(const pyprof__core *core, const Elf64_Ehdr *header)
+{
+    Elf64_Shdr section;
+    if (header->e_phnum != PN_XNUM) return header->e_phnum;
+    if (!header->e_shoff || !pyprof__read_at(core->fd, &section, sizeof section, header->e_shoff)) return 0;
+    return section.sh_info < PYPROF__CORE_PARTS ? section.sh_info : (uint32_t)PYPROF__CORE_PARTS;
+}
+
+static void pyprof__core_segments(pyprof__core *core, const Elf64_Ehdr *header)
+{
+    uint32_t count = pyprof__core_header_count(core, header), i, left = PYPROF__CORE_NOTES;
+    uint64_t end = 0;
+    Elf64_Phdr segment;
+    pyprof__core_part *part;
+    for (i = 0; i < count; i++) {
+        if (!pyprof__read_at(core->fd, &segment, sizeof segment, header->e_phoff + i * sizeof segment)) {
+            end = UINT64_MAX;
+            break;
+        }
+        if (segment.p_filesz >= (uint64_t)1 << 60 || segment.p_offset >= (uint64_t)1 << 60) end = UINT64_MAX;
+        else if (segment.p_offset + segment.p_filesz > end) end = segment.p_offset + segment.p_filesz;
+        if (segment.p_type == PT_NOTE && segment.p_filesz < (uint64_t)1 << 40)
+            pyprof__core_notes(core, segment.p_offset, segment.p_filesz, &left);
+        if (segment.p_type != PT_LOAD || segment.p_memsz >= UINT64_MAX - segment.p_vaddr) continue;
+        part = (pyprof__core_part *)pyprof__push(core->pool, &core->parts);
+        if (!part) return;
+        part->start = segment.p_vaddr;
+        part->end = segment.p_vaddr + segment.p_memsz;
+        part->offset = segment.p_offset;
+        part->size = segment.p_filesz < segment.p_memsz ? segment.p_filesz : segment.p_memsz;
+        part->flags = segment.p_flags;
+    }
+    if (end == UINT64_MAX)
+        snprintf(core->lack, sizeof core->lack,
+                 "the core file is truncated or torn: what is missing is unknown");
+    else if (end > core->size)
+        snprintf(core->lack, sizeof core->lack, "the core file is truncated (%llu of %llu bytes): what is "
+                 "missing is unknown", (unsigned long long)core->size, (unsigned long long)end);
+}
+
+// A line as in /proc/PID/maps.
+static void pyprof__core_line(pyprof__core *core, uint64_t start, uint64_t end, uint32_t flags)
+{
+    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, start);
+    const char *name = mapping ? core->names + mapping->name : "";
+    size_t size = core->facts.maps_size;
+    int line = snprintf(core->maps + size, core->maps_room - size,
+                        "%llx-%llx %c%c%cp %08llx 00:00 0 %.4000s\n", (unsigned long long)start,
+                        (unsigned long long)end, flags & PF_R ? 'r' : '-', flags & PF_W ? 'w' : '-',
+                        flags & PF_X ? 'x' : '-',
+                        (unsigned long long)(mapping ? mapping->offset + (start - mapping->start) : 0),
+                        strchr(name, '\n') ? "" : name);
+    if (line > 0 && (size_t)line < core->maps_room - size) core->facts.maps_size = size + (size_t)line;
+}
+
+// The list of mapped files: the ranges that the core file has, and those that it left out.
+static pyprof__bool pyprof__core_list(pyprof__core *core)
+{
+    size_t i, k = 0;
+    core->maps_room = 4096 + core->names_size + (core->parts.count + core->mappings.count) * 200;
+    for (i = 0; i < core->mappings.count; i++)
+        core->maps_room += 2 * strlen(core->names + PYPROF__AT(pyprof__core_mapping, core->mappings, i).name);
+    core->maps = core->maps_room < 60u << 20 ? (char *)pyprof__alloc(core->pool, core->maps_room) : NULL;
+    if (!core->maps) { core->maps_room = 0; return 0; }
+    for (i = 0; i < core->parts.count || k < core->mappings.count;) {
+        const pyprof__core_part *part = i < core->parts.count
+            ? &PYPROF__AT(const pyprof__core_part, core->parts, i) : NULL;
+        const pyprof__core_mapping *mapping = k < core->mappings.count
+            ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, k) : NULL;
+        if (part && (!mapping || part->start <= mapping->start)) {
+            pyprof__core_line(core, part->start, part->end, part->flags);
+            i++;
+            if (mapping && part->start == mapping->start) k++;
+        } else {
+            pyprof__core_line(core, mapping->start, mapping->end, PF_R);
+            k++;
+        }
+    }
+    core->facts.maps = core->maps;
+    return 1;
+}
+
+// The program is the file in whose range its headers are.
+static void pyprof__core_program(pyprof__core *core)
+{
+    const pyprof__core_mapping *mapping = core->headers ? pyprof__core_mapping_at(core, core->headers) : NULL;
+    if (!mapping && core->mappings.count) mapping = (const pyprof__core_mapping *)core->mappings.data;
+    if (mapping)
+        pyprof__copy_text(core->facts.program, sizeof core->facts.program, core->names + mapping->name);
+}
+
+// Is it a core file of this kind of machine?
+static pyprof_result pyprof__core_check(const pyprof__core *core, const Elf64_Ehdr *header)
+{
+    const char *why = NULL;
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) why = "it is no ELF file";
+    else if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB)
+        why = "it is not of a 64-bit little-endian machine";
+    else if (header->e_type != ET_CORE) why = "it is an ELF file, but no core file";
+    else if (header->e_machine != PYPROF__MACHINE) why = "it is of another kind of processor than this one";
+    else if (header->e_phentsize != sizeof(Elf64_Phdr) || !header->e_phoff || !header->e_phnum)
+        why = "it has no program headers";
+    return why ? pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: %s", core->path, why) : PYPROF_OK;
+}
+
+static pyprof_result pyprof__core_open_path(pyprof__core *core, const char *path)
+{
+    struct stat info;
+    pyprof__copy_text(core->path, sizeof core->path, path);
+    core->fd = pyprof__open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (core->fd < 0 || !pyprof__stat(core->fd, &info))
+        return pyprof__fail(PYPROF_ERR_IO, "core file %.300s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: it is no regular file", path);
+    core->size = (uint64_t)info.st_size;
+    core->written = (uint64_t)info.st_mtime;
+    return PYPROF_OK;
+}
+
+// *core is usable, or closed.
+static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, const char *path,
+                                       const char *executable)
+{
+    Elf64_Ehdr header;
+    pyprof_result result;
+    memset(core, 0, sizeof *core);
+    core->pool = pool;
+    core->facts.executable = executable;
+    pyprof__array_init(&core->parts, sizeof(pyprof__core_part));
+    pyprof__array_init(&core->mappings, sizeof(pyprof__core_mapping));
+    pyprof__array_init(&core->tasks, sizeof(pyprof__core_task));
+    pyprof__array_init(&core->files, sizeof(pyprof__core_file));
+    memset(&header, 0, sizeof header);
+    result = pyprof__core_open_path(core, path);
+    if (result == PYPROF_OK && !pyprof__read_at(core->fd, &header, sizeof header, 0))
+        result = pyprof__fail(PYPROF_ERR_FORMAT, "core file %.300s: it is too short for an ELF file", path);
+    if (result == PYPROF_OK) result = pyprof__core_check(core, &header);
+    if (result == PYPROF_OK) {
+        pyprof__core_segments(core, &header);
+        if (core->parts.count)
+            qsort(core->parts.data, core->parts.count, sizeof(pyprof__core_part), pyprof__core_by_start);
+        if (core->mappings.count)
+            qsort(core->mappings.data, core->mappings.count, sizeof(pyprof__core_mapping),
+                  pyprof__core_by_start);
+        if (!pyprof__core_list(core)) result = pyprof__fail_memory("the core file");
+    }
+    if (result != PYPROF_OK) { pyprof__core_close(core); return result; }
+    pyprof__core_program(core);
+    core->facts.tasks = (const pyprof__core_task *)core->tasks.data;
+    core->facts.task_count = core->tasks.count;
+    if (!core->pid && core->tasks.count) core->pid = core->facts.tasks[0].tid;
+    return PYPROF_OK;
+}
+
+// ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
 //   Runs on    the sampler thread, or the caller's thread during start
 //   Uses       MEMORY
 //   Promise    an unreadable address is a result, never a fault; no signal handler is needed
 // ============================================================================
-typedef enum { PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD, PYPROF__BY_MEM } pyprof__method;
+typedef enum {
+    PYPROF__BY_WRITEV, PYPROF__BY_READV, PYPROF__BY_MEMFD, PYPROF__BY_MEM, PYPROF__BY_CORE
+} pyprof__method;
 
 typedef struct {
     pyprof__method method;
@@ -3952,6 +4590,7 @@ typedef struct {
     // Of that file. A host that closes all descriptors may reuse the number for a file of its own.
     uint64_t inode;
     uint64_t end;          // every address of a program is below it
+    pyprof__core *core;    // BY_CORE: the file that the memory is read from
 } pyprof__origin;
 
 // Tests define these. READ: makes reads fail, stop short or return garbage; size bytes were wanted at to,
@@ -3999,6 +4638,20 @@ static ssize_t pyprof__gather_mem(const pyprof__origin *origin, void *to, const 
     return done;
 }
 
+static ssize_t pyprof__gather_core(const pyprof__origin *origin, void *to, const struct iovec *from,
+                                   int pieces)
+{
+    size_t done = 0, got;
+    int i;
+    for (i = 0; i < pieces; i++) {
+        got = pyprof__core_copy(origin->core, (char *)to + done, (uint64_t)(uintptr_t)from[i].iov_base,
+                                from[i].iov_len);
+        done += got;
+        if (got < from[i].iov_len) break;
+    }
+    return (ssize_t)done;
+}
+
 // Copies the pieces of foreign memory, one after the other, to `to`. Returns the number of bytes copied,
 // which is less than size if an address cannot be read. process_vm_readv pins every piece that it reads (0.35
 // us each). In our own process process_vm_writev does the same job in the other direction: the pieces are
@@ -4012,6 +4665,7 @@ static size_t pyprof__gather(const pyprof__origin *origin, void *to, const struc
     target.iov_len = size;
     if (origin->method == PYPROF__BY_MEMFD) done = pyprof__gather_memfd(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_MEM) done = pyprof__gather_mem(origin, to, from, pieces);
+    else if (origin->method == PYPROF__BY_CORE) done = pyprof__gather_core(origin, to, from, pieces);
     else if (origin->method == PYPROF__BY_READV)
         done = (ssize_t)syscall(SYS_process_vm_readv, (pid_t)origin->tid, &target, 1ul, from,
                                 (unsigned long)pieces, 0ul);
@@ -4070,6 +4724,17 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
         origin->inode = (uint64_t)info.st_ino;
     }
     return pyprof__origin_works(origin);
+}
+
+static void pyprof__origin_of_core(pyprof__origin *origin, pyprof__proc *proc, pyprof__core *core)
+{
+    memset(origin, 0, sizeof *origin);
+    origin->method = PYPROF__BY_CORE;
+    origin->proc = proc;
+    origin->tid = pyprof__pid_of(proc);
+    origin->fd = -1;
+    origin->end = (uint64_t)1 << 56;
+    origin->core = core;
 }
 
 static void pyprof__origin_close(pyprof__origin *origin)
@@ -5868,7 +6533,9 @@ static pyprof__bool pyprof__mapped_open(pyprof__elf *elf, pyprof__pool *pool, co
     pyprof__proc_path(origin->proc, folder, sizeof folder);
     for (i = 0; i < 4; i++) {
         if (i == 0) snprintf(path, sizeof path, "%sroot%s", folder, mapping->path);
-        else if (i == 1) snprintf(path, sizeof path, "%s", mapping->path);
+        else if (i == 1)
+            snprintf(path, sizeof path, "%s", origin->core ? pyprof__core_path(origin->core, mapping->path)
+                     : mapping->path);
         else if (i == 2)
             snprintf(path, sizeof path, "%smap_files/%llx-%llx", folder, (unsigned long long)mapping->start,
                      (unsigned long long)mapping->end);
@@ -6113,6 +6780,10 @@ static pyprof_result pyprof__runtime_none(const pyprof__origin *origin, const ch
             return pyprof__fail(PYPROF_ERR_NO_PYTHON, "the process runs PyPy (%.200s), which is not "
                                 "supported: only CPython is", mapping.path);
     }
+    if (origin->core)
+        return pyprof__fail(PYPROF_ERR_NO_PYTHON, "no CPython in core file %.160s (program: %.100s)%s%.200s",
+                            origin->core->path, *program ? program : "unknown",
+                            *origin->core->lack ? ". " : "", origin->core->lack);
     if (!pyprof__is_own(origin->proc))
         return pyprof__fail(PYPROF_ERR_NO_PYTHON,
                             "no CPython in process %lld (%.160s): looked for _PyRuntime in the dynamic "
@@ -6181,7 +6852,8 @@ static pyprof_result pyprof__runtime_find(pyprof__runtime *runtime, pyprof__pool
     maps = pyprof__read_maps(pool, origin->proc, &capacity);
     if (!maps && errno == ENOMEM) return pyprof__fail_memory("the list of the process's files");
     if (!maps)
-        return pyprof__fail(PYPROF_ERR_DENIED, "cannot read the maps of the process: %s", strerror(errno));
+        return pyprof__fail(errno == ENOENT || errno == ESRCH ? PYPROF_ERR_NO_PROCESS : PYPROF_ERR_DENIED,
+                            "cannot read the maps of the process: %s", strerror(errno));
     result = pyprof__runtime_search(runtime, pool, origin, maps);
     pyprof__free(pool, maps, capacity);
     return result;
@@ -6345,6 +7017,7 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
 typedef struct {
     pyprof__origin origin;         // whose memory is read, and how
     pyprof__proc other;            // the process, if it is not this one
+    pyprof__core core;             // the core file, if the process is in one
     pyprof__task_pair pairs[PYPROF__TASK_PAIRS];   // its threads' numbers, if it is in another pid namespace
     uint64_t started;              // when it began, in clock ticks since boot, 0 = unknown: the kernel reuses
                                    // pids
@@ -6364,6 +7037,7 @@ static void pyprof__target_close(pyprof__target *target)
 {
     pyprof__origin_close(&target->origin);
     pyprof__proc_leave(target->origin.proc);
+    if (target->origin.core) pyprof__core_close(target->origin.core);
 }
 
 // ---- what the other process's threads and locks tell about its C library --------------------------
@@ -6395,7 +7069,6 @@ static pyprof__bool pyprof__are_tids(pyprof__target *target, const uint64_t *ide
                                      int64_t offset)
 {
     int32_t tids[16];
-    char text[256];
     size_t i, k;
     for (i = 0; i < count; i++) {
         if (!pyprof__copy(&target->origin, &tids[i], idents[i] + (uint64_t)offset, 4) || tids[i] <= 0)
@@ -6404,7 +7077,7 @@ static pyprof__bool pyprof__are_tids(pyprof__target *target, const uint64_t *ide
             if (tids[k] == tids[i]) return 0;
     }
     for (i = 0; i < count; i++)
-        if (pyprof__task_read(target->origin.proc, tids[i], "stat", text, sizeof text) <= 0) return 0;
+        if (!pyprof__has_task(target->origin.proc, tids[i])) return 0;
     return count > 0;
 }
 
@@ -6426,7 +7099,6 @@ static void pyprof__target_forked(pyprof__target *target)
 {
     uint64_t idents[16], natives[16];
     const int64_t main = pyprof__main_of(target->origin.proc);
-    char text[64];
     int32_t tid;
     size_t count, i;
     if (!target->tid_offset || target->runtime.layout.thread_native == PYPROF__NO) return;
@@ -6434,8 +7106,7 @@ static void pyprof__target_forked(pyprof__target *target)
     for (i = 0; i < count; i++)
         if (natives[i] != (uint64_t)main
             && pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid)
-            && tid == main
-            && pyprof__task_read(target->origin.proc, (int64_t)natives[i], "comm", text, sizeof text) <= 0)
+            && tid == main && !pyprof__has_task(target->origin.proc, (int64_t)natives[i]))
             target->forked_ident = idents[i];
 }
 
@@ -6529,6 +7200,49 @@ static pyprof_result pyprof__target_open(pyprof__target *target, pyprof__pool *p
     return result;
 }
 
+// Python may know its threads by other numbers: gdb writes those of its own pid namespace.
+static void pyprof__target_foreign(pyprof__target *target)
+{
+    uint64_t idents[16], natives[16];
+    int32_t tid;
+    size_t count = pyprof__target_idents(target, idents, natives, PYPROF__COUNT(idents)), i, known = 0;
+    for (i = 0; i < count; i++) {
+        if (target->runtime.layout.thread_native == PYPROF__NO)
+            natives[i] = target->tid_offset
+                && pyprof__copy(&target->origin, &tid, idents[i] + (uint64_t)target->tid_offset, sizeof tid)
+                ? (uint64_t)tid : 0;
+        known += pyprof__core_task_of(&target->core.facts, (int64_t)natives[i]) != NULL;
+    }
+    target->core.facts.foreign = !known;
+}
+
+// A process in a core file. executable: see pyprof_dump_options.
+static pyprof_result pyprof__target_open_core(pyprof__target *target, pyprof__pool *pool, const char *path,
+                                              const char *executable)
+{
+    pyprof__c_library libc;
+    pyprof_result result;
+    memset(target, 0, sizeof *target);
+    result = pyprof__core_open(&target->core, pool, path, executable);
+    if (result != PYPROF_OK) return result;
+    pyprof__proc_init(&target->other, target->core.pid);
+    target->other.core = &target->core.facts;
+    pyprof__origin_of_core(&target->origin, &target->other, &target->core);
+    target->stack_end = target->core.stack_end;
+    result = pyprof__runtime_find(&target->runtime, pool, &target->origin);
+    if (result == PYPROF_OK) {
+        pyprof__c_library_find(&libc, pool, &target->origin);
+        target->tid_offset = libc.tid_offset;
+        pyprof__target_tids(target);
+        pyprof__target_foreign(target);
+        pyprof__target_forked(target);
+        if (target->core.lack[0]) pyprof__proc_lacks(&target->other, target->core.lack);
+        return PYPROF_OK;
+    }
+    pyprof__target_close(target);
+    return result;
+}
+
 // *interp = the newest interpreter, or 0. 0 = unreadable.
 static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *interp)
 {
@@ -6540,8 +7254,9 @@ static pyprof__bool pyprof__target_head(const pyprof__target *target, uint64_t *
 // pyprof__cpu_word_offset.
 static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 {
-    target->switch_clock = !pyprof__is_own(target->origin.proc);
-    if (target->switch_clock) return;
+    target->switch_clock = !pyprof__is_own(target->origin.proc) && !target->origin.core;
+    target->fine_clock = target->origin.core != NULL;   // its threads do not run
+    if (target->switch_clock || target->fine_clock) return;
     target->origin.tid = pyprof__gettid();
     target->fine_clock = PYPROF__TEST_FINE(pyprof__cpu_clock_is_fine());
     target->cpu_word = own_word;
@@ -6556,10 +7271,10 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // ============================================================================
 enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
 
-// What is known of a descendant: nothing yet; no Python so far; it is sampled; it is not any more, or not at
-// all.
+// What is known of a descendant: nothing yet; no Python so far; a thread looks for Python in it; it is
+// sampled; it is not any more, or not at all.
 typedef enum {
-    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
+    PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_OPENING, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
 } pyprof__kin_state;
 
 typedef struct {
@@ -6567,7 +7282,12 @@ typedef struct {
     pyprof__kin_state state;
     uint64_t seen_ns, ended_ns;  // when it was found, and found to have ended; 0 = not yet
     uint64_t look_ns;            // when to look for Python again
+    uint64_t opening_ns;         // since when a thread looks
+    uint64_t check_ns;           // when to look again if it profiles itself
     uint32_t looks;              // since it was found, or executed another program
+    int place;                   // of the sampler whose thread looks
+    int python;                  // its program runs Python: that was found in it or in the process that
+                                 // forked it, or its name says so
 } pyprof__descendant;
 
 typedef struct {
@@ -6594,14 +7314,26 @@ static pyprof__descendant *pyprof__family_find(const pyprof__family *family, int
     return i ? pyprof__family_at(family, i - 1) : NULL;
 }
 
+// By the name of its program.
+static pyprof__bool pyprof__is_named_python(const pyprof__process_line *line)
+{
+    return strncmp(line->name, "python", 6) == 0;
+}
+
 // Reads its line again. 0 = it has ended.
 static pyprof__bool pyprof__descendant_read(pyprof__descendant *one, uint64_t now)
 {
     pyprof__process_line line;
     if (one->ended_ns) return 0;
-    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started && !line.ended) {
-        one->line = line;
-        return 1;
+    if (pyprof__process_read(one->line.pid, &line) && line.started == one->line.started) {
+        // Another program, or it has ended in one that was not seen: what is known is of the program before.
+        if (line.ended ? strcmp(line.name, one->line.name) != 0 : line.image != one->line.image) {
+            one->python = pyprof__is_named_python(&line);
+            one->looks = 0;
+        }
+        if (line.ended) memcpy(one->line.name, line.name, sizeof line.name);
+        else one->line = line;
+        if (!line.ended) return 1;
     }
     one->ended_ns = now;
     return 0;
@@ -6638,13 +7370,27 @@ static pyprof__bool pyprof__family_has(pyprof__family *family, const pyprof__pro
     return 0;
 }
 
+// Was it forked by a member that runs Python, and has not executed another program?
+static pyprof__bool pyprof__is_fork_of_python(const pyprof__family *family, const pyprof__process_line *line)
+{
+    size_t i = family->list.count;
+    while (i-- > 0) {
+        const pyprof__descendant *one = pyprof__family_at(family, i);
+        if (!one->python || one->line.started > line->started) continue;
+        if (line->image ? one->line.image == line->image
+            : one->line.pid == line->parent && strcmp(one->line.name, line->name) == 0) return 1;
+    }
+    return 0;
+}
+
 // Forgets descendants that ended a while ago.
 static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 {
     size_t i, kept = 1;
     for (i = 1; i < family->list.count; i++) {
         const pyprof__descendant *one = pyprof__family_at(family, i);
-        if (one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS) continue;
+        if (one->state != PYPROF__KIN_OPENING && one->ended_ns && now - one->ended_ns > PYPROF__AFTER_END_NS)
+            continue;
         if (kept != i) *pyprof__family_at(family, kept) = *one;
         kept++;
     }
@@ -6654,12 +7400,14 @@ static void pyprof__family_tidy(pyprof__family *family, uint64_t now)
 static void pyprof__family_add(pyprof__family *family, const pyprof__process_line *line, uint64_t now)
 {
     pyprof__descendant *one;
+    int python = pyprof__is_named_python(line) || pyprof__is_fork_of_python(family, line);
     if (family->list.count >= PYPROF__MOST_DESCENDANTS) pyprof__family_tidy(family, now);
     one = family->list.count < PYPROF__MOST_DESCENDANTS
         ? (pyprof__descendant *)pyprof__push(&family->pool, &family->list) : NULL;
     if (!one) { family->cut++; return; }
     one->line = *line;
     one->seen_ns = now;
+    one->python = python;
     if (line->ended) one->ended_ns = now;
 }
 
@@ -11100,19 +11848,19 @@ static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
     pyprof__target_close(&sweeper->target);
 }
 
-// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
-static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
-                                          const pyprof_allocator *allocator, uint64_t max_bytes,
-                                          uint32_t max_depth, int may_move)
+static void pyprof__sweeper_begin(pyprof__sweeper *sweeper, const pyprof_allocator *allocator,
+                                  uint64_t max_bytes, uint32_t max_depth, int may_move)
 {
-    pyprof_result result;
     memset(sweeper, 0, sizeof *sweeper);
     pyprof__pool_init(&sweeper->pool, allocator, max_bytes);
     sweeper->max_depth = max_depth;
     sweeper->may_move = may_move;
     sweeper->cpu = sweeper->stuck_cpu = -1;
-    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
-    if (result != PYPROF_OK) return result;
+}
+
+// Its target is open.
+static pyprof_result pyprof__sweeper_complete(pyprof__sweeper *sweeper)
+{
     pyprof__array_init(&sweeper->wanted, 1);
     pyprof__array_init(&sweeper->links, sizeof(pyprof__link));
     pyprof__array_init(&sweeper->doubtful, sizeof(pyprof__link));
@@ -11124,6 +11872,26 @@ static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
         return PYPROF_OK;
     pyprof__sweeper_close(sweeper);
     return pyprof__fail_memory("the sampler");
+}
+
+// Everything but the thread: may be called on the thread that calls pyprof_start. pid 0 = this process.
+static pyprof_result pyprof__sweeper_open(pyprof__sweeper *sweeper, int64_t pid,
+                                          const pyprof_allocator *allocator, uint64_t max_bytes,
+                                          uint32_t max_depth, int may_move)
+{
+    pyprof_result result;
+    pyprof__sweeper_begin(sweeper, allocator, max_bytes, max_depth, may_move);
+    result = pyprof__target_open(&sweeper->target, &sweeper->pool, pid);
+    return result == PYPROF_OK ? pyprof__sweeper_complete(sweeper) : result;
+}
+
+static pyprof_result pyprof__sweeper_open_core(pyprof__sweeper *sweeper, const char *core,
+                                               const char *executable, uint32_t max_depth)
+{
+    pyprof_result result;
+    pyprof__sweeper_begin(sweeper, NULL, UINT64_MAX, max_depth, 0);
+    result = pyprof__target_open_core(&sweeper->target, &sweeper->pool, core, executable);
+    return result == PYPROF_OK ? pyprof__sweeper_complete(sweeper) : result;
 }
 
 // Call it on the sampler's own thread, before the first sweep: sets up what concerns this thread only.
@@ -11568,6 +12336,7 @@ static pyprof__bool pyprof__shared_cpu(pyprof__sweeper *sweeper, pyprof__thread 
 // the thread was blocked.
 static pyprof__bool pyprof__did_not_run(pyprof__sweeper *sweeper, pyprof__thread *thread)
 {
+    if (sweeper->target.origin.core) return 1;
     if (thread->shared_tid) return 0;
     if (sweeper->target.switch_clock && !thread->holder && pyprof__is_blocked_now(sweeper, thread)) return 1;
     if (pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
@@ -12595,6 +13364,24 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t n
     }
 }
 
+// In a core file: what the thread waited for, if it was blocked in a system call. Otherwise it ran, or
+// waited for a CPU; of the thread that got the signal it is known that it ran.
+static void pyprof__state_in_core(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    const pyprof__core_facts *core = &sweeper->target.core.facts;
+    const pyprof__core_task *task = pyprof__core_task_of(core, thread->native);
+    const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
+    thread->leaf = thread->rival = PYPROF__NONE;
+    thread->put_off = 0;
+    thread->waiting = !task || !task->signal;
+    if (task && task->blocked && pyprof__spell(sweeper, thread)) pyprof__state_waits(sweeper, thread, gil);
+    else if (task && task->signal) thread->state = pyprof__running_state(thread, gil);
+    else pyprof__state_moved(thread, sweeper->list.now_ns);
+    if (thread->holder) thread->state |= PYPROF__HAS_GIL;
+    thread->decided = sweeper->list.tick;
+    pyprof__native_leaf(sweeper, thread, &thread->state, &thread->leaf);
+}
+
 // What each thread does at this moment and, if it waits for the GIL, for which thread:
 //   1. Sort threads by what is known without examining them (pyprof__clue_of), and count for each GIL the
 //      candidates: UNSEEN ones, and MAYBE ones, which were in its queue before.
@@ -12615,6 +13402,11 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
         if (thread->tick != sweeper->list.tick) continue;
+        if (sweeper->target.origin.core) {
+            pyprof__state_in_core(sweeper, thread);
+            thread->clue = PYPROF__CLUE_STILL;
+            continue;
+        }
         thread->stayed = pyprof__still_wants_gil(thread, now);
         // Step 1.
         thread->clue = pyprof__clue_of(sweeper, thread);
@@ -12888,6 +13680,7 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
 static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, int *proven)
 {
     const pyprof__runtime *runtime = &sweeper->target.runtime;
+    const char *lack = sweeper->target.core.lack;
     char version[32];
     int attempt, listed = 0, failed = 0;   // failed: attempts in which Python code was not readable
     pyprof__walk_result cause = PYPROF__WALK_OK;
@@ -12925,13 +13718,13 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
     if (sweeper->pool.refused) return pyprof__fail_memory("the sampler");
     pyprof__version_text(runtime->version, version, sizeof version);
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                        "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s",
+                        "CPython %s%s (_PyRuntime %s) does not keep its data where pyprof expects it: %s%s%s",
                         version,
                         runtime->free_threaded ? " free-threaded" : "", runtime->where,
                         !listed ? "the list of threads is implausible" : cause == PYPROF__WALK_CODE
                             ? "a frame has no code object"
                         : cause == PYPROF__WALK_NAME ? "names cannot be read"
-                        : "the chain of frames is implausible");
+                        : "the chain of frames is implausible", *lack ? ". " : "", lack);
 }
 
 // ============================================================================
@@ -16994,7 +17787,9 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   2. Ticks: of the ticks due since the last look, those at which the thread was where it is now become
 //      samples; the others count as missed.
 //   3. Take: a sample takes half of its share. The previous sample of that kind gets the other half: if the
-//      two are at different places, the thread moved midway between them, on average.
+//      two are at different places, the thread moved midway between them, on average. Of a thread that waits,
+//      it takes first the time since the thread left its CPU. If the thread was not seen for long, what it
+//      did in the middle goes to <between samples>.
 //   4. Keep: the sample is now the latest of its kind. The next one will give it half of its share.
 // No clock shows when a new thread began to run Python, or when a thread ended:
 //   5. Meet: half a period is counted before the first sample, and half a period, the tail, after the last
@@ -17058,11 +17853,13 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// Step 3. Returns the sample's part in ns.
-static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
+// Step 3. Returns the sample's part in ns. certain: time that the thread is known to have spent there.
+static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran,
+                                   uint64_t certain)
 {
-    int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
+    int64_t ns = share->ns, half = 0;
     if (ns <= 0) return 0;
+    if (share->node && certain < (uint64_t)ns) half = (ns - (int64_t)certain) / 2;
     if (half) pyprof__share_add(recorder, share, half, ran);
     share->ns = 0;
     return (uint64_t)(ns - half);
@@ -17252,6 +18049,29 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder,
     return told;
 }
 
+// Of a thread of another process that was not seen for so long that its neighbouring samples tell nothing of
+// the middle: CPU time and other time that belong to <between samples>. The sampler of this process has the
+// priority that the process has.
+static void pyprof__account_unseen(pyprof__recorder *recorder, pyprof__thread_account *account,
+                                   const pyprof__thread *thread, uint64_t now)
+{
+    const uint64_t period = (uint64_t)(1e9 / recorder->config->rate_hz), gone = now - account->look_ns;
+    uint64_t from = thread->off_ns < now && thread->state & PYPROF__IS_WAITING ? thread->off_ns : now, cpu;
+    uint64_t unseen = from > account->look_ns + period ? from - account->look_ns - period : 0;
+    pyprof__share part;
+    if (unseen < PYPROF__UNSEEN_NS || pyprof__is_own(recorder->target->origin.proc)) return;
+    cpu = thread->cpu_ns - account->cpu_ns;
+    if (from == now) cpu = (uint64_t)((double)cpu * ((double)unseen / (double)gone));
+    if (cpu > unseen) cpu = unseen;
+    memset(&part, 0, sizeof part);
+    part.ns = (int64_t)cpu < account->runs.ns ? (int64_t)cpu : account->runs.ns;
+    account->runs.ns -= part.ns > 0 ? part.ns : 0;
+    pyprof__share_settle(recorder, account, &part, 1);
+    part.ns = (int64_t)(unseen - cpu) < account->waits.ns ? (int64_t)(unseen - cpu) : account->waits.ns;
+    account->waits.ns -= part.ns > 0 ? part.ns : 0;
+    pyprof__share_settle(recorder, account, &part, 0);
+}
+
 // Reads a thread's clock, and finds the ticks at which the thread was seen.
 static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thread_account *account,
                                          const pyprof__thread *thread, uint64_t now)
@@ -17274,6 +18094,9 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
+        if (goes_on && told.stood + told.ran < told.ticks
+            && pyprof__recorded_at(recorder, account->recorded)->wanted)
+            pyprof__account_unseen(recorder, account, thread, now);
     }
     if (goes_on) told.thinned = recorder->thinned - account->thinned;
     pyprof__account_note(recorder, account, thread, now);
@@ -17286,14 +18109,15 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
 // both shares.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account,
-                                pyprof__moment *moment)
+                                const pyprof__thread *thread, pyprof__moment *moment)
 {
+    uint64_t certain = moment->end_ns > thread->off_ns ? moment->end_ns - thread->off_ns : 0;
     int waits = (moment->state & PYPROF__IS_WAITING) != 0,
         unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
-    moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
+    moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1, 0) : 0;
     moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
-    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
+    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0, certain);
 }
 
 // Step 4: the sample may get more time.
@@ -17332,7 +18156,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
                                   pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
-    pyprof__sample_time(recorder, account, moment);
+    pyprof__sample_time(recorder, account, thread, moment);
     pyprof__sample_taken(recorder, account, thread, moment);
     if (thread->cause) {
         pyprof__count_rejected(&model->stats, thread->cause, moment->count);
@@ -18420,9 +19244,26 @@ static void pyprof__wait_socket(const pyprof__facts *facts, pyprof__dump_thread 
 
 static void pyprof__wait_file_lock(const pyprof__facts *facts, pyprof__dump_thread *of)
 {
-    int64_t owner = pyprof__lock_owner(pyprof__pid_of(facts->sweeper->target.origin.proc));
+    pyprof__proc *proc = facts->sweeper->target.origin.proc;
+    int64_t owner = proc->core ? 0 : pyprof__lock_owner(pyprof__pid_of(proc));
     size_t size = strlen(of->what);
     if (owner) snprintf(of->what + size, sizeof of->what - size, ", held by pid %lld", (long long)owner);
+}
+
+// The signal that ended the process of a core file, if this thread got it: "SIGSEGV at 0x0".
+static void pyprof__wait_ended(const pyprof__facts *facts, pyprof__dump_thread *of)
+{
+    const pyprof__core_facts *core = facts->sweeper->target.origin.proc->core;
+    const pyprof__core_task *task = core ? pyprof__core_task_of(core, of->thread->native) : NULL;
+    const char *name;
+    if (!task || !task->signal) return;
+    name = pyprof__signal_name(task->signal);
+    of->kind = "ended";
+    if (name) snprintf(of->what, sizeof of->what, "%s", name);
+    else snprintf(of->what, sizeof of->what, "signal %d", task->signal);
+    if (task->has_fault)
+        snprintf(of->what + strlen(of->what), sizeof of->what - strlen(of->what), " at 0x%llx",
+                 (unsigned long long)task->fault);
 }
 
 // What the thread waits for. Its stack and state are known.
@@ -18432,7 +19273,8 @@ static void pyprof__wait_read(pyprof__facts *facts, pyprof__dump_thread *of)
     const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
     pyprof__call call = { 0, { 0 }, "" };
     int blocked;
-    if (!(of->thread->state & PYPROF__IS_WAITING)) return;
+    if (proc->core) pyprof__wait_ended(facts, of);
+    if (of->kind || !(of->thread->state & PYPROF__IS_WAITING)) return;
     pyprof__wait_by_leaf(facts, of);
     if (of->thread->state & PYPROF__WANTS_GIL) {
         of->kind = "GIL";
@@ -18579,6 +19421,7 @@ static pyprof__bool pyprof__dump_is_still(const pyprof__facts *facts, const pypr
 {
     const pyprof__gil *gil = pyprof__gil_of(&facts->sweeper->list, of->thread->interp);
     uint32_t switches = 0;
+    if (facts->sweeper->target.origin.core) return 1;
     if (of->thread->state & PYPROF__WANTS_GIL)
         return gil && pyprof__copy(facts->mirror->origin, &switches,
                                    gil->address + facts->layout->gil_switches, sizeof switches)
@@ -19166,6 +20009,15 @@ static const char *pyprof__process_name(const pyprof_profile *profile,
     uint32_t node = recorded->process < processes->count
         ? PYPROF__AT(const pyprof__recorded_process, *processes, recorded->process).node : 0;
     return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : NULL;
+}
+
+// The same of a node; "" = it is of none.
+static const char *pyprof__process_of_node(const pyprof_profile *profile, uint32_t node)
+{
+    if (profile->model.processes.count < 2) return NULL;
+    while (node && pyprof__function_of(profile, node)->kind != PYPROF_KIND_PROCESS)
+        node = pyprof__parent_of(profile, node);
+    return node ? pyprof__text(profile, pyprof__function_of(profile, node)->name) : "";
 }
 
 static const char *pyprof__label(const pyprof_profile *profile, uint32_t function)
@@ -20231,6 +21083,13 @@ static void pyprof__table_free(pyprof__table *table)
     pyprof__index_free(&table->pool, &table->index);
 }
 
+// A row with nodes of several processes names none of them.
+static void pyprof__row_in_process(pyprof_row *row, const pyprof_profile *profile, uint32_t node)
+{
+    if (row->process && *row->process && row->process != pyprof__process_of_node(profile, node))
+        row->process = "";
+}
+
 // The row of a node, made if it does not exist; NULL = no memory
 static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile *profile, uint32_t node,
                                      int group)
@@ -20242,7 +21101,8 @@ static pyprof_row *pyprof__table_row(pyprof__table *table, const pyprof_profile 
         pyprof_row *row = (pyprof_row *)pyprof__push(&table->pool, &table->rows);
         if (!row || (profile->is_diff && !pyprof__push(&table->pool, &table->known))) return NULL;
         pyprof__row_name(profile, node, group, row);
-    }
+        row->process = pyprof__process_of_node(profile, node);
+    } else pyprof__row_in_process(&PYPROF__AT(pyprof_row, table->rows, id), profile, node);
     if (profile->is_diff)
         PYPROF__AT(unsigned char, table->known, id) |= PYPROF__AT(const unsigned char, profile->seen, node);
     return &PYPROF__AT(pyprof_row, table->rows, id);
@@ -21602,6 +22462,7 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->heap_reserved_bytes += from->heap_reserved_bytes;
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
+    to->processes_unknown += from->processes_unknown;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -23780,7 +24641,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         { "ended", pyprof__load_small, offsetof(pyprof_stats, ended), 0 },
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
-        PYPROF__STAT(processes), PYPROF__STAT(processes_missed),
+        PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -26631,6 +27492,7 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
         { "heap_live_blocks", stats->heap_live_blocks }, { "heap_peak_bytes", stats->heap_peak_bytes },
         { "heap_reserved_bytes", stats->heap_reserved_bytes },
         { "processes", stats->processes }, { "processes_missed", stats->processes_missed },
+        { "processes_unknown", stats->processes_unknown },
     };
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
@@ -34161,7 +35023,9 @@ typedef struct {                 // the thread that writes files
     uint64_t (*poll)(uint64_t now);   // PROFILING=1: its other periodic work; returns when to call it again
 } pyprof__saver;
 
-enum { PYPROF__MOST_PROCESSES = 512 };
+#ifndef PYPROF__TEST_PROCESSES
+#define PYPROF__TEST_PROCESSES 512   // that a session records at most
+#endif
 
 typedef struct {                 // the recording of a descendant
     int64_t pid;
@@ -34176,13 +35040,13 @@ typedef struct {
     // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
     pyprof__mutex lock;
     pyprof__array kin;           // pyprof__kin, in the order in which they were found
-    uint64_t processes, missed;  // see pyprof_stats
+    uint64_t processes, missed, unknown;   // see pyprof_stats
     uint64_t own_cpu_ns;         // of its thread
+    uint32_t opening;            // number of descendants in which a thread looks for Python
     int on;                      // the session follows children
     int headless;                // the root runs no Python, or did not when the session began
     pyprof__family family;       // belongs to the thread
     uint64_t busy_ns;            // until then processes are expected to begin
-    uint64_t check_ns;           // when to look again for descendants that profile themselves
     pyprof_config config;
     pyprof__budget budget;       // max_bytes of all its processes
     pyprof__pool pool;
@@ -35409,10 +36273,10 @@ typedef struct {
 static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 {
     uint32_t word = 0;
-    int attempt, rejected = 1;
+    int attempt, rejected = 1, core = sweeper->target.origin.core != NULL;   // that does not change
     size_t i;
     // two: a thread that stands still with the GIL counts as waiting.
-    for (attempt = 0; attempt < 2 || (attempt < 20 && rejected); attempt++) {
+    for (attempt = 0; attempt < 1 + !core || (attempt < 20 && rejected && !core); attempt++) {
         if (attempt) pyprof__sleep_until(&word, 0, pyprof__now() + 1000000);
         if (!pyprof__sweep(sweeper, pyprof__now())) return 0;
         for (rejected = 0, i = 0; i < sweeper->list.listed.count; i++) {
@@ -35426,8 +36290,10 @@ static pyprof__bool pyprof__dump_sweep(pyprof__sweeper *sweeper)
 static pyprof_result pyprof__dump_open(pyprof__dump_job *job)
 {
     const pyprof_config *config = &job->session.config;
-    pyprof_result result = pyprof__sweeper_open(&job->sampler.sweeper, config->pid, NULL, UINT64_MAX,
-                                                config->max_depth, 1);
+    pyprof_result result = job->options.core
+        ? pyprof__sweeper_open_core(&job->sampler.sweeper, job->options.core, job->options.executable,
+                                    config->max_depth)
+        : pyprof__sweeper_open(&job->sampler.sweeper, config->pid, NULL, UINT64_MAX, config->max_depth, 1);
     if (result != PYPROF_OK) return result;
     if (pyprof__recorder_open(&job->session.recorder, &job->sampler.sweeper.target, config, UINT64_MAX)) {
         job->open = 1;
@@ -35470,7 +36336,8 @@ static void *pyprof__dump_main(void *argument)
     if (job->open) pyprof__sweeper_settle(sweeper);
     memset(&tick, 0, sizeof tick);
     sweeper->list.every = recorder->every = 1;
-    if (job->open) job->result = pyprof__self_check(sweeper, 50, &job->sampler.proven);
+    if (job->open)
+        job->result = pyprof__self_check(sweeper, sweeper->target.origin.core ? 1 : 50, &job->sampler.proven);
     if (job->result == PYPROF_OK && !pyprof__dump_sweep(sweeper))
         job->result = pyprof__fail(PYPROF_ERR_STATE, "the Python interpreter is not initialised");
     // Once asyncio is found: again, with the tasks.
@@ -35491,7 +36358,7 @@ static void *pyprof__dump_main(void *argument)
         pyprof__facts_record(sweeper, recorder, &job->options);
         job->sampler.own_cpu_ns = pyprof__own_cpu();
     }
-    pyprof__copy_text(job->error, sizeof job->error, pyprof__error_text());
+    pyprof__utf8_repair(job->error, sizeof job->error - 8, pyprof__error_text());
     pyprof__dump_done(job);
     return NULL;
 }
@@ -35642,6 +36509,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
     *profile = all;
     return PYPROF_OK;
 }
@@ -35661,6 +36529,7 @@ static void pyprof__following_stats(const pyprof__following *following, pyprof_s
     stats->own_cpu_ns += following->own_cpu_ns;
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
+    stats->processes_unknown = following->unknown;
 }
 
 // All processes pause, or go on. Under both locks.
@@ -36517,47 +37386,53 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
                         "hung file system)", (long long)pid, (double)PYPROF__TEST_PATIENCE / 1e9);
 }
 
-// Waits until its thread has opened the process. If that takes longer than the patience allows, the thread is
-// left to end by itself.
-static pyprof_result pyprof__other_await(pyprof__sampler **place)
-{
-    pyprof__sampler *sampler = *place;
-    pyprof_result result;
-    uint32_t opening = PYPROF__STAGE_OPENING;
-    if (!pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE)
-        && __atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return pyprof__fail_blocked(sampler->first.pid);
-    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
-    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
-    pyprof__stage_set(sampler, PYPROF__STAGE_LEAVES);
-    pyprof__join(sampler);
-    pyprof__other_free(place);
-    return result;
-}
-
-// Opens another process on a thread of its own, which then waits for pyprof__other_go.
-static pyprof_result pyprof__other_open(const pyprof_config *config, pyprof__sampler ***place)
+// Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
+// the sampler is not freed.
+static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
     result = pyprof__sampler_start(**place);
-    if (result == PYPROF_OK) return pyprof__other_await(*place);
-    pyprof__other_free(*place);
+    if (result == PYPROF_OK) (**place)->stopping++;
+    else pyprof__other_free(*place);
     return result;
+}
+
+static pyprof__bool pyprof__other_is_open(const pyprof__sampler *sampler)   // or has failed
+{
+    return __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) != (uint32_t)PYPROF__STAGE_OPENING;
 }
 
 // Its thread begins to sample, or ends if there is no session for it.
 static void pyprof__other_go(pyprof__sampler **place, int goes)
 {
     pyprof__stage_set(*place, goes ? PYPROF__STAGE_GOES : PYPROF__STAGE_LEAVES);
+    (*place)->stopping--;
     if (goes) return;
     pyprof__join(*place);
     pyprof__other_free(place);
 }
 
+// Has it been opened? If it has not yet, its thread is left to end by itself. On failure the sampler is gone.
+static pyprof_result pyprof__other_opened(pyprof__sampler **place)
+{
+    pyprof__sampler *sampler = *place;
+    pyprof_result result;
+    uint32_t opening = PYPROF__STAGE_OPENING;
+    if (__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        sampler->stopping--;
+        return pyprof__fail_blocked(sampler->first.pid);
+    }
+    if (sampler->opened == PYPROF_OK) return PYPROF_OK;
+    result = pyprof__fail(sampler->opened, "%s", sampler->refused);
+    pyprof__other_go(place, 0);
+    return result;
+}
+
+// Waits until the process is open without the lock, because its memory can be blocked.
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
@@ -36565,7 +37440,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_open(config, &place);
+    result = pyprof__other_begin(config, &place);
+    if (result != PYPROF_OK) return result;
+    pyprof__control_unlock();
+    pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
     if (result != PYPROF_OK) return result;
     pyprof__sessions_lock();
     result = pyprof__session_open(*place, config, 0, slot);
@@ -36577,7 +37457,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
 // the next session.
-static void pyprof__sampler_stop(pyprof__sampler *sampler)
+static void pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
@@ -36592,15 +37472,31 @@ static void pyprof__sampler_stop(pyprof__sampler *sampler)
         if (stays || pyprof__now() > end) return;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
-    pyprof__join(sampler);
+}
+
+// After that wait, under pyprof__control: a session may have begun meanwhile.
+static void pyprof__sampler_join(pyprof__sampler *sampler)
+{
+    int over;
+    if (pyprof__is_sampler || !sampler->joinable) return;
+    pyprof__sessions_lock();
+    over = !sampler->alive && !pyprof__any_session(sampler);
+    pyprof__sessions_unlock();
+    if (over) pyprof__join(sampler);
+}
+
+static void pyprof__sampler_stop(pyprof__sampler *sampler)
+{
+    pyprof__sampler_await(sampler);
+    pyprof__sampler_join(sampler);
 }
 
 // ---- the thread that follows children ---------------------------------------------------------------------
 // It looks for descendants that have begun, for Python in them, and for those that have ended. Each that runs
 // Python gets a session without a token, and a sampler thread of its own.
 enum { PYPROF__SCAN_NS = 10000000, PYPROF__SCAN_BUSY_NS = 2000000, PYPROF__BUSY_NS = 500000000,
-       PYPROF__MOST_LOOKS = 200, PYPROF__YOUNG_NS = 50000000, PYPROF__VFORK_NS = 50000000,
-       PYPROF__KIN_BYTES = 2 << 20 };
+       PYPROF__MOST_LOOKS = 200, PYPROF__MOST_OPENING = 16, PYPROF__YOUNG_NS = 1000000000,
+       PYPROF__VFORK_NS = 50000000, PYPROF__KIN_BYTES = 2 << 20 };
 
 static void pyprof__following_degrade(const pyprof__following *following, const char *reason)
 {
@@ -36610,11 +37506,38 @@ static void pyprof__following_degrade(const pyprof__following *following, const 
     pyprof__sessions_unlock();
 }
 
+// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
+// forked children go on profiling themselves.
+static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (root->line.pid != pyprof__own_pid()) return 0;
+    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
+}
+
 static void pyprof__following_misses(pyprof__following *following, pyprof__descendant *one)
 {
     one->state = PYPROF__KIN_LEFT;
     pyprof__mutex_take(&following->lock);
     following->missed++;
+    pyprof__mutex_give(&following->lock);
+}
+
+// It has ended, or the session ends, and it was not sampled. Python in it may have been overlooked while it
+// was starting.
+static void pyprof__following_loses(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
+    if (one->looks == 0 && root->line.pid == pyprof__own_pid()
+        && (!one->line.image || one->line.image == root->line.image))
+        one->python = 0;         // perhaps it has profiled itself
+    if (one->python && (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)) {
+        pyprof__following_misses(following, one);
+        return;
+    }
+    one->state = PYPROF__KIN_LEFT;
+    pyprof__mutex_take(&following->lock);
+    following->unknown += one->looks == 0;
     pyprof__mutex_give(&following->lock);
 }
 
@@ -36661,6 +37584,24 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
     one->state = PYPROF__KIN_LEFT;
 }
 
+// It is not recorded any more, and nothing that was.
+static void pyprof__kin_leave(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof__kin *kin;
+    pyprof__mutex_take(&following->lock);
+    kin = pyprof__kin_of(following, &one->line);
+    if (kin) {
+        pyprof__sessions_lock();
+        pyprof__kin_over(following, kin);
+        pyprof__sessions_unlock();
+        *kin = *pyprof__kin_at(following, following->kin.count - 1);
+        following->kin.count--;
+        following->processes--;
+    }
+    pyprof__mutex_give(&following->lock);
+    one->state = PYPROF__KIN_LEFT;
+}
+
 // The session of a descendant begins, with this sampler. 0 = no memory, or the session of its family ends.
 // Under pyprof__control.
 static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof__descendant *one,
@@ -36690,7 +37631,8 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
     return whole;
 }
 
-static pyprof_result pyprof__kin_start(pyprof__following *following, const pyprof__descendant *one)
+// Begins to sample the process, if its memory is read already; otherwise a thread begins to open it.
+static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     pyprof_config config = following->config;
     pyprof__sampler **place = NULL, *sampler;
@@ -36698,43 +37640,57 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, const pypro
     config.pid = one->line.pid;
     pyprof__control_lock();
     sampler = pyprof__other_find(config.pid);
-    if (!sampler && following->quit) result = PYPROF_ERR_STATE;
-    else if (!sampler) result = pyprof__other_open(&config, &place);
-    if (result == PYPROF_OK) {
-        if (place) sampler = *place;
-        if (sampler->sweeper.target.started != one->line.started)
-            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
-        if (place && result == PYPROF_OK)
-            pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
-        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
-            result = pyprof__fail_memory("the session");
-        if (place) pyprof__other_go(place, result == PYPROF_OK);
-        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    if (sampler && pyprof__kin_begin(following, one, &config, sampler)) {
+        one->state = PYPROF__KIN_SAMPLED;
+        pyprof__wake(&sampler->wake);
+    } else if (sampler) result = pyprof__fail_memory("the session");
+    else result = pyprof__other_begin(&config, &place);
+    if (place && result == PYPROF_OK) {
+        one->state = PYPROF__KIN_OPENING;
+        one->opening_ns = now;
+        one->place = (int)(place - pyprof__g.others);
+        following->opening++;
     }
     pyprof__control_unlock();
     return result;
 }
 
+// The process is open, or its thread is given up: then, and in case of an error, the sampler is gone.
+static pyprof_result pyprof__kin_opened(pyprof__following *following, pyprof__descendant *one)
+{
+    pyprof_config config = following->config;
+    pyprof__sampler **place = &pyprof__g.others[one->place], *sampler = *place;
+    pyprof_result result;
+    config.pid = one->line.pid;
+    pyprof__control_lock();
+    result = pyprof__other_opened(place);
+    if (result == PYPROF_OK) {
+        if (sampler->sweeper.target.started != one->line.started)
+            result = pyprof__fail(PYPROF_ERR_NO_PROCESS, "the process has ended");
+        else pyprof__pool_budget(&sampler->sweeper.pool, &following->budget);
+        if (result == PYPROF_OK && !pyprof__kin_begin(following, one, &config, sampler))
+            result = pyprof__fail_memory("the session");
+        pyprof__other_go(place, result == PYPROF_OK);
+        if (result == PYPROF_OK) pyprof__wake(&sampler->wake);
+    }
+    pyprof__control_unlock();
+    following->opening--;
+    one->state = result == PYPROF_OK ? PYPROF__KIN_SAMPLED : PYPROF__KIN_PLAIN;
+    return result;
+}
+
 // Is this process between fork and exec? After vfork it has its parent's memory, which must not be recorded
 // twice; after fork it may execute another program within a moment.
-static pyprof__bool pyprof__is_forking(const pyprof__following *following, const pyprof__descendant *one,
+static pyprof__bool pyprof__is_forking(const pyprof__following *following, pyprof__descendant *one,
                                        uint64_t now)
 {
     const pyprof__descendant *parent = pyprof__family_find(&following->family, one->line.parent);
     int same;
     if (!parent || !one->line.image || parent->line.image != one->line.image) return 0;
     same = pyprof__same_memory(parent->line.pid, one->line.pid);
+    if (same > 0) one->python = 0;   // nothing of its own so far
     if (same < 0) return now - one->seen_ns < PYPROF__VFORK_NS;
     return same || now - one->seen_ns < PYPROF__SCAN_BUSY_NS;
-}
-
-// Does it profile itself? Then it is not recorded a second time. Only in the family of this process, whose
-// forked children go on profiling themselves.
-static pyprof__bool pyprof__profiles_itself(const pyprof__following *following, const pyprof__descendant *one)
-{
-    const pyprof__descendant *root = pyprof__family_at(&following->family, 0);
-    if (root->line.pid != pyprof__own_pid()) return 0;
-    return (one->line.image && one->line.image == root->line.image) || pyprof__has_our_threads(one->line.pid);
 }
 
 static void pyprof__following_refused(pyprof__following *following, pyprof__descendant *one,
@@ -36751,36 +37707,45 @@ static void pyprof__following_refused(pyprof__following *following, pyprof__desc
     if (result != PYPROF_ERR_BUSY) pyprof__following_misses(following, one);
 }
 
+// Its thread has looked for Python, or is still looking.
+static void pyprof__following_opened(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    pyprof_result result;
+    if (!pyprof__other_is_open(pyprof__g.others[one->place]) && now - one->opening_ns < PYPROF__TEST_PATIENCE)
+        return;
+    result = pyprof__kin_opened(following, one);
+    if (result == PYPROF_OK) one->python = 1;
+    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
+    else pyprof__following_loses(following, one, now);
+}
+
 // Is there Python in this process? A program that has just begun may load it later: it is looked at again, at
 // growing intervals, for a minute, and anew when it has executed another program.
 static void pyprof__following_look(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
-    uint64_t image = one->line.image;
     pyprof_result result;
-    if (!pyprof__descendant_read(one, now)) {
-        if (one->looks == 0 || now - one->seen_ns < PYPROF__YOUNG_NS)
-            pyprof__following_misses(following, one);
-        one->state = PYPROF__KIN_LEFT;
-        return;
-    }
-    if (one->line.image != image) one->looks = 0;
+    char reason[80];
+    int full;
+    if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
-    if (pyprof__is_forking(following, one, now)) return;
+    if (pyprof__is_forking(following, one, now) || following->opening >= PYPROF__MOST_OPENING) return;
     one->state = PYPROF__KIN_PLAIN;
     one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (4 + one->looks) / 4;
-    if (one->looks++ > PYPROF__MOST_LOOKS || pyprof__profiles_itself(following, one)) return;
-    if (following->processes >= PYPROF__MOST_PROCESSES
-        || following->budget.used + PYPROF__KIN_BYTES > following->budget.limit) {
-        pyprof__following_degrade(following, following->processes >= PYPROF__MOST_PROCESSES
-                                  ? "more than 512 processes: the others are counted as missed"
-                                  : "max_bytes is used up: further processes are counted as missed");
+    if (one->looks++ > PYPROF__MOST_LOOKS) return;
+    if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
+    full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
+    if (full || following->budget.used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
+        > following->budget.limit) {
+        if (!one->python) return;
+        snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
+                 PYPROF__TEST_PROCESSES);
+        pyprof__following_degrade(following, full ? reason : "max_bytes is used up: further processes are "
+                                                             "counted as missed");
         pyprof__following_misses(following, one);
         return;
     }
-    result = pyprof__kin_start(following, one);
-    if (result == PYPROF_OK) one->state = PYPROF__KIN_SAMPLED;
-    else if (pyprof__descendant_read(one, now)) pyprof__following_refused(following, one, result);
-    else pyprof__following_misses(following, one);   // it has ended meanwhile
+    result = pyprof__kin_start(following, one, now);
+    if (result != PYPROF_OK) pyprof__following_refused(following, one, result);
 }
 
 // duration_s is over for the session: so it is for the processes that it follows.
@@ -36794,6 +37759,17 @@ static void pyprof__following_keep_pace(pyprof__following *following)
     pyprof__mutex_give(&following->lock);
 }
 
+// It goes on. If it has begun to profile itself, what was recorded of it is dropped: it is in its own files.
+static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
+{
+    uint64_t age = now - one->seen_ns;
+    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    if (!one->python) one->python = pyprof__is_named_python(&one->line);
+    if (now < one->check_ns) return;
+    one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
+    if (pyprof__profiles_itself(following, one)) pyprof__kin_leave(following, one);
+}
+
 static void pyprof__following_round(pyprof__following *following, uint64_t now)
 {
     size_t i;
@@ -36801,10 +37777,26 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
     for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
-        if (one->state == PYPROF__KIN_LEFT || now < one->look_ns) continue;
+        if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
+        if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
+            || now < one->look_ns) continue;
         if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_look(following, one, now);
         else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
-        else one->look_ns = now + 2 * PYPROF__SCAN_NS;
+        else pyprof__following_keeps(following, one, now);
+    }
+}
+
+// The session ends: what has begun and ended since the last round counts, and nothing is opened any more.
+static void pyprof__following_last(pyprof__following *following, uint64_t now)
+{
+    size_t i;
+    pyprof__family_scan(&following->family, now);
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        pyprof__descendant *one = pyprof__family_at(&following->family, i);
+        if (one->state == PYPROF__KIN_OPENING) pyprof__kin_opened(following, one);
+        if (one->state == PYPROF__KIN_LEFT) continue;
+        if (one->state != PYPROF__KIN_SAMPLED) pyprof__following_loses(following, one, now);
+        else if (!pyprof__descendant_read(one, now)) pyprof__kin_end(following, one);
     }
 }
 
@@ -36812,6 +37804,7 @@ static void *pyprof__following_main(void *argument)
 {
     pyprof__following *following = (pyprof__following *)argument;
     uint64_t alone_due = pyprof__now() + pyprof__second;
+    int busy;
     prctl(PR_SET_NAME, "pyprof", 0, 0, 0);
     pyprof__inside = 1;
     while (!__atomic_load_n(&following->quit, __ATOMIC_ACQUIRE)) {
@@ -36823,9 +37816,10 @@ static void *pyprof__following_main(void *argument)
             __atomic_store_n(&following->own_cpu_ns, pyprof__own_cpu(), __ATOMIC_RELAXED);
         }
         pyprof__following_round(following, now);
-        pyprof__sleep_until(&following->word, seen,
-                            now + (now < following->busy_ns ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
+        busy = following->opening || now < following->busy_ns;
+        pyprof__sleep_until(&following->word, seen, now + (busy ? PYPROF__SCAN_BUSY_NS : PYPROF__SCAN_NS));
     }
+    pyprof__following_last(following, pyprof__now());
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     pyprof__inside = 0;
     return NULL;
@@ -36852,6 +37846,7 @@ static pyprof_result pyprof__following_start(int slot, int headless)
         return pyprof__fail(PYPROF_ERR_NO_PROCESS, "there is no process %lld", (long long)pid);
     following->headless = headless;
     following->processes = !headless;
+    pyprof__family_at(&following->family, 0)->python = !headless;
     __atomic_store_n(&following->on, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&following->thread, pyprof__following_main, following);
@@ -37121,8 +38116,9 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
+    pyprof__sampler_await(sampler);
     pyprof__control_lock();
-    pyprof__sampler_stop(sampler);
+    pyprof__sampler_join(sampler);
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);
@@ -37367,7 +38363,8 @@ PYPROF__DEF pyprof_result pyprof_top(const pyprof_profile *profile, const pyprof
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!count) return pyprof__fail(PYPROF_ERR_ARGUMENT, "count is NULL");
     if (!rows && capacity) return pyprof__fail(PYPROF_ERR_ARGUMENT, "rows is NULL");
-    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, self_before))
+    if (row_size != sizeof(pyprof_row) && row_size != offsetof(pyprof_row, process)
+        && row_size != offsetof(pyprof_row, self_before))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "row_size is %llu: this pyprof's rows have %llu",
                             (unsigned long long)row_size,
                             (unsigned long long)sizeof(pyprof_row));
@@ -37821,6 +38818,9 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     *profile = NULL;
     if (pid < 0)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: it must be 0 or more", (long long)pid);
+    if (options && options->core && pid)
+        return pyprof__fail(PYPROF_ERR_ARGUMENT, "pid is %lld: with a core file it must be 0",
+                            (long long)pid);
     if (options && options->native)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "native frames are not supported yet");
     if (options && options->max_depth > PYPROF__MOST_DEPTH)
@@ -37842,7 +38842,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     job->session.sampler = &job->sampler;
     pyprof__config_defaults(&job->session.config);
     job->session.config.pid = pid;
-    job->result = pyprof__is_other(pid) ? PYPROF_OK : pyprof__dump_open(job);
+    job->result = pyprof__is_other(pid) || job->options.core ? PYPROF_OK : pyprof__dump_open(job);
     result = job->result == PYPROF_OK ? pyprof__dump_run(job, &left, profile) : job->result;
     if (!left) pyprof__dump_close(job);
     pyprof__cancel_back(cancel);
@@ -37892,7 +38892,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
 static const char *const pyprof__variables[] = {
     "PYPROF_OUT", "PYPROF_FORMATS", "PYPROF_RATE", "PYPROF_HEAP", "PYPROF_INTERVAL", "PYPROF_QUIET",
     "PYPROF_SOURCES", "PYPROF_OPCODES",
-    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_RUN",
+    "PYPROF_TRIGGER", "PYPROF_MAX_CPU", "PYPROF_TIMELINE", "PYPROF_RUN", "PYPROF_FOLLOW",
 };
 
 // Is it one of these words, in upper or lower case?
@@ -38185,6 +39185,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
     if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_formats(out->formats, sizeof out->formats)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_sources(&out->sources)) return PYPROF_ERR_ARGUMENT;
@@ -38301,6 +39302,12 @@ static struct {                  // the functions behind ours
     int (*execvpe)(const char *, char *const *, char *const *);
     int (*fexecve)(int, char *const *, char *const *);
     int (*execveat)(int, const char *, char *const *, char *const *, int);
+    int (*posix_spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                       char *const *, char *const *);
+    int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                        char *const *, char *const *);
+    int (*system)(const char *);
+    FILE *(*popen)(const char *, const char *);
     int (*daemon)(int, int);
     pid_t (*fork)(void);
     int (*kill)(pid_t, int);
@@ -38342,6 +39349,10 @@ static void pyprof__next_find(void)
         { "execvpe", offsetof(__typeof__(pyprof__next), execvpe) },
         { "fexecve", offsetof(__typeof__(pyprof__next), fexecve) },
         { "execveat", offsetof(__typeof__(pyprof__next), execveat) },
+        { "posix_spawn", offsetof(__typeof__(pyprof__next), posix_spawn) },
+        { "posix_spawnp", offsetof(__typeof__(pyprof__next), posix_spawnp) },
+        { "system", offsetof(__typeof__(pyprof__next), system) },
+        { "popen", offsetof(__typeof__(pyprof__next), popen) },
         { "daemon", offsetof(__typeof__(pyprof__next), daemon) },
         { "fork", offsetof(__typeof__(pyprof__next), fork) },
         { "kill", offsetof(__typeof__(pyprof__next), kill) },
@@ -38385,6 +39396,210 @@ static void *pyprof__object_base(const void *address, const char **path)
     return place.base;
 }
 
+// ---- the environment of children ----------------------------------------------------------
+// A program may start a child with an environment of its own, or have lost variables of ours from its own
+// environment. With PROFILING=1 each child gets those that it lacks, and this library stands first in its
+// LD_PRELOAD. All this may run between vfork and exec, or in a signal handler: only memory of the stack.
+enum { PYPROF__FOLLOW_MOST = 64, PYPROF__FOLLOW_BYTES = 6144, PYPROF__FOLLOW_WIDEST = 8192 };
+
+typedef struct {
+    char text[PYPROF__FOLLOW_BYTES];
+    const char *list[PYPROF__FOLLOW_MOST];   // in the text: NAME=value
+    size_t count, used;
+} pyprof__passed;
+
+static struct {
+    pyprof__passed passed[2];
+    pyprof__passed *now;         // NULL = children get what the program gives them
+    const char *library;         // this library, as LD_PRELOAD names it
+} pyprof__passing;
+
+static size_t pyprof__name_size(const char *variable) { return strcspn(variable, "="); }
+
+static void pyprof__pass_on(pyprof__passed *passed, const char *name, const char *value)
+{
+    size_t size = strlen(name) + strlen(value) + 2;
+    if (passed->count == PYPROF__FOLLOW_MOST || size > sizeof passed->text - passed->used) return;
+    passed->list[passed->count++] = passed->text + passed->used;
+    snprintf(passed->text + passed->used, size, "%s=%s", name, value);
+    passed->used += size;
+}
+
+// The value of a LD_PRELOAD names this library.
+static pyprof__bool pyprof__names_library(const char *value)
+{
+    size_t size = strlen(pyprof__passing.library);
+    const char *at = value;
+    while ((at = strstr(at, pyprof__passing.library)) != NULL) {
+        int begins = at == value || at[-1] == ':' || at[-1] == ' ';
+        if (begins && (!at[size] || at[size] == ':' || at[size] == ' ')) return 1;
+        at += size;
+    }
+    return 0;
+}
+
+// Notes the variables as they are now. Called while no other thread of the program can read them.
+static void pyprof__follow_note(void)
+{
+    pyprof__passed *passed = &pyprof__passing.passed[pyprof__passing.now == pyprof__passing.passed];
+    char *const *at;
+    passed->count = passed->used = 0;
+    pyprof__pass_on(passed, "LD_PRELOAD", pyprof__passing.library);
+    for (at = environ; at && *at; at++) {
+        size_t size = pyprof__name_size(*at);
+        char name[64];
+        if (strspn(*at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != size || size >= sizeof name) continue;
+        snprintf(name, sizeof name, "%.*s", (int)size, *at);
+        if (strcmp(name, "PROFILING") == 0 || strncmp(name, "PYPROF_", 7) == 0)
+            pyprof__pass_on(passed, name, *at + size + ((*at)[size] == '='));
+    }
+    __atomic_store_n(&pyprof__passing.now, passed, __ATOMIC_RELEASE);
+}
+
+// Not if PYPROF_FOLLOW=0, nor in set-user-id programs, nor if the library came in another way than by
+// LD_PRELOAD.
+static void pyprof__follow_begin(void)
+{
+    static char path[4096];
+    const char *follow = pyprof__getenv("PYPROF_FOLLOW"), *preload = pyprof__getenv("LD_PRELOAD");
+    const char *loaded = NULL;
+    if ((follow && pyprof__word_is(follow, " 0 false no off ")) || !preload || getauxval(AT_SECURE)) return;
+    pyprof__object_base(&pyprof__passing, &loaded);
+    if (!loaded) return;
+    pyprof__passing.library = loaded;
+    if (!pyprof__names_library(preload)) return;
+    // A child can begin in another folder.
+    if (*loaded != '/' && strchr(loaded, '/') && realpath(loaded, path) && !strpbrk(path, ": "))
+        pyprof__passing.library = path;
+    pyprof__follow_note();
+}
+
+// The variable of that name in an environment; NULL = it has none.
+static const char *pyprof__variable_of(char *const *envp, const char *name)
+{
+    size_t size = pyprof__name_size(name);
+    for (; envp && *envp; envp++)
+        if (strncmp(*envp, name, size) == 0 && (*envp)[size] == '=') return *envp;
+    return NULL;
+}
+
+// The bytes of stack that pyprof__follow_fill needs for this environment; 0 = it lacks nothing. If it has a
+// PROFILING other than ours, it is as the program wants it.
+static size_t pyprof__follow_size(char *const *envp)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    size_t entries = 1, text = 0, lacks = 0, i;
+    if (!passed) return 0;
+    for (i = 0; envp && envp[i]; i++) {}
+    entries += i;
+    if (i > PYPROF__FOLLOW_WIDEST) return 0;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (has && i && strncmp(has, "PROFILING=", 10) == 0 && strcmp(has, passed->list[i]) != 0) return 0;
+        if (has && (i > 0 || pyprof__names_library(has + 11))) continue;
+        if (has) text = strlen(has) + strlen(passed->list[i]) + 2;
+        lacks++;
+    }
+    return lacks ? (entries + lacks) * sizeof(char *) + text : 0;
+}
+
+// The environment with what it lacks, which comes first: *added variables. memory: of the size above.
+static char *const *pyprof__follow_fill(void *memory, char *const *envp, size_t *added)
+{
+    const pyprof__passed *passed = __atomic_load_n(&pyprof__passing.now, __ATOMIC_ACQUIRE);
+    const char **list = (const char **)memory;
+    const char *preload = pyprof__variable_of(envp, "LD_PRELOAD=");
+    char *const *result, *text;
+    size_t count = 0, i, k;
+    for (i = 0; i < passed->count; i++) {
+        const char *has = pyprof__variable_of(envp, passed->list[i]);
+        if (!has || (i == 0 && !pyprof__names_library(has + 11))) list[count++] = passed->list[i];
+    }
+    *added = count;
+    for (i = k = 0; envp && envp[i]; i++)
+        if (!count || list[0] != passed->list[0] || envp[i] != preload) list[count + k++] = envp[i];
+    list[count + k] = NULL;
+    if (preload && count && list[0] == passed->list[0]) {    // a LD_PRELOAD of others
+        text = (char *)(list + count + k + 1);
+        strcpy(text, passed->list[0]);
+        strcat(text, ":");
+        strcat(text, preload + 11);
+        if (!preload[11]) strcpy(text, passed->list[0]);
+        list[0] = text;
+    }
+    memcpy(&result, &list, sizeof result);
+    return result;
+}
+
+// `envp` with what it lacks, in memory of the calling function's frame.
+#define PYPROF__FOLLOWED(envp, size, added) \
+    ((size) ? pyprof__follow_fill(__builtin_alloca(size), (envp), (added)) : (envp))
+
+// A command for the shell, which first sets what the program's own environment lacks. NULL = it lacks
+// nothing, or there is no memory.
+static char *pyprof__follow_command(const char *command)
+{
+    size_t size = command ? pyprof__follow_size(environ) : 0, added = 0, i, room;
+    char *const *list;
+    char *text, *at;
+    if (!size) return NULL;
+    list = pyprof__follow_fill(__builtin_alloca(size), environ, &added);
+    for (i = 0, room = strlen(command) + 1; i < added; i++) room += 4 * strlen(list[i]) + 16;
+    text = at = (char *)malloc(room);
+    for (i = 0; text && i < added; i++) {
+        const char *from = list[i] + pyprof__name_size(list[i]) + 1;
+        at += sprintf(at, "export %.*s='", (int)(from - list[i]) - 1, list[i]);
+        for (; *from; from++) at += sprintf(at, *from == '\'' ? "'\\''" : "%c", *from);
+        at += sprintf(at, "'; ");
+    }
+    if (text) strcpy(at, command);
+    return text;
+}
+
+PYPROF__INTERPOSED int system(const char *command)
+{
+    char *with = pyprof__follow_command(command);
+    int result = PYPROF__NEXT(system) ? pyprof__next.system(with ? with : command) : -1, error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+PYPROF__INTERPOSED FILE *popen(const char *command, const char *mode)
+{
+    char *with = pyprof__follow_command(command);
+    FILE *result = PYPROF__NEXT(popen) ? pyprof__next.popen(with ? with : command, mode) : NULL;
+    int error = errno;
+    free(with);
+    errno = error;
+    return result;
+}
+
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                                   const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawn)) return ENOSYS;
+    result = pyprof__next.posix_spawn(pid, path, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawn(pid, path, actions, attributes, argv, envp);
+}
+
+PYPROF__INTERPOSED int posix_spawnp(pid_t *pid, const char *name, const posix_spawn_file_actions_t *actions,
+                                    const posix_spawnattr_t *attributes, char *const *argv, char *const *envp)
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    int result;
+    if (!PYPROF__NEXT(posix_spawnp)) return ENOSYS;
+    result = pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, with);
+    if (result != E2BIG || !size) return result;
+    return pyprof__next.posix_spawnp(pid, name, actions, attributes, argv, envp);
+}
+
 // ---- is there a Python? -------------------------------------------------------------------
 // An interpreter exports its C API, whether it is linked statically or not. Only the name identifies a
 // stripped one.
@@ -38418,8 +39633,10 @@ static void pyprof__preload_start(void *python, int late)   // python: an addres
     // If there is a reason to print, it has been printed.
     if (pyprof_start_from_env(NULL) != PYPROF_OK) return;
     // setenv is safe only while no other thread of the program can read the environment.
-    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0])
+    if (pyprof__thread_count(&pyprof__own_proc) <= 1 + 2 && !pyprof__g.tree.base[0]) {
         pyprof__tree_mark(pyprof__g.out.base);
+        if (pyprof__passing.now) pyprof__follow_note();
+    }
 }
 
 // If PROFILING=1 had no effect, one sentence says why; but not for a program that ran only shortly, or that
@@ -38447,6 +39664,7 @@ __attribute__((constructor)) static void pyprof__preload_begin(void)
     pyprof__preload.begin_ns = pyprof__now();
     pyprof__tree_join();
     if (!pyprof__getenv("PYPROF_RUN")) pyprof__tree_mark("");
+    pyprof__follow_begin();
     pyprof__preload.watching = 1;
     if (pyprof__is_python(&python)) pyprof__preload_start(python, 0);
     else atexit(pyprof__preload_end);
@@ -38691,27 +39909,36 @@ static void pyprof__before_search(const char *name)
     }
 }
 
-PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+static int pyprof__execve_next(const char *path, char *const *argv, char *const *envp)
 {
-    pyprof__before_exec(path);
     return PYPROF__NEXT(execve) ? pyprof__next.execve(path, argv, envp)
         : (int)syscall(SYS_execve, path, argv, envp);
 }
 
+// E2BIG: together with our variables it is too much.
+PYPROF__INTERPOSED int execve(const char *path, char *const *argv, char *const *envp) PYPROF__THROWS
+{
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
+    pyprof__before_exec(path);
+    pyprof__execve_next(path, argv, with);
+    return errno == E2BIG && size ? pyprof__execve_next(path, argv, envp) : -1;
+}
+
 PYPROF__INTERPOSED int execv(const char *path, char *const *argv) PYPROF__THROWS
 {
-    pyprof__before_exec(path);
-    return PYPROF__NEXT(execv) ? pyprof__next.execv(path, argv)
-        : (int)syscall(SYS_execve, path, argv, environ);
+    return execve(path, argv, environ);
 }
 
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS;
 PYPROF__INTERPOSED int execvpe(const char *name, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__before_search(name);
-    if (PYPROF__NEXT(execvpe)) return pyprof__next.execvpe(name, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(execvpe)) pyprof__next.execvpe(name, argv, with);
+    return errno == E2BIG && size ? pyprof__next.execvpe(name, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROWS { return execvpe(name, argv,
@@ -38719,10 +39946,12 @@ PYPROF__INTERPOSED int execvp(const char *name, char *const *argv) PYPROF__THROW
 
 PYPROF__INTERPOSED int fexecve(int fd, char *const *argv, char *const *envp) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    if (PYPROF__NEXT(fexecve)) return pyprof__next.fexecve(fd, argv, envp);
     errno = ENOSYS;
-    return -1;
+    if (PYPROF__NEXT(fexecve)) pyprof__next.fexecve(fd, argv, with);
+    return errno == E2BIG && size ? pyprof__next.fexecve(fd, argv, envp) : -1;
 }
 
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
@@ -38730,8 +39959,11 @@ PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, cha
 PYPROF__INTERPOSED int execveat(int fd, const char *path, char *const *argv, char *const *envp,
                                 int flags) PYPROF__THROWS
 {
+    size_t size = pyprof__follow_size(envp), added;
+    char *const *with = PYPROF__FOLLOWED(envp, size, &added);
     pyprof__leave();
-    return (int)syscall(SYS_execveat, fd, path, argv, envp, flags);
+    syscall(SYS_execveat, fd, path, argv, with, flags);
+    return errno == E2BIG && size ? (int)syscall(SYS_execveat, fd, path, argv, envp, flags) : -1;
 }
 
 // execl, execlp, execle: counts the arguments, then lays them out on the stack.
@@ -38910,6 +40142,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__TEST_DECIDE
 #undef PYPROF__TEST_FINE
 #undef PYPROF__TEST_PATIENCE
+#undef PYPROF__TEST_PROCESSES
 #undef PYPROF__NONE
 #undef PYPROF__AT
 #undef PYPROF__NO
@@ -38926,6 +40159,7 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #undef PYPROF__OWN_FOLDER
 #undef PYPROF__NEXT
 #undef PYPROF__EXEC_LIST
+#undef PYPROF__FOLLOWED
 #undef pyprof__inside
 #undef pyprof__is_sampler
 #undef PYPROF__LEAN

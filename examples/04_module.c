@@ -237,7 +237,8 @@ static const struct { const char *name; size_t offset; } counts[] = {
     STAT(asked), STAT(samples), STAT(missed), STAT(rejected), STAT(retried), STAT(unfrozen), STAT(truncated), STAT(recovered),
     STAT(timeline_dropped), STAT(threads), STAT(interpreters), STAT(own_cpu_ns), STAT(own_bytes), STAT(late_max_ns),
     STAT(late_mean_ns), STAT(gap_ns), STAT(heap_samples), STAT(heap_dropped), STAT(heap_live_bytes), STAT(heap_live_blocks),
-    STAT(heap_peak_bytes), STAT(heap_reserved_bytes), STAT(thinned)};
+    STAT(heap_peak_bytes), STAT(heap_reserved_bytes), STAT(thinned), STAT(processes),
+    STAT(processes_missed)};
 
 static PyObject *stats_object(const pyprof_stats *stats)
 {
@@ -249,7 +250,7 @@ static PyObject *stats_object(const pyprof_stats *stats)
         good = set_item(dict, counts[i].name, PyLong_FromUnsignedLongLong(value));
     }
     good = good && set_item(dict, "heap_state", PyUnicode_FromString(WORD(heap_states, stats->heap_state)))
-           && set_item(dict, "degraded", text_object(stats->degraded));
+           && set_item(dict, "degraded", text_object(stats->degraded)) && set_item(dict, "ended", PyBool_FromLong(stats->ended));
     if (!good)
         Py_CLEAR(dict);
     return dict;
@@ -392,11 +393,11 @@ static PyObject *profile_text(PyObject *object, PyObject *unused)
 
 static PyObject *row_object(const pyprof_row *row, int heap)
 {
-    return Py_BuildValue("{sNsNsN sisssNsN sLsLsLsL}", "name", text_object(row->name), "qualname", text_object(row->qualname),
+    return Py_BuildValue("{sNsNsN sisssNsN sLsLsLsLsN}", "name", text_object(row->name), "qualname", text_object(row->qualname),
                          "file", text_object(row->file), "line", row->line, "kind", WORD(kinds, row->kind),
                          "self", metrics_object(row->self, heap), "total", metrics_object(row->total, heap),
                          "self_before", row->self_before, "total_before", row->total_before, "self_error", row->self_error,
-                         "total_error", row->total_error);
+                         "total_error", row->total_error, "process", text_object(row->process));
 }
 
 // NULL in rows: a list was not to be had. Takes the reference to row.

@@ -8,7 +8,7 @@
 # a COMMAND that begins with python.
 #   --out PREFIX   where the files go (/tmp/NAME-TIME)
 #   --rate HZ      samples a second (100)
-#   --keep         lets the application run on afterwards
+#   --keep         lets the application run on afterwards, unprofiled
 # The application is ended by SIGINT, after 10 s by SIGTERM, after 5 s more by SIGKILL. The exit status is that of the
 # profiling, not that of the application. LIBPYPROF and PROFILER name the preload library and the command, if they
 # are not in build/.
@@ -70,6 +70,7 @@ pyprof)
     else
         [ -e "$library" ] || die "no $library: make examples builds it"
         environment=(PROFILING=1 "LD_PRELOAD=$library${LD_PRELOAD:+:$LD_PRELOAD}" "PYPROF_OUT=$out" "PYPROF_RATE=$rate" PYPROF_QUIET=1)
+        [ -z "$keep" ] || environment+=("PYPROF_TRIGGER=$out.switch")
     fi ;;
 py-spy) needs py-spy; recorder=(py-spy record -d "$seconds" -r "$rate" -o "$out.svg" --pid) ;;
 austin) needs austin; recorder=(austin -i "$(awk "BEGIN { printf \"%d\", 1000000 / $rate }")us" -x "$(printf '%.0f' "$seconds")" -o "$out.austin" -p) ;;
@@ -96,6 +97,17 @@ finish() { # ends the application that was started here
     kill -KILL "$app" 2>/dev/null
     echo "profile_app.sh: neither SIGINT nor SIGTERM ended it, SIGKILL did" >&2
 }
+written() { # by an application that goes on: its library is told to stop, also one that has just started
+    local i
+    touch "$out.asked"
+    for ((i = 0; i < 200; i++)); do
+        [ $((i % 10)) != 0 ] || echo stop >"$out.switch"
+        [ ! "$1" -nt "$out.asked" ] || break
+        alive "$app" || break
+        sleep 0.05
+    done
+    rm -f "$out.asked" "$out.switch"
+}
 
 status=0 app=''
 set -m # a group of its own: it gets SIGINT as from a terminal, and a Ctrl-C here reaches only this script
@@ -115,7 +127,8 @@ else
 fi
 if [ -n "$app" ] && [ -n "$keep" ]; then
     trap - EXIT
-    ! alive "$app" || echo "profile_app.sh: the application goes on, pid $app; what it recorded until now is a checkpoint" >&2
+    ! alive "$app" || echo "profile_app.sh: the application goes on, pid $app" >&2
+    [ "$tool" != pyprof ] || written "${out}_profile.json"
 elif [ -n "$app" ]; then
     finish
     trap - EXIT

@@ -38,6 +38,8 @@ int main(int argc, char **argv)
     options.input = calloc((size_t)argc + 1, sizeof *options.input);
     if (!options.input) return cli_fail("no memory");
     status = cli_parse(&options, argc, argv);
+    if (status == -2 && options.native && !options.quiet)
+        fputs("pyprof: --native: C functions that Python calls are shown by name; C frames below them are not unwound\n", stderr);
     if (status == -2) switch (options.command) {
     case CLI_RECORD: status = cli_record(&options); break;
     case CLI_TOP: status = pyprof_cli_top(&options); break;

@@ -38,7 +38,7 @@ struct cli_options {
     int format;                    // pyprof_format; 0 = by the suffix
     int metric;                    // pyprof_metric; 0 = the format's own
     int quiet, json, compact, as_one, locals, secrets, sources, paths, scale, rows, count;
-    const char *core, *title;
+    const char *core, *executable, *title;
     pyprof_query query;            // sort, group, states and filters, as options gave them
     const char *output[CLI_MOST_OUTPUTS];
     int outputs;
@@ -58,6 +58,20 @@ static int cli_fail(const char *format, ...)   // the status of a command that c
     fputc('\n', stderr);
     va_end(list);
     return CLI_FAILED;
+}
+
+// ---- JSON -----------------------------------------------------------------------
+static void cli_json_text(const char *key, const char *text)   // the strings of a profile are UTF-8
+{
+    const unsigned char *at = (const unsigned char *)text;
+    if (key) printf("\"%s\":", key);
+    putchar('"');
+    for (; at && *at; at++) {
+        if (*at == '"' || *at == '\\') printf("\\%c", *at);
+        else if (*at < 0x20) printf("\\u%04x", *at);
+        else putchar(*at);
+    }
+    putchar('"');
 }
 
 // ---- words that stand for numbers of pyprof.h -------------------------------------
@@ -159,10 +173,11 @@ static const struct cli_command cli_command_table[] = {
         "pyprof dump --pid 4242 --locals", "and with which local variables" } },
     { CLI_REPORT, "report", "FILE",
       "Print a saved recording as text",
-      "The whole report, or with --sort or --group one table. FILE is a .json that record or the library wrote; - is "
+      "The whole report, or with --sort, --group or --json one table. FILE is a .json that record or the library wrote; - is "
       "standard input.",
       { "pyprof report app.json", "the report",
         "pyprof report app.json --sort wait --group line", "the lines that wait longest",
+        "pyprof report app.json --json --rows 5", "the five hottest functions, for a script",
         "pyprof report app.json --thread 'worker*' --states running", "only what some threads ran" } },
     { CLI_FLAMEGRAPH, "flamegraph", "[--input] FILE [--output OUT.svg]",
       "Draw a saved recording as a flame graph",
@@ -226,7 +241,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_LIVE | CLI_SAVED, "gil", 'g', NULL, NULL, "only time in which the thread held the GIL", CLI_FLAG, CLI_AT(gil), NULL, NULL, 1 },
     { CLI_LIVE, "idle", 'i', NULL, NULL, "count waiting for work (sleep, select, accept...), too", CLI_FLAG, CLI_AT(idle), NULL, NULL, 1 },
     { CLI_SAVED, "idle", 0, NULL, NULL, "count waiting for work (sleep, select, accept...), too", CLI_FLAG, CLI_AT(idle), NULL, NULL, 0 },
-    { CLI_LIVE | CLI_DUMP, "native", 'n', NULL, NULL, "native stacks, where they are supported", CLI_FLAG, CLI_AT(native), NULL, NULL, 1 },
+    { CLI_LIVE | CLI_DUMP, "native", 'n', NULL, NULL, "C functions that Python calls, by name; so it is without this, too: C frames below them are not unwound", CLI_FLAG, CLI_AT(native), NULL, NULL, 1 },
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_CONVERT | CLI_DIFF, "lines", 0, NULL, NULL, "one frame for each line, not for each function", CLI_FLAG, CLI_AT(lines), NULL, NULL, 0 },
     { CLI_LIVE, "function", 'F', NULL, NULL, "one frame for each function; so it is without this, too", CLI_FLAG, CLI_AT(function), NULL, NULL, 1 },
     { CLI_RECORD, "nolineno", 0, NULL, NULL, "no lines of source; so it is without this, too", CLI_FLAG, CLI_AT(nolineno), NULL, NULL, 1 },
@@ -237,7 +252,9 @@ static const struct cli_option cli_option_table[] = {
     { CLI_DUMP, "locals", 'l', NULL, NULL, "local variables, shortened (-ll: less so); values of names such as password, token, key are masked", CLI_COUNT, CLI_AT(locals), NULL, NULL, 1 },
     { CLI_DUMP, "secrets", 0, NULL, NULL, "do not mask values", CLI_FLAG, CLI_AT(secrets), NULL, NULL, 0 },
     { CLI_DUMP, "json", 'j', NULL, NULL, "as JSON", CLI_FLAG, CLI_AT(json), NULL, NULL, 1 },
-    { CLI_DUMP, "core", 'c', "FILE", NULL, "not supported yet: read a core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
+    { CLI_DUMP, "core", 'c', "FILE", NULL, "read this core file, not a process", CLI_WORD, CLI_AT(core), NULL, NULL, 1 },
+    { CLI_DUMP, "executable", 0, "FILE", NULL, "the program of the core file, if it is not where it was", CLI_WORD, CLI_AT(executable), NULL, NULL, 0 },
+    { CLI_REPORT, "json", 'j', NULL, NULL, "the table as JSON; times are in seconds", CLI_FLAG, CLI_AT(json), NULL, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "sort", 0, "METRIC", "running", "sort by this metric", CLI_CHOICE, CLI_AT(query.sort), cli_metrics, NULL, 0 },
     { CLI_REPORT | CLI_TOP, "total", 0, NULL, NULL, "sort by the time in a function and in what it calls", CLI_FLAG, CLI_AT(query.by_total), NULL, NULL, 0 },
     { CLI_REPORT | CLI_TOP | CLI_DIFF, "group", 0, "GROUP", "function", "what a row is", CLI_CHOICE, CLI_AT(query.group), cli_groups, NULL, 0 },

@@ -27,6 +27,7 @@ struct dump {
     size_t thread_count;
     struct dump_task *tasks;
     size_t task_count;
+    const char *core;              // the file that was read instead of a process, or NULL
     int failed;                    // no memory
 };
 
@@ -151,6 +152,11 @@ static const struct dump_thread *dump_find(const struct dump *d, uint64_t thread
     return NULL;
 }
 
+static int dump_has_ended(const struct dump_thread *thread)   // did it get the signal that ended the process?
+{
+    return thread->wait.kind && strcmp(thread->wait.kind, "ended") == 0;
+}
+
 static const struct dump_thread *dump_gil_holder(const struct dump *d)   // NULL = none
 {
     size_t i;
@@ -248,7 +254,7 @@ static void dump_print_what(const pyprof_wait *wait)   // "waits for lock <_thre
 static void dump_print_wait(const struct dump *d, const struct dump_thread *thread)
 {
     const pyprof_wait *wait = &thread->wait;
-    if (strcmp(wait->kind, "unknown") == 0) return;
+    if (strcmp(wait->kind, "unknown") == 0 || strcmp(wait->kind, "ended") == 0) return;
     fputs("    ", stdout);
     dump_print_what(wait);
     if (wait->waited_ns >= 0) {
@@ -324,6 +330,19 @@ static void dump_print_gil(const struct dump *d)
     putchar('\n');
 }
 
+static void dump_print_ended(const struct dump *d)   // the signal that ended the process of a core file
+{
+    size_t i;
+    for (i = 0; i < d->thread_count; i++) {
+        if (!dump_has_ended(&d->threads[i])) continue;
+        fputs("Ended by ", stdout);
+        dump_print(d->threads[i].wait.what);
+        fputs(", in thread ", stdout);
+        dump_print_thread(d, d->threads[i].about.thread_id);
+        putchar('\n');
+    }
+}
+
 static void dump_print_deadlock(const struct dump *d, const struct dump_thread *first)
 {
     const struct dump_thread *thread = first;
@@ -362,11 +381,17 @@ static void dump_print_task(const struct dump *d, const struct dump_task *task)
 
 static void dump_text(const struct dump *d)
 {
-    char command[4096], program[4096];
-    const char *halted = dump_halted(d->pid);
+    char command[4096] = "", program[4096] = "";
+    const char *halted = d->core ? NULL : dump_halted(d->pid);
     size_t i, k;
-    dump_read(d->pid, "cmdline", command, sizeof command);
-    dump_program(d->pid, program, sizeof program);
+    if (!d->core) {
+        dump_read(d->pid, "cmdline", command, sizeof command);
+        dump_program(d->pid, program, sizeof program);
+    } else {
+        fputs("Core file ", stdout);
+        dump_print(d->core);
+        putchar('\n');
+    }
     printf("Process %lld: ", (long long)d->pid);
     dump_print(*command ? command : d->info.program);
     printf("\nPython v%s%s", d->info.python, d->info.free_threaded ? " free-threaded" : "");
@@ -377,6 +402,7 @@ static void dump_text(const struct dump *d)
     }
     putchar('\n');
     if (halted) printf("State: %s\n", halted);
+    dump_print_ended(d);
     dump_print_gil(d);
     if (*d->stats.degraded) {
         fputs("Note: ", stdout);
@@ -395,19 +421,6 @@ static void dump_text(const struct dump *d)
 }
 
 // ---- JSON ------------------------------------------------------------------------------
-static void dump_json_text(const char *key, const char *text)   // the strings of a profile are UTF-8
-{
-    const unsigned char *at = (const unsigned char *)text;
-    if (key) printf("\"%s\":", key);
-    putchar('"');
-    for (; at && *at; at++) {
-        if (*at == '"' || *at == '\\') printf("\\%c", *at);
-        else if (*at < 0x20) printf("\\u%04x", *at);
-        else putchar(*at);
-    }
-    putchar('"');
-}
-
 // What comes from /proc may be anything: bytes that are not ASCII are shown as \x9f.
 static void dump_json_bytes(const char *key, const char *bytes)
 {
@@ -418,7 +431,7 @@ static void dump_json_bytes(const char *key, const char *bytes)
         else size += (size_t)snprintf(text + size, 5, "\\x%02x", (unsigned char)*bytes);
     }
     text[size] = 0;
-    dump_json_text(key, text);
+    cli_json_text(key, text);
 }
 
 static void dump_json_seconds(const char *key, int64_t ns)
@@ -430,11 +443,11 @@ static void dump_json_seconds(const char *key, int64_t ns)
 static void dump_json_frame(const pyprof_frame *frame)
 {
     putchar('{');
-    dump_json_text("name", frame->name);
+    cli_json_text("name", frame->name);
     putchar(',');
-    dump_json_text("qualname", frame->qualname && *frame->qualname ? frame->qualname : frame->name);
+    cli_json_text("qualname", frame->qualname && *frame->qualname ? frame->qualname : frame->name);
     putchar(',');
-    dump_json_text("file", frame->file ? frame->file : "");
+    cli_json_text("file", frame->file ? frame->file : "");
     printf(",\"line\":%d", (int)frame->line);
 }
 
@@ -446,9 +459,9 @@ static void dump_json_locals(const struct dump_thread *thread, size_t depth)
         const struct dump_local *local = &thread->locals[i];
         if (local->depth != depth) continue;
         fputs(any++ ? ",{" : ",\"locals\":[{", stdout);
-        dump_json_text("name", local->name);
+        cli_json_text("name", local->name);
         putchar(',');
-        dump_json_text("value", local->value);
+        cli_json_text("value", local->value);
         printf(",\"masked\":%s,\"sure\":%s}", local->masked ? "true" : "false", local->sure ? "true" : "false");
     }
     if (any) putchar(']');
@@ -475,12 +488,12 @@ static void dump_json_wait(const struct dump_thread *thread)
     const pyprof_wait *wait = &thread->wait;
     if (!wait->kind) { fputs(",\"wait\":null", stdout); return; }
     fputs(",\n     \"wait\":{", stdout);
-    dump_json_text("kind", wait->kind);
+    cli_json_text("kind", wait->kind);
     putchar(',');
-    dump_json_text("what", wait->what);
+    cli_json_text("what", wait->what);
     if (thread->holder) printf(",\"holder\":%llu,", (unsigned long long)thread->holder);
     else fputs(",\"holder\":null,", stdout);
-    dump_json_text("how", wait->how);
+    cli_json_text("how", wait->how);
     putchar(',');
     dump_json_seconds("waited_s", wait->waited_ns);
     printf(",\"timed\":%s,\"deadlock\":%d}", wait->timed ? "true" : "false", wait->deadlock);
@@ -511,7 +524,7 @@ static void dump_json_task(const struct dump_task *task)
     size_t i, k;
     for (i = task->depth; i > 0 && task->frames[i - 1].kind != PYPROF_KIND_TASK; i--) {}
     printf("{\"thread_id\":%llu,\"count\":%llu,", (unsigned long long)task->thread_id, (unsigned long long)task->count);
-    dump_json_text("name", i ? task->frames[i - 1].name : "");
+    cli_json_text("name", i ? task->frames[i - 1].name : "");
     fputs(",\"frames\":[", stdout);
     for (k = task->depth; k-- > i;) {
         if (k + 1 < task->depth) putchar(',');
@@ -521,26 +534,43 @@ static void dump_json_task(const struct dump_task *task)
     fputs("]}", stdout);
 }
 
+static void dump_json_ended(const struct dump *d)
+{
+    size_t i;
+    for (i = 0; i < d->thread_count && !dump_has_ended(&d->threads[i]); i++) {}
+    if (i == d->thread_count) { fputs(",\"ended\":null", stdout); return; }
+    fputs(",\"ended\":{", stdout);
+    cli_json_text("signal", d->threads[i].wait.what);
+    printf(",\"thread_id\":%llu}", (unsigned long long)d->threads[i].about.thread_id);
+}
+
 static void dump_json(const struct dump *d)
 {
-    char command[4096], program[4096];
-    const char *halted = dump_halted(d->pid);
+    char command[4096] = "", program[4096] = "";
+    const char *halted = d->core ? NULL : dump_halted(d->pid);
     const struct dump_thread *holder = dump_gil_holder(d);
     size_t i;
-    dump_read(d->pid, "cmdline", command, sizeof command);
-    dump_program(d->pid, program, sizeof program);
+    if (!d->core) {
+        dump_read(d->pid, "cmdline", command, sizeof command);
+        dump_program(d->pid, program, sizeof program);
+    }
     printf("{\"pid\":%lld,", (long long)d->pid);
     dump_json_bytes("command", command);
     putchar(',');
     dump_json_bytes("executable", program);
     putchar(',');
-    dump_json_text("program", d->info.program);
+    cli_json_text("program", d->info.program);
     putchar(',');
-    dump_json_text("python", d->info.python);
+    cli_json_text("python", d->info.python);
     printf(",\"free_threaded\":%s,", d->info.free_threaded ? "true" : "false");
-    dump_json_text("halted", halted ? halted : "");
+    cli_json_text("halted", halted ? halted : "");
     putchar(',');
-    dump_json_text("degraded", d->stats.degraded);
+    cli_json_text("degraded", d->stats.degraded);
+    if (d->core) {
+        putchar(',');
+        dump_json_bytes("core", d->core);
+        dump_json_ended(d);
+    }
     if (holder) printf(",\n \"gil_holder\":%llu", (unsigned long long)holder->about.thread_id);
     else fputs(",\n \"gil_holder\":null", stdout);
     fputs(",\n \"threads\":[", stdout);
@@ -548,7 +578,7 @@ static void dump_json(const struct dump *d)
         const struct dump_thread *thread = &d->threads[i];
         printf("%s\n    {\"thread_id\":%llu,\"ident\":%llu,\"interpreter\":%lld,", i ? "," : "",
                (unsigned long long)thread->about.thread_id, (unsigned long long)thread->about.ident, (long long)thread->about.interpreter);
-        dump_json_text("name", thread->about.name);
+        cli_json_text("name", thread->about.name);
         printf(",\"active\":%s,\"gil\":%s,\"unknown\":%s", thread->waits ? "false" : "true", thread->gil ? "true" : "false",
                thread->unknown ? "true" : "false");
         dump_json_wait(thread);
@@ -580,11 +610,13 @@ static int dump_one(const struct cli_options *options, int64_t pid)   // 0 = don
     wanted.max_value = options->locals > 1 ? 1000 : 0;
     all.include_idle = 1;
     all.states = PYPROF_STATES_ALL;
-    d.pid = dump_pid = pid;
+    wanted.core = d.core = options->core;
+    wanted.executable = options->executable;
     result = pyprof_dump(pid, &wanted, &profile);
     if (result != PYPROF_OK) return cli_fail("%s", pyprof_last_error());
     result = pyprof_visit(profile, &all, dump_see, &d);
     if (result == PYPROF_OK) result = pyprof_profile_info(profile, &d.info);
+    d.pid = dump_pid = d.core ? d.info.pid : pid;
     if (result == PYPROF_OK) result = pyprof_profile_stats(profile, &d.stats);
     if (result == PYPROF_OK && !d.failed) {
         if (d.thread_count) qsort(d.threads, d.thread_count, sizeof *d.threads, dump_by_thread);
@@ -625,9 +657,10 @@ static int pyprof_cli_dump(const struct cli_options *options)
     int64_t children[1024];
     size_t count, i;
     int status, any = 0;
-    if (options->core) return cli_fail("--core: core files cannot be read yet: gdb -batch -ex 'thread apply all bt' shows their native stacks");
-    if (!options->pid) return cli_fail("dump: which process? pyprof dump --pid PID");
-    if (!options->subprocesses) {
+    if (options->core && options->pid) return cli_fail("dump: --pid and --core cannot be used together");
+    if (options->executable && !options->core) return cli_fail("dump: --executable is for --core only");
+    if (!options->pid && !options->core) return cli_fail("dump: which process? pyprof dump --pid PID, or --core FILE");
+    if (!options->subprocesses || options->core) {
         status = dump_one(options, options->pid);
         if (options->json && status == 0) putchar('\n');
     } else {

@@ -164,7 +164,7 @@ static int cli_attach(struct cli_recording *r)   // an exit status
     pyprof_config config = cli_config(r->options, r->child.pid ? r->child.pid : r->options->pid);
     pyprof_result result;
     double begin = cli_now(), tried;
-    config.timeline_s = 999999999;   // all of it, as far as max_bytes goes
+    config.timeline_s = (double)CLI_ALL_TIME;
     config.duration_s = r->options->duration_s;
     config.on_event.fn = cli_take_event;
     config.on_event.user = r;
@@ -203,8 +203,8 @@ static int cli_find_library(char *path, size_t capacity)   // beside the program
 
 static int cli_start_preloaded(struct cli_recording *r)
 {
-    static char names[7][8400];
-    char library[4200], *variables[8];
+    static char names[8][8400];
+    char library[4200], *variables[9];
     const char *temporary = getenv("TMPDIR"), *before = getenv("LD_PRELOAD");
     int i;
     if (!cli_find_library(library, sizeof library)) return cli_fail("no libpyprof.so beside this program or in ../lib: make examples builds it");
@@ -222,8 +222,9 @@ static int cli_start_preloaded(struct cli_recording *r)
     snprintf(names[4], sizeof names[4], "PYPROF_RATE=%g", r->options->rate_hz);
     snprintf(names[5], sizeof names[5], "PYPROF_FORMATS=json");
     snprintf(names[6], sizeof names[6], "PYPROF_QUIET=1");
-    for (i = 0; i < 7; i++) variables[i] = names[i];
-    variables[7] = NULL;
+    snprintf(names[7], sizeof names[7], "PYPROF_TIMELINE=%ld", CLI_ALL_TIME);
+    for (i = 0; i < 8; i++) variables[i] = names[i];
+    variables[8] = NULL;
     setenv("PROFILING", "1", 1);
     unsetenv("PYPROF_RUN");
     cli_begin_time(r);

@@ -11,6 +11,8 @@ static double cli_now(void)   // seconds
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+#define CLI_ALL_TIME 999999999L   // seconds: the whole time line, as far as max_bytes goes
+
 // ---- signals: they are not handled but waited for ---------------------------------------
 static sigset_t cli_waited, cli_mask_before;
 static int cli_holds_signals;
@@ -111,15 +113,13 @@ static pyprof_config cli_config(const struct cli_options *options, int64_t pid)
     return config;
 }
 
-// pyprof_start. Native stacks are left out, with a warning, where they are not supported.
+// pyprof_start. Native stacks are left out where they are not supported.
 static pyprof_result cli_session(pyprof_config *config, pyprof **session)
 {
     pyprof_result result = pyprof_start(config, session);
     if (result != PYPROF_ERR_UNSUPPORTED || !config->native) return result;
     config->native = 0;
-    result = pyprof_start(config, session);
-    if (result == PYPROF_OK) fputs("pyprof: --native: native stacks are not supported yet; C functions that Python calls are shown\n", stderr);
-    return result;
+    return pyprof_start(config, session);
 }
 
 // A command was started so many seconds ago: may a session on it succeed a little later? Its Python has to start first.

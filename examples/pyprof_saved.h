@@ -67,8 +67,61 @@ static void cli_print_row(const pyprof_row *row, int metric, double whole)
     cli_print_value(metric, cli_value(row->total, metric));
     if (row->file && *row->file && row->line > 0 && strcmp(name, row->file) != 0) snprintf(text, sizeof text, "%s  %s:%d", name, row->file, (int)row->line);
     else snprintf(text, sizeof text, "%s", name);
+    if (row->process && *row->process) snprintf(text + strlen(text), sizeof text - strlen(text), "  %s", row->process);
     cli_clean(text);
     printf("  %s\n", text);
+}
+
+static void cli_json_value(const char *key, int metric, int64_t value)
+{
+    if (cli_is_time(metric)) printf(",\"%s\":%.9f", key, 1e-9 * (double)value);
+    else printf(",\"%s\":%lld", key, (long long)value);
+}
+
+static void cli_json_row(const pyprof_row *row, int metric)
+{
+    putchar('{');
+    cli_json_text("name", row->name);
+    putchar(',');
+    cli_json_text("qualname", row->qualname);
+    putchar(',');
+    cli_json_text("file", row->file);
+    printf(",\"line\":%d", (int)row->line);
+    if (row->process) {
+        putchar(',');
+        cli_json_text("process", row->process);
+    }
+    cli_json_value("self", metric, cli_value(row->self, metric));
+    cli_json_value("total", metric, cli_value(row->total, metric));
+    cli_json_value("self_error", metric, row->self_error);
+    cli_json_value("total_error", metric, row->total_error);
+    putchar('}');
+}
+
+static void cli_json_table(const pyprof_profile *profile, int metric, double whole, const pyprof_row *rows, size_t shown, size_t count)
+{
+    pyprof_info info;
+    pyprof_stats stats;
+    size_t i;
+    pyprof_profile_info(profile, &info);
+    pyprof_profile_stats(profile, &stats);
+    putchar('{');
+    cli_json_text("program", info.program ? info.program : "");
+    printf(",\"pid\":%lld,\"recordings\":%zu,\"duration\":%.9f,\"rate_hz\":%g,\"asked\":%llu,\"samples\":%llu,\"lost\":%llu,", (long long)info.pid,
+           info.recordings, info.duration_s, info.rate_hz, (unsigned long long)stats.asked, (unsigned long long)stats.samples,
+           (unsigned long long)(stats.missed + stats.rejected));
+    cli_json_text("degraded", stats.degraded);
+    putchar(',');
+    cli_json_text("metric", cli_metric_name(metric));
+    putchar(',');
+    cli_json_text("unit", cli_is_time(metric) ? "s" : "");
+    cli_json_value("all", metric, (int64_t)whole);
+    printf(",\"count\":%zu,\"rows\":[", count);
+    for (i = 0; i < shown; i++) {
+        fputs(i ? ",\n" : "\n", stdout);
+        cli_json_row(&rows[i], metric);
+    }
+    puts("]}");
 }
 
 static int cli_print_table(const struct cli_options *options, const pyprof_profile *profile)
@@ -92,6 +145,11 @@ static int cli_print_table(const struct cli_options *options, const pyprof_profi
         free(rows);
         return cli_fail("%s", pyprof_last_error());
     }
+    if (options->json) {
+        cli_json_table(profile, metric, whole, rows, count < capacity ? count : capacity, count);
+        free(rows);
+        return 0;
+    }
     printf("%12s %s%12s  by %s%s\n", "self", whole > 0 ? "       % " : "", "total", cli_metric_name(metric), cli_is_time(metric) ? ", in seconds" : "");
     for (i = 0; i < count && i < capacity; i++) cli_print_row(&rows[i], metric, whole);
     if (count > capacity) printf("%zu more; --rows N shows N of them\n", count - capacity);
@@ -102,7 +160,8 @@ static int cli_print_table(const struct cli_options *options, const pyprof_profi
 static int cli_report(struct cli_options *options)
 {
     pyprof_profile *profile;
-    int table = cli_given(options, "sort") || cli_given(options, "group") || cli_given(options, "total") || cli_given(options, "rows");
+    int table = cli_given(options, "sort") || cli_given(options, "group") || cli_given(options, "total") || cli_given(options, "rows")
+        || options->json;
     int status = cli_inputs(options, 1, 1);
     if (status || !(profile = cli_load(options->input[0]))) return status ? status : CLI_FAILED;
     if (table) status = cli_print_table(options, profile);

@@ -551,7 +551,9 @@ static uint32_t top_process_of(struct top_model *model, const char *label)   // 
     uint32_t i = 0;
     if (!label) return 0;
     if (!model->processes[0].pid) model->processes[0].pid = pid;
-    while (i < model->process_count && model->processes[i].pid != pid) i++;
+    // Two recordings may be of the same pid, and have other labels then; a live process may get another name.
+    while (i < model->process_count && (model->processes[i].pid != pid
+        || (model->saved && *model->processes[i].name && strcmp(model->processes[i].name, label)))) i++;
     if (i == model->process_count) {
         model->processes = top_grow(model->processes, model->process_count, &model->process_capacity, sizeof *model->processes);
         memset(&model->processes[model->process_count++], 0, sizeof *model->processes);
@@ -563,12 +565,14 @@ static uint32_t top_process_of(struct top_model *model, const char *label)   // 
 
 static uint32_t top_thread_of(struct top_model *model, const pyprof_thread *thread)
 {
-    uint64_t key = top_mix(top_mix(top_mix(1, thread->thread_id), thread->ident), (uint64_t)thread->interpreter);
+    uint32_t process = top_process_of(model, thread->process);   // recordings that were merged may have threads of the same numbers
+    uint64_t key = top_mix(top_mix(top_mix(1 + process, thread->thread_id), thread->ident), (uint64_t)thread->interpreter);
     uint32_t *at = top_map_at(&model->thread_map, key);
     if (!*at) {
         model->threads = top_grow(model->threads, model->thread_count, &model->thread_capacity, sizeof *model->threads);
         memset(&model->threads[model->thread_count], 0, sizeof *model->threads);
         model->threads[model->thread_count].tid = thread->thread_id;
+        model->threads[model->thread_count].process = process;
         *at = (uint32_t)++model->thread_count;
     }
     return *at - 1;
@@ -621,7 +625,6 @@ static void top_see_thread(struct top_model *model, const pyprof_item *item)
     uint32_t at = top_thread_of(model, item->thread);
     struct top_thread *thread = &model->threads[at];
     thread->name = top_intern(model, item->thread->name);
-    thread->process = top_process_of(model, item->thread->process);
     thread->state = 0;
     thread->interval = model->interval;
     top_value_add(model, top_value_of(model, 0, at), TOP_SELF, item->total);
@@ -1899,7 +1902,8 @@ static void top_print(struct top_ui *ui)
         char cpu[24], gil[24];
         line.limit = 1000;
         top_format(&line, "pyprof top  %s", ui->model.program);
-        top_format(&line, "  pid %lld  Python %s  ", (long long)ui->model.pid, ui->model.python);
+        if (ui->model.pid) top_format(&line, "  pid %lld", (long long)ui->model.pid);
+        top_format(&line, "  Python %s  ", ui->model.python);
         top_line_facts(ui, &line);
         top_percent(cpu, 1e-9 * ui->model.cpu_ns, ui->model.recent_s);
         top_percent(gil, 1e-9 * ui->model.gil_ns, ui->model.recent_s);

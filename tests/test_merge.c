@@ -182,6 +182,29 @@ TEST(each_recording_is_a_process)
     CHECK_INT(sum_of(one, PYPROF_WALL_NS), sum_of(merged, PYPROF_WALL_NS));
 }
 
+static const char *process_of_row(const pyprof_profile *profile, int group, const char *name)
+{
+    pyprof_row rows[40];
+    size_t count, i;
+    const char *process = "none";
+    CHECK_INT(pyprof_top(profile, &(pyprof_query){ .group = group, .states = PYPROF_STATES_ALL }, rows, sizeof *rows, 40, &count), PYPROF_OK);
+    for (i = 0; i < count; i++)
+        if (strcmp(rows[i].qualname, name) == 0) process = rows[i].process;
+    return process;
+}
+
+TEST(rows_tell_their_process)
+{
+    const pyprof_profile *two[2] = { profile_with(&three[0], NULL), profile_with(&three[1], NULL) };
+    pyprof_profile *merged = merged_of(two, 2, 0);
+    CHECK_STR(process_of_row(merged, PYPROF_GROUP_FUNCTION, "App.new"), "web (12)");
+    CHECK_STR(process_of_row(merged, PYPROF_GROUP_FUNCTION, "load"), "");   // it is in both
+    CHECK_STR(process_of_row(merged, PYPROF_GROUP_FILE, "/srv/io.py"), "");
+    CHECK(process_of_row(two[1], PYPROF_GROUP_FUNCTION, "App.new") == NULL);
+    CHECK(process_of_row(merged_of(two, 2, 1), PYPROF_GROUP_FUNCTION, "App.new") == NULL);
+    CHECK_STR(process_of_row(merged, PYPROF_GROUP_THREAD, "worker"), "web (12)");   // the last of two rows
+}
+
 TEST(one_recording_gives_a_copy)
 {
     pyprof_profile *profile = profile_with(&three[1], NULL), *copy = merged_of((const pyprof_profile *const[]){ profile }, 1, 0);

@@ -281,7 +281,7 @@ class Profile:
         rows = (Row * max(capacity, 1))()
         call('top', self.pointer, byref(query), rows, ctypes.sizeof(Row), capacity, byref(count), lib=self.lib)
         return [RowTuple(text(r.name), text(r.qualname), text(r.file), r.line, r.kind, tuple(r.self), tuple(r.total),
-                         r.self_before, r.total_before, r.self_error, r.total_error)
+                         r.self_before, r.total_before, r.self_error, r.total_error, text(r.process))
                 for r in rows[:min(capacity, count.value)]]
 
 

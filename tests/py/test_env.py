@@ -823,7 +823,7 @@ def names_of_variables():
     """One that nobody reads is told, with the one that was meant. PYPROF_MAX_CPU bounds what sampling costs."""
     top, found = together({'unknown': {'PYPROF_FORMAT': 'json', 'PYPROF_OUTPUT': 'x', 'PYPROF_HAEP': 'off'},
                            'bound': {'PYPROF_MAX_CPU': '0.001', 'PYPROF_RATE': '5000', 'PYPROF_HEAP': 'off', 'body': 'main(0.5)\n'},
-                           'bad': {'PYPROF_MAX_CPU': 'much'}, 'formats': {'PYPROF_FORMATS': 'png'}})
+                           'short': {'PYPROF_TIMELINE': '0.2', 'body': 'main(0.5)\n'}, 'bad': {'PYPROF_MAX_CPU': 'much'}, 'formats': {'PYPROF_FORMATS': 'png'}})
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, top)
         for name, meant in (('FORMAT', 'FORMATS'), ('OUTPUT', 'OUT'), ('HAEP', 'HEAP')):
@@ -832,6 +832,7 @@ def names_of_variables():
         bind.check(found['bound'][1].files, 'stderr: %s', found['bound'][1].err)
         stats = read_json(found['bound'][0])['stats']
         bind.check(stats['thinned'] > 0 and 'max_cpu' in stats['degraded'], '%r', stats)
+        bind.equal(read_json(found['short'][0])['timeline_s'], 0.2, 'PYPROF_TIMELINE')
         expect(found['bad'][1], 0, '', [])
         bind.check('PYPROF_MAX_CPU=much' in found['bad'][1].err, found['bad'][1].err)
         bind.check(all(word in found['formats'][1].err for word in ('png', 'json', 'svg', 'pb.gz')), found['formats'][1].err)

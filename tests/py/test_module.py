@@ -219,6 +219,31 @@ def the_api():
     bind.equal(len(keep), 500)
 
 
+@bind.test
+def another_process():
+    """Recorded and dumped by its pid; a session tells that it ended. Rows of several processes tell theirs."""
+    pyprof = module()
+    child = subprocess.Popen([sys.executable, '-c', 'print("ready", flush=True)\ndef only_there():\n    while True: pass\nonly_there()'], stdout=subprocess.PIPE)
+    try:
+        child.stdout.read(5)
+        bind.eventually(lambda: any(frame['name'] == 'only_there' for one in pyprof.dump(child.pid).stacks(states='all') for frame in one['stack']), 'dump')
+        with pyprof.start(500, pid=child.pid) as session:
+            bind.eventually(lambda: session.stats()['samples'] > 5, 'samples')
+            bind.equal((session.stats()['ended'], session.stats()['processes'], session.stats()['processes_missed']), (False, 0, 0))
+            child.kill()
+            bind.eventually(lambda: session.stats()['ended'], 'the end is told')
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    bind.equal((session.profile.info()['pid'], session.profile.stats()['ended']), (child.pid, True))
+    with pyprof.start(1000) as own:
+        burn(0.02)
+    bind.equal({row['process'] for row in session.profile.top()}, {None})
+    rows = {row['name']: row['process'] for row in pyprof.merge([session.profile, own.profile]).top(1000)}
+    bind.check(rows['only_there'].endswith(' (%d)' % child.pid) and rows['burn'].endswith(' (%d)' % os.getpid()), '%r', rows)
+
+
 # --- decorators -------------------------------------------------------------------------------------------------
 
 @bind.test

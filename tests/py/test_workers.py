@@ -227,6 +227,97 @@ def nothing_is_allocated():
             bind.enough(one['functions']['app.tight']['cpu_time'] > 0.5 * took, '%s: %g s of %r', process.folder, took, one['functions'])
 
 
+STARTS = '''
+import ctypes
+LIBC = ctypes.CDLL(None, use_errno=True)
+CHILD = [sys.executable, 'child.py']
+def in_fork(call):
+    pid = os.fork()
+    if pid == 0:
+        try: call()
+        finally: os._exit(9)
+    return os.waitpid(pid, 0)[1]
+def strings(items): return (ctypes.c_char_p * (len(items) + 1))(*[os.fsencode(item) for item in items], None)
+def spawn(name, path):
+    pid = ctypes.c_int()
+    if LIBC[name](ctypes.byref(pid), os.fsencode(path), None, None, strings(CHILD + [name]), strings([])): return 9
+    return os.waitpid(pid.value, 0)[1]
+def popen():
+    LIBC.popen.restype = ctypes.c_void_p
+    return LIBC.pclose(ctypes.c_void_p(LIBC.popen(b"exec '%s' child.py popen" % os.fsencode(sys.executable), b'w')))
+def run(name, env): return subprocess.call(CHILD + [name], env=env)
+def list_of(name): return [os.fsencode(sys.executable)] * 2 + [b'child.py', name, None]
+FILE = os.open(sys.executable, os.O_RDONLY)
+CALLS = {
+    'subprocess': lambda: run('subprocess', {}),
+    'preexec': lambda: subprocess.call(CHILD + ['preexec'], env={}, preexec_fn=lambda: None),
+    'other': lambda: run('other', {'LD_PRELOAD': 'libdl.so.2', 'PYPROF_RATE': '100'}),
+    'posix_spawn': lambda: spawn('posix_spawn', sys.executable),
+    'posix_spawnp': lambda: spawn('posix_spawnp', sys.executable),
+    'execve': lambda: in_fork(lambda: os.execve(sys.executable, CHILD + ['execve'], {})),
+    'execvpe': lambda: in_fork(lambda: os.execvpe(sys.executable, CHILD + ['execvpe'], {})),
+    'libc_execvpe': lambda: in_fork(lambda: LIBC.execvpe(os.fsencode(sys.executable), strings(CHILD + ['libc_execvpe']), strings([]))),
+    'execle': lambda: in_fork(lambda: LIBC.execle(*list_of(b'execle') + [strings([])])),
+    'fexecve': lambda: in_fork(lambda: os.execve(FILE, CHILD + ['fexecve'], {})),
+    'execveat': lambda: in_fork(lambda: LIBC.execveat(-100, os.fsencode(sys.executable), strings(CHILD + ['execveat']), strings([]), 0)),
+    'env': lambda: subprocess.call(['env', '-i'] + CHILD + ['env']),
+    'off': lambda: run('off', {'PROFILING': '0'}),
+}
+CLEARED = {   # once the program itself has no variable any more
+    'system': lambda: os.system("exec '%s' child.py system" % sys.executable),
+    'popen': popen,
+    'execv': lambda: in_fork(lambda: os.execv(sys.executable, CHILD + ['execv'])),
+    'execl': lambda: in_fork(lambda: LIBC.execl(*list_of(b'execl'))),
+    'inherited': lambda: run('inherited', None),
+}
+def call(name, function):
+    status = function()
+    if status: sys.exit('%s: %r' % (name, status))
+signal.alarm(100)
+wanted = sorted(CALLS) + sorted(CLEARED) if WANTED is None else WANTED
+for name in wanted:
+    if name in CALLS: call(name, CALLS[name])
+os.environ.clear()
+for name in wanted:
+    if name in CLEARED: call(name, CLEARED[name])
+'''
+
+
+def starts(folder, wanted=None, **variables):
+    """name of the start: (pid, its file or None, its LD_PRELOAD)."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, 'child.py'), 'w') as file:
+        file.write(WORK + 'signal.alarm(60)\nburn_a(0.12)\nopen(sys.argv[1] + ".did", "w").write("%d %s" % (os.getpid(), os.environ.get("LD_PRELOAD", "")))\n')
+    # Neither a quote nor a blank in the name of the output may end a variable.
+    end(start(folder, 'WANTED = %r\n' % wanted + STARTS, PYPROF_OUT=os.path.join(os.path.abspath(folder), "it's a run"), PYPROF_FORMATS='json', **variables))
+    found = {one['pid']: one for one in documents(folder)}
+    told = {}
+    for path in glob.glob(os.path.join(folder, '*.did')):
+        with open(path) as file:
+            pid, preload = file.read().split(' ', 1)
+        told[os.path.basename(path)[:-4]] = int(pid), found.get(int(pid)), preload
+    return told
+
+
+@bind.test(limit=200)
+def environments_of_their_own():
+    """A child whose environment the program made, or that the program itself has cleared, is profiled all the same."""
+    told = starts('follows')
+    bind.equal(len(told), 18, 'children: %r' % sorted(told))
+    for name, (pid, one, preload) in told.items():
+        bind.equal(one is None, name == 'off', 'no file of %s, pid %d' % (name, pid))
+        bind.check(name == 'off' or any(key.endswith('burn_a') for key in one['functions']), '%s: %r', name, one and one['functions'])
+    bind.equal(told['other'][2], PRELOAD + ':libdl.so.2', 'LD_PRELOAD with another library')
+    bind.equal(told['off'][2], '', 'LD_PRELOAD of a child that is not to be profiled')
+
+
+@bind.test(limit=200)
+def environments_are_left_alone():
+    wanted = ['execvpe', 'posix_spawn', 'subprocess', 'system']
+    told = starts('left', wanted, PYPROF_FOLLOW='0')
+    bind.equal(sorted((name, one, preload) for name, (_, one, preload) in told.items()), [(name, None, '') for name in wanted], 'children')
+
+
 @bind.test
 def children_are_listed():
     """With what they were, and how they ended."""

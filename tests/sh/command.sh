@@ -49,6 +49,7 @@ ask() { "$PYTHON" ask.py "$@"; } # FILE EXPRESSION...
 true_of() { # FILE EXPRESSION: holds
     [ "$(ask "$1" "bool($2)")" = True ] || { echo "$1: not $2"; ask "$1" "d['stats']" functions total; return 1; }
 }
+true_in() { "$PYTHON" -c 'import json, sys; d = json.load(open(sys.argv[1])); assert eval(sys.argv[2]), d' "$@"; } # FILE EXPRESSION: of any JSON
 says() { # STATUS WORD COMMAND...: ends with STATUS, and what it prints has WORD
     local status=$1 word=$2 got
     shift 2
@@ -148,6 +149,20 @@ reports() {
         says 0 'by wall' "$pyprof" report "$golden/example.json" --sort wall --group thread &&
         [ "$(awk 'NR > 1 { all += $1 } END { printf "%.3f", all }' out)" = "$("$PYTHON" ask.py "$golden/example.json" '"%.3f" % (wall - sum(t.get("idle_ns", 0) for t in d["threads"]) / 1e9)')" ]
 }
+reports_json() { # the rows are those of the table, and all is their sum
+    "$pyprof" report "$golden/example.json" --json >r.json && "$pyprof" report "$golden/example.json" --rows 20 >table && "$PYTHON" - r.json table <<'EOF' &&
+import json, sys
+found, table = json.load(open(sys.argv[1])), open(sys.argv[2], encoding="utf-8").read().splitlines()[1:]
+rows = found["rows"]
+assert len(rows) == found["count"] == len(table) > 5, (found["count"], len(table))
+for row, line in zip(rows, table):
+    words = line.split()
+    assert "%.3f" % row["self"] == words[0] and "%.3f" % row["total"] == words[3] and "process" not in row, (row, line)
+assert abs(sum(row["self"] for row in rows) - found["all"]) < 1e-6 and found["unit"] == "s" and found["pid"] == 4242, found
+EOF
+        "$pyprof" merge "$golden/example.json" "$golden/states.json" -o both.json -q && "$pyprof" report both.json --json --group thread >r.json && true_in r.json '{r["process"] for r in d["rows"]} == {"host (4242)", "host (4242, 2)"}' &&
+        "$pyprof" report "$golden/memory.json" -j --sort live >r.json && true_in r.json 'd["unit"] == "" and d["rows"][0]["self"] == 6291456 == int(d["rows"][0]["self"])'
+}
 filters() { # each leaves less than all, but something
     local option all
     "$pyprof" convert -i "$golden/example.json" -o - -f raw >all.folded
@@ -174,6 +189,7 @@ for suffix in json folded speedscope.json pb.gz prof callgrind; do try "convert:
 try "convert: several files, -, --format" converts_several
 try "flamegraph" flamegraphs
 try "report: the text, a table" reports
+try "report --json" reports_json
 try "convert: filters" filters
 try "diff" compares
 try "merge" merges
@@ -223,6 +239,7 @@ by_pid() {
 }
 py_spy_formats() { # as typed for py-spy, also its short options
     "$pyprof" record -o flame -f flamegraph -d 0.3 -r 50 -p "$pid" -t -F -i -g -n --nonblocking --full-filenames --nolineno >out 2>&1 && grep -q '</svg>' flame &&
+        says 0 'C functions that Python calls are shown by name' "$pyprof" record --native -o native.folded -d 0.3 --pid "$pid" && says 0 'not unwound' "$pyprof" dump --native --pid "$pid" &&
         "$pyprof" record -o raw.txt --format raw -i -d 0.3 --pid "$pid" -q && grep -q 'app.py\|app\.' raw.txt && grep -q 'wait' raw.txt &&
         "$pyprof" record -o s.json --format speedscope -d 0.3 --pid "$(printf '0x%x' "$pid")" && grep -q speedscope.app s.json &&
         "$pyprof" record -o c.json --format=chrometrace -d0.3 --pid="$pid" && "$PYTHON" -c 'import json; assert json.load(open("c.json"))["traceEvents"]'
@@ -324,7 +341,7 @@ memory() {
         "$pyprof" convert -i F.json -o F.massif -q && [ -s F.massif ] && says 0 'wrote H.dhat.json' "$pyprof" record --heap -o H.dhat.json "$python" app.py 0.2
 }
 memory_duration() { # the recording ends before the command
-    says 0 'wrote M.json' "$pyprof" record --heap -d 0.5 -o M.json "$python" app.py 2 && true_of M.json 'd["duration"] < 1.8'
+    says 0 'wrote M.json' "$pyprof" record --heap -d 0.5 -o M.json "$python" app.py 2 && true_of M.json 'd["duration"] < 1.8 and d["timeline_s"] > 1e8'
 }
 on_terminal() { # SECONDS VARIABLE=VALUE OPTION...: what a terminal shows
     # shellcheck disable=SC2016

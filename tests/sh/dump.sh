@@ -19,7 +19,7 @@ with open('ready', 'w') as file:
     file.write(str(os.getpid()))
 time.sleep(1000)
 PY
-(cd "$dir" && exec "$PYTHON" app.py) &
+(cd "$dir" && export MALLOC_ARENA_MAX=1 && exec "$PYTHON" app.py) &   # one arena: core files are small
 target=$!
 trap 'kill -9 $target 2>/dev/null; rm -rf "$dir"' EXIT
 for _ in $(seq 200); do [ -s "$dir/ready" ] && break; sleep 0.05; done
@@ -53,7 +53,11 @@ PY
 }
 stopped() { kill -STOP "$target" && sleep 0.1 && dump >"$dir/out" && kill -CONT "$target" && has '^State: stopped by a signal' && has '^DEADLOCK 1: '; }
 refused() { ! "$build/pyprof" dump --pid 999999999 2>"$dir/out" && has 'pyprof: ' && ! "$build/pyprof" dump 2>"$dir/out" && has 'which process' &&
-    ! "$build/pyprof" dump --core "$dir/app.py" 2>"$dir/out" && has 'core'; }
+    ! "$build/pyprof" dump --core "$dir/app.py" 2>"$dir/out" && has '^pyprof: core file .*app.py: it is no ELF file$' &&
+    ! "$build/pyprof" dump --core "$dir/app.py" --pid "$target" 2>"$dir/out" && has 'cannot be used together'; }
+core() { "$build/pyprof" dump --core "$dir/core.$target" -l >"$dir/out" && has "^Core file .*core.$target$" && has "^Process $target: " &&
+    has "^Thread $target \(idle\): \"MainThread\"$" && has '^    transfer \(.*app\.py:5\)$' && has '^DEADLOCK 1: ' && has 'password: <masked>' &&
+    "$build/pyprof" dump --core "$dir/core.$target" --json >"$dir/out" && has '"ended":null'; }
 
 try "the head, states and stacks" head_and_stacks
 try "a deadlock is found and drawn" deadlock
@@ -62,4 +66,6 @@ try "variables, masked unless asked for" variables
 try "JSON" json
 try "a stopped process" stopped
 try "what is refused" refused
+if command -v gcore >/dev/null; then gcore -o "$dir/core" "$target" >"$dir/gcore" 2>&1 </dev/null; else echo "gdb is not installed" >"$dir/gcore"; fi
+if [ -s "$dir/core.$target" ]; then try "a core file" core; else skip "a core file" "$(tail -1 "$dir/gcore")"; fi
 finish

@@ -48,6 +48,10 @@ sorted() { # what comes first by: self, total, waiting, live memory
         [[ $(plain -q --input "$golden/states.json" --threads --sort wait | sed -n 2p) = *'poller  [poll 3 fds] select (/lib/selectors.py:415)' ]] &&
         [[ $(plain -q --input "$golden/memory.json" --sort live | sed -n 2p) = *'6.0M '*' App.load (/srv/app/main.py:10)' ]]
 }
+merged() { # recordings of one pid, with threads of the same numbers
+    "$tool" merge -q "$golden/states.json" "$golden/example.json" -o "$dir/merged.json" && plain --threads --input "$dir/merged.json" >"$dir/out" && has "$dir/out" 'threads 6 in 2 processes' &&
+        ! grep -q 'pid 0' "$dir/out" && [ "$(grep -c MainThread "$dir/out")" = 2 ]
+}
 hostile() { # no control characters, no directions of writing
     plain --input "$golden/memory.json" >"$dir/out" && plain --threads --input "$golden/memory.json" >>"$dir/out" &&
         has "$dir/out" '\x0a' '\u202e' '\x7f' "$(printf '\360\237\220\215')" &&
@@ -62,6 +66,7 @@ wrong() {
 }
 try "a recording as a table" saved
 try "tables are sorted" sorted
+try "a recording of several processes" merged
 try "hostile names are shown as numbers" hostile
 try "without UTF-8 all is ASCII" ascii
 try "what cannot be shown" wrong
