@@ -17787,9 +17787,7 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   2. Ticks: of the ticks due since the last look, those at which the thread was where it is now become
 //      samples; the others count as missed.
 //   3. Take: a sample takes half of its share. The previous sample of that kind gets the other half: if the
-//      two are at different places, the thread moved midway between them, on average. Of a thread that waits,
-//      it takes first the time since the thread left its CPU. If the thread was not seen for long, what it
-//      did in the middle goes to <between samples>.
+//      two are at different places, the thread moved midway between them, on average.
 //   4. Keep: the sample is now the latest of its kind. The next one will give it half of its share.
 // No clock shows when a new thread began to run Python, or when a thread ended:
 //   5. Meet: half a period is counted before the first sample, and half a period, the tail, after the last
@@ -17853,13 +17851,11 @@ static void pyprof__share_count(pyprof__recorder *recorder, const pyprof__share 
     if (told) told->count += (uint32_t)count;
 }
 
-// Step 3. Returns the sample's part in ns. certain: time that the thread is known to have spent there.
-static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran,
-                                   uint64_t certain)
+// Step 3. Returns the sample's part in ns.
+static uint64_t pyprof__share_take(pyprof__recorder *recorder, pyprof__share *share, int ran)
 {
-    int64_t ns = share->ns, half = 0;
+    int64_t ns = share->ns, half = share->node ? ns / 2 : 0;
     if (ns <= 0) return 0;
-    if (share->node && certain < (uint64_t)ns) half = (ns - (int64_t)certain) / 2;
     if (half) pyprof__share_add(recorder, share, half, ran);
     share->ns = 0;
     return (uint64_t)(ns - half);
@@ -18049,29 +18045,6 @@ static pyprof__told pyprof__account_ticks(const pyprof__recorder *recorder,
     return told;
 }
 
-// Of a thread of another process that was not seen for so long that its neighbouring samples tell nothing of
-// the middle: CPU time and other time that belong to <between samples>. The sampler of this process has the
-// priority that the process has.
-static void pyprof__account_unseen(pyprof__recorder *recorder, pyprof__thread_account *account,
-                                   const pyprof__thread *thread, uint64_t now)
-{
-    const uint64_t period = (uint64_t)(1e9 / recorder->config->rate_hz), gone = now - account->look_ns;
-    uint64_t from = thread->off_ns < now && thread->state & PYPROF__IS_WAITING ? thread->off_ns : now, cpu;
-    uint64_t unseen = from > account->look_ns + period ? from - account->look_ns - period : 0;
-    pyprof__share part;
-    if (unseen < PYPROF__UNSEEN_NS || pyprof__is_own(recorder->target->origin.proc)) return;
-    cpu = thread->cpu_ns - account->cpu_ns;
-    if (from == now) cpu = (uint64_t)((double)cpu * ((double)unseen / (double)gone));
-    if (cpu > unseen) cpu = unseen;
-    memset(&part, 0, sizeof part);
-    part.ns = (int64_t)cpu < account->runs.ns ? (int64_t)cpu : account->runs.ns;
-    account->runs.ns -= part.ns > 0 ? part.ns : 0;
-    pyprof__share_settle(recorder, account, &part, 1);
-    part.ns = (int64_t)(unseen - cpu) < account->waits.ns ? (int64_t)(unseen - cpu) : account->waits.ns;
-    account->waits.ns -= part.ns > 0 ? part.ns : 0;
-    pyprof__share_settle(recorder, account, &part, 0);
-}
-
 // Reads a thread's clock, and finds the ticks at which the thread was seen.
 static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thread_account *account,
                                          const pyprof__thread *thread, uint64_t now)
@@ -18094,9 +18067,6 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
-        if (goes_on && told.stood + told.ran < told.ticks
-            && pyprof__recorded_at(recorder, account->recorded)->wanted)
-            pyprof__account_unseen(recorder, account, thread, now);
     }
     if (goes_on) told.thinned = recorder->thinned - account->thinned;
     pyprof__account_note(recorder, account, thread, now);
@@ -18109,15 +18079,14 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
 // both shares.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account,
-                                const pyprof__thread *thread, pyprof__moment *moment)
+                                pyprof__moment *moment)
 {
-    uint64_t certain = moment->end_ns > thread->off_ns ? moment->end_ns - thread->off_ns : 0;
     int waits = (moment->state & PYPROF__IS_WAITING) != 0,
         unknown = (moment->state & PYPROF__IS_UNKNOWN) != 0;
-    moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1, 0) : 0;
+    moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
     moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
-    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0, certain);
+    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
 }
 
 // Step 4: the sample may get more time.
@@ -18156,7 +18125,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
                                   pyprof__moment *moment, uint64_t wall)
 {
     pyprof__model *model = &recorder->model;
-    pyprof__sample_time(recorder, account, thread, moment);
+    pyprof__sample_time(recorder, account, moment);
     pyprof__sample_taken(recorder, account, thread, moment);
     if (thread->cause) {
         pyprof__count_rejected(&model->stats, thread->cause, moment->count);
