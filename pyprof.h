@@ -1532,7 +1532,7 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
-       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100 };
+       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100, PYPROF__KEPT_NS = 50000000 };
 
 // Files of another process's threads that are read in each sweep stay open: opening one takes five times as
 // long as reading it. All together take at most a quarter of the descriptors that this process may have.
@@ -1545,8 +1545,8 @@ typedef struct {
     int64_t tid;                 // 0 = none is open
     pyprof__kept_kind kind;
     int fd;
-    // In which round it was last read, and found to be this file; in which one it may be opened next.
-    uint32_t round, again;
+    // In which round it was last read; in which one it may be opened next; when it was found to be this file.
+    uint32_t round, again, checked;
     uint64_t device, inode;
 } pyprof__kept;
 static uint32_t pyprof__kept_count;   // open ones, of all processes
@@ -1592,6 +1592,8 @@ typedef struct {
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
     uint32_t round;              // the number of the sweep: few sweeps need no kept files
+    uint32_t check;              // changes every KEPT_NS: then each kept file is checked
+    uint64_t check_due;
     uint32_t keeping;            // a thread uses the kept files: others open their own
     pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
     const pyprof__core_facts *core;              // the process is one in a core file; NULL = it is not
@@ -1599,8 +1601,8 @@ typedef struct {
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0,
-    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0 } }, NULL
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0, 0, 0,
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0, 0 } }, NULL
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -2112,7 +2114,7 @@ static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__k
 }
 
 // The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
-// keeps its place. A descriptor is examined once in a sweep.
+// keeps its place.
 static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
                                  size_t capacity)
 {
@@ -2120,13 +2122,17 @@ static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_k
     const uint32_t round = proc->round;
     ssize_t size = -1;
     int same = file->tid == tid && file->kind == kind;
-    if (same && file->round != round && !pyprof__file_is_open(file)) { pyprof__file_drop(file); same = 0; }
+    if (same && file->checked != proc->check && !pyprof__file_is_open(file)) {
+        pyprof__file_drop(file);
+        same = 0;
+    }
     if (!same) {
         if ((file->tid && file->round + 1 >= round) || (int32_t)(file->again - round) > 0) return -1;
         file->again = round + PYPROF__KEEP_AGAIN;
         if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
     }
     file->round = round;
+    file->checked = proc->check;
     PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
     text[size > 0 ? size : 0] = 0;
     if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
@@ -2152,9 +2158,13 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
 }
 
 // A sweep over the threads of another process begins.
-static void pyprof__proc_sweeps(pyprof__proc *proc)
+static void pyprof__proc_sweeps(pyprof__proc *proc, uint64_t now)
 {
-    if (!pyprof__is_own(proc) && !proc->core && ++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
+    if (pyprof__is_own(proc) || proc->core) return;
+    if (++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
+    if (now < proc->check_due) return;
+    proc->check++;
+    proc->check_due = now + PYPROF__KEPT_NS;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -4792,7 +4802,7 @@ enum {
     PYPROF__OWN_STATES, PYPROF__OWN_THREADS
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
-       PYPROF__FEW_MISSES = 8,
+       PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
@@ -4912,9 +4922,9 @@ static int pyprof__by_base(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// Blocks of another process, which may share a piece: a piece costs as much as the copying of a page. So
-// blocks of one page, and blocks that follow each other, are one piece, with what lies between them. Returns
-// how many blocks were fetched: the pieces before an unreadable one.
+// Blocks of another process, which may share a piece: a piece costs as much as the copying of many bytes. So
+// blocks that follow each other, or nearly do within one page, are one piece. Returns how many blocks were
+// fetched: the pieces before an unreadable one.
 static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *sought, int count)
 {
     struct iovec from[PYPROF__BATCH];
@@ -4923,7 +4933,7 @@ static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *s
     int i, pieces = 0;
     for (i = 0; i < count; i++) {
         uint64_t next = sought[i].base;
-        if (!pieces || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
+        if (!pieces || next - end > PYPROF__GAP || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
             base = next;
             from[pieces++].iov_base = (void *)(uintptr_t)base;
         }
@@ -12028,6 +12038,8 @@ static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__t
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int32_t cpu = -1;
+    if (sweeper->target.switch_clock && thread->clock_window == sweeper->window && thread->clock_cpu >= 0)
+        return thread->clock_cpu;
     if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native);
     return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
                         sizeof cpu) ? cpu : -1;
@@ -13632,7 +13644,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
-    pyprof__proc_sweeps(sweeper->target.origin.proc);
+    pyprof__proc_sweeps(sweeper->target.origin.proc, came);
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
         : 0;
