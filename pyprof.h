@@ -16677,7 +16677,8 @@ static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
-    return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
+    return !top->context && at >= PYPROF__GET(pyprof__heap.python_begin)
+        && at < PYPROF__GET(pyprof__heap.python_end);
 }
 
 // The place on top of that allocator. -1 = too many allocators have come and gone.
@@ -16990,25 +16991,27 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
-static void pyprof__heap_python(void)   // finds the addresses of the interpreter's code
+// Finds the addresses of the interpreter's code. A pending call of the tracking before may read them meanwhile.
+static void pyprof__heap_python(void)
 {
     pyprof__pool pool;
     pyprof__mapping mapping;
-    uint64_t within;
+    uint64_t within, begin = 0, end = 0;
     size_t capacity;
     char *maps, path[sizeof mapping.path] = "";
     const char *at;
     memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
-    pyprof__heap.python_begin = pyprof__heap.python_end = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
         if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
     for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
         if (strcmp(mapping.path, path) != 0) continue;
-        if (!pyprof__heap.python_begin) pyprof__heap.python_begin = mapping.start;
-        pyprof__heap.python_end = mapping.end;
+        if (!begin) begin = mapping.start;
+        end = mapping.end;
     }
+    PYPROF__SET(pyprof__heap.python_begin, begin);
+    PYPROF__SET(pyprof__heap.python_end, end);
     pyprof__free(&pool, maps, capacity);
 }
 
@@ -36120,9 +36123,9 @@ static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 // Waits for a sampler thread that has ended or is about to end. Under pyprof__control.
 static void pyprof__join(pyprof__sampler *sampler)
 {
-    if (!sampler->joinable) return;
+    if (!PYPROF__GET(sampler->joinable)) return;
     pthread_join(sampler->thread, NULL);
-    sampler->joinable = 0;
+    PYPROF__SET(sampler->joinable, 0);
 }
 
 // Starts the thread of a sampler. For this process a session must be in use already, otherwise the thread
@@ -36134,7 +36137,7 @@ static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
-    if (error == 0) { sampler->joinable = 1; return PYPROF_OK; }
+    if (error == 0) { PYPROF__SET(sampler->joinable, 1); return PYPROF_OK; }
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     sampler->alive = 0;
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
@@ -37686,7 +37689,7 @@ static pyprof__bool pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !sampler->joinable) return 1;
+    if (pyprof__is_sampler || !PYPROF__GET(sampler->joinable)) return 1;
     do {
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
@@ -37704,7 +37707,7 @@ static pyprof__bool pyprof__sampler_await(pyprof__sampler *sampler)
 static void pyprof__sampler_join(pyprof__sampler *sampler)
 {
     int over;
-    if (pyprof__is_sampler || !sampler->joinable) return;
+    if (pyprof__is_sampler || !PYPROF__GET(sampler->joinable)) return;
     pyprof__sessions_lock();
     over = !sampler->alive && !pyprof__any_session(sampler);
     pyprof__sessions_unlock();

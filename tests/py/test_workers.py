@@ -302,7 +302,8 @@ def starts(folder, wanted=None, **variables):
 @bind.test(limit=200)
 def environments_of_their_own():
     """A child whose environment the program made, or that the program itself has cleared, is profiled all the same."""
-    told = starts('follows')
+    with bind.folder() as folder:
+        told = starts(folder)
     bind.equal(len(told), 18, 'children: %r' % sorted(told))
     for name, (pid, one, preload) in told.items():
         bind.equal(one is None, name == 'off', 'no file of %s, pid %d' % (name, pid))
@@ -314,7 +315,8 @@ def environments_of_their_own():
 @bind.test(limit=200)
 def environments_are_left_alone():
     wanted = ['execvpe', 'posix_spawn', 'subprocess', 'system']
-    told = starts('left', wanted, PYPROF_FOLLOW='0')
+    with bind.folder() as folder:
+        told = starts(folder, wanted, PYPROF_FOLLOW='0')
     bind.equal(sorted((name, one, preload) for name, (_, one, preload) in told.items()), [(name, None, '') for name in wanted], 'children')
 
 
@@ -350,29 +352,29 @@ def sums(one):
 @bind.test(limit=200)
 def files_are_joined():
     """pyprof merge makes one recording of the files of all processes: its sums are theirs, and each keeps its functions."""
-    program, folder = os.path.join(bind.BUILD, 'pyprof'), 'joined'
+    program = os.path.join(bind.BUILD, 'pyprof')
     if not os.path.exists(program):
         bind.skip('no %s' % program)
-    shutil.rmtree(folder, ignore_errors=True)
-    end(start(folder, MERGED, PYPROF_FORMATS='json'))
-    parts = {one['pid']: one for one in documents(folder)}
-    bind.check(len(did(folder)) == 5 and set(did(folder)) <= set(parts), 'files of %r, work of %r', sorted(parts), did(folder))
-    files = sorted(glob.glob(os.path.join(folder, '*_profile.json')))
-    bind.equal(len(files), len(parts), 'files')
-    for name in 'joined.json', 'joined.folded':
-        subprocess.check_call([program, 'merge'] + files + ['-o', os.path.join(folder, name)], stdin=subprocess.DEVNULL)
-    joined, want = document(folder, 'joined.json'), {}
-    for one in parts.values():
-        for name, value in sums(one).items():
-            want[name] = want.get(name, 0) + value
-    bind.equal(sums(joined), want, 'sums of %d files' % len(files))
-    bind.equal({one['pid'] for one in joined['processes']}, set(parts), 'processes')
-    hot = {}
-    for line in text(folder, 'joined.folded').splitlines():
-        for name in re.findall(r'\bhot_(\w+);', line):
-            hot.setdefault(name, set()).add(int(re.search(r'\((\d+)', line).group(1)))
-    bind.equal(sorted(hot), ['fork', 'main', 'pool', 'server', 'spawn'], 'functions')
-    bind.equal(sorted(pid for pids in hot.values() for pid in pids), did(folder), 'processes with such a function: %r' % hot)
+    with bind.folder() as folder:
+        end(start(folder, MERGED, PYPROF_FORMATS='json'))
+        parts = {one['pid']: one for one in documents(folder)}
+        bind.check(len(did(folder)) == 5 and set(did(folder)) <= set(parts), 'files of %r, work of %r', sorted(parts), did(folder))
+        files = sorted(glob.glob(os.path.join(folder, '*_profile.json')))
+        bind.equal(len(files), len(parts), 'files')
+        for name in 'joined.json', 'joined.folded':
+            subprocess.check_call([program, 'merge'] + files + ['-o', os.path.join(folder, name)], stdin=subprocess.DEVNULL)
+        joined, want = document(folder, 'joined.json'), {}
+        for one in parts.values():
+            for name, value in sums(one).items():
+                want[name] = want.get(name, 0) + value
+        bind.equal(sums(joined), want, 'sums of %d files' % len(files))
+        bind.equal({one['pid'] for one in joined['processes']}, set(parts), 'processes')
+        hot = {}
+        for line in text(folder, 'joined.folded').splitlines():
+            for name in re.findall(r'\bhot_(\w+);', line):
+                hot.setdefault(name, set()).add(int(re.search(r'\((\d+)', line).group(1)))
+        bind.equal(sorted(hot), ['fork', 'main', 'pool', 'server', 'spawn'], 'functions')
+        bind.equal(sorted(pid for pids in hot.values() for pid in pids), did(folder), 'processes with such a function: %r' % hot)
 
 
 @bind.test
