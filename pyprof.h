@@ -16991,7 +16991,7 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
-// Finds the addresses of the interpreter's code. A pending call of the tracking before may read them meanwhile.
+// Finds the addresses of the interpreter's code. A pending call of the last tracking may read them.
 static void pyprof__heap_python(void)
 {
     pyprof__pool pool;
