@@ -100,8 +100,12 @@ help: ## this list
 
 demo: ## profile real Python work in a program that embeds Python
 	@tests/deps.sh $@
-	@$(MAKE) $(BUILD)/host
-	PROFILING=1 PYPROF_OUT=$(BUILD)/demo $(BUILD)/host examples/dedup.py
+	@$(MAKE) $(BUILD)/host $(BUILD)/pyprof
+	@{ sleep 3; read host <$(BUILD)/demo.pid && $(BUILD)/pyprof record -o $(BUILD)/demo_outside.svg --duration 3 --pid $$host && \
+	        $(BUILD)/pyprof dump --pid $$host; } >$(BUILD)/demo_outside.txt 2>&1 & \
+	    echo PROFILING=1 PYPROF_OUT=$(BUILD)/demo $(BUILD)/host examples/dedup.py; \
+	    sh -c 'echo $$$$ >$(BUILD)/demo.pid; PROFILING=1 PYPROF_OUT=$(BUILD)/demo exec $(BUILD)/host examples/dedup.py' || exit; \
+	    wait; echo; echo 'The same program while it ran, by pyprof record --pid and pyprof dump --pid:'; head -n 12 $(BUILD)/demo_outside.txt
 
 test: ## the tests, with one Python, in five to six minutes on two CPUs
 	@tests/deps.sh $@

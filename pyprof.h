@@ -1572,7 +1572,7 @@ static pyprof__bool pyprof__own_task_sleeps(int64_t tid)
 // The folder of this process is opened when a sampler starts: after a chroot, /proc can be reached only
 // through that descriptor. The number is high, which leaves the low ones to programs that count on them.
 enum { PYPROF__PROC_FD = 200, PYPROF__KEPT = 64, PYPROF__MOST_KEPT = 1024,
-       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100 };
+       PYPROF__KEEP_FROM = 4, PYPROF__KEEP_AGAIN = 100, PYPROF__KEPT_NS = 50000000 };
 
 // Files of another process's threads that are read in each sweep stay open: opening one takes five times as
 // long as reading it. All together take at most a quarter of the descriptors that this process may have.
@@ -1585,8 +1585,8 @@ typedef struct {
     int64_t tid;                 // 0 = none is open
     pyprof__kept_kind kind;
     int fd;
-    // In which round it was last read, and found to be this file; in which one it may be opened next.
-    uint32_t round, again;
+    // In which round it was last read; in which one it may be opened next; when it was found to be this file.
+    uint32_t round, again, checked;
     uint64_t device, inode;
 } pyprof__kept;
 static uint32_t pyprof__kept_count;   // open ones, of all processes
@@ -1632,6 +1632,8 @@ typedef struct {
     char name[64];               // path of the folder: identifies it if device and inode are unknown
     const char *lack;            // what cannot be read, and why; NULL = no known lack
     uint32_t round;              // the number of the sweep: few sweeps need no kept files
+    uint32_t check;              // changes every KEPT_NS: then each kept file is checked
+    uint64_t check_due;
     uint32_t keeping;            // a thread uses the kept files: others open their own
     pyprof__kept kept[PYPROF__KEPT];   // of another process, by thread id and kind
     const pyprof__core_facts *core;              // the process is one in a core file; NULL = it is not
@@ -1639,8 +1641,8 @@ typedef struct {
 
 static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, 0, NULL, 0,
-    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0,
-    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0 } }, NULL
+    { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0, 0, 0,
+    { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0, 0 } }, NULL
 };
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
@@ -2152,7 +2154,7 @@ static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__k
 }
 
 // The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
-// keeps its place. A descriptor is examined once in a sweep.
+// keeps its place.
 static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
                                  size_t capacity)
 {
@@ -2160,13 +2162,17 @@ static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_k
     const uint32_t round = proc->round;
     ssize_t size = -1;
     int same = file->tid == tid && file->kind == kind;
-    if (same && file->round != round && !pyprof__file_is_open(file)) { pyprof__file_drop(file); same = 0; }
+    if (same && file->checked != proc->check && !pyprof__file_is_open(file)) {
+        pyprof__file_drop(file);
+        same = 0;
+    }
     if (!same) {
         if ((file->tid && file->round + 1 >= round) || (int32_t)(file->again - round) > 0) return -1;
         file->again = round + PYPROF__KEEP_AGAIN;
         if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
     }
     file->round = round;
+    file->checked = proc->check;
     PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
     text[size > 0 ? size : 0] = 0;
     if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
@@ -2192,9 +2198,13 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
 }
 
 // A sweep over the threads of another process begins.
-static void pyprof__proc_sweeps(pyprof__proc *proc)
+static void pyprof__proc_sweeps(pyprof__proc *proc, uint64_t now)
 {
-    if (!pyprof__is_own(proc) && !proc->core && ++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
+    if (pyprof__is_own(proc) || proc->core) return;
+    if (++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
+    if (now < proc->check_due) return;
+    proc->check++;
+    proc->check_due = now + PYPROF__KEPT_NS;
 }
 
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
@@ -4843,7 +4853,7 @@ enum {
     PYPROF__OWN_STATES, PYPROF__OWN_THREADS
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
-       PYPROF__FEW_MISSES = 8,
+       PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
 typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
@@ -4963,9 +4973,9 @@ static int pyprof__by_base(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// Blocks of another process, which may share a piece: a piece costs as much as the copying of a page. So
-// blocks of one page, and blocks that follow each other, are one piece, with what lies between them. Returns
-// how many blocks were fetched: the pieces before an unreadable one.
+// Blocks of another process, which may share a piece: a piece costs as much as the copying of many bytes. So
+// blocks that follow each other, or nearly do within one page, are one piece. Returns how many blocks were
+// fetched: the pieces before an unreadable one.
 static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *sought, int count)
 {
     struct iovec from[PYPROF__BATCH];
@@ -4974,7 +4984,7 @@ static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *s
     int i, pieces = 0;
     for (i = 0; i < count; i++) {
         uint64_t next = sought[i].base;
-        if (!pieces || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
+        if (!pieces || next - end > PYPROF__GAP || (next != end && (next ^ (end - 1)) / PYPROF__PAGE)) {
             base = next;
             from[pieces++].iov_base = (void *)(uintptr_t)base;
         }
@@ -12079,6 +12089,8 @@ static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__t
 static int pyprof__cpu_of(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     int32_t cpu = -1;
+    if (sweeper->target.switch_clock && thread->clock_window == sweeper->window && thread->clock_cpu >= 0)
+        return thread->clock_cpu;
     if (!sweeper->target.cpu_word) return pyprof__cpu_from_proc(sweeper->target.origin.proc, thread->native);
     return pyprof__read(&sweeper->mirror, &cpu, thread->ident + (uint64_t)sweeper->target.cpu_word,
                         sizeof cpu) ? cpu : -1;
@@ -13683,7 +13695,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
-    pyprof__proc_sweeps(sweeper->target.origin.proc);
+    pyprof__proc_sweeps(sweeper->target.origin.proc, came);
     sweeper->elapsed_ns = came - sweeper->list.now_ns;
     sweeper->took_ns = sweeper->slept_ns > sweeper->list.now_ns ? sweeper->slept_ns - sweeper->list.now_ns
         : 0;
@@ -16716,7 +16728,8 @@ static pyprof__bool pyprof__is_pythons(const pyprof__pymem *top)
 {
     uint64_t at;
     memcpy(&at, &top->malloc, sizeof at);
-    return !top->context && at >= pyprof__heap.python_begin && at < pyprof__heap.python_end;
+    return !top->context && at >= PYPROF__GET(pyprof__heap.python_begin)
+        && at < PYPROF__GET(pyprof__heap.python_end);
 }
 
 // The place on top of that allocator. -1 = too many allocators have come and gone.
@@ -17029,25 +17042,27 @@ static void pyprof__unclaim(void **claim)
     *claim = NULL;
 }
 
-static void pyprof__heap_python(void)   // finds the addresses of the interpreter's code
+// Finds the addresses of the interpreter's code. A pending call of the last tracking may read them.
+static void pyprof__heap_python(void)
 {
     pyprof__pool pool;
     pyprof__mapping mapping;
-    uint64_t within;
+    uint64_t within, begin = 0, end = 0;
     size_t capacity;
     char *maps, path[sizeof mapping.path] = "";
     const char *at;
     memcpy(&within, &pyprof__heap.api.get_allocator, sizeof within);
-    pyprof__heap.python_begin = pyprof__heap.python_end = 0;
     pyprof__pool_init(&pool, NULL, UINT64_MAX);
     maps = pyprof__read_maps(&pool, &pyprof__own_proc, &capacity);
     for (at = maps; (at = pyprof__next_mapping(at, &mapping)) != NULL;)
         if (within >= mapping.start && within < mapping.end) memcpy(path, mapping.path, sizeof path);
     for (at = maps; path[0] && (at = pyprof__next_mapping(at, &mapping)) != NULL;) {
         if (strcmp(mapping.path, path) != 0) continue;
-        if (!pyprof__heap.python_begin) pyprof__heap.python_begin = mapping.start;
-        pyprof__heap.python_end = mapping.end;
+        if (!begin) begin = mapping.start;
+        end = mapping.end;
     }
+    PYPROF__SET(pyprof__heap.python_begin, begin);
+    PYPROF__SET(pyprof__heap.python_end, end);
     pyprof__free(&pool, maps, capacity);
 }
 
@@ -41092,6 +41107,8 @@ static void pyprof__other_over(pyprof__sampler *sampler)
         if (!session || session->torn) continue;
         pyprof__g.changing = i + 1;
         pyprof__recorder_over(&session->recorder, (long long)sampler->first.pid);
+        // A descendant's end is no event of the session that follows it.
+        if (session != &pyprof__g.sessions[i]) session->recorder.events &= ~(1 << PYPROF_EVENT_ENDED);
     }
     pyprof__sessions_unlock();
     pyprof__deliver_events(sampler);
@@ -41407,9 +41424,9 @@ static pyprof__bool pyprof__sampler_failed(const pyprof__sampler *sampler)
 // Waits for a sampler thread that has ended or is about to end. Under pyprof__control.
 static void pyprof__join(pyprof__sampler *sampler)
 {
-    if (!sampler->joinable) return;
+    if (!PYPROF__GET(sampler->joinable)) return;
     pthread_join(sampler->thread, NULL);
-    sampler->joinable = 0;
+    PYPROF__SET(sampler->joinable, 0);
 }
 
 // Starts the thread of a sampler. For this process a session must be in use already, otherwise the thread
@@ -41421,7 +41438,7 @@ static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
-    if (error == 0) { sampler->joinable = 1; return PYPROF_OK; }
+    if (error == 0) { PYPROF__SET(sampler->joinable, 1); return PYPROF_OK; }
     __atomic_sub_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     sampler->alive = 0;
     return pyprof__fail(PYPROF_ERR_BUSY, "cannot start the sampler thread: %s", strerror(error));
@@ -43007,12 +43024,12 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 
 // The last session has ended: lets the sampler thread end. If its callback starts a session meanwhile, the
 // thread stays. It also stays if it is in a callback, or gets no CPU for long: then it ends later, or serves
-// the next session.
-static void pyprof__sampler_await(pyprof__sampler *sampler)
+// the next session. 0 = it is still there, for no callback and no session.
+static pyprof__bool pyprof__sampler_await(pyprof__sampler *sampler)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
     int alive, stays;
-    if (pyprof__is_sampler || !sampler->joinable) return;
+    if (pyprof__is_sampler || !PYPROF__GET(sampler->joinable)) return 1;
     do {
         pyprof__sessions_lock();
         if (pyprof__sampler_is_gone(sampler)) sampler->alive = 0;
@@ -43020,16 +43037,17 @@ static void pyprof__sampler_await(pyprof__sampler *sampler)
         stays = pyprof__any_session(sampler)
             || (alive && __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) != 0);
         pyprof__sessions_unlock();
-        if (stays || pyprof__now() > end) return;
+        if (stays || pyprof__now() > end) return stays;
         if (alive) { pyprof__wake(&sampler->wake); pyprof__nap(20000); }
     } while (alive);
+    return 1;
 }
 
 // After that wait, under pyprof__control: a session may have begun meanwhile.
 static void pyprof__sampler_join(pyprof__sampler *sampler)
 {
     int over;
-    if (pyprof__is_sampler || !sampler->joinable) return;
+    if (pyprof__is_sampler || !PYPROF__GET(sampler->joinable)) return;
     pyprof__sessions_lock();
     over = !sampler->alive && !pyprof__any_session(sampler);
     pyprof__sessions_unlock();
@@ -43635,7 +43653,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_profile *made = NULL;
     pyprof_result result = PYPROF_OK;
-    int from_env, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
+    int from_env, blocked, unhook = 0, cancel = pyprof__cancel_off(), slot = pyprof__token_slot(session);
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
@@ -43667,9 +43685,12 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
-    pyprof__sampler_await(sampler);
+    blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
     pyprof__control_lock();
     pyprof__sampler_join(sampler);
+    if (blocked && made)
+        pyprof__add_reason(&made->model.stats, "the process could not be read at the end: its memory is "
+                                               "blocked (a page fault, a hung file system)");
     if (found) sampler->stopping--;
     pyprof__others_reap();
     if (made) pyprof__write_end(made, checkpoint, from_env);

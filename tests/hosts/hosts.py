@@ -153,6 +153,7 @@ def rust(run):
 
 # --- web servers ------------------------------------------------------------------------------------------------
 
+@host('outside-uwsgi', workers=8, outside=True)
 @host('uwsgi', workers=8)
 def uwsgi(run):
     need('/usr/lib/uwsgi/plugins/python3*_plugin.so')
@@ -233,10 +234,10 @@ def mod_wsgi_default(run):
         WSGIPythonPath %(folder)s/apps''', '/killed/burn')
 
 
-def gunicorn(run, *options):
+def gunicorn(run, *options, workers=2):
     port, = free_ports(1)
     config = run.write('gunicorn.conf.py', 'control_socket_disable = True\n')   # older ones know no such socket
-    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', '2', '-c', config,
+    server = run.start(venv(run, 'gunicorn'), '--bind', '127.0.0.1:%d' % port, '--workers', str(workers), '-c', config,
                        *options + ('app:application',))
     run.up(port)
     return server, port
@@ -254,6 +255,13 @@ def gunicorn_scenario(run, *options):
 @host('gunicorn-sync', workers=4)
 def gunicorn_sync(run):
     gunicorn_scenario(run)
+
+
+@host('outside-gunicorn', workers=4, outside=True, load=True)
+def gunicorn_outside(run):
+    server, port = gunicorn(run, workers=4)
+    run.drive(port, 4)
+    run.end(server, signal.SIGTERM)
 
 
 @host('gunicorn-gthread', workers=4)
@@ -355,6 +363,7 @@ def postgresql(run):
     idle.wait(60)
 
 
+@host('outside-celery', workers=2, outside=True)
 @host('celery', workers=2)
 def celery(run):
     server = run.start(venv(run, 'celery'), '-A', 'tasks', 'worker', '-P', 'prefork', '-c', '2', '-l', 'ERROR',
@@ -370,6 +379,7 @@ def celery(run):
     run.end(server, signal.SIGTERM)   # warm shutdown
 
 
+@host('outside-jupyter', outside=True)
 @host('jupyter')
 def jupyter(run):
     need(os.path.join(run.venv, '../lib/python3*/site-packages/ipykernel'))
@@ -396,16 +406,19 @@ def processes(run, method):
     run.call(sys.executable, run.path('apps', 'processes.py'), method)
 
 
+@host('outside-mp-fork', workers=5, outside=True)
 @host('mp-fork', workers=5)
 def mp_fork(run):
     processes(run, 'fork')
 
 
+@host('outside-mp-forkserver', workers=5, outside=True)
 @host('mp-forkserver', workers=5)
 def mp_forkserver(run):
     processes(run, 'forkserver')
 
 
+@host('outside-mp-spawn', workers=5, outside=True)
 @host('mp-spawn', workers=5)
 def mp_spawn(run):
     processes(run, 'spawn')
@@ -416,6 +429,7 @@ def mp_loaded(run):
     processes(run, 'fork')
 
 
+@host('outside-futures', workers=3, outside=True)
 @host('futures', workers=3)
 def futures(run):
     processes(run, 'futures')

@@ -4,7 +4,8 @@
 
 BUILD holds libpyprof.so and what tests/deps.sh test-hosts installs. Each host of hosts.py runs in a process of its own,
 first plain and then with PROFILING=1 LD_PRELOAD=libpyprof.so. The two must agree in status and output, and no process
-may stay behind. Each process that worked must have its files, and in them the share of each function that the process
+may stay behind. Hosts with `outside` are recorded by `pyprof record --pid PID --subprocesses` instead, into one profile
+in which each process that worked must be, with the share of each function. Of the others each process that worked must have its files, and in them the share of each function that the process
 measured itself (apps/work.py). Variables: HOSTS_JOBS, the hosts that run at a time (2); HOSTS_KEEP=1 keeps the folders;
 HOSTS_VERBOSE=1 tells what was found.
 """
@@ -52,11 +53,12 @@ HOSTS = []
 class Host:
     """A row of the table: how to run the host, and what is right."""
 
-    def __init__(self, name, play, workers=1, first=True, load=False, noise=None):
+    def __init__(self, name, play, workers=1, first=True, load=False, noise=None, outside=False):
         self.name, self.play = name, play
         self.workers = workers   # processes that must have done work
         self.first = first   # the first process has Python, and so the files without a number
         self.load = load   # beside a busy process per CPU, and after the other hosts
+        self.outside = outside   # recorded from outside
         self.noise = noise   # lines of output that one run has and another has not
 
 
@@ -118,8 +120,8 @@ def busy(processes):
 class Run:
     """One run, plain or profiled: a folder, an environment, and what happened."""
 
-    def __init__(self, build, name, profiled):
-        self.build, self.profiled = build, profiled
+    def __init__(self, build, name, profiled, outside=False):
+        self.build, self.profiled, self.outside, self.recorder = build, profiled, outside, None
         self.folder = tempfile.mkdtemp(prefix='hosts-%s-' % name)
         self.out = os.path.join(self.folder, 'out')
         self.work = 1.0 if profiled else 0.05   # CPU seconds that each worker does
@@ -134,7 +136,7 @@ class Run:
                       'PYTHONPATH': self.path('apps'), 'PYTHONDONTWRITEBYTECODE': '1',
                       'HOSTS_MEASURED': self.path('measured'), 'HOSTS_WORK': str(self.work)}
         self.env = dict(self.plain)
-        if profiled:
+        if profiled and not outside:
             shutil.copy(os.path.join(build, 'libpyprof.so'), self.folder)
             self.env.update(PROFILING='1', LD_PRELOAD=self.path('libpyprof.so'), PYPROF_OUT=os.path.join(self.out, 'prof'),
                             PYPROF_RATE='500')
@@ -154,7 +156,39 @@ class Run:
             self.started.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder,
                                                  start_new_session=True, **options))
         self.pids.append(self.started[-1].pid)
+        if self.profiled and self.outside and not self.recorder:
+            self.record(self.started[-1].pid)
         return self.started[-1]
+
+    def record(self, pid):
+        """Records this process and those below it from outside, until it ends."""
+        command = [os.path.join(self.build, 'pyprof'), 'record', '--pid', str(pid), '--subprocesses', '--rate', '200']
+        for name in 'prof.json', 'prof.folded':
+            command += ['-o', os.path.join(self.out, name)]
+        with open(self.path('recorder'), 'wb') as told:
+            self.recorder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, cwd=self.folder, env=self.plain)
+
+    def recorded(self):
+        """Waits for the recorder, which ends with the host: {pid: {function: samples}} and the numbers of the profile."""
+        try:
+            status = self.recorder.wait(60)
+        except subprocess.TimeoutExpired:
+            self.recorder.kill()
+            self.recorder.wait()
+            raise Trouble('the recorder hangs')
+        if status:
+            raise Trouble('the recorder ended with %d: %s' % (status, self.output('recorder')))
+        found = {}
+        with open(os.path.join(self.out, 'prof.folded'), encoding='utf-8') as file:
+            for line in file:
+                stack, samples = line.rsplit(' ', 1)
+                stack = stack.split(';')
+                pid = int((re.search(r'\((\d+)', stack[0]) or [0, self.pids[0]])[1])
+                for name in 'burn_a', 'burn_b':
+                    if any(frame.endswith('work.' + name) for frame in stack):
+                        found.setdefault(pid, {'burn_a': 0, 'burn_b': 0})[name] += int(samples)
+        with open(os.path.join(self.out, 'prof.json'), encoding='utf-8') as file:
+            return found, json.load(file)
 
     def until(self, condition, what, limit=60.0):
         """Waits for the condition, as long as the host lives."""
@@ -342,6 +376,32 @@ def judge_worker(pid, notes, recordings):
     return None
 
 
+def judge_outside(row, plain, run):
+    """What is wrong with a run that was recorded from outside, given the plain one."""
+    if plain.statuses != run.statuses:
+        yield 'status %s, plain %s' % (run.statuses, plain.statuses)
+    for name in 'stdout', 'stderr':
+        for line in same_output(row, name, plain, run.output(name)):
+            yield line
+    found, profile = run.recorded()
+    stats, pids = profile['stats'], {each['pid'] for each in profile.get('processes', [])} | {profile['pid']}
+    run.lines.append('      %d processes, %d missed, %d unknown; %s' % (
+        stats['processes'], stats['processes_missed'], stats['processes_unknown'], stats['degraded']))
+    measured = {pid: notes for pid, notes in run.measured().items() if sum(worked(notes)) >= LEAST}
+    if len(measured) < row.workers:
+        yield '%d of %d processes worked' % (len(measured), row.workers)
+    for pid, notes in sorted(measured.items()):
+        one, truth = found.get(pid, {'burn_a': 0, 'burn_b': 0}), worked(notes)
+        total = sum(one.values())
+        run.lines.append('      pid %d measured %.2f:%.2f s, found %d:%d samples' % (pid, *truth, one['burn_a'], one['burn_b']))
+        if pid not in pids:
+            yield 'pid %d worked for %.2f s and is not in the profile' % (pid, sum(truth))
+        elif total < 20 or not one['burn_a'] or not one['burn_b']:
+            yield 'pid %d worked for %.2f s, recorded are %r' % (pid, sum(truth), one)
+        elif abs(one['burn_a'] / total - truth[0] / sum(truth)) > 1.6 / total ** 0.5 + 0.05:
+            yield 'pid %d: burn_a has %d of %d samples, not the share of %.2f, %.2f' % (pid, one['burn_a'], total, *truth)
+
+
 def verbose(run, found):
     for pid, notes in sorted(run.measured().items()):
         for each in found.get(pid, [None]):
@@ -408,7 +468,7 @@ def ends(run, label):
 
 def attempt(row, build, label, folders):
     """One run, which ends up as the last of folders; yields what is wrong."""
-    run = Run(build, row.name, label == 'profiled')
+    run = Run(build, row.name, label == 'profiled', row.outside)
     folders.append(run)
     try:
         with busy(os.cpu_count() if row.load else 0):
@@ -417,6 +477,9 @@ def attempt(row, build, label, folders):
         yield '%s: %s: %s' % (label, type(error).__name__, error)
         for name in 'stdout', 'stderr':
             run.lines += ['      %s %s: %s' % (label, name, line[:160]) for line in run.output(name)[-12:] if line]
+    if run.recorder:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.recorder.wait(30)
     for line in ends(run, label):
         yield line
 
@@ -435,7 +498,7 @@ def play(row, build, folders):
         runs.append(folders[-1])
         for line in wrong:
             yield line
-    for line in judge(row, *runs):
+    for line in (judge_outside if row.outside else judge)(row, *runs):
         yield line
 
 

@@ -210,6 +210,38 @@ tell('root')
 
 
 @bind.test(limit=120)
+def children_of_the_command():
+    """pyprof record goes on after the end of a child, until the program itself ends."""
+    program = os.path.join(bind.BUILD, 'pyprof')
+    if not os.path.exists(program):
+        bind.skip('no %s' % program)
+    tree = Tree('''
+import multiprocessing
+if __name__ == '__main__':
+    wait()
+    for work in hot_first, hot_second:
+        child = multiprocessing.get_context('fork').Process(target=work)
+        child.start()
+        child.join()
+    hot_root()
+''', hot=('first', 'second', 'root'))
+    told, out = os.path.join(tree.folder, 'told'), os.path.join(tree.folder, 'out.folded')
+    with open(told, 'wb') as file:
+        recorder = subprocess.Popen([program, 'record', '--pid', str(tree.process.pid), '--subprocesses', '--rate', '200', '-o', out],
+                                    stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    bind.eventually(lambda: len(os.listdir('/proc/%d/task' % recorder.pid)) > 2, 'it samples, and follows children', 60)
+    tree.go()
+    tree.end()
+    bind.equal(recorder.wait(60), 0, 'its exit status: %s' % open(told).read())
+    found = {}
+    with open(out) as file:
+        for line in file:
+            for name in re.findall(r'hot_(\w+)', line):
+                found.setdefault(name, set()).add(int(re.search(r'\((\d+)', line).group(1)))
+    bind.equal(found, {name: {pid} for pid, name in tree.told()}, 'processes of each function')
+
+
+@bind.test(limit=120)
 def daemon():
     tree = Tree('''
 wait()

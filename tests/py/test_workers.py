@@ -302,7 +302,8 @@ def starts(folder, wanted=None, **variables):
 @bind.test(limit=200)
 def environments_of_their_own():
     """A child whose environment the program made, or that the program itself has cleared, is profiled all the same."""
-    told = starts('follows')
+    with bind.folder() as folder:
+        told = starts(folder)
     bind.equal(len(told), 18, 'children: %r' % sorted(told))
     for name, (pid, one, preload) in told.items():
         bind.equal(one is None, name == 'off', 'no file of %s, pid %d' % (name, pid))
@@ -314,8 +315,66 @@ def environments_of_their_own():
 @bind.test(limit=200)
 def environments_are_left_alone():
     wanted = ['execvpe', 'posix_spawn', 'subprocess', 'system']
-    told = starts('left', wanted, PYPROF_FOLLOW='0')
+    with bind.folder() as folder:
+        told = starts(folder, wanted, PYPROF_FOLLOW='0')
     bind.equal(sorted((name, one, preload) for name, (_, one, preload) in told.items()), [(name, None, '') for name in wanted], 'children')
+
+
+MERGED = '''
+def hot_main(): job()
+def hot_fork(unused=None): job()
+def hot_spawn(unused=None): job()
+def hot_server(unused=None): job()
+def hot_pool(unused=None): job()
+if __name__ == '__main__':
+    import concurrent.futures, multiprocessing
+    signal.alarm(100)
+    fork, spawn, server = map(multiprocessing.get_context, ('fork', 'spawn', 'forkserver'))
+    workers = [fork.Process(target=hot_fork), spawn.Process(target=hot_spawn), server.Process(target=hot_server)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=fork) as pool: pool.submit(hot_pool).result()
+    hot_main()
+'''
+
+
+def sums(one):
+    """What a recording has in all, of numbers that a join of recordings adds."""
+    threads, stats = one['threads'], one['stats']
+    found = {'threads': len(threads)}
+    for name in 'samples', 'wall_ns', 'cpu_ns':
+        found[name] = sum(thread.get(name, 0) for thread in threads)
+    for name in 'asked', 'samples', 'missed', 'heap_samples', 'heap_live_bytes', 'heap_live_blocks':
+        found['stats.' + name] = stats[name]
+    return found
+
+
+@bind.test(limit=200)
+def files_are_joined():
+    """pyprof merge makes one recording of the files of all processes: its sums are theirs, and each keeps its functions."""
+    program = os.path.join(bind.BUILD, 'pyprof')
+    if not os.path.exists(program):
+        bind.skip('no %s' % program)
+    with bind.folder() as folder:
+        end(start(folder, MERGED, PYPROF_FORMATS='json'))
+        parts = {one['pid']: one for one in documents(folder)}
+        bind.check(len(did(folder)) == 5 and set(did(folder)) <= set(parts), 'files of %r, work of %r', sorted(parts), did(folder))
+        files = sorted(glob.glob(os.path.join(folder, '*_profile.json')))
+        bind.equal(len(files), len(parts), 'files')
+        for name in 'joined.json', 'joined.folded':
+            subprocess.check_call([program, 'merge'] + files + ['-o', os.path.join(folder, name)], stdin=subprocess.DEVNULL)
+        joined, want = document(folder, 'joined.json'), {}
+        for one in parts.values():
+            for name, value in sums(one).items():
+                want[name] = want.get(name, 0) + value
+        bind.equal(sums(joined), want, 'sums of %d files' % len(files))
+        bind.equal({one['pid'] for one in joined['processes']}, set(parts), 'processes')
+        hot = {}
+        for line in text(folder, 'joined.folded').splitlines():
+            for name in re.findall(r'\bhot_(\w+);', line):
+                hot.setdefault(name, set()).add(int(re.search(r'\((\d+)', line).group(1)))
+        bind.equal(sorted(hot), ['fork', 'main', 'pool', 'server', 'spawn'], 'functions')
+        bind.equal(sorted(pid for pids in hot.values() for pid in pids), did(folder), 'processes with such a function: %r' % hot)
 
 
 @bind.test

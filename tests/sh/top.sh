@@ -11,7 +11,8 @@ python=$("$PYTHON" -c 'import sys; print(sys.executable)')
 [ -x "$tool" ] || { skip "pyprof top" "no $tool"; finish; }
 mux() { tmux -S "$dir/mux" -f /dev/null -u "$@" 2>"$dir/tmux-said"; }
 target='' # the process that is watched
-cleanup() {
+cleanup() { # a subshell that a signal ends right after its fork calls this, too
+    [ "$BASHPID" = $$ ] || return
     [ -z "$target" ] || kill "$target" 2>/dev/null
     mux kill-server
     rm -rf "$dir"
@@ -98,6 +99,7 @@ end() { kill "$target"; wait "$target" 2>/dev/null; target=''; }
 tables() { # one each interval, until the function is seen; Ctrl-C ends it
     local status
     plain --pid "$target" --delay 0.3 --count 2 >"$dir/out" && [ "$(grep -c '^pyprof top' "$dir/out")" = 2 ] || return
+    rm "$dir/out" # what is in it is of the next one
     (exec env TERM=xterm LC_ALL=C.UTF-8 "$tool" top --pid "$target" --delay 0.1 --duration 20 </dev/null >"$dir/out") &
     wait_for has "$dir/out" 'spin ('"$dir/app.py:2)"
     status=$?
