@@ -795,21 +795,22 @@ def the_svg_stands_alone():
 
 @bind.test
 def no_secrets():
-    """Locals, arguments, environment and arguments of the program are not written."""
-    os.environ['CANARY_ENV'] = 'canary-in-environment'
-    sys.argv.append('canary-in-argv')
+    """Locals, arguments, environment and arguments of the program are not written. Source lines are: the word is not in them."""
+    word = 'can' + 'ary'
+    os.environ['SECRET_ENV'] = word + '-in-environment'
+    sys.argv.append(word + '-in-argv')
 
-    def f(argument='canary-in-default'):
-        local = 'canary-in-' + 'local'
+    def f(argument, other=word + '-in-default'):
+        local = word + '-in-local'
         busy(0.2)
         return local
 
     with bind.record(rate_hz=1000) as r:
-        f('canary-in-argument')
+        f(word + '-in-argument')
     for format in FORMATS:
         data = r.profile.write(format)
         data = gzip.decompress(data) if format == PPROF else data
-        bind.check(b'canary' not in data, 'a secret in %s', bind.FORMATS[format])
+        bind.check(word.encode() not in data, 'a secret in %s', bind.FORMATS[format])
 
 
 @bind.test
