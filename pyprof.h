@@ -1596,7 +1596,7 @@ static uint32_t pyprof__kept_count;   // open ones, of all processes
 typedef struct { int32_t inside, outside; } pyprof__task_pair;
 enum { PYPROF__TASK_PAIRS = 1021 };
 
-// What a core file tells of a process that is gone, in place of /proc.
+// The facts that a core file tells of a process that is gone, in place of /proc.
 typedef struct {
     int64_t tid;
     int signal;                  // that it got when the core was written, 0 = none
@@ -2573,8 +2573,8 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-// What it is blocked in. The kernel shows the call of a thread, or the function in which it waits, only after
-// the thread has left its CPU.
+// The call or function that blocks it. The kernel shows the call of a thread, or the function in which it
+// waits, only after the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     char text[256], *at = text;
@@ -4131,10 +4131,9 @@ enum { PYPROF__CORE_PARTS = 1 << 18, PYPROF__CORE_NOTES = 1 << 18, PYPROF__CORE_
        PYPROF__CORE_FILES = 1 << 16, PYPROF__CORE_NAMES = 16 << 20, PYPROF__CORE_OPEN = 8,
        PYPROF__CORE_CHECKED = 4096 };
 
-// A range of memory: the first `size` bytes of it are in the core file, at offset.
-typedef struct { uint64_t start, end, offset, size; uint32_t flags; } pyprof__core_part;
-// A range of memory into which a file was mapped, from this offset of the file on. name: see names.
-typedef struct { uint64_t start, end, offset, name; } pyprof__core_mapping;
+// A range of memory. A part: its first `size` bytes are in the core file, at offset. A mapping: a file was
+// mapped into it, from this offset of the file on; name: see names.
+typedef struct { uint64_t start, end, offset, size, name; uint32_t flags; } pyprof__core_range;
 // A mapped file that was looked at. good: it is the one that was mapped.
 typedef struct { uint64_t name; int fd, good; uint32_t used; } pyprof__core_file;   // fd -1 = closed
 
@@ -4150,7 +4149,7 @@ typedef struct {
     size_t names_size, maps_room;
     uint32_t clock;              // counts uses of files: the one used longest ago is closed
     pyprof__core_facts facts;
-    char lack[256];              // what is missing; "" = nothing that is known
+    char lack[256];              // the parts that are missing; "" = none that is known
 } pyprof__core;
 
 static void pyprof__core_close(pyprof__core *core)
@@ -4185,37 +4184,24 @@ static const char *pyprof__core_path(const pyprof__core *core, const char *path)
 }
 
 // ---- memory: from the core file, or from mapped files that have not changed since -------------------
-// The last range that begins at or below the address; NULL = it does not reach the address.
-static const pyprof__core_part *pyprof__core_part_at(const pyprof__core *core, uint64_t address)
+// The last range that begins at or below the address; NULL = it does not reach the address. By start.
+static const pyprof__core_range *pyprof__core_at(const pyprof__array *ranges, uint64_t address)
 {
-    size_t low = 0, high = core->parts.count;
-    const pyprof__core_part *part;
+    size_t low = 0, high = ranges->count;
+    const pyprof__core_range *range;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (PYPROF__AT(const pyprof__core_part, core->parts, middle).start <= address) low = middle + 1;
+        if (PYPROF__AT(const pyprof__core_range, *ranges, middle).start <= address) low = middle + 1;
         else high = middle;
     }
-    part = low ? &PYPROF__AT(const pyprof__core_part, core->parts, low - 1) : NULL;
-    return part && address < part->end ? part : NULL;
-}
-
-static const pyprof__core_mapping *pyprof__core_mapping_at(const pyprof__core *core, uint64_t address)
-{
-    size_t low = 0, high = core->mappings.count;
-    const pyprof__core_mapping *mapping;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (PYPROF__AT(const pyprof__core_mapping, core->mappings, middle).start <= address) low = middle + 1;
-        else high = middle;
-    }
-    mapping = low ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, low - 1) : NULL;
-    return mapping && address < mapping->end ? mapping : NULL;
+    range = low ? &PYPROF__AT(const pyprof__core_range, *ranges, low - 1) : NULL;
+    return range && address < range->end ? range : NULL;
 }
 
 // As many of the bytes as the core file has from this address on.
 static size_t pyprof__core_dumped(const pyprof__core *core, void *to, uint64_t address, size_t size)
 {
-    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    const pyprof__core_range *part = pyprof__core_at(&core->parts, address);
     uint64_t at = part ? address - part->start : 0;
     if (!part || at >= part->size) return 0;
     if (size > part->size - at) size = (size_t)(part->size - at);
@@ -4231,7 +4217,7 @@ static pyprof__bool pyprof__core_is_same(const pyprof__core *core, int fd, uint6
     char now[PYPROF__CORE_CHECKED], then[PYPROF__CORE_CHECKED];
     size_t i, size;
     for (i = 0; i < core->mappings.count; i++) {
-        const pyprof__core_mapping *mapping = &PYPROF__AT(const pyprof__core_mapping, core->mappings, i);
+        const pyprof__core_range *mapping = &PYPROF__AT(const pyprof__core_range, core->mappings, i);
         if (mapping->name != name) continue;
         if (mapping->offset > (uint64_t)info->st_size) return 0;
         if (mapping->offset) continue;
@@ -4301,8 +4287,8 @@ static pyprof__core_file *pyprof__core_file_of(pyprof__core *core, uint64_t name
 // As many of the bytes as a mapped file has. Memory that can be written may differ from the file.
 static size_t pyprof__core_mapped(pyprof__core *core, void *to, uint64_t address, size_t size)
 {
-    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, address);
-    const pyprof__core_part *part = pyprof__core_part_at(core, address);
+    const pyprof__core_range *mapping = pyprof__core_at(&core->mappings, address);
+    const pyprof__core_range *part = pyprof__core_at(&core->parts, address);
     pyprof__core_file *file;
     if (!mapping || (part && (part->flags & PF_W))) return 0;
     file = pyprof__core_file_of(core, mapping->name);
@@ -4421,7 +4407,7 @@ static void pyprof__core_mapped_files(pyprof__core *core, const pyprof__core_not
 {
     uint64_t head[2], row[3], i, at = 0;
     size_t size;
-    pyprof__core_mapping *mapping;
+    pyprof__core_range *mapping;
     if (core->names || note->size < sizeof head || note->size > PYPROF__CORE_NAMES
         || !pyprof__read_at(core->fd, head, sizeof head, note->offset)
         || head[0] > (note->size - sizeof head) / sizeof row || head[1] == 0 || head[1] > 1u << 30) return;
@@ -4433,7 +4419,7 @@ static void pyprof__core_mapped_files(pyprof__core *core, const pyprof__core_not
     for (i = 0; i < head[0] && at < size; i++, at += strlen(core->names + at) + 1) {
         if (!pyprof__read_at(core->fd, row, sizeof row, note->offset + sizeof head + i * sizeof row)) return;
         if (row[0] >= row[1] || row[2] > (uint64_t)1 << 40 || core->names[at] != '/') continue;
-        mapping = (pyprof__core_mapping *)pyprof__push(core->pool, &core->mappings);
+        mapping = (pyprof__core_range *)pyprof__push(core->pool, &core->mappings);
         if (!mapping) return;
         mapping->start = row[0];
         mapping->end = row[1];
@@ -4489,7 +4475,7 @@ static void pyprof__core_segments(pyprof__core *core, const Elf64_Ehdr *header)
     uint32_t count = pyprof__core_header_count(core, header), i, left = PYPROF__CORE_NOTES;
     uint64_t end = 0;
     Elf64_Phdr segment;
-    pyprof__core_part *part;
+    pyprof__core_range *part;
     for (i = 0; i < count; i++) {
         if (!pyprof__read_at(core->fd, &segment, sizeof segment, header->e_phoff + i * sizeof segment)) {
             end = UINT64_MAX;
@@ -4500,7 +4486,7 @@ static void pyprof__core_segments(pyprof__core *core, const Elf64_Ehdr *header)
         if (segment.p_type == PT_NOTE && segment.p_filesz < (uint64_t)1 << 40)
             pyprof__core_notes(core, segment.p_offset, segment.p_filesz, &left);
         if (segment.p_type != PT_LOAD || segment.p_memsz >= UINT64_MAX - segment.p_vaddr) continue;
-        part = (pyprof__core_part *)pyprof__push(core->pool, &core->parts);
+        part = (pyprof__core_range *)pyprof__push(core->pool, &core->parts);
         if (!part) return;
         part->start = segment.p_vaddr;
         part->end = segment.p_vaddr + segment.p_memsz;
@@ -4519,7 +4505,7 @@ static void pyprof__core_segments(pyprof__core *core, const Elf64_Ehdr *header)
 // A line as in /proc/PID/maps.
 static void pyprof__core_line(pyprof__core *core, uint64_t start, uint64_t end, uint32_t flags)
 {
-    const pyprof__core_mapping *mapping = pyprof__core_mapping_at(core, start);
+    const pyprof__core_range *mapping = pyprof__core_at(&core->mappings, start);
     const char *name = mapping ? core->names + mapping->name : "";
     size_t size = core->facts.maps_size;
     int line = snprintf(core->maps + size, core->maps_room - size,
@@ -4537,14 +4523,14 @@ static pyprof__bool pyprof__core_list(pyprof__core *core)
     size_t i, k = 0;
     core->maps_room = 4096 + core->names_size + (core->parts.count + core->mappings.count) * 200;
     for (i = 0; i < core->mappings.count; i++)
-        core->maps_room += 2 * strlen(core->names + PYPROF__AT(pyprof__core_mapping, core->mappings, i).name);
+        core->maps_room += 2 * strlen(core->names + PYPROF__AT(pyprof__core_range, core->mappings, i).name);
     core->maps = core->maps_room < 60u << 20 ? (char *)pyprof__alloc(core->pool, core->maps_room) : NULL;
     if (!core->maps) { core->maps_room = 0; return 0; }
     for (i = 0; i < core->parts.count || k < core->mappings.count;) {
-        const pyprof__core_part *part = i < core->parts.count
-            ? &PYPROF__AT(const pyprof__core_part, core->parts, i) : NULL;
-        const pyprof__core_mapping *mapping = k < core->mappings.count
-            ? &PYPROF__AT(const pyprof__core_mapping, core->mappings, k) : NULL;
+        const pyprof__core_range *part = i < core->parts.count
+            ? &PYPROF__AT(const pyprof__core_range, core->parts, i) : NULL;
+        const pyprof__core_range *mapping = k < core->mappings.count
+            ? &PYPROF__AT(const pyprof__core_range, core->mappings, k) : NULL;
         if (part && (!mapping || part->start <= mapping->start)) {
             pyprof__core_line(core, part->start, part->end, part->flags);
             i++;
@@ -4561,8 +4547,9 @@ static pyprof__bool pyprof__core_list(pyprof__core *core)
 // The program is the file in whose range its headers are.
 static void pyprof__core_program(pyprof__core *core)
 {
-    const pyprof__core_mapping *mapping = core->headers ? pyprof__core_mapping_at(core, core->headers) : NULL;
-    if (!mapping && core->mappings.count) mapping = (const pyprof__core_mapping *)core->mappings.data;
+    const pyprof__core_range *mapping;
+    mapping = core->headers ? pyprof__core_at(&core->mappings, core->headers) : NULL;
+    if (!mapping && core->mappings.count) mapping = (const pyprof__core_range *)core->mappings.data;
     if (mapping)
         pyprof__copy_text(core->facts.program, sizeof core->facts.program, core->names + mapping->name);
 }
@@ -4604,8 +4591,8 @@ static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, c
     memset(core, 0, sizeof *core);
     core->pool = pool;
     core->facts.executable = executable;
-    pyprof__array_init(&core->parts, sizeof(pyprof__core_part));
-    pyprof__array_init(&core->mappings, sizeof(pyprof__core_mapping));
+    pyprof__array_init(&core->parts, sizeof(pyprof__core_range));
+    pyprof__array_init(&core->mappings, sizeof(pyprof__core_range));
     pyprof__array_init(&core->tasks, sizeof(pyprof__core_task));
     pyprof__array_init(&core->files, sizeof(pyprof__core_file));
     memset(&header, 0, sizeof header);
@@ -4616,9 +4603,9 @@ static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, c
     if (result == PYPROF_OK) {
         pyprof__core_segments(core, &header);
         if (core->parts.count)
-            qsort(core->parts.data, core->parts.count, sizeof(pyprof__core_part), pyprof__core_by_start);
+            qsort(core->parts.data, core->parts.count, sizeof(pyprof__core_range), pyprof__core_by_start);
         if (core->mappings.count)
-            qsort(core->mappings.data, core->mappings.count, sizeof(pyprof__core_mapping),
+            qsort(core->mappings.data, core->mappings.count, sizeof(pyprof__core_range),
                   pyprof__core_by_start);
         if (!pyprof__core_list(core)) result = pyprof__fail_memory("the core file");
     }
@@ -7382,7 +7369,7 @@ static void pyprof__target_settle(pyprof__target *target, int64_t own_word)
 // ============================================================================
 enum { PYPROF__MOST_DESCENDANTS = 4096, PYPROF__PIDS_APART = 256, PYPROF__AFTER_END_NS = 2000000000 };
 
-// What is known of a descendant: nothing yet; no Python so far; a thread looks for Python in it; it is
+// The stages of a descendant: nothing is known yet; no Python so far; a thread looks for Python in it; it is
 // sampled; it is not any more, or not at all.
 typedef enum {
     PYPROF__KIN_NEW, PYPROF__KIN_PLAIN, PYPROF__KIN_OPENING, PYPROF__KIN_SAMPLED, PYPROF__KIN_LEFT
@@ -9401,7 +9388,7 @@ static pyprof__walk_result pyprof__await_chain(pyprof__walk *walk, const pyprof_
 }
 
 // ---- the same before 3.14, for dumps ------------------------------------------------------------------
-// What the suspended coroutine of this frame awaits; 0 = nothing that is known.
+// The object that the suspended coroutine of this frame awaits; 0 = none that is known.
 static uint64_t pyprof__kept_awaited(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
                                      int64_t instruction)
 {
@@ -9647,7 +9634,7 @@ typedef struct {
     // was blocked. See pyprof__is_still.
     uint64_t still_ns;
     int still_cpu;
-    // What it is blocked in as long as its clock is call_ns; 0 = not read.
+    // The call that blocks it as long as its clock is call_ns; 0 = not read.
     uint64_t call_ns;
     pyprof__call_state call_state;
     pyprof__call call;
@@ -12364,7 +12351,7 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
         if (thread->clock_window != sweeper->window || thread->clock_ns == 0 || ran < PYPROF__SWITCH_NS)
             continue;
         if (thread->cpu_ns && ran + sweeper->took_ns >= elapsed - elapsed / 64) continue;
-        // What is known of threads on other CPUs cannot get lost.
+        // The facts about threads on other CPUs cannot get lost.
         if (sweeper->target.switch_clock && thread->clock_cpu != here) continue;
         if (asked++ == 0) sweeper->mine = pyprof__came(sweeper);
         thread->left = pyprof__last_run(sweeper->target.origin.proc, thread->native);
@@ -13901,7 +13888,7 @@ static void pyprof__tasks_read(pyprof__sweeper *sweeper, pyprof__walk *walk, uin
     }
 }
 
-// For a dump, right after its last sweep. What a thread awaits counts only if the thread has not run since.
+// For a dump, right after its last sweep. The wait of a thread counts only if the thread has not run since.
 static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
