@@ -13625,9 +13625,9 @@ static pyprof__bool pyprof__thread_is_quiet(const pyprof__sweeper *sweeper, cons
     if (thread->clock_window != sweeper->window || !thread->clock_ns || thread->clock_ns != thread->cpu_ns
         || thread->proven_cpu_ns != thread->cpu_ns || thread->spell_ns != thread->cpu_ns
         || !pyprof__was_blocked(thread)) return 0;
-    return thread->waiting && (thread->state & PYPROF__IS_WAITING) && !((thread->state | thread->spell) & unsure)
-        && thread->cause == PYPROF__WALK_OK && !thread->unfrozen && !thread->put_off && !thread->spell_assumed
-        && !thread->shared_tid && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
+    return thread->waiting && (thread->state & PYPROF__IS_WAITING)
+        && !((thread->state | thread->spell) & unsure) && thread->cause == PYPROF__WALK_OK
+        && !thread->unfrozen && !thread->put_off && !thread->spell_assumed && !thread->shared_tid && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
 }
 
 // Words of the process that must have a value: the whole word or, of a flag, its lower half.
@@ -13673,8 +13673,8 @@ static uint64_t pyprof__first_before(const pyprof__threads *list, uint64_t inter
     return 0;
 }
 
-// Do the lists of interpreters and threads begin where they began at the last sweep, and does no thread hold a
-// GIL? A thread state that is new is the first of its list. One copy answers that.
+// Do the lists of interpreters and threads begin where they began at the last sweep, and does no thread hold
+// a GIL? A thread state that is new is the first of its list. One copy answers that.
 static pyprof__bool pyprof__lists_are_quiet(const pyprof__sweeper *sweeper)
 {
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
