@@ -13627,7 +13627,8 @@ static pyprof__bool pyprof__thread_is_quiet(const pyprof__sweeper *sweeper, cons
         || !pyprof__was_blocked(thread)) return 0;
     return thread->waiting && (thread->state & PYPROF__IS_WAITING)
         && !((thread->state | thread->spell) & unsure) && thread->cause == PYPROF__WALK_OK
-        && !thread->unfrozen && !thread->put_off && !thread->spell_assumed && !thread->shared_tid && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
+        && !thread->unfrozen && !thread->put_off && !thread->spell_assumed && !thread->shared_tid
+        && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
 }
 
 // Words of the process that must have a value: the whole word or, of a flag, its lower half.
