@@ -11900,7 +11900,7 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000,
       PYPROF__BLUR_NS = 4000,
-      PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
+      PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000, PYPROF__QUIET_NS = 100000000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
 // the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
@@ -11936,6 +11936,8 @@ typedef struct {
     int stuck_cpu;                 // the CPU on which it starved lately, -1 = none
     uint32_t window, asked;        // number of the window; the sweep in which the scheduler was asked before
                                    // the list
+    uint32_t clocked;              // the sweep whose first window has its clocks already
+    uint64_t quiet_until;          // see pyprof__sweep_is_quiet
     uint32_t starved;              // late ticks in a row that suggest starvation
     uint64_t slept_ns;             // when the sampler went to sleep,
     // Time from the previous sweep's start to this one's; how long the previous one took.
@@ -12328,7 +12330,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
 static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags;
-    pyprof__window_clocks(sweeper);
+    if (sweeper->clocked != sweeper->list.tick) pyprof__window_clocks(sweeper);
+    sweeper->clocked = 0;
     flags = pyprof__wanted(sweeper);
     if ((sweeper->target.fine_clock || sweeper->target.switch_clock) && sweeper->asked != sweeper->list.tick)
         pyprof__ask_first(sweeper);
@@ -13627,6 +13630,121 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
+// ---- sweeps in which nothing has changed --------------------------------------------------------------
+// Was this thread blocked at the last sweep, is its wait known, and has it not run since?
+static pyprof__bool pyprof__thread_is_quiet(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const uint32_t unsure = PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    if (!thread->address || thread->cold || thread->tick + 1 != sweeper->list.tick
+        || thread->decided + 1 != sweeper->list.tick) return 0;
+    if (thread->clock_window != sweeper->window || !thread->clock_ns || thread->clock_ns != thread->cpu_ns
+        || thread->proven_cpu_ns != thread->cpu_ns || thread->spell_ns != thread->cpu_ns
+        || !pyprof__was_blocked(thread)) return 0;
+    return thread->waiting && (thread->state & PYPROF__IS_WAITING)
+        && !((thread->state | thread->spell) & unsure) && thread->cause == PYPROF__WALK_OK
+        && !thread->unfrozen && !thread->put_off && !thread->spell_assumed && !thread->shared_tid
+        && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
+}
+
+// Words of the process that must have a value: the whole word or, of a flag, its lower half.
+enum { PYPROF__WATCHED = 17 };
+typedef struct {
+    struct iovec from[PYPROF__WATCHED];
+    uint64_t wanted[PYPROF__WATCHED];
+    int half[PYPROF__WATCHED];
+    size_t count;
+} pyprof__watched;
+
+static pyprof__bool pyprof__watch_word(pyprof__watched *watched, const pyprof__origin *origin, uint64_t at,
+                                       uint64_t wanted, int half)
+{
+    if (watched->count == PYPROF__WATCHED || !pyprof__is_address(origin, at, sizeof wanted)) return 0;
+    watched->from[watched->count].iov_base = (void *)(uintptr_t)at;
+    watched->from[watched->count].iov_len = sizeof wanted;
+    watched->half[watched->count] = half;
+    watched->wanted[watched->count++] = wanted;
+    return 1;
+}
+
+static pyprof__bool pyprof__watched_agree(const pyprof__watched *watched, const pyprof__origin *origin)
+{
+    uint64_t now[PYPROF__WATCHED];
+    size_t i, size = watched->count * sizeof *now;
+    memset(now, 0, sizeof now);
+    if (pyprof__gather(origin, now, watched->from, (int)watched->count, size) != size) return 0;
+    for (i = 0; i < watched->count; i++)
+        if ((watched->half[i] ? (uint32_t)now[i] : now[i]) != watched->wanted[i]) return 0;
+    return 1;
+}
+
+// The first thread of an interpreter's list, as it was at the last sweep; 0 = it had none.
+static uint64_t pyprof__first_before(const pyprof__threads *list, uint64_t interp)
+{
+    size_t i;
+    for (i = 0; i < list->before.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads,
+                                                   PYPROF__AT(const uint32_t, list->before, i));
+        if (thread->interp == interp) return thread->address;
+    }
+    return 0;
+}
+
+// Do the lists of interpreters and threads begin where they began at the last sweep, and does no thread hold
+// a GIL? A thread state that is new is the first of its list. One copy answers that.
+static pyprof__bool pyprof__lists_are_quiet(const pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    const pyprof__threads *list = &sweeper->list;
+    const pyprof__origin *origin = &sweeper->target.origin;
+    pyprof__watched watched;
+    size_t i;
+    watched.count = 0;
+    if (list->interps.count == 0 || list->gils.count != list->interps.count
+        || !pyprof__watch_word(&watched, origin, sweeper->target.runtime.address + layout->runtime_head,
+                               PYPROF__AT(const uint64_t, list->interps, 0), 0)) return 0;
+    for (i = 0; i < list->interps.count; i++) {
+        const pyprof__gil *gil = &PYPROF__AT(const pyprof__gil, list->gils, i);
+        uint64_t interp = PYPROF__AT(const uint64_t, list->interps, i);
+        if (gil->gc.collecting || (gil->enabled && gil->locked)
+            || !pyprof__watch_word(&watched, origin, interp + layout->interp_threads,
+                                   pyprof__first_before(list, interp), 0)) return 0;
+        if (gil->enabled && !pyprof__watch_word(&watched, origin, gil->address + layout->gil_locked, 0, 1))
+            return 0;
+    }
+    return pyprof__watched_agree(&watched, origin);
+}
+
+// Another process whose threads are all blocked since the last sweep: their stacks and waits are the same, so
+// nothing is copied. To be sure, all is read ten times a second. 0 = it must be read.
+static pyprof__bool pyprof__sweep_is_quiet(pyprof__sweeper *sweeper)
+{
+    pyprof__threads *list = &sweeper->list;
+    size_t i;
+    if (sweeper->list.cold_count || sweeper->list.now_ns >= sweeper->quiet_until) {
+        sweeper->quiet_until = sweeper->list.now_ns + PYPROF__QUIET_NS;
+        return 0;
+    }
+    pyprof__window_clocks(sweeper);
+    sweeper->clocked = list->tick;
+    for (i = 0; i < list->before.count; i++)
+        if (!pyprof__thread_is_quiet(sweeper, &PYPROF__AT(pyprof__thread, list->threads,
+                                                          PYPROF__AT(uint32_t, list->before, i)))) return 0;
+    if (list->before.count == 0 || !pyprof__lists_are_quiet(sweeper)) return 0;
+    for (i = 0; i < list->before.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
+                                             PYPROF__AT(uint32_t, list->before, i));
+        if (!pyprof__thread_push(list, thread)) return 0;
+        thread->tick = thread->decided = list->tick;
+        thread->last_cpu_ns = thread->cpu_ns;
+        thread->fresh = thread->pending = 0;
+        thread->blocks = 0;
+    }
+    for (i = 0; i < list->collections.count; i++)
+        PYPROF__AT(pyprof__collection, list->collections, i).tick = list->tick;
+    sweeper->listed = 1;
+    return 1;
+}
+
 // A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
 // own?
 static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
@@ -13679,6 +13797,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
     }
+    if (sweeper->target.switch_clock && pyprof__sweep_is_quiet(sweeper)) return 1;
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
     if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {

@@ -347,7 +347,8 @@ struct top_value {                 // of a thread at a place
 struct top_change { uint32_t value; int64_t by[2][TOP_TIMES]; };
 struct top_interval { double seconds; size_t changes; };
 struct top_thread {
-    uint64_t tid;
+    uint64_t tid, ident;
+    int64_t interpreter;
     const char *name;
     uint32_t process, row, stamp, interval;   // interval: the last that it was seen in
     uint32_t at, leaf;             // places: its line at the end of the interval, and what it waited for; 0 = unknown
@@ -527,16 +528,20 @@ static uint32_t top_process_of(struct top_model *model, const char *label)   // 
 static uint32_t top_thread_of(struct top_model *model, const pyprof_thread *thread)
 {
     uint32_t process = top_process_of(model, thread->process);   // recordings that were merged may have threads of the same numbers
-    uint64_t key = top_mix(top_mix(top_mix(1 + process, thread->thread_id), thread->ident), (uint64_t)thread->interpreter);
-    uint32_t *at = top_map_at(&model->thread_map, key);
-    if (!*at) {
+    for (uint64_t hash = top_mix(top_mix(process, thread->ident), thread->thread_id);; hash++) {
+        uint32_t *at = top_map_at(&model->thread_map, hash);
+        const struct top_thread *found = *at ? &model->threads[*at - 1] : NULL;
+        if (found && (found->process != process || found->tid != thread->thread_id || found->ident != thread->ident
+                      || found->interpreter != thread->interpreter)) continue;
+        if (found) return *at - 1;
         model->threads = top_grow(model->threads, model->thread_count, &model->thread_capacity, sizeof *model->threads);
         memset(&model->threads[model->thread_count], 0, sizeof *model->threads);
         model->threads[model->thread_count].tid = thread->thread_id;
+        model->threads[model->thread_count].ident = thread->ident;
+        model->threads[model->thread_count].interpreter = thread->interpreter;
         model->threads[model->thread_count].process = process;
-        *at = (uint32_t)++model->thread_count;
+        return (*at = (uint32_t)++model->thread_count) - 1;
     }
-    return *at - 1;
 }
 
 // The places of a frame: its function and its line, looked up once for each profile.
