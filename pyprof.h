@@ -36,7 +36,8 @@ WHAT IT MEASURES
     temporary; leaks.
 
 WHAT IT DOES NOT MEASURE YET
-    Native frames, other processes. A request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored.
+    Native frames: a request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored. Memory of other
+    processes, which only hooks within them could see.
 
 CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
     API        the declarations: all a caller reads
@@ -2413,7 +2414,8 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
-enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+// PF_EXITING, PF_FORKNOEXEC, PF_KTHREAD in linux/sched.h
+enum { PYPROF__EXITS = 0x4, PYPROF__ONLY_FORKED = 0x40, PYPROF__OF_KERNEL = 0x200000 };
 
 static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
 {
@@ -7249,14 +7251,27 @@ static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
     return target->runtime.address && pyprof__target_word(target, at) != 0;
 }
 
+// A young process without Python: may it execute Python soon? A shell's child has only been forked, or a
+// script is about to start the real program.
+static pyprof__bool pyprof__may_become_python(pyprof__proc *proc)
+{
+    char words[4096];
+    ssize_t size, i;
+    if (pyprof__process_flags(proc) & PYPROF__ONLY_FORKED) return 1;
+    size = pyprof__proc_read(proc, "cmdline", words, sizeof words);
+    for (i = 0; i < size; i++) if (!words[i]) words[i] = ' ';
+    return size > 0 && strstr(words, "python");
+}
+
 // Another process could not be read, for this result. Does it just begin or end? Then another try may
 // succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
-// it ends. 1 = try again.
-static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+// it ends. becomes: wait for a process that may execute Python, too. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, int becomes,
+                                        uint64_t until)
 {
     pyprof__proc proc;
     char program[512];
-    int young, exits, late = pyprof__now() >= until;
+    int young, begins, exits, late = pyprof__now() >= until;
     if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
         return 0;
     pyprof__proc_init(&proc, pid);
@@ -7266,13 +7281,13 @@ static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int 
     }
     exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
     pyprof__proc_link(&proc, "exe", program, sizeof program);
-    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
-        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid));
+    begins = young && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
     if (late && ends)
         *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
-    else if (late && young)
+    else if (late && begins)
         *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
-    return !late && (exits || ends || young);
+    return !late && (exits || ends || begins || (becomes && young && pyprof__may_become_python(&proc)));
 }
 
 // pid 0 = this process.
@@ -11939,7 +11954,7 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000,
       PYPROF__BLUR_NS = 4000,
-      PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000,
+      PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000, PYPROF__QUIET_NS = 100000000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
 // the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
@@ -11975,6 +11990,8 @@ typedef struct {
     int stuck_cpu;                 // the CPU on which it starved lately, -1 = none
     uint32_t window, asked;        // number of the window; the sweep in which the scheduler was asked before
                                    // the list
+    uint32_t clocked;              // the sweep whose first window has its clocks already
+    uint64_t quiet_until;          // see pyprof__sweep_is_quiet
     uint32_t starved;              // late ticks in a row that suggest starvation
     uint64_t slept_ns;             // when the sampler went to sleep,
     // Time from the previous sweep's start to this one's; how long the previous one took.
@@ -12367,7 +12384,8 @@ static void pyprof__ask_first(pyprof__sweeper *sweeper)
 static pyprof__bool pyprof__window_open(pyprof__sweeper *sweeper)
 {
     const unsigned char *flags;
-    pyprof__window_clocks(sweeper);
+    if (sweeper->clocked != sweeper->list.tick) pyprof__window_clocks(sweeper);
+    sweeper->clocked = 0;
     flags = pyprof__wanted(sweeper);
     if ((sweeper->target.fine_clock || sweeper->target.switch_clock) && sweeper->asked != sweeper->list.tick)
         pyprof__ask_first(sweeper);
@@ -13667,6 +13685,121 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
     }
 }
 
+// ---- sweeps in which nothing has changed --------------------------------------------------------------
+// Was this thread blocked at the last sweep, is its wait known, and has it not run since?
+static pyprof__bool pyprof__thread_is_quiet(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
+{
+    const uint32_t unsure = PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    if (!thread->address || thread->cold || thread->tick + 1 != sweeper->list.tick
+        || thread->decided + 1 != sweeper->list.tick) return 0;
+    if (thread->clock_window != sweeper->window || !thread->clock_ns || thread->clock_ns != thread->cpu_ns
+        || thread->proven_cpu_ns != thread->cpu_ns || thread->spell_ns != thread->cpu_ns
+        || !pyprof__was_blocked(thread)) return 0;
+    return thread->waiting && (thread->state & PYPROF__IS_WAITING)
+        && !((thread->state | thread->spell) & unsure) && thread->cause == PYPROF__WALK_OK
+        && !thread->unfrozen && !thread->put_off && !thread->spell_assumed && !thread->shared_tid
+        && !thread->holder && !thread->collecting && thread->rival == PYPROF__NONE;
+}
+
+// Words of the process that must have a value: the whole word or, of a flag, its lower half.
+enum { PYPROF__WATCHED = 17 };
+typedef struct {
+    struct iovec from[PYPROF__WATCHED];
+    uint64_t wanted[PYPROF__WATCHED];
+    int half[PYPROF__WATCHED];
+    size_t count;
+} pyprof__watched;
+
+static pyprof__bool pyprof__watch_word(pyprof__watched *watched, const pyprof__origin *origin, uint64_t at,
+                                       uint64_t wanted, int half)
+{
+    if (watched->count == PYPROF__WATCHED || !pyprof__is_address(origin, at, sizeof wanted)) return 0;
+    watched->from[watched->count].iov_base = (void *)(uintptr_t)at;
+    watched->from[watched->count].iov_len = sizeof wanted;
+    watched->half[watched->count] = half;
+    watched->wanted[watched->count++] = wanted;
+    return 1;
+}
+
+static pyprof__bool pyprof__watched_agree(const pyprof__watched *watched, const pyprof__origin *origin)
+{
+    uint64_t now[PYPROF__WATCHED];
+    size_t i, size = watched->count * sizeof *now;
+    memset(now, 0, sizeof now);
+    if (pyprof__gather(origin, now, watched->from, (int)watched->count, size) != size) return 0;
+    for (i = 0; i < watched->count; i++)
+        if ((watched->half[i] ? (uint32_t)now[i] : now[i]) != watched->wanted[i]) return 0;
+    return 1;
+}
+
+// The first thread of an interpreter's list, as it was at the last sweep; 0 = it had none.
+static uint64_t pyprof__first_before(const pyprof__threads *list, uint64_t interp)
+{
+    size_t i;
+    for (i = 0; i < list->before.count; i++) {
+        const pyprof__thread *thread = &PYPROF__AT(const pyprof__thread, list->threads,
+                                                   PYPROF__AT(const uint32_t, list->before, i));
+        if (thread->interp == interp) return thread->address;
+    }
+    return 0;
+}
+
+// Do the lists of interpreters and threads begin where they began at the last sweep, and does no thread hold
+// a GIL? A thread state that is new is the first of its list. One copy answers that.
+static pyprof__bool pyprof__lists_are_quiet(const pyprof__sweeper *sweeper)
+{
+    const pyprof__layout *layout = &sweeper->target.runtime.layout;
+    const pyprof__threads *list = &sweeper->list;
+    const pyprof__origin *origin = &sweeper->target.origin;
+    pyprof__watched watched;
+    size_t i;
+    watched.count = 0;
+    if (list->interps.count == 0 || list->gils.count != list->interps.count
+        || !pyprof__watch_word(&watched, origin, sweeper->target.runtime.address + layout->runtime_head,
+                               PYPROF__AT(const uint64_t, list->interps, 0), 0)) return 0;
+    for (i = 0; i < list->interps.count; i++) {
+        const pyprof__gil *gil = &PYPROF__AT(const pyprof__gil, list->gils, i);
+        uint64_t interp = PYPROF__AT(const uint64_t, list->interps, i);
+        if (gil->gc.collecting || (gil->enabled && gil->locked)
+            || !pyprof__watch_word(&watched, origin, interp + layout->interp_threads,
+                                   pyprof__first_before(list, interp), 0)) return 0;
+        if (gil->enabled && !pyprof__watch_word(&watched, origin, gil->address + layout->gil_locked, 0, 1))
+            return 0;
+    }
+    return pyprof__watched_agree(&watched, origin);
+}
+
+// Another process whose threads are all blocked since the last sweep: their stacks and waits are the same, so
+// nothing is copied. To be sure, all is read ten times a second. 0 = it must be read.
+static pyprof__bool pyprof__sweep_is_quiet(pyprof__sweeper *sweeper)
+{
+    pyprof__threads *list = &sweeper->list;
+    size_t i;
+    if (sweeper->list.cold_count || sweeper->list.now_ns >= sweeper->quiet_until) {
+        sweeper->quiet_until = sweeper->list.now_ns + PYPROF__QUIET_NS;
+        return 0;
+    }
+    pyprof__window_clocks(sweeper);
+    sweeper->clocked = list->tick;
+    for (i = 0; i < list->before.count; i++)
+        if (!pyprof__thread_is_quiet(sweeper, &PYPROF__AT(pyprof__thread, list->threads,
+                                                          PYPROF__AT(uint32_t, list->before, i)))) return 0;
+    if (list->before.count == 0 || !pyprof__lists_are_quiet(sweeper)) return 0;
+    for (i = 0; i < list->before.count; i++) {
+        pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads,
+                                             PYPROF__AT(uint32_t, list->before, i));
+        if (!pyprof__thread_push(list, thread)) return 0;
+        thread->tick = thread->decided = list->tick;
+        thread->last_cpu_ns = thread->cpu_ns;
+        thread->fresh = thread->pending = 0;
+        thread->blocks = 0;
+    }
+    for (i = 0; i < list->collections.count; i++)
+        PYPROF__AT(pyprof__collection, list->collections, i).tick = list->tick;
+    sweeper->listed = 1;
+    return 1;
+}
+
 // A thread whose clock cannot be read counts as ended. Or does the system show no clock at all, not even our
 // own?
 static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
@@ -13719,6 +13852,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
         if (thread->tick + 1 != sweeper->list.tick) thread->pending = 0;
         else thread->pending = !thread->waiting;
     }
+    if (sweeper->target.switch_clock && pyprof__sweep_is_quiet(sweeper)) return 1;
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
     if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
@@ -38379,11 +38513,11 @@ static pyprof_result pyprof__write_prompt(pyprof__job *job)
 // numbers, values by node and the time line by thread. The page derives from it whatever can be derived.
 #if !defined(PYPROF_NO_HTML)
 // <report.html>
-static const char *const pyprof__html_page[1212] = {
+static const char *const pyprof__html_page[1248] = {
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-F",
-    "iaP2v/9viPCL0DM+89ZypwDWOVnnIimzmtTltclAHU='; style-src 'sha256-qn8NWs4p03JK3ZMHzFFDfyTrgYc26wr",
-    "hNfbrumi0mOo='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-c",
+    "co+VrS/nMxeTkBGynIWnBhCAJWPgbm69ifM5nBIhig='; style-src 'sha256-w9Xvxol8IP5jjX3ljmDjXJq77yhFNeM",
+    "uQvra+rLYhD4='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
     "<style>\n:root { color-scheme: light dark; --bg: #fcfbf9; --ink: #24211e; --soft: #625d56; --li",
@@ -38413,10 +38547,13 @@ static const char *const pyprof__html_page[1212] = {
     "e; text-decoration-color: var(--line); text-underline-offset: 2px; overflow-wrap: anywhere; }\n",
     "button.link:hover { text-decoration-color: currentColor; }\n:focus-visible { outline: 2px solid",
     " var(--ring); outline-offset: 1px; }\n.bar { display: flex; flex-wrap: wrap; gap: 6px; align-it",
-    "ems: center; }\n.tools { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line",
-    "); background: var(--head); position: sticky; top: 0; z-index: 3; }\n",
-    ".tools label { display: inline-flex; gap: 5px; align-items: center; color: var(--soft); font-si",
-    "ze: 13px; }\n.tools input { width: 190px; }\n.tools output { font-size: 13px; }\n",
+    "ems: center; }\nmain .bar { margin: 2px 0 6px; }\nmain .bar .bar, .find .bar { margin: 0; }\n",
+    ".pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr))",
+    "; gap: 0 24px; align-items: start; }\n.pairs > * { min-width: 0; }\n",
+    ".tools { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); background: v",
+    "ar(--head); position: sticky; top: 0; z-index: 3; }\n.tools label { display: inline-flex; gap: ",
+    "5px; align-items: center; color: var(--soft); font-size: 13px; }\n",
+    ".tools input { width: 190px; }\n.tools output { font-size: 13px; }\n",
     "[role=tablist] { display: flex; flex-wrap: wrap; gap: 2px; padding: 0; }\n",
     "[role=tab] { border: 0; border-bottom: 3px solid transparent; border-radius: 0; background: non",
     "e; padding: 5px 10px; }\n[role=tab][aria-selected=true] { border-bottom-color: var(--ring); fon",
@@ -38431,20 +38568,21 @@ static const char *const pyprof__html_page[1212] = {
     "t: 4px; vertical-align: -1px; }\n.flame { position: relative; overflow: auto; border: 1px solid",
     " var(--line); border-radius: 6px; height: max(300px, calc(100vh - 330px)); background: var(--bg",
     "); }\n.flame canvas { position: sticky; top: 0; left: 0; display: block; cursor: pointer; }\n",
-    ".half { height: max(200px, calc(50vh - 190px)); }\n.info { min-height: 42px; padding: 3px 0; ov",
-    "erflow-wrap: anywhere; }\n.info b { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mo",
-    "no', monospace; font-size: 13px; }\n.grid { position: relative; overflow: auto; border: 1px sol",
-    "id var(--line); border-radius: 6px; height: max(260px, calc(100vh - 320px)); }\n",
-    ".grid .row { display: grid; position: absolute; left: 0; right: 0; height: 23px; line-height: 2",
-    "3px; }\n.grid .row > * { padding: 0 8px; white-space: nowrap; overflow: hidden; text-overflow: ",
-    "ellipsis; }\n.grid .top { position: sticky; top: 0; z-index: 1; background: var(--head); border",
-    "-bottom: 1px solid var(--line); height: 28px; line-height: 26px; }\n",
-    ".grid .top button { border: 0; background: none; padding: 0; min-height: 24px; font-size: 12px;",
-    " font-weight: 600; width: 100%; }\n.grid .num, td.num, th.num { text-align: right; font-variant",
-    "-numeric: tabular-nums; }\n.grid .num button { text-align: right; }\n",
-    ".grid [role=rowgroup] { position: relative; }\n.grid .row.at { background: var(--on); }\n",
-    ".grid .row:not(.top):hover { background: var(--on); cursor: pointer; }\n",
-    ".grid .hit, td .hit { color: var(--hit); font-weight: 600; }\n",
+    ".half { height: max(200px, calc(50vh - 190px)); min-height: 44px; }\n",
+    ".info { min-height: 42px; padding: 3px 0; overflow-wrap: anywhere; }\n",
+    ".info b { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; font-size:",
+    " 13px; }\n.grid { position: relative; overflow: auto; border: 1px solid var(--line); border-rad",
+    "ius: 6px; height: max(260px, calc(100vh - 320px)); }\n.grid .row { display: grid; position: abs",
+    "olute; left: 0; right: 0; height: 23px; line-height: 23px; }\n",
+    ".grid .row > * { padding: 0 8px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis",
+    "; }\n.grid .top { position: sticky; top: 0; z-index: 1; background: var(--head); border-bottom:",
+    " 1px solid var(--line); height: 28px; line-height: 26px; }\n.grid .top > * { font-weight: 600; ",
+    "}\n.grid .top button { border: 0; background: none; padding: 0; min-height: 24px; font-size: 12",
+    "px; font-weight: 600; width: 100%; text-align: left; overflow: hidden; text-overflow: ellipsis;",
+    " }\n.grid .num, td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }\n",
+    ".grid .num button { text-align: right; }\n.grid [role=rowgroup] { position: relative; }\n",
+    ".grid .row.at { background: var(--on); }\n.grid .row:not(.top):hover { background: var(--on); c",
+    "ursor: pointer; }\n.grid .hit, td .hit { color: var(--hit); font-weight: 600; }\n",
     ".fill { background: linear-gradient(to right, rgba(var(--heat), .32) var(--w, 0%), transparent ",
     "var(--w, 0%)); }\n.scroll { overflow-x: auto; }\ntable { border-collapse: collapse; font-size: ",
     "13px; margin: 4px 0 10px; }\nth, td { padding: 2px 10px 2px 4px; text-align: left; vertical-ali",
@@ -38456,14 +38594,17 @@ static const char *const pyprof__html_page[1212] = {
     ".find { border: 1px solid var(--line); border-left: 5px solid var(--ring); border-radius: 6px; ",
     "padding: 8px 12px; margin: 8px 0; background: var(--field); }\n",
     "ol.finds { list-style: none; padding: 0; margin: 0; }\n.find.high { border-left-color: #d55e00;",
-    " }\n.find h3 { margin: 0 0 4px; }\n.stack { display: flex; height: 14px; min-width: 120px; bord",
-    "er-radius: 3px; overflow: hidden; background: var(--line); }\n",
-    ".stack i { display: block; height: 100%; }\n.source { display: grid; grid-template-columns: min",
-    "max(180px, 300px) 1fr; gap: 10px; }\n.code { overflow: auto; border: 1px solid var(--line); bor",
-    "der-radius: 6px; height: max(300px, calc(100vh - 330px)); position: relative; }\n",
-    ".code .row { display: grid; grid-template-columns: 86px 86px 58px 1fr; position: absolute; left",
-    ": 0; min-width: 100%; height: 18px; line-height: 18px; white-space: pre; }\n",
-    ".code .num { text-align: right; }\n.code .row > span { padding: 0 6px; }\n",
+    " }\n.find h3 { margin: 0 0 4px; }\n.find .saved { float: right; margin: 0 0 4px 12px; font-weig",
+    "ht: 600; }\ntd.fill { min-width: 92px; }\ntd.num, th.num { white-space: nowrap; }\n",
+    ".stack { display: flex; height: 14px; min-width: 120px; border-radius: 3px; overflow: hidden; b",
+    "ackground: var(--line); }\n.stack i { display: block; height: 100%; }\n",
+    ".source { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 10px; }\n",
+    ".code { overflow: auto; border: 1px solid var(--line); border-radius: 6px; height: max(300px, c",
+    "alc(100vh - 330px)); position: relative; }\n.code .row { display: grid; grid-template-columns: ",
+    "86px 86px 58px 1fr; position: absolute; left: 0; min-width: 100%; height: 18px; line-height: 18",
+    "px; white-space: pre; }\n.code .num { text-align: right; }\n.code .row > span { padding: 0 6px;",
+    " }\n.code .top { position: sticky; top: 0; z-index: 1; background: var(--head); border-bottom: ",
+    "1px solid var(--line); height: 22px; line-height: 21px; font-weight: 600; }\n",
     ".code .row.at { outline: 2px solid var(--ring); outline-offset: -2px; }\n",
     ".lane { position: relative; border-bottom: 1px solid var(--line); }\n",
     ".lanes { max-height: 50vh; overflow: auto; border: 1px solid var(--line); border-radius: 6px; p",
@@ -38473,7 +38614,8 @@ static const char *const pyprof__html_page[1212] = {
     "x rgba(0,0,0,.25); white-space: pre-line; }\ndialog { background: var(--bg); color: var(--ink);",
     " border: 1px solid var(--soft); border-radius: 8px; max-width: 640px; }\n",
     "kbd { font: 12px ui-monospace, monospace; border: 1px solid var(--line); border-radius: 4px; pa",
-    "dding: 1px 5px; background: var(--field); }\n.skip { position: absolute; left: -999px; }\n",
+    "dding: 1px 5px; background: var(--field); }\n.clip { display: block; overflow: hidden; white-sp",
+    "ace: nowrap; text-overflow: ellipsis; }\n.skip { position: absolute; left: -999px; }\n",
     ".skip:focus { left: 8px; top: 8px; z-index: 10; background: var(--field); padding: 6px; }\n",
     ".vh { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }\n",
     "[hidden] { display: none !important; }\n@media (max-width: 720px) {\n",
@@ -38524,10 +38666,10 @@ static const char *const pyprof__html_page[1212] = {
     "(name, v);\nelse node.setAttribute(key, value === true ? '' : value);\n",
     "}\nreturn fill(node, kids);\n};\nconst group3 = n => String(Math.round(n)).replace(/\\B(?=(\\d{",
     "3})+$)/g, ',');\nconst digits = (v, n) => v.toFixed(n);\nconst time = ns => {\n",
-    "const v = Math.abs(ns), sign = ns < 0 ? '-' : '';\nreturn sign + (v < 1e3 ? Math.round(v) + ' n",
-    "s' : v < 1e6 ? digits(v / 1e3, 1) + ' \\u00b5s' : v < 1e9 ? digits(v / 1e6, v < 1e7 ? 2 : 1) + ",
-    "' ms'\n: v < 1e10 ? digits(v / 1e9, 2) + ' s' : v < 6e11 ? digits(v / 1e9, 1) + ' s' : v < 7.2e",
-    "12 ? digits(v / 6e10, 1) + ' min' : digits(v / 3.6e12, 2) + ' h');\n",
+    "const v = Math.abs(ns), sign = ns < 0 ? '-' : '';\nreturn !v ? '0 s' : sign + (v < 1e3 ? Math.r",
+    "ound(v) + ' ns' : v < 1e6 ? digits(v / 1e3, 1) + ' \\u00b5s' : v < 1e9 ? digits(v / 1e6, v < 1e",
+    "7 ? 2 : 1) + ' ms'\n: v < 1e10 ? digits(v / 1e9, 2) + ' s' : v < 6e11 ? digits(v / 1e9, 1) + ' ",
+    "s' : v < 7.2e12 ? digits(v / 6e10, 1) + ' min' : digits(v / 3.6e12, 2) + ' h');\n",
     "};\nconst bytes = n => {\nlet v = Math.abs(n), k = 0;\nwhile (v >= 1024 && k < 4) { v /= 1024; ",
     "k++; }\nreturn (n < 0 ? '-' : '') + (k ? v.toFixed(1) : Math.round(v)) + ' ' + ['B', 'KiB', 'Mi",
     "B', 'GiB', 'TiB'][k];\n};\nconst say = (value, unit) => unit === 'ns' ? time(value) : unit === ",
@@ -38547,12 +38689,16 @@ static const char *const pyprof__html_page[1212] = {
     "D.threads.forEach((t, i) => { threadOf[t.node] = i; });\nfor (let i = 1; i < N; i++) if (thread",
     "Of[i] < 0 && kindOf[i] !== PROCESS) threadOf[i] = threadOf[parent[i]];\n",
     "const isLeaf = kind => kind === NATIVE || kind === WAIT;\nconst isOuter = kind => kind === THRE",
-    "AD || kind === PROCESS;\nconst nameOf = f => T[F.qualname[f]] || T[F.name[f]];\n",
-    "const labelOf = f => T[F.label[f]];\nconst fileOf = f => T[F.file[f]];\n",
-    "const baseOf = path => path.slice(path.lastIndexOf('/') + 1);\n",
-    "const placeOf = (f, line) => fileOf(f) ? fileOf(f) + (line > 0 ? ':' + line : F.line[f] > 0 ? '",
-    ":' + F.line[f] : '') : '';\nconst shortPlace = (f, line) => fileOf(f) ? baseOf(fileOf(f)) + (li",
-    "ne > 0 ? ':' + line : F.line[f] > 0 ? ':' + F.line[f] : '') : '';\n",
+    "AD || kind === PROCESS;\nconst ownerOf = new Int32Array(N);\nfor (let i = 1; i < N; i++) ownerO",
+    "f[i] = isLeaf(kindOf[i]) && parent[i] && !isOuter(kindOf[parent[i]]) ? ownerOf[parent[i]] : i;\n",
+    "const lineKey = new Int32Array(D.frames.line.length);\n{\nconst known = new Map();\n",
+    "D.frames.line.forEach((line, i) => { const key = D.frames.function[i] * 1e7 + line; if (!known.",
+    "has(key)) known.set(key, i); lineKey[i] = known.get(key); });\n",
+    "}\nconst nameOf = f => T[F.qualname[f]] || T[F.name[f]];\nconst labelOf = f => T[F.label[f]];\n",
+    "const fileOf = f => T[F.file[f]];\nconst baseOf = path => path.slice(path.lastIndexOf('/') + 1)",
+    ";\nconst placeOf = (f, line) => fileOf(f) ? fileOf(f) + (line > 0 ? ':' + line : F.line[f] > 0 ",
+    "? ':' + F.line[f] : '') : '';\nconst shortPlace = (f, line) => fileOf(f) ? baseOf(fileOf(f)) + ",
+    "(line > 0 ? ':' + line : F.line[f] > 0 ? ':' + F.line[f] : '') : '';\n",
     "const column = packed => {\nconst out = new Float64Array(N);\nif (!packed) return out;\n",
     "if (Array.isArray(packed[0])) { let at = 0; packed[0].forEach((gap, i) => { at += gap; out[at] ",
     "= packed[1][i]; }); }\nelse out.set(packed);\nreturn out;\n};\nconst columns = {}, earlier = {}",
@@ -38582,8 +38728,9 @@ static const char *const pyprof__html_page[1212] = {
     "{ k: 'blocks', n: 'Allocated blocks', u: 'count', plus: 'alloc_blocks', memory: 1 },\n",
     "{ k: 'liveblocks', n: 'Live blocks', u: 'count', plus: 'live_blocks', memory: 1 },\n",
     "{ k: 'temp', n: 'Temporary blocks', u: 'count', plus: 'temp_blocks', memory: 1 },\n",
-    "].filter(m => has(m.plus));\nconst metricOf = key => metrics.find(m => m.k === key) || metrics[",
-    "0];\nconst firstMetric = () => {\nconst wanted = { wall_ns: 'busy', cpu_ns: 'cpu' }[D.metric];\n",
+    "].filter((m, i, all) => has(m.plus) || (i === 0 && !all.some(x => has(x.plus))));\n",
+    "const metricOf = key => metrics.find(m => m.k === key) || metrics[0];\n",
+    "const firstMetric = () => {\nconst wanted = { wall_ns: 'busy', cpu_ns: 'cpu' }[D.metric];\n",
     "const m = metrics.find(x => x.k === wanted) || metrics.find(x => x.plus === D.metric) || metric",
     "s[0];\nreturn m ? m.k : 'busy';\n};\nconst lanes = D.timeline ? D.timeline.lanes : [];\n",
     "const NL = lanes.reduce((sum, lane) => sum + lane.gap.length, 0);\n",
@@ -38626,34 +38773,37 @@ static const char *const pyprof__html_page[1212] = {
     "return total;\n}\nlet cache = new Map();\nfunction valuesFor(key, side) {\n",
     "const name = key + '/' + (side || st.side);\nif (!cache.has(name)) {\n",
     "const self = selfOf(metricOf(key), side || st.side);\ncache.set(name, { self, total: totals(sel",
-    "f) });\n}\nreturn cache.get(name);\n}\nconst now = () => valuesFor(st.metric);\n",
-    "const other = () => isDiff ? valuesFor(st.metric, st.side === 'after' ? 'before' : 'after') : n",
-    "ull;\nconst unit = () => metricOf(st.metric).u;\nlet hits = null;\n",
-    "function findHits() {\nhits = null;\nconst box = $('search');\nbox.removeAttribute('aria-invali",
-    "d');\nif (!st.q) return '';\nlet pattern;\ntry { pattern = new RegExp(st.q, /[A-Z]/.test(st.q) ",
-    "? '' : 'i'); } catch (error) { box.setAttribute('aria-invalid', 'true'); return 'Not a valid pa",
-    "ttern'; }\nconst files = new Map();\nconst inFile = id => { if (!files.has(id)) files.set(id, p",
-    "attern.test(T[id])); return files.get(id); };\nhits = new Uint8Array(NF);\n",
+    "f) });\n}\nreturn cache.get(name);\n}\nfunction ownFor(v) {\nif (!v.own) { v.own = new Float64A",
+    "rray(N); for (let i = 1; i < N; i++) if (v.self[i]) v.own[ownerOf[i]] += v.self[i]; }\n",
+    "return v.own;\n}\nconst now = () => valuesFor(st.metric);\nconst other = () => isDiff ? valuesF",
+    "or(st.metric, st.side === 'after' ? 'before' : 'after') : null;\n",
+    "const unit = () => metricOf(st.metric).u;\nlet hits = null;\nconst searched = () => new RegExp(",
+    "st.q, /[A-Z]/.test(st.q) ? '' : 'i');\nfunction findHits() {\nhits = null;\n",
+    "const box = $('search');\nbox.removeAttribute('aria-invalid');\n",
+    "if (!st.q) return '';\nlet pattern;\ntry { pattern = searched(); } catch (error) { box.setAttri",
+    "bute('aria-invalid', 'true'); return 'Not a valid pattern'; }\n",
+    "const files = new Map();\nconst inFile = id => { if (!files.has(id)) files.set(id, pattern.test",
+    "(T[id])); return files.get(id); };\nhits = new Uint8Array(NF);\n",
     "let many = 0;\nfor (let f = 0; f < NF; f++) if (pattern.test(labelOf(f)) || pattern.test(nameOf",
     "(f)) || (F.file[f] && inFile(F.file[f]))) { hits[f] = 1; many++; }\n",
     "const inside = new Uint8Array(N), values = now();\nlet sum = 0;\n",
     "for (let i = 1; i < N; i++) {\ninside[i] = inside[parent[i]] | hits[fnOf[i]];\n",
     "if (inside[i]) sum += values.self[i];\n}\nreturn group3(many) + ' match: ' + (percent(sum, valu",
     "es.total[0]) || '0 %');\n}\nlet merge = { split: false, lines: false };\n",
-    "const keyOf = node => merge.lines ? D.tree.frame[node] : fnOf[node];\n",
+    "const keyOf = node => merge.lines ? lineKey[D.tree.frame[node]] : fnOf[node];\n",
     "class Group {\nconstructor(up, node, depth) {\nObject.assign(this, { up, fn: node >= 0 ? fnOf[n",
     "ode] : -1, line: node >= 0 ? lineOf[node] : 0, node, depth, items: [], own: null, value: 0, sel",
     "f: 0, before: 0, kids: null, above: null });\n}\nget key() { return this.node < 0 ? -1 : keyOf(",
     "this.node); }\nchildren() {\nif (this.kids) return this.kids;\nconst found = new Map(), v = now",
-    "(), w = other();\nconst put = child => {\nif (isOuter(kindOf[child]) && !merge.split) { for (le",
-    "t c = first[child]; c; c = next[c]) put(c); return; }\nif (!v.total[child] && !(w && w.total[ch",
-    "ild])) return;\nconst key = keyOf(child);\nlet g = found.get(key);\n",
-    "if (!g) { found.set(key, g = new Group(false, child, this.depth + 1)); g.above = this; }\n",
-    "g.items.push(child);\ng.value += v.total[child];\ng.self += v.self[child];\n",
-    "if (w) g.before += w.total[child];\n};\nfor (const node of this.items) for (let c = first[node]",
-    "; c; c = next[c]) put(c);\nreturn this.done(found);\n}\ndone(found) {\n",
-    "this.kids = [...found.values()].sort((a, b) => b.value - a.value || b.before - a.before || a.fn",
-    " - b.fn);\nreturn this.kids;\n}\n}\nclass Callers extends Group {\n",
+    "(), w = other(), own = ownFor(v);\nconst put = child => {\nif (isOuter(kindOf[child]) && !merge",
+    ".split) { for (let c = first[child]; c; c = next[c]) put(c); return; }\n",
+    "if (!v.total[child] && !(w && w.total[child])) return;\nconst key = keyOf(child);\n",
+    "let g = found.get(key);\nif (!g) { found.set(key, g = new Group(false, child, this.depth + 1));",
+    " g.above = this; }\ng.items.push(child);\ng.value += v.total[child];\n",
+    "g.self += own[child];\nif (w) g.before += w.total[child];\n};\nfor (const node of this.items) f",
+    "or (let c = first[node]; c; c = next[c]) put(c);\nreturn this.done(found);\n",
+    "}\ndone(found) {\nthis.kids = [...found.values()].sort((a, b) => b.value - a.value || b.before ",
+    "- a.before || a.fn - b.fn);\nreturn this.kids;\n}\n}\nclass Callers extends Group {\n",
     "children() {\nif (this.kids) return this.kids;\nconst found = new Map();\n",
     "this.items.forEach((node, i) => {\nconst p = parent[node];\nif (p > 0) this.join(found, p, this",
     ".own[i], this.was ? this.was[i] : 0);\n});\nreturn this.done(found);\n",
@@ -38671,17 +38821,18 @@ static const char *const pyprof__html_page[1212] = {
     "nodes = [];\nfor (let i = 1; i < N; i++) {\ninside[i] = inside[parent[i]];\n",
     "if (fnOf[i] === f) { if (!inside[i]) nodes.push(i); inside[i] = 1; }\n",
     "}\nreturn nodes;\n}\nfunction around(f, up) {\nconst v = now(), w = other(), nodes = outermost(",
-    "f), root = new (up ? Callers : Group)(up, nodes.length ? nodes[0] : -1, 0);\n",
+    "f), own = ownFor(v), root = new (up ? Callers : Group)(up, nodes.length ? nodes[0] : -1, 0);\n",
     "root.items = nodes;\nroot.own = nodes.map(i => v.total[i]);\nroot.was = w ? nodes.map(i => w.to",
-    "tal[i]) : null;\nfor (const i of nodes) { root.value += v.total[i]; root.self += v.self[i]; if ",
-    "(w) root.before += w.total[i]; }\nreturn root;\n}\nconst families = [['my code', 10, 14, 88, 60",
-    "], ['packages', 212, 10, 74, 65], ['standard library', 146, 12, 50, 61], ['Python', 10, 14, 88,",
-    " 60], ['C', 46, 8, 86, 67],\n['waiting', 229, 10, 18, 82], ['import, task', 28, 8, 20, 56], ['g",
-    "arbage collection', 317, 6, 60, 62], ['zone', 186, 10, 40, 66], ['thread', 205, 10, 14, 72], ['",
-    "other', 220, 1, 6, 69]];\nconst familyOf = f => {\nconst kind = F.kind[f], name = T[F.name[f]];",
-    "\nif (kind === PYTHON) return F.own[f];\nreturn kind === NATIVE ? 4 : kind === WAIT ? 5 : kind ",
-    "=== TASK ? 6 : kind === ZONE ? 8 : isOuter(kind) ? 9 : name.startsWith('<import ') ? 6 : name =",
-    "== '<GC>' ? 7 : 10;\n};\nconst hues = [];\nconst colourOf = f => {\n",
+    "tal[i]) : null;\nfor (const i of nodes) { root.value += v.total[i]; if (w) root.before += w.tot",
+    "al[i]; }\nfor (let i = 1; i < N; i++) if (fnOf[i] === f) root.self += own[i];\n",
+    "return root;\n}\nconst families = [['my code', 10, 14, 88, 60], ['packages', 212, 10, 74, 65], ",
+    "['standard library', 146, 12, 50, 61], ['Python', 10, 14, 88, 60], ['C', 46, 8, 86, 67],\n",
+    "['waiting', 229, 10, 18, 82], ['import, task', 28, 8, 20, 56], ['garbage collection', 317, 6, 6",
+    "0, 62], ['zone', 186, 10, 40, 66], ['thread', 205, 10, 14, 72], ['other', 220, 1, 6, 69]];\n",
+    "const familyOf = f => {\nconst kind = F.kind[f], name = T[F.name[f]];\n",
+    "if (kind === PYTHON) return F.own[f];\nreturn kind === NATIVE ? 4 : kind === WAIT ? 5 : kind ==",
+    "= TASK ? 6 : kind === ZONE ? 8 : isOuter(kind) ? 9 : name.startsWith('<import ') ? 6 : name ===",
+    " '<GC>' ? 7 : 10;\n};\nconst hues = [];\nconst colourOf = f => {\n",
     "if (f < 0) return 'hsl(220 6% 72%)';\nif (!hues[f]) {\nlet hash = 7;\n",
     "for (const c of T[F.name[f]].slice(0, 60)) hash = (hash * 31 + c.codePointAt(0)) >>> 0;\n",
     "const [, hue, span, s, l] = families[familyOf(f)];\nhues[f] = `hsl(${hue + hash % span} ${s}% $",
@@ -38738,12 +38889,13 @@ static const char *const pyprof__html_page[1212] = {
     " : 0;\nlet x = box.x;\nif (!scale) continue;\nfor (const g of box.g.children()) {\n",
     "const w = g.value * scale;\nif (w < least) break;\ndeeper.push({ g, x, w });\n",
     "x += w;\n}\n}\nif (deeper.length) rows.push(deeper);\nlevel = deeper;\n",
-    "}\nthis.room.style.height = Math.max(0, rows.length * ROW + 4 - this.host.clientHeight) + 'px';",
-    "\n}\ny(depth) { return this.options.upwards ? Math.max(this.rows.length * ROW, this.host.client",
-    "Height - 4) - (depth + 1) * ROW + 2 : depth * ROW + 2; }\ndraw() {\n",
-    "const height = this.host.clientHeight, c = sharp(this.canvas, this.width, height), top = this.h",
-    "ost.scrollTop;\nconst page = css('--bg'), hit = css('--hit'), ink = css('--label'), ring = css(",
-    "'--ring'), light = css('--ink'), dim = parseFloat(css('--dim'));\n",
+    "}\nif (this.options.half) this.host.style.height = Math.max(54, Math.min(rows.length * ROW + 10",
+    ", Math.max(200, innerHeight / 2 - 190))) + 'px';\nthis.room.style.height = Math.max(0, rows.len",
+    "gth * ROW + 4 - this.host.clientHeight) + 'px';\n}\ny(depth) { return this.options.upwards ? Ma",
+    "th.max(this.rows.length * ROW, this.host.clientHeight - 4) - (depth + 1) * ROW + 2 : depth * RO",
+    "W + 2; }\ndraw() {\nconst height = this.host.clientHeight, c = sharp(this.canvas, this.width, h",
+    "eight), top = this.host.scrollTop;\nconst page = css('--bg'), hit = css('--hit'), ink = css('--",
+    "label'), ring = css('--ring'), light = css('--ink'), dim = parseFloat(css('--dim'));\n",
     "c.font = '12px ui-monospace, Menlo, Consolas, \"DejaVu Sans Mono\", monospace';\n",
     "c.textBaseline = 'middle';\nconst letter = this.letter || (this.letter = c.measureText('0123456",
     "789').width / 10);\nc.fillStyle = page;\nc.fillRect(0, 0, this.width, height);\n",
@@ -38861,41 +39013,47 @@ static const char *const pyprof__html_page[1212] = {
     "hits[f] ? ' hit' : ''), title: placeOf(f, line), onclick: () => openFunction(f) }, nameOf(f) + ",
     "(line > 0 ? ':' + line : ''));\nconst metricLink = (key, text) => metrics.some(m => m.k === key",
     ") ? el('button', { type: 'button', onclick: () => change({ metric: key, view: 'flame', zoom: ''",
-    " }) }, text) : null;\nfunction stateBar(parts) {\nconst sum = parts.reduce((a, b) => a + b, 0);",
-    "\nreturn el('div', { class: 'stack', role: 'img', 'aria-label': classes.map((c, i) => parts[i] ",
-    "> sum / 200 ? c.n + ' ' + percent(parts[i], sum) : '').filter(x => x).join(', ') },\n",
-    "classes.map((c, i) => parts[i] > 0 && el('i', { title: c.n + ' ' + percent(parts[i], sum), styl",
-    "e: { width: 100 * parts[i] / sum + '%', background: c.c } })));\n",
+    " }) }, text) : null;\nfunction stateBar(parts) {\nconst sum = parts.reduce((a, b) => a + Math.m",
+    "ax(0, b), 0);\nreturn el('div', { class: 'stack', role: 'img', 'aria-label': classes.map((c, i)",
+    " => parts[i] > sum / 200 ? c.n + ' ' + percent(parts[i], sum) : '').filter(x => x).join(', ') |",
+    "| 'nothing' },\nclasses.map((c, i) => parts[i] > 0 && el('i', { title: c.n + ' ' + percent(part",
+    "s[i], sum), style: { width: 100 * parts[i] / sum + '%', background: c.c } })));\n",
     "}\nconst legend = items => el('div', { class: 'legend' }, items.map(([name, colour]) => el('spa",
     "n', {}, el('i', { style: { background: colour } }), name)));\n",
     "let shown = { redraw: null, print: null, flames: [] };\nconst views = {};\n",
     "const heading = (text, ...more) => el('h2', {}, text, more);\n",
-    "const groupings = {};\nfunction grouping(by) {\nif (groupings[by]) return groupings[by];\n",
-    "const key = new Int32Array(N).fill(-1), outer = new Uint8Array(N), rowNode = new Int32Array(N),",
-    " open = new Map();\nfor (let i = 1; i < N; i++) rowNode[i] = isLeaf(kindOf[i]) && !isOuter(kind",
-    "Of[parent[i]]) && parent[i] ? rowNode[parent[i]] : i;\nfor (let i = 1; i < N; i++) {\n",
-    "const r = rowNode[i], kind = kindOf[r];\nif (by === 'thread') key[i] = threadOf[i];\n",
-    "else if (by === 'leaf') key[i] = isLeaf(kindOf[i]) ? fnOf[i] : -1;\n",
-    "else if (isOuter(kind)) continue;\nelse if (by === 'line') key[i] = D.tree.frame[r];\n",
-    "else if (by === 'file') key[i] = F.file[fnOf[r]];\nelse key[i] = fnOf[r];\n",
-    "}\nfor (let i = first[0], down = true; i;) {\nconst k = key[i];\n",
-    "if (down && k >= 0) { const many = open.get(k) || 0; outer[i] = many ? 0 : 1; open.set(k, many ",
-    "+ 1); }\nif (down && first[i]) { i = first[i]; continue; }\nif (k >= 0) open.set(k, open.get(k)",
-    " - 1);\nif (next[i]) { i = next[i]; down = true; } else { i = parent[i]; down = false; }\n",
-    "}\nreturn groupings[by] = { key, outer };\n}\nfunction functionRows(by, keys) {\n",
-    "const g = grouping(by), rows = new Map();\nconst add = (v, what) => {\n",
-    "for (let i = 1; i < N; i++) {\nconst k = g.key[i];\nif (k < 0 || (!v.self[i] && !v.total[i])) c",
-    "ontinue;\nlet row = rows.get(k);\nif (!row) {\nlet r = i;\nwhile (by !== 'leaf' && by !== 'thre",
-    "ad' && isLeaf(kindOf[r]) && parent[r] && !isOuter(kindOf[parent[r]])) r = parent[r];\n",
-    "rows.set(k, row = { f: by === 'thread' || by === 'file' ? -1 : fnOf[r], line: by === 'line' ? l",
-    "ineOf[r] : 0, name: '', place: '', k, self: {}, total: {} });\n",
-    "row.name = by === 'thread' ? threadName(k) : by === 'file' ? T[k] ? baseOf(T[k]) : '(no file)' ",
-    ": nameOf(row.f) + (row.line > 0 ? ':' + row.line : '');\nrow.place = by === 'thread' ? 'thread ",
-    "' + D.threads[k].id : by === 'file' ? T[k] : placeOf(row.f, row.line);\n",
-    "}\nrow.self[what] = (row.self[what] || 0) + v.self[i];\nif (g.outer[i]) row.total[what] = (row.",
-    "total[what] || 0) + v.total[i];\n}\n};\nfor (const key of keys) add(valuesFor(key, isDiff ? 'af",
-    "ter' : undefined), key);\nif (isDiff) add(valuesFor(st.metric, 'before'), 'before');\n",
-    "return [...rows.values()];\n}\nconst threadName = t => t < 0 ? '(no thread)' : D.threads[t].nam",
+    "class Row {\nconstructor(by, n, k, node) { Object.assign(this, { by, n, k, f: by === 'thread' |",
+    "| by === 'file' ? -1 : fnOf[node], line: by === 'line' ? lineOf[node] : 0, told: null }); }\n",
+    "get name() { return this.told || (this.told = this.by === 'thread' ? threadName(this.k) : this.",
+    "by === 'file' ? T[this.k] ? baseOf(T[this.k]) : '(no file)' : nameOf(this.f) + (this.line > 0 ?",
+    " ':' + this.line : '')); }\nget place() { return this.by === 'thread' ? 'thread ' + D.threads[t",
+    "his.k].id : this.by === 'file' ? T[this.k] : placeOf(this.f, this.line); }\n",
+    "self(key) { return rowSums(this.by, key).self[this.n]; }\ntotal(key) { return rowSums(this.by, ",
+    "key).total[this.n]; }\n}\nconst groupings = {};\nfunction grouping(by) {\n",
+    "if (groupings[by]) return groupings[by];\nconst rowOf = new Int32Array(N).fill(-1), outer = new",
+    " Uint8Array(N), rows = [], numbers = new Map();\nfor (let i = 1; i < N; i++) {\n",
+    "const r = ownerOf[i];\nif (by === 'leaf' ? !isLeaf(kindOf[i]) : by === 'thread' ? threadOf[i] <",
+    " 0 : isOuter(kindOf[r])) continue;\nconst k = by === 'thread' ? threadOf[i] : by === 'leaf' ? f",
+    "nOf[i] : by === 'line' ? lineKey[D.tree.frame[r]] : by === 'file' ? F.file[fnOf[r]] : fnOf[r];\n",
+    "let n = numbers.get(k);\nif (n === undefined) { numbers.set(k, n = rows.length); rows.push(new ",
+    "Row(by, n, k, by === 'leaf' ? i : r)); }\nrowOf[i] = n;\n}\nconst open = new Int32Array(rows.le",
+    "ngth);\nfor (let i = first[0], down = true; i;) {\nconst n = rowOf[i];\n",
+    "if (down && n >= 0) outer[i] = open[n]++ ? 0 : 1;\nif (down && first[i]) { i = first[i]; contin",
+    "ue; }\nif (n >= 0) open[n]--;\nif (next[i]) { i = next[i]; down = true; } else { i = parent[i];",
+    " down = false; }\n}\nreturn groupings[by] = { rowOf, outer, rows };\n",
+    "}\nfunction rowSums(by, key) {\nconst side = key === 'before' ? 'before' : isDiff ? 'after' : s",
+    "t.side, metric = key === 'before' ? st.metric : key, name = by + '/' + metric + '/' + side;\n",
+    "let sums = cache.get(name);\nif (sums) return sums;\nconst g = grouping(by), v = valuesFor(metr",
+    "ic, side), self = new Float64Array(g.rows.length), total = new Float64Array(g.rows.length);\n",
+    "for (let i = 1; i < N; i++) {\nconst n = g.rowOf[i];\nif (n < 0) continue;\n",
+    "self[n] += v.self[i];\nif (g.outer[i]) total[n] += v.total[i];\n",
+    "}\ncache.set(name, sums = { self, total });\nreturn sums;\n}\nfunction functionRows(by, keys) {",
+    "\nconst sums = (isDiff ? [...keys, 'before'] : keys).map(key => rowSums(by, key));\n",
+    "return grouping(by).rows.filter(row => sums.some(x => x.self[row.n] || x.total[row.n]));\n",
+    "}\nconst ranked = (rows, key, what) => { const v = rows.length ? rowSums(rows[0].by, key)[what]",
+    " : []; return rows.sort((a, b) => v[b.n] - v[a.n] || a.n - b.n); };\n",
+    "const topRows = (by, key, many) => ranked(functionRows(by, [key]).filter(r => r.self(key) > 0),",
+    " key, 'self').slice(0, many);\nconst threadName = t => t < 0 ? '(no thread)' : D.threads[t].nam",
     "e + (D.processes.length > 1 ? ' of ' + processName(D.threads[t].process) : '');\n",
     "const processName = p => D.processes[p] && D.processes[p].node ? nameOf(fnOf[D.processes[p].nod",
     "e]) : D.program + ' (' + (D.processes[p] ? D.processes[p].pid : D.pid) + ')';\n",
@@ -38925,40 +39083,41 @@ static const char *const pyprof__html_page[1212] = {
     "ds'), table([head('Thread'), head('What it did'), head('Running', 1), head('Waiting', 1), head(",
     "'Idle', 1, 1)],\nbusy.map(t => [t.link(), stateBar(t.parts), time(t.parts[0] + t.parts[1]), tim",
     "e(t.parts[2] + t.parts[3] + t.parts[4] + t.parts[6]), time(t.parts[5])]), 'The busiest threads'",
-    "), legend(classes.map(c => [c.n, c.c])));\nconst rows = functionRows('function', [st.metric]), ",
-    "key = st.metric;\nconst share = x => ({ num: say(x, u) + ' ' + percent(x, all), w: x / all });\n",
-    "host.append(el('h3', {}, 'Functions with the most of their own: ' + metricOf(key).n.toLowerCase",
-    "()), table([head('Itself', 1), head('In all', 1, 1), head('Function'), head('Place', 0, 1)],\n",
-    "rows.sort(by(key, 'self')).slice(0, 8).map(r => [share(r.self[key] || 0), say(r.total[key] || 0",
-    ", u), functionLink(r.f), shortPlace(r.f, 0)]), 'Functions with the most of their own'));\n",
-    "const waits = waitRows().slice(0, 6);\nif (waits.length && !isDiff) host.append(el('h3', {}, 'W",
-    "aits'), table([head('Time', 1), head('What for'), head('In')], waits.map(w => [time(w.ns), w.na",
-    "me, w.who.slice(0, 2).map(x => [functionLink(x.f, x.line), ' '])]), 'Waits'));\n",
-    "} };\nconst findingCard = one => {\nconst metric = one.unit === 'bytes' ? /leak|grow/.test(one.",
-    "key) ? 'live' : /peak|high/.test(one.key) ? 'peak' : 'alloc' : /^gil|gil$/.test(one.key) ? 'gil",
-    "wait' : /wait|lock|sleep|poll/.test(one.key) ? 'waiting' : 'running';\n",
-    "let f = -1;\nfor (let i = 0; i < NF && f < 0; i++) if (F.kind[i] === PYTHON && fileOf(i) === on",
-    "e.file && (T[F.qualname[i]] === one.name || T[F.name[i]] === one.name)) f = i;\n",
-    "const m = metrics.some(x => x.k === metric) ? metric : st.metric;\n",
-    "return el('li', { class: 'find' + (one.weight >= .2 ? ' high' : '') }, el('h3', {}, one.title),",
-    " one.saved > 0 && el('p', {}, el('b', {}, 'up to ' + say(one.saved, one.unit))), one.evidence &",
-    "& el('p', {}, one.evidence), one.advice && el('p', { class: 'soft' }, one.advice),\n",
-    "el('div', { class: 'bar noprint' }, f >= 0 && el('button', { type: 'button', onclick: () => cha",
-    "nge({ view: 'source', file: one.file, line: one.line, metric: m }) }, 'Source'), f >= 0 && el('",
-    "button', { type: 'button', onclick: () => change({ view: 'sandwich', f, metric: m }) }, 'Caller",
-    "s, callees'),\none.thread >= 0 && el('button', { type: 'button', onclick: () => change({ view: ",
-    "'flame', thread: 't' + one.thread, metric: m, zoom: '' }) }, 'Flame graph of the thread')));\n",
-    "};\nviews.flame = { n: 'Flame graph', draw(host) {\nmerge = { split: st.split, lines: st.lines ",
-    "};\nconst modes = [['icicle', 'Icicle (callers on top)'], ['flame', 'Flame (callers below)'], [",
-    "'inverted', 'Inverted (by what runs)']];\nconst box = el('div', { class: 'flame' }), info = el(",
-    "'div', { class: 'info', 'aria-live': 'polite' });\nhost.append(el('div', { class: 'bar noprint'",
-    " }, el('span', { role: 'group', 'aria-label': 'Order', class: 'bar' }, modes.map(([key, name]) ",
-    "=> el('button', { type: 'button', 'aria-pressed': String(st.mode === key), onclick: () => chang",
-    "e({ mode: key, zoom: '' }) }, name))),\ntoggle('split', 'By thread'), toggle('lines', 'By line'",
-    "), el('button', { type: 'button', onclick: () => { change({ zoom: '' }); } }, 'Whole graph')),\n",
-    "isDiff ? legend([['more than before', changeColour(1, .3)], ['as before', changeColour(1, 1)], ",
-    "['less than before', changeColour(.3, 1)]]) : legend(families.filter((f, i) => usedFamilies().h",
-    "as(i)).map(f => [f[0], `hsl(${f[1]} ${f[3]}% ${f[4]}%)`])), info, box);\n",
+    "), legend(classes.map(c => [c.n, c.c])));\nconst key = st.metric, whole = isDiff ? valuesFor(ke",
+    "y, 'after').total[0] : all;\nif (!all) host.append(el('p', {}, 'Nothing was recorded of: ' + me",
+    "tricOf(key).n.toLowerCase() + '.'));\nelse host.append(el('h3', {}, 'Functions with the most of",
+    " their own: ' + metricOf(key).n.toLowerCase()), table([head('Itself', 1), head('%', 1), head('I",
+    "n all', 1, 1), head('Function'), head('Place', 0, 1)],\ntopRows('function', key, 8).map(r => [{",
+    " num: say(r.self(key), u), w: r.self(key) / whole }, percent(r.self(key), whole), say(r.total(k",
+    "ey), u), functionLink(r.f), shortPlace(r.f, 0)]), 'Functions with the most of their own'));\n",
+    "const waits = isDiff ? [] : waitRows().filter(w => w.ns > w.idle).slice(0, 8);\n",
+    "if (waits.length && !isDiff) host.append(el('h3', {}, 'Waits'), table([head('Time', 1), head('W",
+    "hat for'), head('In')], waits.map(w => [time(w.ns - w.idle), w.name, w.who.slice(0, 2).map(x =>",
+    " [functionLink(x.f, x.line), ' '])]), 'Waits'));\n} };\nconst findingCard = one => {\n",
+    "const metric = one.unit === 'bytes' ? /leak|grow/.test(one.key) ? 'live' : /peak|high/.test(one",
+    ".key) ? 'peak' : 'alloc' : /^gil|gil$/.test(one.key) ? 'gilwait' : /wait|lock|sleep|poll/.test(",
+    "one.key) ? 'waiting' : 'running';\nlet f = -1;\nfor (let i = 0; i < NF && f < 0; i++) if (F.kin",
+    "d[i] === PYTHON && fileOf(i) === one.file && (T[F.qualname[i]] === one.name || T[F.name[i]] ===",
+    " one.name)) f = i;\nconst m = metrics.some(x => x.k === metric) ? metric : st.metric;\n",
+    "return el('li', { class: 'find' + (one.weight >= .2 ? ' high' : '') }, one.saved > 0 && el('spa",
+    "n', { class: 'saved' }, 'would save up to ' + say(one.saved, one.unit)), el('h3', {}, one.title",
+    "), one.evidence && el('p', {}, one.evidence), one.advice && el('p', { class: 'soft' }, one.advi",
+    "ce),\nel('div', { class: 'bar noprint' }, f >= 0 && el('button', { type: 'button', onclick: () ",
+    "=> change({ view: 'source', file: one.file, line: one.line, metric: m }) }, 'Source'), f >= 0 &",
+    "& el('button', { type: 'button', onclick: () => change({ view: 'sandwich', f, metric: m }) }, '",
+    "Callers, callees'),\none.thread >= 0 && el('button', { type: 'button', onclick: () => change({ ",
+    "view: 'flame', thread: 't' + one.thread, metric: m, zoom: '' }) }, 'Flame graph of the thread')",
+    "));\n};\nviews.flame = { n: 'Flame graph', draw(host) {\nmerge = { split: st.split, lines: st.l",
+    "ines };\nconst modes = [['icicle', 'Icicle (callers on top)'], ['flame', 'Flame (callers below)",
+    "'], ['inverted', 'Inverted (by what runs)']];\nconst box = el('div', { class: 'flame' }), info ",
+    "= el('div', { class: 'info', 'aria-live': 'polite' });\nhost.append(el('div', { class: 'bar nop",
+    "rint' }, el('span', { role: 'group', 'aria-label': 'Order', class: 'bar' }, modes.map(([key, na",
+    "me]) => el('button', { type: 'button', 'aria-pressed': String(st.mode === key), onclick: () => ",
+    "change({ mode: key, zoom: '' }) }, name))),\ntoggle('split', 'By thread'), toggle('lines', 'By ",
+    "line'), el('button', { type: 'button', onclick: () => { change({ zoom: '' }); } }, 'Whole graph",
+    "')),\nisDiff ? legend([['more than before', changeColour(1, .3)], ['as before', changeColour(1,",
+    " 1)], ['less than before', changeColour(.3, 1)]]) : legend(families.filter((f, i) => usedFamili",
+    "es().has(i)).map(f => [f[0], `hsl(${f[1]} ${f[3]}% ${f[4]}%)`])), info, box);\n",
     "const flame = new Flame(box, info, { label: 'Flame graph', upwards: st.mode === 'flame', path: ",
     "() => st.zoom, zoomed: path => { st.zoom = path; keep(true); } });\n",
     "shown.flames.push(flame);\nflame.show(st.mode === 'inverted' ? allUp() : allDown());\n",
@@ -39005,50 +39164,54 @@ static const char *const pyprof__html_page[1212] = {
     "host.append(el('div', { class: 'bar noprint' }, el('span', { class: 'bar', role: 'group', 'aria",
     "-label': 'Rows' }, choices.map(([k, n]) => el('button', { type: 'button', 'aria-pressed': Strin",
     "g(st.by === k), onclick: () => change({ by: k }) }, n))), count), box);\n",
-    "let rows = functionRows(st.by, [key, ...extra]);\nif (hits) rows = rows.filter(r => r.f >= 0 ? ",
-    "hits[r.f] : new RegExp(st.q, 'i').test(r.name + r.place));\nconst a = r => r.self[key] || 0, t ",
-    "= r => r.total[key] || 0, changed = r => a(r) - (r.self.before || 0), changedAll = r => t(r) - ",
-    "(r.total.before || 0);\nconst order = { self: by(key, 'self'), total: by(key, 'total'), name: (",
-    "x, y) => x.name < y.name ? -1 : x.name > y.name ? 1 : 0, change: (x, y) => Math.abs(changed(y))",
-    " - Math.abs(changed(x)),\nchangeall: (x, y) => Math.abs(changedAll(y)) - Math.abs(changedAll(x)",
-    ") };\nextra.forEach(k => { order[k] = by(k, 'total'); });\nconst sort = k => change({ sort: k }",
-    ");\nrows.sort(order[st.sort] || order.self);\ncount.textContent = group3(rows.length) + ' rows.",
-    " Enter or a double click: callers and callees';\nconst bar = (get, text) => (cell, r) => { cons",
-    "t value = get(r); cell.className += ' fill'; cell.style.setProperty('--w', 100 * Math.abs(value",
-    ") / Math.abs(all || 1) + '%'); cell.textContent = text ? text(value) : say(value, u); };\n",
-    "const columns = [{ key: 'self', name: isDiff ? 'Itself, after' : 'Itself', num: 1, w: '110px', ",
-    "sort, put: bar(a) }, { key: 'share', name: '%', num: 1, w: '70px', more: 1, put: (cell, r) => {",
-    " cell.textContent = percent(a(r), all); } },\n{ key: 'total', name: isDiff ? 'Total, after' : '",
-    "Total', num: 1, w: '110px', sort, put: bar(t) }];\nif (isDiff) columns.push({ key: 'change', na",
-    "me: 'Change, itself', num: 1, w: '120px', sort, put: bar(changed, x => signed(x, u)) }, { key: ",
-    "'changeall', name: 'Change, total', num: 1, w: '120px', sort, put: bar(changedAll, x => signed(",
-    "x, u)) });\nfor (const k of extra) columns.push({ key: k, name: metricOf(k).n, num: 1, more: 1,",
-    " w: '110px', sort, title: 'total', put: (cell, r) => { cell.textContent = r.total[k] ? say(r.to",
-    "tal[k], metricOf(k).u) : ''; } });\ncolumns.push({ key: 'name', name: choices.find(c => c[0] ==",
-    "= st.by)[1].replace(/s$/, ''), main: 1, w: 'minmax(220px, 2fr)', sort, put: (cell, r) => { cell",
-    ".append(el('span', { class: hits && r.f >= 0 && hits[r.f] ? 'hit' : null }, r.name)); cell.titl",
-    "e = r.name; } },\n{ key: 'place', name: 'Place', more: 1, w: 'minmax(200px, 2fr)', put: (cell, ",
-    "r) => { cell.textContent = r.place; cell.title = r.place; } });\n",
+    "let rows = functionRows(st.by, [key, ...extra]);\nif (hits) { const pattern = searched(); rows ",
+    "= rows.filter(r => r.f >= 0 ? hits[r.f] : pattern.test(r.name + '\\n' + r.place)); }\n",
+    "const sums = rowSums(st.by, key), was = isDiff ? rowSums(st.by, 'before') : null, a = r => sums",
+    ".self[r.n], t = r => sums.total[r.n], changed = r => a(r) - was.self[r.n], changedAll = r => t(",
+    "r) - was.total[r.n];\nconst named = (x, y) => x.name < y.name ? -1 : x.name > y.name ? 1 : x.n ",
+    "- y.n, most = get => (x, y) => Math.abs(get(y)) - Math.abs(get(x)) || x.n - y.n;\n",
+    "const sort = k => change({ sort: k });\nif (st.sort === 'name') rows.sort(named);\n",
+    "else if (isDiff && st.sort.startsWith('change')) rows.sort(most(st.sort === 'change' ? changed ",
+    ": changedAll));\nelse if (extra.includes(st.sort)) ranked(rows, st.sort, 'total');\n",
+    "else ranked(rows, key, st.sort === 'total' ? 'total' : 'self');\n",
+    "count.textContent = group3(rows.length) + ' rows. Enter or a double click: callers and callees'",
+    ";\nconst bar = (get, text) => (cell, r) => { const value = get(r); cell.className += ' fill'; c",
+    "ell.style.setProperty('--w', 100 * Math.abs(value) / Math.abs(all || 1) + '%'); cell.textConten",
+    "t = text ? text(value) : say(value, u); };\nconst columns = [{ key: 'self', name: isDiff ? 'Its",
+    "elf, after' : 'Itself', num: 1, w: isDiff ? '132px' : '110px', sort, put: bar(a) }, { key: 'sha",
+    "re', name: '%', num: 1, w: '70px', more: 1, put: (cell, r) => { cell.textContent = percent(a(r)",
+    ", all); } },\n{ key: 'total', name: isDiff ? 'Total, after' : 'Total', num: 1, w: isDiff ? '132",
+    "px' : '110px', sort, put: bar(t) }];\nif (isDiff) columns.push({ key: 'change', name: 'Change, ",
+    "itself', num: 1, w: '136px', sort, put: bar(changed, x => signed(x, u)) }, { key: 'changeall', ",
+    "name: 'Change, total', num: 1, w: '136px', sort, put: bar(changedAll, x => signed(x, u)) });\n",
+    "for (const k of extra) columns.push({ key: k, name: { alloc: 'Allocated', live: 'Live' }[k] || ",
+    "metricOf(k).n, num: 1, more: 1, w: '104px', sort, title: 'total', put: (cell, r) => { const val",
+    "ue = r.total(k); cell.textContent = value ? say(value, metricOf(k).u) : ''; } });\n",
+    "columns.push({ key: 'name', name: choices.find(c => c[0] === st.by)[1].replace(/s$/, ''), main:",
+    " 1, w: 'minmax(220px, 2fr)', sort, put: (cell, r) => { cell.append(el('span', { class: hits && ",
+    "r.f >= 0 && hits[r.f] ? 'hit' : null }, r.name)); cell.title = r.name; } },\n",
+    "{ key: 'place', name: 'Place', more: 1, w: 'minmax(200px, 2fr)', put: (cell, r) => { cell.textC",
+    "ontent = r.f >= 0 ? shortPlace(r.f, r.line) : r.place; cell.title = r.place; } });\n",
     "const grid = new Grid(box, { label: 'Functions', enter: r => r.f >= 0 ? openFunction(r.f) : st.",
     "by === 'thread' ? change({ thread: 't' + r.k }) : st.by === 'file' ? change({ view: 'source', f",
     "ile: T[r.k], line: 0 }) : 0 });\ngrid.show(columns, rows, st.sort);\n",
     "shown.print = () => grid.print();\n} };\nviews.sandwich = { n: 'Callers, callees', draw(host) {",
-    "\nmerge = { split: false, lines: st.lines };\nconst rows = functionRows('function', [st.metric]",
-    ").filter(r => r.f >= 0).sort(by(st.metric, 'total')), u = unit();\n",
-    "const f = st.f >= 0 && st.f < NF ? st.f : rows.length ? rows.slice().sort(by(st.metric, 'self')",
-    ")[0].f : -1;\nif (f < 0) { host.append(el('p', {}, 'Nothing to show.')); return; }\n",
+    "\nmerge = { split: false, lines: st.lines };\nconst rows = ranked(functionRows('function', [st.",
+    "metric]), st.metric, 'total'), u = unit(), hottest = topRows('function', st.metric, 1)[0];\n",
+    "const f = st.f >= 0 && st.f < NF ? st.f : hottest ? hottest.f : rows.length ? rows[0].f : -1;\n",
+    "if (f < 0) { host.append(el('p', {}, 'Nothing to show.')); return; }\n",
     "const pick = el('select', { 'aria-label': 'Function', onchange: event => change({ f: Number(eve",
-    "nt.target.value) }) }, (rows.some(r => r.f === f) ? rows : [{ f }, ...rows]).slice(0, 500).map(",
+    "nt.target.value) }) }, (rows.some(r => r.f === f) ? rows : [{ f }, ...rows]).slice(0, 200).map(",
     "r => el('option', { value: r.f, selected: r.f === f }, nameOf(r.f) + ' - ' + shortPlace(r.f, 0)",
-    ")));\nif (!rows.slice(0, 500).some(r => r.f === f)) pick.prepend(el('option', { value: f, selec",
+    ")));\nif (!rows.slice(0, 200).some(r => r.f === f)) pick.prepend(el('option', { value: f, selec",
     "ted: true }, nameOf(f)));\nconst up = around(f, true), down = around(f, false), all = now().tot",
     "al[0];\nhost.append(heading(nameOf(f)), el('p', {}, placeOf(f, 0), ' ', groupText(down, all) + ",
-    "(down.self ? '' : ', itself 0'), ' ', F.kind[f] === PYTHON && el('button', { type: 'button', on",
-    "click: () => openSource(f, 0) }, 'Source')),\nel('div', { class: 'bar noprint' }, pick, toggle(",
-    "'lines', 'By line')));\nfor (const [name, root, upwards] of [['Callers', up, true], ['Callees',",
-    " down, false]]) {\nconst box = el('div', { class: 'flame half' }), info = el('div', { class: 'i",
-    "nfo', 'aria-live': 'polite' });\nhost.append(el('h3', {}, name), info, box);\n",
-    "const flame = new Flame(box, info, { label: name + ' of ' + nameOf(f), upwards });\n",
+    "(down.self ? '' : ', itself nothing'), ' ', F.kind[f] === PYTHON && el('button', { type: 'butto",
+    "n', onclick: () => openSource(f, 0) }, 'Source')),\nel('div', { class: 'bar noprint' }, pick, t",
+    "oggle('lines', 'By line')));\nfor (const [name, root, upwards] of [['Callers', up, true], ['Cal",
+    "lees', down, false]]) {\nconst box = el('div', { class: 'flame half' }), info = el('div', { cla",
+    "ss: 'info', 'aria-live': 'polite' });\nhost.append(el('h3', {}, name), info, box);\n",
+    "const flame = new Flame(box, info, { label: name + ' of ' + nameOf(f), upwards, half: true });\n",
     "shown.flames.push(flame);\nflame.show(root);\n}\nconst list = (root, name) => table([head(metri",
     "cOf(st.metric).n, 1), head('%', 1), head(name)], root.children().slice(0, 30).map(g => [say(g.v",
     "alue, u), percent(g.value, root.value), functionLink(g.fn, merge.lines ? g.line : 0)]), name);\n",
@@ -39077,32 +39240,35 @@ static const char *const pyprof__html_page[1212] = {
     "t([...total.keys(), ...starts.keys()])].filter(x => x > 0).sort((a, b) => a - b);\n",
     "const code = el('div', { class: 'code mono', tabindex: 0, role: 'group', 'aria-label': 'Source ",
     "of ' + path + ', with heat by line' }), room = el('div', { style: { height: lines.length * 18 +",
-    " 6 + 'px' } });\ncode.append(room);\nconst paint = whole => {\nroom.replaceChildren();\n",
-    "const from = whole ? 0 : Math.max(0, Math.floor(code.scrollTop / 18) - 4), to = whole ? Math.mi",
-    "n(lines.length, 400) : Math.min(lines.length, from + Math.ceil(code.clientHeight / 18) + 8);\n",
-    "for (let k = from; k < to; k++) {\nconst n = lines[k], own = self.get(n) || 0, sum = total.get(",
-    "n) || 0, heat = most ? Math.sqrt(Math.abs(own) / most) : 0;\nroom.append(el('div', { class: 'ro",
-    "w' + (n === st.line ? ' at' : ''), style: { top: k * 18 + 'px', background: own ? `rgba(${css('",
-    "--heat')}, ${(.06 + .42 * heat).toFixed(3)})` : 'none' } },\nel('span', { class: 'num', title: ",
-    "own ? 'itself ' + percent(own, all) : null }, own ? say(own, u) : ''), el('span', { class: 'num",
-    "', title: sum ? 'with what it calls ' + percent(sum, all) : null }, sum ? say(sum, u) : ''),\n",
-    "el('span', { class: 'num' }, String(n)), el('span', {}, text ? text[k] : starts.has(n) ? nameOf",
-    "(starts.get(n)) : '')));\n}\n};\ncode.addEventListener('scroll', () => paint());\n",
-    "const hot = [...self.entries()].filter(x => x[1]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]",
-    ")).slice(0, 12);\nconst side = el('div', {}, el('label', {}, 'File ', el('select', { 'aria-labe",
-    "l': 'File', style: { 'max-width': '100%' }, onchange: event => change({ file: event.target.valu",
-    "e, line: 0 }) }, list.slice(0, 400).map(r => el('option', { value: T[r.file], selected: T[r.fil",
-    "e] === path }, baseOf(T[r.file]) + ' - ' + say(r.self, u))))),\n",
-    "el('p', { class: 'soft mono' }, path), el('h3', {}, 'Hottest lines'), el('div', {}, hot.map(([n",
-    ", value]) => el('p', {}, el('button', { type: 'button', class: 'link mono', onclick: () => jump",
-    "(n) }, 'line ' + n), ' ' + say(value, u) + ' ' + percent(value, all)))));\n",
-    "const jump = n => { st.line = n; keep(true); const k = lines.indexOf(n); code.scrollTop = Math.",
-    "max(0, k * 18 - code.clientHeight / 3); paint(); code.focus({ preventScroll: true }); };\n",
-    "host.append(el('p', { class: 'soft' }, 'Itself, with what it calls, line, text.', text ? '' : '",
-    " The text of this file is not in the report: it was left out, is not there, or has changed sinc",
-    "e.'), el('div', { class: 'source' }, side, code));\nrequestAnimationFrame(() => { const n = st.",
-    "line || (hot.length ? hot[0][0] : 0), k = lines.findIndex(x => x >= n); if (k > 0) code.scrollT",
-    "op = Math.max(0, k * 18 - code.clientHeight / 3); paint(); });\n",
+    " 6 + 'px' } });\ncode.append(el('div', { class: 'row top' }, el('span', { class: 'num' }, 'itse",
+    "lf'), el('span', { class: 'num' }, 'in all'), el('span', { class: 'num' }, 'line'), el('span', ",
+    "{}, baseOf(path))), room);\nroom.style.setProperty('position', 'relative');\n",
+    "const paint = whole => {\nroom.replaceChildren();\nconst from = whole ? 0 : Math.max(0, Math.fl",
+    "oor(code.scrollTop / 18) - 4), to = whole ? Math.min(lines.length, 400) : Math.min(lines.length",
+    ", from + Math.ceil(code.clientHeight / 18) + 8);\nfor (let k = from; k < to; k++) {\n",
+    "const n = lines[k], own = self.get(n) || 0, sum = total.get(n) || 0, heat = most ? Math.sqrt(Ma",
+    "th.abs(own) / most) : 0;\nroom.append(el('div', { class: 'row' + (n === st.line ? ' at' : ''), ",
+    "style: { top: k * 18 + 'px', background: own ? `rgba(${css('--heat')}, ${(.06 + .42 * heat).toF",
+    "ixed(3)})` : 'none' } },\nel('span', { class: 'num', title: own ? 'itself ' + percent(own, all)",
+    " : null }, own ? say(own, u) : ''), el('span', { class: 'num', title: sum ? 'with what it calls",
+    " ' + percent(sum, all) : null }, sum ? say(sum, u) : ''),\nel('span', { class: 'num' }, String(",
+    "n)), el('span', {}, text ? text[k] : starts.has(n) ? nameOf(starts.get(n)) : '')));\n",
+    "}\n};\ncode.addEventListener('scroll', () => paint());\nconst hot = [...self.entries()].filter(",
+    "x => x[1]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 12);\n",
+    "const side = el('div', {}, el('label', {}, 'File ', el('select', { 'aria-label': 'File', style:",
+    " { 'max-width': '100%' }, onchange: event => change({ file: event.target.value, line: 0 }) }, l",
+    "ist.slice(0, 400).map(r => el('option', { value: T[r.file], selected: T[r.file] === path }, bas",
+    "eOf(T[r.file]) + ' - ' + say(r.self, u))))),\nel('p', { class: 'soft mono' }, path), el('h3', {",
+    "}, 'Hottest lines'), el('div', {}, hot.map(([n, value]) => el('p', {}, el('button', { type: 'bu",
+    "tton', class: 'link mono', onclick: () => jump(n) }, 'line ' + n), ' ' + say(value, u) + ' ' + ",
+    "percent(value, all), text && text[n - 1] ? el('span', { class: 'soft mono clip' }, text[n - 1].",
+    "trim()) : ''))));\nconst jump = n => { st.line = n; keep(true); const k = lines.indexOf(n); cod",
+    "e.scrollTop = Math.max(0, k * 18 - code.clientHeight / 3); paint(); code.focus({ preventScroll:",
+    " true }); };\nif (!text) host.append(el('p', { class: 'soft' }, 'The text of this file is not i",
+    "n the report: it was left out, is not there, or has changed since.'));\n",
+    "host.append(el('div', { class: 'source' }, side, code));\nrequestAnimationFrame(() => { const n",
+    " = st.line || (hot.length ? hot[0][0] : 0), k = lines.findIndex(x => x >= n); if (k > 0) code.s",
+    "crollTop = Math.max(0, k * 18 - code.clientHeight / 3); paint(); });\n",
     "shown.redraw = () => paint();\nshown.print = () => paint(true);\n",
     "} };\nconst spanUs = () => Math.max(1, endUs - beginUs);\nfunction buckets(count, from, to, wan",
     "t) {\nconst out = classes.map(() => new Float64Array(count)), scale = count / (to - from);\n",
@@ -39199,11 +39365,12 @@ static const char *const pyprof__html_page[1212] = {
     "a.scrollTop, [from, to] = window_();\nroom.style.height = Math.max(0, whole - tall) + 'px';\n",
     "c.fillStyle = css('--bg');\nc.fillRect(0, 0, width, tall);\norder.forEach((lane, k) => {\n",
     "const y = k * height - top;\nif (y < -height || y > tall) return;\n",
-    "const count = Math.max(10, Math.floor(width)), parts = laneBuckets(lane, count, from, to);\n",
-    "for (let x = 0; x < count; x++) if (parts[x] >= 0) { c.fillStyle = classes[parts[x]].c; c.fillR",
-    "ect(x * width / count, y + 1, width / count + .3, height - 2); }\n",
-    "c.font = '11px system-ui, sans-serif';\nconst name = threadName(lane.thread), w = c.measureText",
-    "(name).width;\nc.globalAlpha = .78;\nc.fillStyle = css('--bg');\n",
+    "const count = Math.max(10, Math.floor(width)), { kind, cover } = laneBuckets(lane, count, from,",
+    " to);\nfor (let x = 0; x < count; x++) {\nif (kind[x] < 0) continue;\n",
+    "const h = Math.max(2, (height - 2) * Math.min(1, cover[x]));\n",
+    "c.fillStyle = classes[kind[x]].c;\nc.fillRect(x * width / count, y + height - 1 - h, width / co",
+    "unt + .3, h);\n}\nc.font = '11px system-ui, sans-serif';\nconst name = threadName(lane.thread),",
+    " w = c.measureText(name).width;\nc.globalAlpha = .78;\nc.fillStyle = css('--bg');\n",
     "c.fillRect(2, y + 2, w + 6, height - 4);\nc.globalAlpha = 1;\nc.fillStyle = css('--ink');\n",
     "c.fillText(name, 5, y + 14);\n});\ncharts.forEach(chart => chart.draw());\n",
     "};\nconst timeOf = event => { const r = canvas.getBoundingClientRect(), [from, to] = window_();",
@@ -39222,72 +39389,74 @@ static const char *const pyprof__html_page[1212] = {
     "lane.to).map(p => p[0]);\nreturn [threadName(lane.thread), time((L.start[lane.from] - beginUs) ",
     "* 1e3), time((L.end[lane.to - 1] - beginUs) * 1e3), stateBar(parts)];\n",
     "}), 'Threads over time'));\nrequestAnimationFrame(draw);\nshown.redraw = draw;\n",
-    "} };\nfunction laneBuckets(lane, count, from, to) {\nconst out = new Int8Array(count).fill(-1),",
-    " best = new Float64Array(count), scale = count / (to - from);\n",
-    "for (let i = lane.from; i < lane.to; i++) {\nif (L.end[i] <= from || L.start[i] >= to) continue",
-    ";\nconst a = (Math.max(from, L.start[i]) - from) * scale, b = (Math.min(to, L.end[i]) - from) *",
-    " scale, kind = classOf(L.bits[i]);\nfor (let k = Math.floor(a); k < Math.max(b, a + .001) && k ",
-    "< count; k++) { const part = Math.min(b, k + 1) - Math.max(a, k); if (part >= best[k]) { best[k",
-    "] = part; out[k] = kind; } }\n}\nreturn out;\n}\nfunction momentAt(lane, t) {\n",
-    "let a = lane.from, b = lane.to - 1;\nwhile (a < b) { const m = (a + b + 1) >> 1; if (L.start[m]",
-    " <= t) a = m; else b = m - 1; }\nreturn a < lane.to && L.start[a] <= t && L.end[a] >= t ? a : -",
-    "1;\n}\nconst stackOf = node => { const out = []; for (let i = node; i > 0; i = parent[i]) if (!",
-    "isOuter(kindOf[i])) out.unshift(nameOf(fnOf[i]) + (lineOf[i] > 0 ? ':' + lineOf[i] : '')); retu",
-    "rn out; };\nviews.memory = { n: 'Memory', ok: () => !!D.memory || gaugeTimes().length > 1, draw",
-    "(host) {\nconst m = D.memory, charts = [];\nif (gaugeTimes().length > 1) charts.push(gaugeChart",
-    "s()[1]);\nif (!m) { host.append(el('p', {}, 'Memory was not tracked: only what the process had ",
-    "resident is known. Record with PYPROF_HEAP=sampled, or pyprof_config.heap.')); }\n",
-    "if (m) {\nconst s = D.stats, sum = key => (D.tree.self[key] ? valuesOf(key).reduce((a, b) => a ",
-    "+ b, 0) : 0);\nconst cards = [['Mode', m.mode + (m.interval ? ', each ' + bytes(m.interval) : '",
-    "')], ['Live at the end', bytes(s.heap_live_bytes || 0)], ['At the peak', bytes(s.heap_peak_byte",
-    "s || 0)], ['Allocated', bytes(sum('alloc_bytes'))], ['Blocks', group3(sum('alloc_blocks'))],\n",
-    "['Temporary blocks', sum('alloc_blocks') ? percent(sum('temp_blocks'), sum('alloc_blocks')) : '",
-    "']];\nif (m.peak_ns >= 0) cards.push(['Peak after', time(m.peak_ns)]);\n",
-    "if (isDiff) cards.length = 1;\nhost.append(el('div', { class: 'cards' }, cards.map(([name, valu",
-    "e]) => el('div', { class: 'card' }, el('span', { class: 'soft' }, name), el('b', {}, value)))),",
-    "\nel('div', { class: 'bar noprint' }, 'Flame graph of: ', ['live', 'peak', 'alloc', 'blocks', '",
-    "temp'].map(k => metricLink(k, metricOf(k).n))));\nif (m.leaks && m.leaks.length) host.append(he",
-    "ading('Growth'), el('p', { class: 'soft' }, 'Places whose live memory grew, and how. Growing: u",
-    "ntil the end of the recording; plateau: it stopped; the error is half of the 95 % interval.'),\n",
-    "table([head('Growth'), head('Grown', 1), head('A minute', 1), head('Live', 1), head('Blocks', 1",
-    ", 1), head('Mean age', 1, 1), head('Where')], m.leaks.slice(0, 40).map(l => [l.growth === 'grow",
-    "ing' ? el('b', { class: 'bad' }, l.growth) : l.growth, bytes(l.grown) + (l.error ? ' \\u00b1 ' ",
-    "+ bytes(l.error) : ''),\nl.growth === 'steady' || l.growth === 'plateau' ? '' : bytes(l.per_s *",
-    " 60), bytes(l.live), group3(l.blocks), time(l.age_s * 1e9), el('button', { type: 'button', clas",
-    "s: 'link mono', title: l.file, onclick: () => change({ view: 'source', file: l.file, line: l.li",
-    "ne, metric: metrics.some(x => x.k === 'live') ? 'live' : st.metric }) }, l.function + ' ' + bas",
-    "eOf(l.file) + ':' + l.line)]), 'Growth'));\nif (m.history && m.history.length && m.marks.length",
-    " > 1) charts.push(growthChart(m));\nconst kinds = [['live', 'Live at the end'], ['peak', 'At th",
-    "e peak'], ['alloc', 'Allocated'], ['temp', 'Temporary blocks']].filter(([k]) => metrics.some(x ",
-    "=> x.k === k));\nfor (const [k, name] of kinds) {\nconst all = valuesFor(k).total[0], u = metri",
-    "cOf(k).u, rows = functionRows('line', [k]).filter(r => r.self[k]).sort(by(k, 'self')).slice(0, ",
-    "12);\nif (rows.length) host.append(el('h3', {}, name + ', by line'), table([head(name, 1), head",
-    "('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: say(r.self[k], u), w: r.sel",
-    "f[k] / all }, percent(r.self[k], all), functionLink(r.f, r.line), shortPlace(r.f, r.line)]), na",
-    "me));\n}\nconst used = m.domains.filter(d => d.alloc_bytes || d.live_bytes), what = { raw: 'raw",
-    ": PyMem_RawMalloc', mem: 'mem: PyMem_Malloc, lists and dicts', obj: 'obj: PyObject_Malloc, obje",
-    "cts', native: 'native: malloc and mmap' };\nif (used.length) host.append(el('h3', {}, 'By alloc",
-    "ator'), table([head('Allocator'), head('Allocated', 1), head('Blocks', 1), head('Live', 1), hea",
-    "d('Live blocks', 1)], used.map(d => [what[d.name] || d.name, bytes(d.alloc_bytes), group3(d.all",
-    "oc_blocks), bytes(d.live_bytes), group3(d.live_blocks)]), 'By allocator'));\n",
-    "const most = m.sizes.reduce((a, b) => Math.max(a, b), 0);\nif (most) host.append(el('h3', {}, '",
-    "Blocks by size'), table([head('Up to', 1), head('Blocks', 1)], m.sizes.map((n, i) => n && [byte",
-    "s(2 ** i), { num: group3(n), w: n / most }]).filter(x => x), 'Blocks by size'));\n",
-    "}\nconst before = host.querySelector('h2, h3');\ncharts.forEach(chart => before ? before.before",
-    "(chart.box) : host.append(chart.box));\nrequestAnimationFrame(() => charts.forEach(chart => cha",
-    "rt.draw()));\nshown.redraw = () => charts.forEach(chart => chart.draw());\n",
-    "} };\nconst lineColours = ['#0072b2', '#d55e00', '#009e73', '#a8478a', '#e69f00', '#56b4e9', '#",
-    "7d7d7d', '#8a6d00'];\nfunction growthChart(m) {\nconst x = m.marks.map(ns => ns / 1e3), rows = ",
-    "m.history.slice(0, 8), name = row => nameOf(D.frames.function[row[0]]) + ':' + D.frames.line[ro",
-    "w[0]];\nreturn lineChart('Live bytes of the largest places', rows.map((row, i) => ({ n: name(ro",
-    "w), c: lineColours[i], x, y: row.slice(1) })), 'bytes');\n}\nfunction waitRows() {\n",
-    "const keep_ = st.metric, all = metrics.some(m => m.k === 'all') ? valuesFor('all', isDiff ? st.",
-    "side : undefined) : null, rows = new Map();\nif (!all) return [];\n",
-    "const idle = has('idle_ns') && !st.range ? valuesOf('idle_ns') : null;\n",
+    "} };\nfunction laneBuckets(lane, count, from, to) {\nconst kind = new Int8Array(count).fill(-1)",
+    ", best = new Float64Array(count), cover = new Float64Array(count), scale = count / (to - from);",
+    "\nfor (let i = lane.from; i < lane.to; i++) {\nif (L.end[i] <= from || L.start[i] >= to) contin",
+    "ue;\nconst a = (Math.max(from, L.start[i]) - from) * scale, b = (Math.min(to, L.end[i]) - from)",
+    " * scale, one = classOf(L.bits[i]), span = L.end[i] - L.start[i], dense = span > 0 ? Math.min(1",
+    ", L.wall[i] / span) : 1;\nfor (let k = Math.floor(a); k < Math.max(b, a + .001) && k < count; k",
+    "++) {\nconst part = Math.min(b, k + 1) - Math.max(a, k);\ncover[k] += part * dense;\n",
+    "if (part * dense >= best[k]) { best[k] = part * dense; kind[k] = one; }\n",
+    "}\n}\nreturn { kind, cover };\n}\nfunction momentAt(lane, t) {\nlet a = lane.from, b = lane.to ",
+    "- 1;\nwhile (a < b) { const m = (a + b + 1) >> 1; if (L.start[m] <= t) a = m; else b = m - 1; }",
+    "\nreturn a < lane.to && L.start[a] <= t && L.end[a] >= t ? a : -1;\n",
+    "}\nconst stackOf = node => { const out = []; for (let i = node; i > 0; i = parent[i]) if (!isOu",
+    "ter(kindOf[i])) out.unshift(nameOf(fnOf[i]) + (lineOf[i] > 0 ? ':' + lineOf[i] : '')); return o",
+    "ut; };\nviews.memory = { n: 'Memory', ok: () => !!D.memory || gaugeTimes().length > 1, draw(hos",
+    "t) {\nconst m = D.memory, charts = [], graphs = el('div'), pairs = el('div', { class: 'pairs' }",
+    "), part = (title, body) => pairs.append(el('div', {}, el('h3', {}, title), body));\n",
+    "if (gaugeTimes().length > 1) charts.push(gaugeCharts()[1]);\nif (!m) { host.append(el('p', {}, ",
+    "'Memory was not tracked: only what the process had resident is known. Record with PYPROF_HEAP=s",
+    "ampled, or pyprof_config.heap.'), graphs); }\nif (m) {\nconst s = D.stats, sum = key => (D.tree",
+    ".self[key] ? valuesOf(key).reduce((a, b) => a + b, 0) : 0);\nconst cards = [['Mode', m.mode + (",
+    "m.interval ? ', each ' + bytes(m.interval) : '')], ['Live at the end', bytes(s.heap_live_bytes ",
+    "|| 0)], ['At the peak', bytes(s.heap_peak_bytes || 0)], ['Allocated', bytes(sum('alloc_bytes'))",
+    "], ['Blocks', group3(sum('alloc_blocks'))],\n['Temporary blocks', sum('alloc_blocks') ? percent",
+    "(sum('temp_blocks'), sum('alloc_blocks')) : '']];\nif (m.peak_ns >= 0) cards.push(['Peak after'",
+    ", time(m.peak_ns)]);\nif (isDiff) cards.length = 1;\nhost.append(el('div', { class: 'cards' }, ",
+    "cards.map(([name, value]) => el('div', { class: 'card' }, el('span', { class: 'soft' }, name), ",
+    "el('b', {}, value)))),\nel('div', { class: 'bar noprint' }, 'Flame graph of: ', ['live', 'peak'",
+    ", 'alloc', 'blocks', 'temp'].map(k => metricLink(k, metricOf(k).n))), graphs);\n",
+    "if (m.leaks && m.leaks.length) host.append(heading('Growth'), el('p', { class: 'soft' }, 'Place",
+    "s whose live memory grew, and how. Growing: until the end of the recording; plateau: it stopped",
+    "; the error is half of the 95 % interval.'),\ntable([head('Growth'), head('Grown', 1), head('A ",
+    "minute', 1), head('Live', 1), head('Blocks', 1, 1), head('Mean age', 1, 1), head('Where')], m.l",
+    "eaks.slice(0, 40).map(l => [l.growth === 'growing' ? el('b', { class: 'bad' }, l.growth) : l.gr",
+    "owth, bytes(l.grown) + (l.error ? ' \\u00b1 ' + bytes(l.error) : ''),\n",
+    "l.growth === 'steady' || l.growth === 'plateau' ? '' : bytes(l.per_s * 60), bytes(l.live), grou",
+    "p3(l.blocks), time(l.age_s * 1e9), el('button', { type: 'button', class: 'link mono', title: l.",
+    "file, onclick: () => change({ view: 'source', file: l.file, line: l.line, metric: metrics.some(",
+    "x => x.k === 'live') ? 'live' : st.metric }) }, l.function + ' ' + baseOf(l.file) + ':' + l.lin",
+    "e)]), 'Growth'));\nif (m.history && m.history.length && m.marks.length > 1) charts.push(growthC",
+    "hart(m));\nconst kinds = [['live', 'Live at the end'], ['peak', 'At the peak'], ['alloc', 'Allo",
+    "cated'], ['temp', 'Temporary blocks']].filter(([k]) => metrics.some(x => x.k === k));\n",
+    "for (const [k, name] of kinds) {\nconst all = valuesFor(k).total[0], u = metricOf(k).u, rows = ",
+    "topRows('line', k, 12);\nif (rows.length) part(name + ', by line', table([head(name, 1), head('",
+    "%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: say(r.self(k), u), w: r.self(",
+    "k) / all }, percent(r.self(k), all), functionLink(r.f, r.line), shortPlace(r.f, r.line)]), name",
+    "));\n}\nconst used = m.domains.filter(d => d.alloc_bytes || d.live_bytes), what = { raw: 'raw: ",
+    "PyMem_RawMalloc', mem: 'mem: PyMem_Malloc, lists and dicts', obj: 'obj: PyObject_Malloc, object",
+    "s', native: 'native: malloc and mmap' };\nif (used.length) part('By allocator', table([head('Al",
+    "locator'), head('Allocated', 1), head('Blocks', 1), head('Live', 1), head('Live blocks', 1)], u",
+    "sed.map(d => [what[d.name] || d.name, bytes(d.alloc_bytes), group3(d.alloc_blocks), bytes(d.liv",
+    "e_bytes), group3(d.live_blocks)]), 'By allocator'));\nconst most = m.sizes.reduce((a, b) => Mat",
+    "h.max(a, b), 0);\nif (most) part('Blocks by size', table([head('Up to', 1), head('Blocks', 1)],",
+    " m.sizes.map((n, i) => n && [bytes(2 ** i), { num: group3(n), w: n / most }]).filter(x => x), '",
+    "Blocks by size'));\n}\nhost.append(pairs);\ngraphs.append(...charts.map(chart => chart.box));\n",
+    "requestAnimationFrame(() => charts.forEach(chart => chart.draw()));\n",
+    "shown.redraw = () => charts.forEach(chart => chart.draw());\n} };\n",
+    "const lineColours = ['#0072b2', '#d55e00', '#009e73', '#a8478a', '#e69f00', '#56b4e9', '#7d7d7d",
+    "', '#8a6d00'];\nfunction growthChart(m) {\nconst x = m.marks.map(ns => ns / 1e3), rows = m.hist",
+    "ory.slice(0, 8), name = row => nameOf(D.frames.function[row[0]]) + (D.frames.line[row[0]] > 0 ?",
+    " ':' + D.frames.line[row[0]] : '');\nreturn lineChart('Live bytes of the largest places', rows.",
+    "map((row, i) => ({ n: name(row), c: lineColours[i], x, y: row.slice(1) })), 'bytes');\n",
+    "}\nfunction waitRows() {\nconst all = metrics.some(m => m.k === 'all') ? valuesFor('all', isDif",
+    "f ? st.side : undefined) : null, rows = new Map();\nif (!all) return [];\n",
+    "const busy = valuesFor('busy', isDiff ? st.side : undefined);\n",
     "for (let i = 1; i < N; i++) {\nif (kindOf[i] !== WAIT || !all.self[i]) continue;\n",
     "const name = nameOf(fnOf[i]);\nlet row = rows.get(name);\nif (!row) rows.set(name, row = { name",
     ", f: fnOf[i], ns: 0, idle: 0, places: new Map(), threads: new Map() });\n",
-    "row.ns += all.self[i];\nif (idle && wanted[i]) row.idle += idle[i];\n",
+    "row.ns += all.self[i];\nrow.idle += Math.max(0, all.self[i] - busy.self[i]);\n",
     "let p = parent[i];\nwhile (p && isLeaf(kindOf[p])) p = parent[p];\n",
     "let mine = p;\nwhile (mine && !(kindOf[mine] === PYTHON && F.own[fnOf[mine]] === 0)) mine = par",
     "ent[mine];\nconst at = mine || p, key = fnOf[at] * 1e6 + lineOf[at];\n",
@@ -39304,13 +39473,14 @@ static const char *const pyprof__html_page[1212] = {
     "if (D.locals && D.locals.length) host.append(heading('Variables'), table([head('Thread'), head(",
     "'Function'), head('Name'), head('Value')], D.locals.slice(0, 2000).map(l => [threadName(l[0]), ",
     "functionLink(fnOf[l[1]], lineOf[l[1]]), l[2], l[3]]), 'Variables'));\n",
-    "const rows = waitRows(), sum = rows.reduce((a, r) => a + r.ns, 0);\n",
+    "const rows = waitRows(), sum = rows.reduce((a, r) => a + r.ns - r.idle, 0);\n",
     "host.append(heading('What for'), el('p', { class: 'soft' }, 'Idle: waits for work, such as slee",
     "p, select, accept or queue.get. From: the innermost line of your own code, if there is one.'));",
     "\nif (!rows.length) host.append(el('p', {}, 'No wait was seen here.'));\n",
-    "else host.append(table([head('Time', 1), head('%', 1), head('What for'), head('Of it idle', 1),",
-    " head('From'), head('Threads', 0, 1)], rows.slice(0, 200).map(r => [{ num: time(r.ns), w: r.ns ",
-    "/ sum }, percent(r.ns, sum), functionLink(r.f, 0), r.idle ? time(r.idle) : '',\n",
+    "else host.append(table([head('Waiting', 1), head('%', 1), head('What for'), head('Idle', 1), he",
+    "ad('From'), head('Threads', 0, 1)], rows.slice(0, 200).map(r => [{ num: r.ns > r.idle ? time(r.",
+    "ns - r.idle) : '', w: sum ? (r.ns - r.idle) / sum : 0 }, r.ns > r.idle ? percent(r.ns - r.idle,",
+    " sum) : '', functionLink(r.f, 0), r.idle ? time(r.idle) : '',\n",
     "r.who.slice(0, 4).map(w => el('div', {}, functionLink(w.f, w.line), ' ' + percent(w.ns, r.ns)))",
     ", [...r.threads].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([t, ns]) => el('div', {}, threadN",
     "ame(t) + ' ' + percent(ns, r.ns)))]), 'Waits'));\nif (rows.length) host.append(el('div', { clas",
@@ -39329,23 +39499,23 @@ static const char *const pyprof__html_page[1212] = {
     "me(w), ...holders.map(h => { const ns = get.get(w + '/' + h) || 0; return { num: ns ? time(ns) ",
     ": '', w: ns / pairs[0][2] }; })]), 'Who blocked whom'),\nel('p', {}, 'In all ' + time(sum) + '.",
     "'));\n} else if (!D.free_threaded) host.append(el('p', {}, 'No thread was seen waiting for the ",
-    "GIL while another one held it.'));\nfor (const [k, name] of [['gilblock', 'Functions that made ",
-    "others wait for the GIL'], ['gilwait', 'Functions that waited for the GIL'], ['gil', 'Functions",
-    " that held the GIL']]) {\nif (!metrics.some(m => m.k === k)) continue;\n",
-    "const all = valuesFor(k).total[0], rows = functionRows('line', [k]).filter(r => r.self[k] > 0).",
-    "sort(by(k, 'self')).slice(0, 12);\nif (rows.length) host.append(el('h3', {}, name), table([head",
-    "('Time', 1), head('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: time(r.sel",
-    "f[k]), w: r.self[k] / all }, percent(r.self[k], all), functionLink(r.f, r.line), shortPlace(r.f",
-    ", r.line)]), name));\n}\nif ((D.holds || []).length) host.append(el('h3', {}, 'The longest hold",
-    " of each thread, while others waited'), table([head('Held for', 1), head('Thread'), head('Until",
-    "', 1), head('Stack')], D.holds.slice().sort((a, b) => b[1] - a[1]).slice(0, 20).map(h => [time(",
-    "h[1]), threadName(h[0]), time(h[2]), stackOf(h[3]).slice(-6).map(x => el('div', { class: 'mono'",
-    " }, x))]), 'Longest holds'));\n} };\nviews.tasks = { n: 'Tasks', ok: () => (D.tasks || []).leng",
-    "th > 0 || kindOf.includes(TASK), draw(host) {\nconst v = valuesFor(st.metric), u = unit(), rows",
-    " = new Map();\nfor (let i = 1; i < N; i++) {\nif (kindOf[i] !== TASK || !v.total[i]) continue;\n",
-    "const name = nameOf(fnOf[i]), row = rows.get(name) || { name, value: 0, f: fnOf[i], under: new ",
-    "Map() };\nrow.value += v.total[i];\nfor (let c = first[i]; c; c = next[c]) row.under.set(fnOf[c",
-    "], (row.under.get(fnOf[c]) || 0) + v.total[c]);\nrows.set(name, row);\n",
+    "GIL while another one held it.'));\nconst lists = el('div', { class: 'pairs' });\n",
+    "host.append(lists);\nfor (const [k, name] of [['gilblock', 'Functions that made others wait for",
+    " the GIL'], ['gilwait', 'Functions that waited for the GIL'], ['gil', 'Functions that held the ",
+    "GIL']]) {\nif (!metrics.some(m => m.k === k)) continue;\nconst all = valuesFor(k).total[0], row",
+    "s = topRows('line', k, 12);\nif (rows.length) lists.append(el('div', {}, el('h3', {}, name), ta",
+    "ble([head('Time', 1), head('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: t",
+    "ime(r.self(k)), w: r.self(k) / all }, percent(r.self(k), all), functionLink(r.f, r.line), short",
+    "Place(r.f, r.line)]), name)));\n}\nif ((D.holds || []).length) host.append(el('h3', {}, 'The lo",
+    "ngest hold of each thread, while others waited'), table([head('Held for', 1), head('Thread'), h",
+    "ead('Until', 1), head('Stack')], D.holds.slice().sort((a, b) => b[1] - a[1]).slice(0, 20).map(h",
+    " => [time(h[1]), threadName(h[0]), time(h[2]), stackOf(h[3]).slice(-6).map(x => el('div', { cla",
+    "ss: 'mono' }, x))]), 'Longest holds'));\n} };\nviews.tasks = { n: 'Tasks', ok: () => (D.tasks |",
+    "| []).length > 0 || kindOf.includes(TASK), draw(host) {\nconst v = valuesFor(st.metric), u = un",
+    "it(), rows = new Map();\nfor (let i = 1; i < N; i++) {\nif (kindOf[i] !== TASK || !v.total[i]) ",
+    "continue;\nconst name = nameOf(fnOf[i]), row = rows.get(name) || { name, value: 0, f: fnOf[i], ",
+    "under: new Map() };\nrow.value += v.total[i];\nfor (let c = first[i]; c; c = next[c]) row.under",
+    ".set(fnOf[c], (row.under.get(fnOf[c]) || 0) + v.total[c]);\nrows.set(name, row);\n",
     "}\nconst list = [...rows.values()].sort((a, b) => b.value - a.value), all = list.reduce((a, r) ",
     "=> a + r.value, 0);\nhost.append(heading('Tasks that ran'), list.length ? table([head(metricOf(",
     "st.metric).n, 1), head('%', 1), head('Task'), head('Coroutine')], list.slice(0, 200).map(r => [",
@@ -39399,8 +39569,8 @@ static const char *const pyprof__html_page[1212] = {
     "shares say nothing.');\nif (s.degraded) verdicts.push('Degraded: ' + s.degraded);\n",
     "if (D.checkpoint) verdicts.push('This is a checkpoint: the recording went on after it.');\n",
     "if (s.processes_missed) verdicts.push(group3(s.processes_missed) + ' processes could not be pro",
-    "filed.');\nhost.append(heading('How good this recording is'), verdicts.length ? verdicts.map(x ",
-    "=> el('p', { class: 'bad' }, x)) : el('p', {}, 'Nothing speaks against it.'));\n",
+    "filed.');\nfill(host, [heading('How good this recording is'), verdicts.length ? verdicts.map(x ",
+    "=> el('p', { class: 'bad' }, x)) : el('p', {}, 'Nothing speaks against it.')]);\n",
     "if (asked) host.append(el('p', {}, 'A share of 50 % has a sampling error of \\u00b1' + (196 * M",
     "ath.sqrt(.25 / Math.max(1, s.samples || 1))).toFixed(1) + ' points (95 %).'));\n",
     "const cost = D.duration_ns ? percent(s.own_cpu_ns || 0, D.duration_ns) + ' of a CPU' : '';\n",
@@ -40689,6 +40859,7 @@ typedef struct {                 // a target, and the thread that samples it
     uint32_t stage;              // futex word: see pyprof__stage
     int stopping;                // number of threads that stop sessions of it
     pyprof_config first;         // of another process: the config it was opened with
+    int descendant;              // a session that follows children has found it, and looks again by itself
     pyprof_result opened;        // how that went
     uint64_t mark, mark_due;     // see pyprof__process_mark; when to look again
     int over;                    // that process has ended
@@ -41539,7 +41710,8 @@ static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
     // A process that just begins or ends. The search for descendants looks again by itself.
     while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
            && !sampler->first.children
-           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, !sampler->descendant,
+                                  until))
         pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
@@ -42067,7 +42239,7 @@ static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
     int ends;
     while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
         ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
-        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, 1, until)) break;
         if (job->open) pyprof__recorder_close(&job->session.recorder);
         if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
         job->open = 0;
@@ -42869,6 +43041,32 @@ static void pyprof__write_all_now(void)   // as at the end
     }
 }
 
+// Has the process run for longer than some periods, and yet there was no tick? Under the lock.
+static pyprof__bool pyprof__was_starved(const pyprof__session *session, uint64_t used_ns)
+{
+    const pyprof__recorder *recorder = &session->recorder;
+    const pyprof_stats *stats = &recorder->model.stats;
+    return session->use & 1 && session->writes && !recorder->paused && !stats->asked && !stats->thinned
+        && (double)used_ns * session->config.rate_hz > 2e9 && pyprof__is_running(session->sampler);
+}
+
+// On a busy machine a process can end before its sampler thread gets a CPU. Its end waits for the first
+// sample, which tells where the process is by then: without that nothing would tell of the process.
+static void pyprof__await_first(void)
+{
+    const uint64_t until = pyprof__now() + pyprof__second / 2,
+        used_ns = pyprof__clock(CLOCK_PROCESS_CPUTIME_ID);
+    int i, starved = 1;
+    while (starved && pyprof__now() < until) {
+        starved = 0;
+        pyprof__sessions_lock();
+        for (i = 0; i < PYPROF__SESSIONS; i++)
+            starved |= pyprof__was_starved(&pyprof__g.sessions[i], used_ns);
+        pyprof__sessions_unlock();
+        if (starved) pyprof__nap(500000);
+    }
+}
+
 // Sleeps until a checkpoint is due, a thread that ends the process asks for everything, or the trigger file
 // changes.
 static void *pyprof__writer_main(void *unused)
@@ -42884,6 +43082,7 @@ static void *pyprof__writer_main(void *unused)
         uint64_t now = pyprof__now(), due, polled;
         pyprof *token;
         if (asked != writer->done) {
+            pyprof__await_first();
             pyprof__write_all_now();
             // The process is about to end: begin nothing that would not be finished.
             quiet = pyprof__now() + 2 * pyprof__second;
@@ -43181,12 +43380,14 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
 
 // Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
 // the sampler is not freed.
-static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
+static pyprof_result pyprof__other_begin(const pyprof_config *config, int descendant,
+                                         pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
+    (**place)->descendant = descendant;
     result = pyprof__sampler_start(**place);
     if (result == PYPROF_OK) (**place)->stopping++;
     else pyprof__other_free(*place);
@@ -43233,7 +43434,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_begin(config, &place);
+    result = pyprof__other_begin(config, 0, &place);
     if (result != PYPROF_OK) return result;
     pyprof__control_unlock();
     pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
@@ -43438,7 +43639,7 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__des
         one->state = PYPROF__KIN_SAMPLED;
         pyprof__wake(&sampler->wake);
     } else if (sampler) result = pyprof__fail_memory("the session");
-    else result = pyprof__other_begin(&config, &place);
+    else result = pyprof__other_begin(&config, 1, &place);
     if (place && result == PYPROF_OK) {
         one->state = PYPROF__KIN_OPENING;
         one->opening_ns = now;
@@ -43804,6 +44005,8 @@ static void *pyprof__again_main(void *unused)
 {
     int i;
     pyprof__inside = 1;
+    // The end of the process waits for this thread: see pyprof__leave.
+    __atomic_store_n(&pyprof__g.writer.tid, pyprof__gettid(), __ATOMIC_RELEASE);
     pyprof__nap(2000000);   // the child may still exec
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof_config config = pyprof__g.sessions[i].config;
