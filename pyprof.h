@@ -29319,19 +29319,21 @@ static int pyprof__by_bytes(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// Half of the time the program had no more traced memory than this. -1 = unknown.
+// Half of the time, and at its end, the program had no more traced memory than this. -1 = unknown.
 static int64_t pyprof__usual_memory(pyprof__findings *f)
 {
     const pyprof__array *gauges = &f->profile->model.gauges;
     size_t i, bytes = gauges->count * sizeof(int64_t);
-    int64_t *traced, usual;
+    int64_t *traced, usual, last;
     if (gauges->count < PYPROF__LEAST_GAUGES) return -1;
     traced = (int64_t *)pyprof__alloc(&f->pool, bytes);
     if (!traced) { f->failed = 1; return -1; }
     for (i = 0; i < gauges->count; i++)
         traced[i] = PYPROF__AT(const pyprof__gauge, *gauges, i).facts.traced_bytes;
+    last = traced[gauges->count - 1];
     qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
     usual = traced[gauges->count / 2];
+    if (last > usual) usual = last;   // what is still there is no high-water mark
     pyprof__free(&f->pool, traced, bytes);
     return usual;
 }
@@ -29354,7 +29356,7 @@ static void pyprof__rule_peak(const pyprof__thread_times *all)
     pyprof__title_begin(&words, f, finding);
     pyprof__word(&words, "At its peak the program had ");
     pyprof__word_size(&words, (double)peak);
-    pyprof__word(&words, ", half of the time less than ");
+    pyprof__word(&words, ", half of the time and at the end less than ");
     pyprof__word_size(&words, (double)usual);
     pyprof__word(&words, ": ");
     pyprof__word_size(&words, (double)portion.value);
