@@ -28497,8 +28497,8 @@ static void pyprof__word_wait_advice(pyprof__finding *finding, int loop)
     pyprof__words words;
     size_t i;
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
-    if (loop) pyprof__word(&words, "No other task of the loop goes on meanwhile: await an asynchronous form of "
-                           "this call, or run it in a thread (asyncio.to_thread).");
+    if (loop) pyprof__word(&words, "No other task of the loop goes on meanwhile: await an asynchronous form "
+                           "of this call, or run it in a thread (asyncio.to_thread).");
     for (i = 0; i < PYPROF__COUNT(advice) && !loop; i++)
         if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
 }
@@ -28842,18 +28842,17 @@ static double pyprof__switch_rate(const pyprof__thread_times *times)
     return (double)facts.seen.voluntary_switches * 1e9 / (double)f->duration;
 }
 
-// Does it run, or want to run, nowhere but where it sleeps?
+// Does it run nowhere but where it sleeps?
 static pyprof__bool pyprof__only_polls(const pyprof__thread_times *times, const pyprof__portion *asleep)
 {
     int64_t there = 0, samples = 0, run = 0;
     size_t i;
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
-        int64_t awake = spent->values[PYPROF__SPENT_RUN] + spent->values[PYPROF__SPENT_CPU];
-        if (spent->apart || awake <= 0) continue;
-        run += awake;
+        if (spent->apart || spent->values[PYPROF__SPENT_RUN] <= 0) continue;
+        run += spent->values[PYPROF__SPENT_RUN];
         samples += spent->values[PYPROF__SPENT_SAMPLES];
-        if (spent->own == asleep->at->own) there += awake;
+        if (spent->own == asleep->at->own) there += spent->values[PYPROF__SPENT_RUN];
     }
     return run > 0 && samples >= PYPROF__LEAST_POLL_SAMPLES
         && pyprof__reaches(there, run, PYPROF__LEAST_POLL_ALONE);

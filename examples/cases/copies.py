@@ -25,8 +25,8 @@ def main():
     options = case.options(__doc__)
     function = settings_fixed if options.fixed else settings
     requests, begin = 0, time.perf_counter()
-    for number in case.arrivals(options.seconds, 0.01):
-        for _ in range(10):
+    for number in case.arrivals(options.seconds, 0.1):
+        for _ in range(100):
             function(number)
             requests += 1
     case.tell("%d requests in %.2f s", requests, time.perf_counter() - begin)
