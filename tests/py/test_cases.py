@@ -19,7 +19,7 @@ TROUBLES = {
     'lock_held': ('lock', 'price'),
     'leak': ('leak', 'remember'),
     'full_cache': ('cache', 'draw'),
-    'churn': ('churn', 'message', 'hot-function'),
+    'churn': ('hot-function', 'message', 'churn'),   # a busy machine may leave too little time for churn to be worth a finding
     'slow_imports': ('imports', 'tables.py'),
     'gc_heavy': ('garbage-collection', 'main'),
     'polling': ('polling', 'next_job'),
