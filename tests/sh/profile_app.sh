@@ -30,7 +30,7 @@ preloaded() {
 }
 with_cprofile() {
     hot_in cProfile c
-    [ $code = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
+    [ "$code" = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
 }
 await() { # COMMAND...: until it succeeds
     for ((i = 0; i < 600; i++)); do ! "$@" || return 0; sleep 0.05; done
