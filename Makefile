@@ -21,17 +21,22 @@ BUILD ?= build
 PREFIX ?= /usr/local
 WERROR ?= -Werror
 JOBS ?= $(shell expr 1 + 2 \* $$(nproc))
+# The interpreter itself: a script of pyenv that only starts it takes longer than it does.
+override PYTHON := $(or $(if $(findstring /,$(PYTHON)),,$(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null)),$(PYTHON))
 export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-# make test compiles the libraries with -O1 and all else with -O0, in a half and a quarter of the time; make test-long has all of it -O2.
+# make test compiles the library of the tests with -O1 and all else with -O0, in a half and a quarter of the time, and links the examples
+# that run to the object of the C tests; make test-long has all of it -O2, and compiles what is inside the header for each program.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
+LINKED = $(if $(filter -O1,$(OPTIMIZE)),$(if $(TEST_LONG),,$(BUILD)/inside.o))
+IS_LINKED = $(if $(LINKED),-DPYPROF__IMPLEMENTED)
 EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
 LIBS = -pthread -ldl
 SHARED = -shared -fPIC
@@ -77,7 +82,7 @@ CAMPAIGN_LIBRARIES := $(addprefix $(BUILD)/,libpyprof_campaign.so libcampaign_sh
     campaign_big_plugin.so)
 CAMPAIGN := $(CAMPAIGN_LIBRARIES) $(BUILD)/campaign $(BUILD)/campaign_tsan
 HEAP := $(BUILD)/libheap_count.so $(if $(PY_LIBS),$(BUILD)/heap_embed)
-# The examples that no test runs are only checked by the compiler, a second each; test-long builds them.
+# The examples that no test runs are only checked by the compiler; test-long builds them.
 HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
@@ -269,7 +274,7 @@ $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memo
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $< $@.o $(BUILD)/inside.o -o $@ $(LIBS)
 $(BUILD)/inside.o: pyprof.h tests/inside.py
 	@$(PYTHON) tests/inside.py $< $(BUILD)
-	$(QUICK_COMPILE) -std=c11 -c $(BUILD)/inside.c -o $@
+	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden -c $(BUILD)/inside.c -o $@
 $(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
@@ -301,7 +306,7 @@ $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libpyprof.so: examples/preload.c
-	$(COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
 $(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)
@@ -312,8 +317,9 @@ $(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard exa
 	@mkdir -p $(BUILD)/module && cp $(filter %.py,$^) $(BUILD)/module/
 	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) -DPYPROF_DLL -DPYPROF__IMPLEMENTED $< -o $@ -L$(BUILD) -l:libpyprof_test.so \
 	    -Wl,-rpath,$(abspath $(BUILD))
+$(HOST) $(TOOL): $(LINKED)
 $(EMBEDDING): $(BUILD)/%: examples/%.c
-	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $< -o $@ $(LIBS) $(PY_LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $(if $(filter %.o,$^),$(IS_LINKED)) $< $(filter %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(wildcard examples/pyprof_*.h)
 $(BUILD)/pyprof: LIBS += -lm
 man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $(BUILD)/completions
@@ -323,10 +329,10 @@ man: $(BUILD)/pyprof ## write docs/pyprof.1, and the completions for shells to $
 	$< completion zsh >$(BUILD)/completions/_pyprof
 	$< completion fish >$(BUILD)/completions/pyprof.fish
 $(BUILD)/%: examples/%.c
-	$(EXAMPLE_COMPILE) -std=gnu11 $< -o $@ $(LIBS)
+	$(EXAMPLE_COMPILE) -std=gnu11 $(if $(filter %.o,$^),$(IS_LINKED)) $< $(filter %.o,$^) -o $@ $(LIBS)
 $(BUILD)/%.compiles: examples/%.c
-	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
+	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $(IS_LINKED) -fsyntax-only $<
 	@touch $@
 $(BUILD)/_pyprof$(PY_SUFFIX).compiles: $(MODULE)
-	$(COMPILE) -std=gnu11 $(PY_INCLUDE) -fsyntax-only $<
+	$(COMPILE) -std=gnu11 $(PY_INCLUDE) $(IS_LINKED) -fsyntax-only $<
 	@touch $@

@@ -1,25 +1,7 @@
 // System calls that a signal interrupts: EINTR is no error of a save, or of anything else.
 #include "test.h"
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <dlfcn.h>
-#include <elf.h>
-#include <fcntl.h>
-#include <fnmatch.h>
-#include <limits.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sys/auxv.h>
+#include "inside.h"
 #include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <sys/utsname.h>
 
 static int interrupting;           // 1: every other call is; 2: every other call is, although its work is done
 static long interruptions;
@@ -33,45 +15,40 @@ static int interrupted(void)
     return 1;
 }
 
-static int test_openat(int folder, const char *path, int flags, ...) { return interrupted() ? -1 : openat(folder, path, flags, 0600); }
-static ssize_t test_read(int fd, void *to, size_t size) { return interrupted() ? -1 : read(fd, to, size); }
-static ssize_t test_pread(int fd, void *to, size_t size, off_t offset) { return interrupted() ? -1 : pread(fd, to, size, offset); }
-static ssize_t test_write(int fd, const void *from, size_t size) { return interrupted() ? -1 : write(fd, from, size); }
-static int test_fstat(int fd, struct stat *info) { return interrupted() ? -1 : fstat(fd, info); }
-static int test_fstatat(int folder, const char *path, struct stat *info, int flags) { return interrupted() ? -1 : fstatat(folder, path, info, flags); }
-static int test_fsync(int fd) { return interrupted() ? -1 : fsync(fd); }
-static int test_flock(int fd, int operation) { return interrupted() ? -1 : flock(fd, operation); }
-static ssize_t test_readlinkat(int folder, const char *path, char *to, size_t size) { return interrupted() ? -1 : readlinkat(folder, path, to, size); }
+// The program's own functions of these names are called in place of the C library's.
+int openat(int folder, const char *path, int flags, ...) { return interrupted() ? -1 : (int)syscall(SYS_openat, folder, path, flags, 0600); }
+ssize_t read(int fd, void *to, size_t size) { return interrupted() ? -1 : syscall(SYS_read, fd, to, size); }
+ssize_t pread(int fd, void *to, size_t size, off_t offset) { return interrupted() ? -1 : syscall(SYS_pread64, fd, to, size, offset); }
+ssize_t write(int fd, const void *from, size_t size) { return interrupted() ? -1 : syscall(SYS_write, fd, from, size); }
+int fstat(int fd, struct stat *info) { return interrupted() ? -1 : (int)syscall(SYS_fstat, fd, info); }
+int fsync(int fd) { return interrupted() ? -1 : (int)syscall(SYS_fsync, fd); }
+int flock(int fd, int operation) { return interrupted() ? -1 : (int)syscall(SYS_flock, fd, operation); }
 
-static int test_close(int fd)   // the descriptor is free whatever it says
+int fstatat(int folder, const char *path, struct stat *info, int flags)
 {
-    int result = close(fd);
+    return interrupted() ? -1 : (int)syscall(SYS_newfstatat, folder, path, info, flags);
+}
+
+ssize_t readlinkat(int folder, const char *path, char *to, size_t size)
+{
+    return interrupted() ? -1 : syscall(SYS_readlinkat, folder, path, to, size);
+}
+
+int close(int fd)   // the descriptor is free whatever it says
+{
+    int result = (int)syscall(SYS_close, fd);
     return interrupted() ? -1 : result;
 }
 
-static int test_renameat(int folder, const char *from, int other, const char *to)
+int renameat(int folder, const char *from, int other, const char *to)
 {
     if (interrupting == 2) {
-        CHECK_INT(renameat(folder, from, other, to), 0);
+        CHECK_INT(syscall(SYS_renameat, folder, from, other, to), 0);
         errno = EINTR;
         return -1;
     }
-    return interrupted() ? -1 : renameat(folder, from, other, to);
+    return interrupted() ? -1 : (int)syscall(SYS_renameat, folder, from, other, to);
 }
-
-#define openat test_openat
-#define read(fd, to, size) test_read(fd, to, size)
-#define pread test_pread
-#define write test_write
-#define fstat test_fstat
-#define fstatat test_fstatat
-#define fsync test_fsync
-#define flock test_flock
-#define readlinkat test_readlinkat
-#define close test_close
-#define renameat test_renameat
-#define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
 
 static void save_interrupted(int how, const char *text)
 {

@@ -13,7 +13,7 @@ fragment() { printf '%s\n#include "pyprof.h"\nvoid run_python(void);\nvoid run_p
     "$CC" -Wall -Wextra -Wno-unused-but-set-variable -Werror -I"$root" "$dir/part.c" "${implementation[@]:1}" -o "$dir/part" -pthread -ldl; }
 quick_start() { fragment "$(awk '/^QUICK START/ { on = 1 } on && /pyprof \*session;/ { code = 1 } code && /^$/ { exit } code' "$root/pyprof.h")"; }
 readme_program() { fence "$root/README.md" 1 >"$dir/readme.c" && [ -s "$dir/readme.c" ] &&
-    "$CC" -I"$root" "$dir/readme.c" "${embed[@]}" -pthread -ldl -o "$dir/readme" && (cd "$dir" && ./readme && [ -s profile.svg ]); }
+    "$CC" -I"$root" ${implementation[1]:+-DPYPROF__IMPLEMENTED} "$dir/readme.c" "${implementation[@]:1}" "${embed[@]}" -pthread -ldl -o "$dir/readme" && (cd "$dir" && ./readme && [ -s profile.svg ]); }
 first_fence() { [ "$(grep -n '^```' "$root/README.md" | head -1 | cut -d: -f1)" -le 25 ] && [ "$(wc -l <"$root/README.md")" -le 150 ]; }
 links() { grep -o '](docs/[^)]*)' "$root/README.md" | tr -d '()]' | sed 's,#.*,,' | while read -r file; do [ -e "$root/$file" ] || { echo "$file"; exit 1; }; done; }
 functions() { grep '^PYPROF_API' "$root/pyprof.h" | grep -o 'pyprof_[a-z_]*(' | tr -d '(' | sort -u | while read -r name; do

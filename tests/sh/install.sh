@@ -36,20 +36,21 @@ stages() { # DESTDIR is in no file
 }
 uninstalls() { makes uninstall && [ -z "$(list "$prefix")" ] && [ ! -e "$library/cmake/pyprof" ]; }
 
-# One consumer compiles the implementation, the others in make test only its stubs, which is quicker.
+# In make test one consumer is linked to the implementation that there is, and the others have only its stubs, which is quicker.
 consumer() { # FOLDER MACRO
     mkdir -p "$1" && printf '%s\n' "#define $2" '#include <pyprof.h>' '#include <stdio.h>' 'int main(void)' '{' '    pyprof *session = NULL;' \
         '    pyprof_result result = pyprof_start(NULL, &session);' '    pyprof_stop(session, NULL);' \
         '    printf("%d %s\n", result != PYPROF_ERR_ARGUMENT, PYPROF_VERSION_STRING);' '    return 0;' '}' >"$1/main.c"
 }
-stubs=PYPROF_DISABLE
+stubs=PYPROF_DISABLE linked=()
+[ -n "${TEST_LONG:-}" ] || [ ! -e "$build/inside.o" ] || linked=(-DPYPROF__IMPLEMENTED "$build/inside.o")
 [ -z "${TEST_LONG:-}" ] || stubs=PYPROF_IMPLEMENTATION
 by_pkg_config() {
     local flags
     export PKG_CONFIG_PATH=$prefix/share/pkgconfig
     consumer "$dir/pc" PYPROF_IMPLEMENTATION && [ "$(pkg-config --modversion pyprof)" = "$version" ] &&
         [ -e "$(pkg-config --variable=preload pyprof)" ] && read -r -a flags < <(pkg-config --cflags --libs pyprof) &&
-        "$CC" "$dir/pc/main.c" "${flags[@]}" -o "$dir/pc/main" && [ "$("$dir/pc/main")" = "1 $version" ]
+        "$CC" "${linked[@]}" "$dir/pc/main.c" "${flags[@]}" -o "$dir/pc/main" && [ "$("$dir/pc/main")" = "1 $version" ]
 }
 builds() { # FOLDER OPTION...: its program says the version, and the preload library is one
     cmake -S "$1" -B "$1/build" -DCMAKE_C_COMPILER="$CC" "${@:2}" && cmake --build "$1/build" &&

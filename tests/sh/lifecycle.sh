@@ -12,11 +12,11 @@ VERSION=$("$PYTHON" -c 'import platform; print(platform.python_version())')
 export VERSION PLUGIN1=$dir/one.so PLUGIN2=$dir/two.so
 [ -n "${libraries[*]}" ] || { skip "all of it" "no libpython for $PYTHON"; finish; }
 
-hosts() { # as make test builds it, the host is linked to the object that the C tests have
+hosts() { # as make test builds them, they are linked to the object that the C tests have
     local linked=()
-    [ -n "${TEST_LONG:-}" ] || [ ! -e "$build/inside.o" ] || linked=(-DLINKED "$build/inside.o")
+    [ -n "${TEST_LONG:-}" ] || [ ! -e "$build/inside.o" ] || linked=(-DLINKED -DPYPROF__IMPLEMENTED "$build/inside.o")
     "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "${linked[@]}" -o "$dir/host" "${libraries[@]}" -pthread -ldl &&
-        "$CC" ${TEST_LONG:+-O1} -g -I"$root" -shared -fPIC tests/sh/plugin.c -o "$PLUGIN1" -pthread -ldl &&
+        "$CC" ${TEST_LONG:+-O1} -g -I"$root" -shared -fPIC tests/sh/plugin.c "${linked[@]:1}" -o "$PLUGIN1" -pthread -ldl &&
         cp "$PLUGIN1" "$PLUGIN2"
 }
 host() { timeout 100 "$dir/host" "$1"; }

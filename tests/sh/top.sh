@@ -53,6 +53,15 @@ merged() { # recordings of one pid, with threads of the same numbers
     "$tool" merge -q "$golden/states.json" "$golden/example.json" -o "$dir/merged.json" && plain --threads --input "$dir/merged.json" >"$dir/out" && has "$dir/out" 'threads 6 in 2 processes' &&
         ! grep -q 'pid 0' "$dir/out" && [ "$(grep -c MainThread "$dir/out")" = 2 ]
 }
+numbers() { # processes and threads of numbers that a hash by exclusive-or takes for the same
+    local i files=() tids=(100 103 102 97)
+    for i in 0 1 2 3; do
+        sed "s/\"pid\": 4242/\"pid\": 424$i/; s/\"thread_id\": 100\b/\"thread_id\": ${tids[i]}/" "$golden/states.json" >"$dir/of$i.json"
+        files+=("$dir/of$i.json")
+    done
+    "$tool" merge -q "${files[@]}" -o "$dir/merged.json" && plain --threads --input "$dir/merged.json" >"$dir/out" && has "$dir/out" 'threads 12 in 4 processes' &&
+        [ "$(grep -c MainThread "$dir/out")" = 4 ]
+}
 hostile() { # no control characters, no directions of writing
     plain --input "$golden/memory.json" >"$dir/out" && plain --threads --input "$golden/memory.json" >>"$dir/out" &&
         has "$dir/out" '\x0a' '\u202e' '\x7f' "$(printf '\360\237\220\215')" &&
@@ -68,6 +77,7 @@ wrong() {
 try "a recording as a table" saved
 try "tables are sorted" sorted
 try "a recording of several processes" merged
+try "threads of several processes, however alike their numbers" numbers
 try "hostile names are shown as numbers" hostile
 try "without UTF-8 all is ASCII" ascii
 try "what cannot be shown" wrong
