@@ -21915,15 +21915,15 @@ static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side,
 // sorted
 static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)
 {
-    size_t i, end, before;
+    size_t i, end, middle, after;   // those of before, then those of after from the middle on
     for (i = 0; i < count; i = end) {
         for (end = i; end < count
              && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
-        for (before = i; before < end && candidates[before].side == 0; before++) {}
-        for (; i < before && before < end; i++, before++) {
+        for (middle = i; middle < end && candidates[middle].side == 0; middle++) {}
+        for (after = middle; i < middle && after < end; i++, after++) {
             PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].recorded) =
-                candidates[before].recorded;
-            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].recorded) =
+                candidates[after].recorded;
+            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[after].recorded) =
                 candidates[i].recorded;
         }
     }
