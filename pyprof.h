@@ -2149,7 +2149,8 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
     static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
     pyprof__proc *of = kind == PYPROF__KEPT_OWN ? &pyprof__own_proc : proc;
     ssize_t size = -1;
-    if (__atomic_load_n(&proc->round, __ATOMIC_RELAXED) >= PYPROF__KEEP_FROM && tid && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
+    if (__atomic_load_n(&proc->round, __ATOMIC_RELAXED) >= PYPROF__KEEP_FROM && tid
+        && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
         && !__atomic_exchange_n(&proc->keeping, 1, __ATOMIC_ACQUIRE)) {
         size = pyprof__kept_read(proc, tid, kind, text, capacity);
         __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
@@ -38136,6 +38137,7 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
 {
     pyprof_result result;
     char reason[80];
+    uint64_t used;
     int full;
     if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
@@ -38145,8 +38147,8 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     if (one->looks++ > PYPROF__MOST_LOOKS) return;
     if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
     full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
-    if (full || PYPROF__GET(following->budget.used) + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
-        > following->budget.limit) {
+    used = PYPROF__GET(following->budget.used);
+    if (full || used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES > following->budget.limit) {
         if (!one->python) return;
         snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
                  PYPROF__TEST_PROCESSES);
@@ -38186,7 +38188,8 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     size_t i;
     pyprof__following_keep_pace(following);
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
-    for (i = following->headless ? 0 : 1; i < following->family.list.count && !PYPROF__GET(following->quit); i++) {
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        if (PYPROF__GET(following->quit)) break;
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
         if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
         if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
@@ -38242,7 +38245,8 @@ static pyprof_result pyprof__following_start(int slot, int headless)
     pyprof__following *following = &pyprof__g.followings[slot];
     pyprof__session *session = &pyprof__g.sessions[slot];
     int64_t pid = session->config.pid ? session->config.pid : pyprof__own_pid();
-    uint64_t used = PYPROF__GET(following->budget.used);   // of samplers of an earlier session that have not ended yet
+    // of samplers of an earlier session that have not ended yet
+    uint64_t used = PYPROF__GET(following->budget.used);
     int error;
     memset(following, 0, sizeof *following);
     following->config = session->config;
