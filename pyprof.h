@@ -36,7 +36,8 @@ WHAT IT MEASURES
     temporary; leaks.
 
 WHAT IT DOES NOT MEASURE YET
-    Native frames, other processes. A request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored.
+    Native frames: a request for them fails with PYPROF_ERR_UNSUPPORTED; it is never ignored. Memory of other
+    processes, which only hooks within them could see.
 
 CONTENTS (grep "\[SECTION\]" for the places; the order is bottom up, no section calls one below it)
     API        the declarations: all a caller reads
@@ -2412,7 +2413,8 @@ static void pyprof__refusal(pyprof__proc *proc, char *why, size_t capacity)
                  we.filtered ? " or a seccomp filter" : "");
 }
 
-enum { PYPROF__EXITS = 0x4, PYPROF__OF_KERNEL = 0x200000 };   // PF_EXITING, PF_KTHREAD in linux/sched.h
+// PF_EXITING, PF_FORKNOEXEC, PF_KTHREAD in linux/sched.h
+enum { PYPROF__EXITS = 0x4, PYPROF__ONLY_FORKED = 0x40, PYPROF__OF_KERNEL = 0x200000 };
 
 static unsigned long pyprof__process_flags(pyprof__proc *proc)   // of its main thread; 0 = unknown
 {
@@ -7246,14 +7248,27 @@ static pyprof__bool pyprof__target_finalizes(const pyprof__target *target)
     return target->runtime.address && pyprof__target_word(target, at) != 0;
 }
 
+// A young process without Python: may it execute Python soon? A shell's child has only been forked, or a
+// script is about to start the real program.
+static pyprof__bool pyprof__may_become_python(pyprof__proc *proc)
+{
+    char words[4096];
+    ssize_t size, i;
+    if (pyprof__process_flags(proc) & PYPROF__ONLY_FORKED) return 1;
+    size = pyprof__proc_read(proc, "cmdline", words, sizeof words);
+    for (i = 0; i < size; i++) if (!words[i]) words[i] = ' ';
+    return size > 0 && strstr(words, "python");
+}
+
 // Another process could not be read, for this result. Does it just begin or end? Then another try may
 // succeed, or find that it has ended. *result and its text become what is known. ends: Python's own sign that
-// it ends. 1 = try again.
-static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, uint64_t until)
+// it ends. becomes: wait for a process that may execute Python, too. 1 = try again.
+static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int ends, int becomes,
+                                        uint64_t until)
 {
     pyprof__proc proc;
     char program[512];
-    int young, exits, late = pyprof__now() >= until;
+    int young, begins, exits, late = pyprof__now() >= until;
     if (*result != PYPROF_ERR_NO_PYTHON && *result != PYPROF_ERR_UNSUPPORTED && *result != PYPROF_ERR_STATE)
         return 0;
     pyprof__proc_init(&proc, pid);
@@ -7263,13 +7278,13 @@ static pyprof__bool pyprof__phase_again(int64_t pid, pyprof_result *result, int 
     }
     exits = (pyprof__process_flags(&proc) & PYPROF__EXITS) != 0;
     pyprof__proc_link(&proc, "exe", program, sizeof program);
-    young = pyprof__is_young(pyprof__thread_started(&proc, pid))
-        && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
+    young = pyprof__is_young(pyprof__thread_started(&proc, pid));
+    begins = young && (*result != PYPROF_ERR_NO_PYTHON || strstr(program, "python"));
     if (late && ends)
         *result = pyprof__fail(PYPROF_ERR_STATE, "Python is ending in process %lld", (long long)pid);
-    else if (late && young)
+    else if (late && begins)
         *result = pyprof__fail(PYPROF_ERR_STATE, "Python has not begun yet in process %lld", (long long)pid);
-    return !late && (exits || ends || young);
+    return !late && (exits || ends || begins || (becomes && young && pyprof__may_become_python(&proc)));
 }
 
 // pid 0 = this process.
@@ -21949,15 +21964,15 @@ static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side,
 // sorted
 static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)
 {
-    size_t i, end, before;
+    size_t i, end, middle, after;   // those of before, then those of after from the middle on
     for (i = 0; i < count; i = end) {
         for (end = i; end < count
              && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
-        for (before = i; before < end && candidates[before].side == 0; before++) {}
-        for (; i < before && before < end; i++, before++) {
+        for (middle = i; middle < end && candidates[middle].side == 0; middle++) {}
+        for (after = middle; i < middle && after < end; i++, after++) {
             PYPROF__AT(uint32_t, differ->sides[0].partners, candidates[i].recorded) =
-                candidates[before].recorded;
-            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[before].recorded) =
+                candidates[after].recorded;
+            PYPROF__AT(uint32_t, differ->sides[1].partners, candidates[after].recorded) =
                 candidates[i].recorded;
         }
     }
@@ -40619,6 +40634,7 @@ typedef struct {                 // a target, and the thread that samples it
     uint32_t stage;              // futex word: see pyprof__stage
     int stopping;                // number of threads that stop sessions of it
     pyprof_config first;         // of another process: the config it was opened with
+    int descendant;              // a session that follows children has found it, and looks again by itself
     pyprof_result opened;        // how that went
     uint64_t mark, mark_due;     // see pyprof__process_mark; when to look again
     int over;                    // that process has ended
@@ -41469,7 +41485,8 @@ static pyprof__bool pyprof__other_opens(pyprof__sampler *sampler)
     // A process that just begins or ends. The search for descendants looks again by itself.
     while ((result = pyprof__sampler_open(sampler, &sampler->first, 1)) != PYPROF_OK
            && !sampler->first.children
-           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, until))
+           && pyprof__phase_again(sampler->first.pid, &result, sampler->python_ends, !sampler->descendant,
+                                  until))
         pyprof__nap(2000000);
     if (result != PYPROF_OK)
         pyprof__copy_text(sampler->refused, sizeof sampler->refused, pyprof__error_text());
@@ -41997,7 +42014,7 @@ static pyprof_result pyprof__dump_tries(pyprof__dump_job *job)
     int ends;
     while ((result = pyprof__dump_try(job)) != PYPROF_OK) {
         ends = job->open && pyprof__target_finalizes(&job->sampler.sweeper.target);
-        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, until)) break;
+        if (!pyprof__is_other(pid) || !pyprof__phase_again(pid, &result, ends, 1, until)) break;
         if (job->open) pyprof__recorder_close(&job->session.recorder);
         if (job->open) pyprof__sweeper_close(&job->sampler.sweeper);
         job->open = 0;
@@ -42794,6 +42811,32 @@ static void pyprof__write_all_now(void)   // as at the end
     }
 }
 
+// Has the process run for longer than some periods, and yet there was no tick? Under the lock.
+static pyprof__bool pyprof__was_starved(const pyprof__session *session, uint64_t used_ns)
+{
+    const pyprof__recorder *recorder = &session->recorder;
+    const pyprof_stats *stats = &recorder->model.stats;
+    return session->use & 1 && session->writes && !recorder->paused && !stats->asked && !stats->thinned
+        && (double)used_ns * session->config.rate_hz > 2e9 && pyprof__is_running(session->sampler);
+}
+
+// On a busy machine a process can end before its sampler thread gets a CPU. Its end waits for the first
+// sample, which tells where the process is by then: without that nothing would tell of the process.
+static void pyprof__await_first(void)
+{
+    const uint64_t until = pyprof__now() + pyprof__second / 2,
+        used_ns = pyprof__clock(CLOCK_PROCESS_CPUTIME_ID);
+    int i, starved = 1;
+    while (starved && pyprof__now() < until) {
+        starved = 0;
+        pyprof__sessions_lock();
+        for (i = 0; i < PYPROF__SESSIONS; i++)
+            starved |= pyprof__was_starved(&pyprof__g.sessions[i], used_ns);
+        pyprof__sessions_unlock();
+        if (starved) pyprof__nap(500000);
+    }
+}
+
 // Sleeps until a checkpoint is due, a thread that ends the process asks for everything, or the trigger file
 // changes.
 static void *pyprof__writer_main(void *unused)
@@ -42809,6 +42852,7 @@ static void *pyprof__writer_main(void *unused)
         uint64_t now = pyprof__now(), due, polled;
         pyprof *token;
         if (asked != writer->done) {
+            pyprof__await_first();
             pyprof__write_all_now();
             // The process is about to end: begin nothing that would not be finished.
             quiet = pyprof__now() + 2 * pyprof__second;
@@ -43106,12 +43150,14 @@ static pyprof_result pyprof__fail_blocked(int64_t pid)
 
 // Begins to open another process on a thread of its own, which then waits for pyprof__other_go. Until then
 // the sampler is not freed.
-static pyprof_result pyprof__other_begin(const pyprof_config *config, pyprof__sampler ***place)
+static pyprof_result pyprof__other_begin(const pyprof_config *config, int descendant,
+                                         pyprof__sampler ***place)
 {
     pyprof_result result = pyprof__stay_mapped();
     if (result != PYPROF_OK) return result;
     *place = pyprof__other_new(config);
     if (!*place) return pyprof__g.others[PYPROF__OTHERS - 1] ? PYPROF_ERR_BUSY : PYPROF_ERR_MEMORY;
+    (**place)->descendant = descendant;
     result = pyprof__sampler_start(**place);
     if (result == PYPROF_OK) (**place)->stopping++;
     else pyprof__other_free(*place);
@@ -43158,7 +43204,7 @@ static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
-    result = pyprof__other_begin(config, &place);
+    result = pyprof__other_begin(config, 0, &place);
     if (result != PYPROF_OK) return result;
     pyprof__control_unlock();
     pyprof__stage_passes(*place, PYPROF__STAGE_OPENING, pyprof__now() + PYPROF__TEST_PATIENCE);
@@ -43363,7 +43409,7 @@ static pyprof_result pyprof__kin_start(pyprof__following *following, pyprof__des
         one->state = PYPROF__KIN_SAMPLED;
         pyprof__wake(&sampler->wake);
     } else if (sampler) result = pyprof__fail_memory("the session");
-    else result = pyprof__other_begin(&config, &place);
+    else result = pyprof__other_begin(&config, 1, &place);
     if (place && result == PYPROF_OK) {
         one->state = PYPROF__KIN_OPENING;
         one->opening_ns = now;
@@ -43729,6 +43775,8 @@ static void *pyprof__again_main(void *unused)
 {
     int i;
     pyprof__inside = 1;
+    // The end of the process waits for this thread: see pyprof__leave.
+    __atomic_store_n(&pyprof__g.writer.tid, pyprof__gettid(), __ATOMIC_RELEASE);
     pyprof__nap(2000000);   // the child may still exec
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof_config config = pyprof__g.sessions[i].config;

@@ -59,6 +59,7 @@ static const char *const scales[] = {"none", "time", "count"};
 static const char *const growths[] = {"steady", "plateau", "growing", "unsure"};
 static const char *const heap_states[] = {"off", "pending", "on", "lost"};
 static const char *const kinds[] = {"python", "native", "zone", "pseudo", "thread", "process", "wait", "task"};
+static const char *const locals[] = {"off", "masked", "all"};
 static const char *const results[] = {"OK", "ARGUMENT", "STATE", "BUSY", "MEMORY", "IO", "FORMAT", "NO_PYTHON", "UNSUPPORTED", "DENIED",
     "NO_PROCESS", "DISABLED", "BUDGET"};
 static const char *const formats[] = {NULL, "json", "txt", "svg", "html", "folded", "speedscope.json", "pb.gz", "prof", "cpuprofile",
@@ -106,7 +107,9 @@ static const field diff_fields[] = {   // "group" is also a query's: it is looke
 static const field merge_fields[] = {FIELD(pyprof_merge_options, TRUTH, as_one), {NULL, TRUTH, 0, NULL, 0}};
 static const field dump_fields[] = {
     FIELD(pyprof_dump_options, UNSIGNED, max_depth), FIELD(pyprof_dump_options, TRUTH, native),
-    CHOICES(pyprof_dump_options, paths, shortened), {NULL, TRUTH, 0, NULL, 0}};
+    CHOICES(pyprof_dump_options, paths, shortened), CHOICES(pyprof_dump_options, locals, locals),
+    FIELD(pyprof_dump_options, UNSIGNED, max_locals), FIELD(pyprof_dump_options, UNSIGNED, max_value),
+    FIELD(pyprof_dump_options, STRING, core), FIELD(pyprof_dump_options, STRING, executable), {NULL, TRUTH, 0, NULL, 0}};
 static const field snapshot_fields[] = {
     FIELD(pyprof_snapshot_options, TRUTH, reset), FIELD(pyprof_snapshot_options, REAL, last_s), {NULL, TRUTH, 0, NULL, 0}};
 
@@ -484,6 +487,29 @@ static PyObject *thread_object(const pyprof_thread *thread)
                          thread->thread_id, "ident", thread->ident, "interpreter", (long long)thread->interpreter);
 }
 
+// What an item has beside its thread. one: of the thread, which becomes a part of the result.
+static PyObject *with_stack(PyObject *one, const pyprof_item *item, int heap)
+{
+    PyObject *frames = PyList_New(0);
+    for (size_t i = 0; frames != NULL && i < item->depth; i++)
+        if (!append(frames, frame_object(&item->stack[i])))
+            Py_CLEAR(frames);
+    if (item->kind == PYPROF_ITEM_STACK)
+        return Py_BuildValue("{sNsNsN}", "thread", one, "stack", frames, "self", metrics_object(item->self, heap));
+    return Py_BuildValue("{sNsNsNsNsOsO}", "thread", one, "stack", frames, "name", text_object(item->local->name), "value",
+                         text_object(item->local->value), "masked", item->local->masked ? Py_True : Py_False, "sure",
+                         item->local->sure ? Py_True : Py_False);
+}
+
+static PyObject *with_wait(PyObject *one, const pyprof_item *item)
+{
+    const pyprof_wait *wait = item->wait;
+    return Py_BuildValue("{sNsNsNsNsNsLsOsi}", "thread", one, "kind", text_object(wait->kind), "what", text_object(wait->what),
+                         "how", text_object(wait->how), "holder", item->other ? thread_object(item->other) : text_object(NULL),
+                         "waited_ns", (long long)wait->waited_ns, "timed", wait->timed ? Py_True : Py_False, "deadlock",
+                         wait->deadlock);
+}
+
 // Runs with the GIL.
 static int visit_item(void *user, const pyprof_item *item)
 {
@@ -494,13 +520,10 @@ static int visit_item(void *user, const pyprof_item *item)
     if (item->kind == PYPROF_ITEM_THREAD) {
         if (one != NULL && !set_item(one, "total", metrics_object(item->thread->total, to->heap)))
             Py_CLEAR(one);
-    } else {
-        PyObject *frames = PyList_New(0);
-        for (size_t i = 0; frames != NULL && i < item->depth; i++)
-            if (!append(frames, frame_object(&item->stack[i])))
-                Py_CLEAR(frames);
-        one = Py_BuildValue("{sNsNsN}", "thread", one, "stack", frames, "self", metrics_object(item->self, to->heap));
-    }
+    } else if (item->kind == PYPROF_ITEM_WAIT)
+        one = with_wait(one, item);
+    else
+        one = with_stack(one, item, to->heap);
     if (!append(to->list, one))
         Py_CLEAR(to->list);
     return to->list == NULL;
@@ -534,6 +557,16 @@ static PyObject *profile_stacks(PyObject *object, PyObject *args, PyObject *opti
 static PyObject *profile_threads(PyObject *object, PyObject *args, PyObject *options)
 {
     return visit_all(object, args, options, "threads", PYPROF_ITEM_THREAD);
+}
+
+static PyObject *profile_waits(PyObject *object, PyObject *args, PyObject *options)
+{
+    return visit_all(object, args, options, "waits", PYPROF_ITEM_WAIT);
+}
+
+static PyObject *profile_locals(PyObject *object, PyObject *args, PyObject *options)
+{
+    return visit_all(object, args, options, "locals", PYPROF_ITEM_LOCAL);
 }
 
 static PyObject *profile_stats(PyObject *object, PyObject *unused)
@@ -577,6 +610,10 @@ static PyMethodDef profile_methods[] = {
      "leaks(n=10, **query) -> list of dict\nThe lines whose live memory grew, the fastest growing first."},
     {"stacks", KEYWORDS(profile_stacks), METH_VARARGS | METH_KEYWORDS,
      "stacks(**query) -> list of dict\nEach stack with samples of its own: thread, stack (root first), self."},
+    {"waits", KEYWORDS(profile_waits), METH_VARARGS | METH_KEYWORDS,
+     "waits(**query) -> list of dict\nOf a dump: what each waiting thread waits for, and which thread has it."},
+    {"locals", KEYWORDS(profile_locals), METH_VARARGS | METH_KEYWORDS,
+     "locals(**query) -> list of dict\nOf a dump with locals: each variable, of the last frame of its stack."},
     {"threads", KEYWORDS(profile_threads), METH_VARARGS | METH_KEYWORDS, "threads(**query) -> list of dict"},
     {"stats", profile_stats, METH_NOARGS, "stats() -> dict\nHow good the recording is, and what it cost."},
     {"info", profile_info, METH_NOARGS, "info() -> dict\nProgram, Python, start, duration, totals."},
@@ -905,7 +942,8 @@ static PyMethodDef module_methods[] = {
     {"merge", KEYWORDS(module_merge), METH_VARARGS | METH_KEYWORDS,
      "merge(profiles, *, as_one=False) -> Profile\nOne of several."},
     {"dump", KEYWORDS(module_dump), METH_VARARGS | METH_KEYWORDS,
-     "dump(pid=0, *, max_depth=0, ...) -> Profile\nWhere every thread is now: see Profile.stacks()."},
+     "dump(pid=0, *, locals=\"off\", core=None, ...) -> Profile\n"
+     "Where every thread is now: see Profile.stacks(), waits(), and, with locals=\"masked\" or \"all\", locals()."},
     {"_check_output", module_check_output, METH_VARARGS, "_check_output(path)\nRaises what saving to such a name would."},
     {NULL, NULL, 0, NULL}};
 

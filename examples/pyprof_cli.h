@@ -47,15 +47,102 @@ struct cli_options {
     char given[CLI_MOST_OPTIONS];  // which rows of cli_option_table were on the command line: cli_given()
 };
 
+// ---- text of others, on a terminal --------------------------------------------
+// Names and paths can hold anything. A terminal must obey none of it, and a line must read as it is.
+struct cli_range { uint32_t first, last; };
+static const struct cli_range cli_unshown[] = {   // controls, directions of writing, invisible: shown as their numbers
+    { 0x0, 0x1f }, { 0x7f, 0x9f }, { 0xad, 0xad }, { 0x600, 0x605 }, { 0x61c, 0x61c }, { 0x6dd, 0x6dd }, { 0x70f, 0x70f }, { 0x890, 0x891 },
+    { 0x8e2, 0x8e2 }, { 0x180e, 0x180e }, { 0x200b, 0x200c }, { 0x200e, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xd800, 0xdfff },
+    { 0xfdd0, 0xfdef }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xfffe, 0xffff }, { 0x110bd, 0x110bd }, { 0x110cd, 0x110cd },
+    { 0x13430, 0x1343f }, { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, { 0xe0000, 0xe00ff },
+};
+#define CLI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define CLI_IN(ranges, code) cli_in(ranges, CLI_COUNT(ranges), code)
+
+static int cli_in(const struct cli_range *ranges, size_t count, uint32_t code)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (code > ranges[middle].last) low = middle + 1;
+        else high = middle;
+    }
+    return low < count && code >= ranges[low].first;
+}
+
+// The next character of UTF-8; 0xffffffff = the byte is not part of one.
+static uint32_t cli_decode(const char **text)
+{
+    const unsigned char *at = (const unsigned char *)*text;
+    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
+    int size = *at < 0x80 ? 1 : *at >= 0xf0 && *at < 0xf5 ? 4 : *at >= 0xe0 && *at < 0xf0 ? 3 : *at >= 0xc2 && *at < 0xe0 ? 2 : 0, i;
+    uint32_t code = size < 2 ? *at : (uint32_t)(*at & (0x7f >> size));
+    *text += 1;
+    if (!size) return 0xffffffff;
+    for (i = 1; i < size; i++) {
+        if ((at[i] & 0xc0) != 0x80) return 0xffffffff;
+        code = code << 6 | (at[i] & 0x3f);
+    }
+    if (code < least[size] || code > 0x10ffff) return 0xffffffff;
+    *text += size - 1;
+    return code;
+}
+
+static int cli_is_unsafe(uint32_t code)   // a terminal would obey it, or not show it
+{
+    return code == 0xffffffff || code == 0x200d || (code & 0xfffe) == 0xfffe || CLI_IN(cli_unshown, code);
+}
+
+// Unsafe characters, and bytes that are no UTF-8, become question marks.
+static void cli_clean(char *text)
+{
+    const char *in = text;
+    char *out = text;
+    while (*in) {
+        const char *from = in;
+        if (cli_is_unsafe(cli_decode(&in))) *out++ = '?';
+        else while (from < in) *out++ = *from++;
+    }
+    *out = 0;
+}
+
+// They are shown by their numbers: \x1b, \u202e.
+static void cli_print(FILE *file, const char *text)
+{
+    while (*text) {
+        const char *from = text;
+        uint32_t code = cli_decode(&text);
+        if (!cli_is_unsafe(code)) fwrite(from, 1, (size_t)(text - from), file);
+        else if (code == 0xffffffff || code < 0x100) fprintf(file, "\\x%02x", code == 0xffffffff ? (unsigned char)*from : code);
+        else fprintf(file, code > 0xffff ? "\\U%08x" : "\\u%04x", code);
+    }
+}
+
 // ---- errors -------------------------------------------------------------------
+static void cli_say(const char *format, va_list list)
+{
+    char text[8192];
+    vsnprintf(text, sizeof text, format, list);
+    fputs("pyprof: ", stderr);
+    cli_print(stderr, text);
+    fputc('\n', stderr);
+}
+
+__attribute__((format(printf, 1, 2)))
+static void cli_tell(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    cli_say(format, list);
+    va_end(list);
+}
+
 __attribute__((format(printf, 1, 2)))
 static int cli_fail(const char *format, ...)   // the status of a command that could not do its work
 {
     va_list list;
     va_start(list, format);
-    fputs("pyprof: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
+    cli_say(format, list);
     va_end(list);
     return CLI_FAILED;
 }

@@ -204,17 +204,7 @@ static const char *dump_halted(int64_t pid)
 }
 
 // ---- text ------------------------------------------------------------------------------
-// Names can hold anything: what a terminal would obey is shown as \x1b.
-static void dump_print(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    for (; *at; at++) {
-        int control = *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0);
-        if (!control) putchar(*at);
-        else if (*at == 0xc2) printf("\\x%02x", *++at);
-        else printf("\\x%02x", *at);
-    }
-}
+static void dump_print(const char *text) { cli_print(stdout, text); }
 
 static void dump_print_seconds(int64_t ns)
 {

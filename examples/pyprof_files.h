@@ -177,22 +177,4 @@ static void cli_written_name(const pyprof_profile *profile, const char *pattern,
         }
     }
 }
-
-// ---- text from other programs, on a terminal --------------------------------------------
-// Control and bidirectional characters, and bytes that are no UTF-8, become question marks.
-static void cli_clean(char *text)
-{
-    unsigned char *in = (unsigned char *)text, *out = in;
-    while (*in) {
-        unsigned n = *in < 0x80 ? 1 : *in >= 0xc2 && *in < 0xe0 ? 2 : *in >= 0xe0 && *in < 0xf0 ? 3 : *in >= 0xf0 && *in < 0xf5 ? 4 : 0, i;
-        for (i = 1; i < n; i++) if ((in[i] & 0xc0) != 0x80) n = 0;
-        if (n == 1 && (*in < 0x20 || *in == 0x7f)) n = 0;
-        if (n == 2 && in[0] == 0xc2 && in[1] < 0xa0) { in++; n = 0; }
-        if (n == 3 && in[0] == 0xe2 && ((in[1] == 0x80 && (in[2] >= 0xa8 ? in[2] <= 0xaf : in[2] >= 0x8b && in[2] <= 0x8f))
-            || (in[1] == 0x81 && in[2] >= 0xa0 && in[2] <= 0xaf))) { in += 2; n = 0; }
-        if (!n) { *out++ = '?'; in++; }
-        else while (n--) *out++ = *in++;
-    }
-    *out = 0;
-}
 #endif

@@ -45,10 +45,9 @@ static int cli_misuse(const struct cli_options *options, const char *format, ...
     const struct cli_command *command = cli_command_of(options->command);
     va_list list;
     va_start(list, format);
-    fputs("pyprof: ", stderr);
-    vfprintf(stderr, format, list);
+    cli_say(format, list);
     va_end(list);
-    fprintf(stderr, "\nTry 'pyprof %s%s--help'.\n", command ? command->name : "", command ? " " : "");
+    fprintf(stderr, "Try 'pyprof %s%s--help'.\n", command ? command->name : "", command ? " " : "");
     return CLI_USAGE;
 }
 

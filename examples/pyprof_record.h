@@ -364,7 +364,7 @@ static int cli_write_recording(struct cli_recording *r, const pyprof_profile *pr
     }
     cli_clean(line);
     if (!r->options->quiet) fprintf(stderr, "%s\n", line);
-    if (stats.degraded[0] && !r->options->quiet) fprintf(stderr, "pyprof: %s\n", stats.degraded);
+    if (stats.degraded[0] && !r->options->quiet) cli_tell("%s", stats.degraded);
     if (status && !wrote) {   // a recording cannot be made again
         snprintf(name, sizeof name, "%s/pyprof-%ld-%ld.json", getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)info.pid, (long)time(NULL));
         if (pyprof_save(profile, name, NULL) == PYPROF_OK) cli_fail("the recording is in %s", name);

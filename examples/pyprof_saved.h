@@ -23,7 +23,7 @@ static int cli_write_all(const struct cli_options *options, const pyprof_profile
         if (cli_save(options, profile, options->output[i]) != 0) { status = CLI_FAILED; continue; }
         if (options->quiet || strcmp(options->output[i], "-") == 0) continue;
         cli_written_name(profile, options->output[i], name, sizeof name);
-        fprintf(stderr, "pyprof: wrote %s\n", name);
+        cli_tell("wrote %s", name);
     }
     return status;
 }

@@ -82,8 +82,7 @@ static void top_map_free(struct top_map *map)
 }
 
 // ---- text on a terminal: how wide it is, and nothing that a terminal obeys ---------------
-struct top_range { uint32_t first, last; };
-static const struct top_range top_wide[] = {   // two cells: East Asian wide and emoji
+static const struct cli_range top_wide[] = {   // two cells: East Asian wide and emoji
     { 0x1100, 0x115f }, { 0x231a, 0x231b }, { 0x2329, 0x232a }, { 0x23e9, 0x23ec }, { 0x23f0, 0x23f0 }, { 0x23f3, 0x23f3 }, { 0x25fd, 0x25fe },
     { 0x2614, 0x2615 }, { 0x2648, 0x2653 }, { 0x267f, 0x267f }, { 0x2693, 0x2693 }, { 0x26a1, 0x26a1 }, { 0x26aa, 0x26ab }, { 0x26bd, 0x26be },
     { 0x26c4, 0x26c5 }, { 0x26ce, 0x26ce }, { 0x26d4, 0x26d4 }, { 0x26ea, 0x26ea }, { 0x26f2, 0x26f3 }, { 0x26f5, 0x26f5 }, { 0x26fa, 0x26fa },
@@ -99,7 +98,7 @@ static const struct top_range top_wide[] = {   // two cells: East Asian wide and
     { 0x1f6f4, 0x1f6fc }, { 0x1f7e0, 0x1f7f0 }, { 0x1f90c, 0x1f93a }, { 0x1f93c, 0x1f945 }, { 0x1f947, 0x1f9ff }, { 0x1fa70, 0x1faf8 },
     { 0x20000, 0x3fffd },
 };
-static const struct top_range top_zero[] = {   // no cell: combining marks
+static const struct cli_range top_zero[] = {   // no cell: combining marks
     { 0x300, 0x36f }, { 0x483, 0x489 }, { 0x591, 0x5bd }, { 0x5bf, 0x5bf }, { 0x5c1, 0x5c2 }, { 0x5c4, 0x5c5 }, { 0x5c7, 0x5c7 }, { 0x610, 0x61a },
     { 0x64b, 0x65f }, { 0x670, 0x670 }, { 0x6d6, 0x6dc }, { 0x6df, 0x6e4 }, { 0x6e7, 0x6e8 }, { 0x6ea, 0x6ed }, { 0x711, 0x711 }, { 0x730, 0x74a },
     { 0x7a6, 0x7b0 }, { 0x7eb, 0x7f3 }, { 0x7fd, 0x7fd }, { 0x816, 0x819 }, { 0x81b, 0x823 }, { 0x825, 0x827 }, { 0x829, 0x82d }, { 0x859, 0x85b },
@@ -148,63 +147,25 @@ static const struct top_range top_zero[] = {   // no cell: combining marks
     { 0x1e000, 0x1e02a }, { 0x1e08f, 0x1e08f }, { 0x1e130, 0x1e136 }, { 0x1e2ae, 0x1e2ae }, { 0x1e2ec, 0x1e2ef }, { 0x1e4ec, 0x1e4ef },
     { 0x1e8d0, 0x1e8d6 }, { 0x1e944, 0x1e94a }, { 0xe0100, 0xe01ef },
 };
-static const struct top_range top_unshown[] = {   // controls, directions of writing, invisible: shown as their numbers
-    { 0x0, 0x1f }, { 0x7f, 0x9f }, { 0xad, 0xad }, { 0x600, 0x605 }, { 0x61c, 0x61c }, { 0x6dd, 0x6dd }, { 0x70f, 0x70f }, { 0x890, 0x891 },
-    { 0x8e2, 0x8e2 }, { 0x180e, 0x180e }, { 0x200b, 0x200c }, { 0x200e, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xd800, 0xdfff },
-    { 0xfdd0, 0xfdef }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xfffe, 0xffff }, { 0x110bd, 0x110bd }, { 0x110cd, 0x110cd },
-    { 0x13430, 0x1343f }, { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, { 0xe0000, 0xe00ff },
-};
-static const struct top_range top_dropped[] = {   // joiners and variants of emoji, about which terminals disagree
+static const struct cli_range top_dropped[] = {   // joiners and variants of emoji, about which terminals disagree
     { 0x200d, 0x200d }, { 0xfe00, 0xfe0f }, { 0x1f3fb, 0x1f3ff }, { 0xe0100, 0xe01ef },
 };
-#define TOP_COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define TOP_IN(ranges, code) top_in(ranges, TOP_COUNT(ranges), code)
-
-static int top_in(const struct top_range *ranges, size_t count, uint32_t code)
-{
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (code > ranges[middle].last) low = middle + 1;
-        else high = middle;
-    }
-    return low < count && code >= ranges[low].first;
-}
-
 static int top_code_width(uint32_t code)
 {
     if (code < 0x300) return 1;
-    return TOP_IN(top_zero, code) ? 0 : TOP_IN(top_wide, code) ? 2 : 1;
-}
-
-// The next character of UTF-8; 0xffffffff = the byte is not part of one.
-static uint32_t top_decode(const char **text)
-{
-    const unsigned char *at = (const unsigned char *)*text;
-    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-    int size = *at < 0x80 ? 1 : *at >= 0xf0 && *at < 0xf5 ? 4 : *at >= 0xe0 && *at < 0xf0 ? 3 : *at >= 0xc2 && *at < 0xe0 ? 2 : 0, i;
-    uint32_t code = size < 2 ? *at : (uint32_t)(*at & (0x7f >> size));
-    *text += 1;
-    if (!size) return 0xffffffff;
-    for (i = 1; i < size; i++) {
-        if ((at[i] & 0xc0) != 0x80) return 0xffffffff;
-        code = code << 6 | (at[i] & 0x3f);
-    }
-    if (code < least[size] || code > 0x10ffff) return 0xffffffff;
-    *text += size - 1;
-    return code;
+    return CLI_IN(top_zero, code) ? 0 : CLI_IN(top_wide, code) ? 2 : 1;
 }
 
 // What a terminal shall show of the next character: its bytes, and how many cells they take.
 static int top_glyph(const char **text, int utf8, char shown[16])
 {
     const char *from = *text;
-    uint32_t code = top_decode(text);
+    uint32_t code = cli_decode(text);
     size_t size = (size_t)(*text - from);
     if (code == 0xffffffff) return snprintf(shown, 16, "\\x%02x", (unsigned char)*from);
-    if (TOP_IN(top_dropped, code)) size = 0;
+    if (CLI_IN(top_dropped, code)) size = 0;
     else if (code < 0x20 || code == 0x7f) return snprintf(shown, 16, "\\x%02x", code);
-    else if (TOP_IN(top_unshown, code) || (code & 0xfffe) == 0xfffe || (!utf8 && code > 0x7e))
+    else if (CLI_IN(cli_unshown, code) || (code & 0xfffe) == 0xfffe || (!utf8 && code > 0x7e))
         return snprintf(shown, 16, code > 0xffff ? "\\U%08x" : "\\u%04x", code);
     memcpy(shown, from, size);
     shown[size] = '\0';
@@ -500,9 +461,9 @@ static void top_model_free(struct top_model *model)
     for (size_t i = 0; i < model->string_count; i++) free(model->strings[i]);
     void *const all[] = { model->strings, model->places, model->values, model->threads, model->processes, model->changes, model->intervals,
                           model->loads };
-    for (size_t i = 0; i < TOP_COUNT(all); i++) free(all[i]);
+    for (size_t i = 0; i < CLI_COUNT(all); i++) free(all[i]);
     struct top_map *const maps[] = { &model->string_map, &model->place_map, &model->value_map, &model->thread_map, &model->frame_map };
-    for (size_t i = 0; i < TOP_COUNT(maps); i++) top_map_free(maps[i]);
+    for (size_t i = 0; i < CLI_COUNT(maps); i++) top_map_free(maps[i]);
 }
 
 static struct top_value *top_value_of(struct top_model *model, uint32_t place, uint32_t thread)
@@ -1328,17 +1289,17 @@ static void top_signals(int screen)
         fcntl(top_tty.pipe[i], F_SETFL, O_NONBLOCK);
     }
     action.sa_handler = top_on_signal;
-    for (size_t i = 0; i < TOP_COUNT(ends); i++) {
+    for (size_t i = 0; i < CLI_COUNT(ends); i++) {
         struct sigaction before;
         sigaction(ends[i], NULL, &before);
         if (ends[i] == SIGINT || before.sa_handler != SIG_IGN) sigaction(ends[i], &action, NULL);   // nohup ignores SIGHUP
     }
-    for (size_t i = 0; screen && i < TOP_COUNT(shows); i++) sigaction(shows[i], &action, NULL);
+    for (size_t i = 0; screen && i < CLI_COUNT(shows); i++) sigaction(shows[i], &action, NULL);
     if (!screen) return;
     sigaltstack(&own, NULL);
     action.sa_handler = top_on_crash;
     action.sa_flags = SA_ONSTACK | SA_NODEFER;
-    for (size_t i = 0; i < TOP_COUNT(crashes); i++) sigaction(crashes[i], &action, NULL);
+    for (size_t i = 0; i < CLI_COUNT(crashes); i++) sigaction(crashes[i], &action, NULL);
     atexit(top_leave);
 }
 
@@ -1477,7 +1438,7 @@ static void top_draw(struct top_ui *ui)
     if (!lines) exit(cli_fail("no memory"));
     top_lines_header(ui, &lines, &count);
     if (ui->help) {
-        for (size_t i = 0; i < TOP_COUNT(top_help) && count < ui->height - 1; i++) top_text_line(ui, &lines, &count, top_help[i]);
+        for (size_t i = 0; i < CLI_COUNT(top_help) && count < ui->height - 1; i++) top_text_line(ui, &lines, &count, top_help[i]);
     } else {
         top_table(ui);
         top_lines_table(ui, &lines, &count);
@@ -1577,7 +1538,7 @@ static void top_move(struct top_ui *ui, long step)
 static void top_change_delay(struct top_ui *ui, int step)
 {
     static const double delays[] = { 0.1, 0.2, 0.5, 1, 2, 5, 10 };
-    int at = 0, last = (int)TOP_COUNT(delays) - 1;
+    int at = 0, last = (int)CLI_COUNT(delays) - 1;
     while (at < last && delays[at] < ui->delay_s - 1e-9) at++;
     at += step;
     ui->delay_s = delays[at < 0 ? 0 : at > last ? last : at];
@@ -1693,7 +1654,7 @@ static void top_key(struct top_ui *ui, int key)
             top_set_view(ui, (enum top_view)view);
             return;
         }
-    for (size_t order = 0; order < TOP_COUNT(top_orders); order++)
+    for (size_t order = 0; order < CLI_COUNT(top_orders); order++)
         if (key == top_orders[order].key) {
             top_sort_by(ui, (int)order);
             return;
@@ -2027,7 +1988,7 @@ static void top_run_screen(struct top_ui *ui)
 static int top_is_utf8(void)
 {
     static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG" };
-    for (size_t i = 0; i < TOP_COUNT(names); i++) {
+    for (size_t i = 0; i < CLI_COUNT(names); i++) {
         const char *value = getenv(names[i]);
         if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8") || strstr(value, "UTF8") || strstr(value, "utf-8");
     }
@@ -2048,7 +2009,7 @@ static int top_choose(struct top_ui *ui)   // view, order and states that option
         : query->group == PYPROF_GROUP_THREAD || ui->options->threads ? TOP_THREADS : TOP_FUNCTIONS;
     ui->states = ui->options->gil ? PYPROF_STATES_GIL : ui->options->idle ? PYPROF_STATES_ALL : query->states;
     if (query->by_total) ui->sort[TOP_FUNCTIONS] = ui->sort[TOP_LINES] = TOP_COL_TOTAL_RECENT;
-    for (size_t i = 0; query->sort && i < TOP_COUNT(sorts); i++)
+    for (size_t i = 0; query->sort && i < CLI_COUNT(sorts); i++)
         if (sorts[i].metric == query->sort) {
             if (sorts[i].column >= TOP_COL_LIVE) ui->view = TOP_MEMORY;
             for (int view = 0; view < TOP_VIEWS; view++) {

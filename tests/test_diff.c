@@ -246,6 +246,29 @@ TEST(threads_of_one_name_pair_up_by_id_then_in_order)
     CHECK_INT(difference(after, before, NULL)->model.threads.count, 3);
 }
 
+TEST(more_threads_of_one_name_than_before)   // a server's: each has a partner at most, the others are new
+{
+    enum { MOST = 8 };
+    static const char *names[MOST];
+    static uint64_t natives[MOST];
+    static int samples[MOST];
+    for (int i = 0; i < MOST; i++) { names[i] = i == 1 || i >= 4 ? "w" : "x"; natives[i] = 100 + (uint64_t)i; samples[i] = 1 + i % 3; }
+    for (int few = 1; few < MOST; few++) {
+        pyprof_profile *before = threads_of(names, natives, samples, few, 0);
+        for (int i = 0; i < MOST; i++) natives[i] += 1000;
+        pyprof_profile *after = threads_of(names, natives, samples, MOST, 0), *delta = difference(before, after, NULL), *back;
+        CHECK_INT(delta->model.threads.count, MOST);
+        int64_t sum = 0;
+        size_t count = top(delta, (pyprof_query){ .group = PYPROF_GROUP_THREAD, .sort = PYPROF_SAMPLES });
+        for (size_t i = 0; i < count; i++) sum += rows[i].total[PYPROF_SAMPLES];
+        for (int i = few; i < MOST; i++) sum -= samples[i];
+        CHECK_INT(sum, 0);
+        CHECK_INT(count, MOST - few);   // the others are the same as before
+        back = difference(after, before, NULL);
+        CHECK_INT(back->model.threads.count, MOST);
+    }
+}
+
 TEST(a_renamed_thread_of_this_process_is_the_same)
 {
     pyprof_profile *before = threads_of((const char *[]){ "Thread-1", "w" }, (uint64_t[]){ 1, 2 }, (int[]){ 3, 5 }, 2, 77);

@@ -34,17 +34,17 @@ static int encode(uint32_t code, char *text)
     return text[3] = (char)(0x80 | (code & 63)), 4;
 }
 
-static void ordered(const struct top_range *ranges, size_t count)
+static void ordered(const struct cli_range *ranges, size_t count)
 {
     for (size_t i = 0; i < count; i++) CHECK(ranges[i].first <= ranges[i].last && (!i || ranges[i].first > ranges[i - 1].last));
 }
 
 TEST(ranges)
 {
-    ordered(top_wide, TOP_COUNT(top_wide));
-    ordered(top_zero, TOP_COUNT(top_zero));
-    ordered(top_unshown, TOP_COUNT(top_unshown));
-    ordered(top_dropped, TOP_COUNT(top_dropped));
+    ordered(top_wide, CLI_COUNT(top_wide));
+    ordered(top_zero, CLI_COUNT(top_zero));
+    ordered(cli_unshown, CLI_COUNT(cli_unshown));
+    ordered(top_dropped, CLI_COUNT(top_dropped));
 }
 
 TEST(widths)
@@ -56,7 +56,7 @@ TEST(widths)
         { "\xef\xbc\xa1", 2 }, { "\xef\xbd\xb1", 1 }, { "\xd7\xa9\xd6\xb8", 1 }, { "\xe0\xa4\x95\xe0\xa5\x8d", 1 },
         { "\n", 4 }, { "\33[2J", 7 }, { "\xe2\x80\xae", 6 }, { "\xff", 4 }, { "\xc2\x9b", 6 }, { "\xe8\xa8", 8 },
     };
-    for (size_t i = 0; i < TOP_COUNT(known); i++) {
+    for (size_t i = 0; i < CLI_COUNT(known); i++) {
         if (top_text_width(known[i].text, 1) != known[i].width) printf("text %zu: %s\n", i, known[i].text);
         CHECK_INT(top_text_width(known[i].text, 1), known[i].width);
     }
@@ -74,7 +74,7 @@ TEST(no_character_controls_the_terminal)
             int width = top_glyph(&at, utf8, shown);
             CHECK(width >= 0 && width <= 10 && (*at == '\0' || (code >= 0xd800 && code < 0xe000)));
             while (*check) {
-                uint32_t out = top_decode(&check);
+                uint32_t out = cli_decode(&check);
                 CHECK(out != 0xffffffff && out >= 0x20 && !(out >= 0x7f && out < 0xa0) && !(out >= 0x2028 && out <= 0x202e) && (utf8 || out < 0x7f));
             }
         }
@@ -87,7 +87,7 @@ TEST(widths_are_those_of_libc)
     if (!setlocale(LC_CTYPE, "C.UTF-8")) SKIP("no locale C.UTF-8");
     for (uint32_t code = 0x20; code < 0x20000; code++) {
         int width = wcwidth((wchar_t)code);
-        if (width < 0 || TOP_IN(top_unshown, code) || TOP_IN(top_dropped, code)) continue;
+        if (width < 0 || CLI_IN(cli_unshown, code) || CLI_IN(top_dropped, code)) continue;
         compared++;
         differ += width != top_code_width(code);
     }

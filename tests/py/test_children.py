@@ -317,7 +317,8 @@ wait('end')
     bind.equal(set(hot) - set(told), set(), 'what nobody did')
     for key, used in told.items():
         bind.check(hot.get(key, 0) < 0.06 + 0.06, '%r used %.3f, recorded are %.3f', key, used, hot.get(key, 0))
-    bind.check(sum(hot.values()) > 0.5 * 0.06 * (count + 1), 'recorded %.3f s of %d times 0.06', sum(hot.values()), count + 1)
+    # Before it is found a child may have done most of its work: on a busy machine that says nothing.
+    bind.enough(sum(hot.values()) > 0.5 * 0.06 * (count + 1), 'recorded %.3f s of %d times 0.06', sum(hot.values()), count + 1)
     stats = profiles[-1].stats()
     bind.check(stats.processes + stats.processes_missed <= count + 1, '%d processes, %d missed', stats.processes, stats.processes_missed)
     bind.check(stats.processes >= len({pid for pid, _ in hot}), '%d processes, recorded are %d', stats.processes, len(hot))

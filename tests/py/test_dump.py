@@ -502,6 +502,31 @@ while 1:
 
 
 @bind.test
+def programs_that_become_python():
+    """A shell's child that was only forked, and a script that is about to start Python, are waited for; another program is not."""
+    work = '%s -S -c "import time; time.sleep(60)"' % sys.executable
+    for script in ('(sleep 0.3; exec %s) & echo $!; wait', 'echo $$; sleep 0.3; exec %s'):
+        for opens in (lambda pid: bind.Session(pid=pid).stop(), lambda pid: bind.dump_profile(pid=pid)):
+            shell = subprocess.Popen(['sh', '-c', script % work], stdout=subprocess.PIPE)
+            pid = int(shell.stdout.readline())
+            try:
+                bind.equal(opens(pid).info().pid, pid)
+            except bind.Error as error:
+                # on a busy machine a second may be too short
+                bind.enough(False, '%s: %s', script, error)
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                shell.wait()
+                shell.stdout.close()
+    other = subprocess.Popen(['sleep', '60'])
+    try:
+        bind.fails(bind.NO_PYTHON, str(other.pid), bind.Session, pid=other.pid)
+    finally:
+        other.kill()
+        other.wait()
+
+
+@bind.test
 def programs_that_begin_or_end():
     """A dump at any moment of their life gives a profile, or says that the process has ended, or Python not begun or ended."""
     results = {}

@@ -220,6 +220,46 @@ def the_api():
 
 
 @bind.test
+def variables_and_waits():
+    """As pyprof dump --locals tells them: secrets are masked, unless all is asked for."""
+    pyprof = module()
+    code = '''
+import threading
+def stuck(count, password):
+    text = "\\u8a08"
+    lock = threading.Lock()
+    lock.acquire()
+    print("ready", flush=True)
+    lock.acquire()
+stuck(42, "hush")
+'''
+    child = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+    try:
+        child.stdout.read(5)
+        bind.eventually(lambda: pyprof.dump(child.pid).waits(states='all'), 'it waits')
+        bind.equal(pyprof.dump(child.pid).locals(states='all'), [], 'without being asked')
+        masked = pyprof.dump(child.pid, locals=True)
+        shown = pyprof.dump(child.pid, locals='all', max_value=3)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    wait, = masked.waits(states='all')
+    bind.equal((wait['kind'], wait['thread']['name'], wait['timed'], wait['deadlock']), ('lock', 'MainThread', False, 0))
+    found = {}
+    for profile in masked, shown:
+        for one in profile.locals(states='all'):
+            if one['stack'][-1]['name'] == 'stuck':
+                found.setdefault(one['name'], []).append((one['value'], one['masked']))
+    bind.equal(sorted(found), ['count', 'lock', 'password', 'text'])
+    bind.equal((found['count'], found['text'][0]), ([('42', False)] * 2, (repr('\u8a08'), False)))
+    bind.equal(found['password'][0], ('<masked>', True))
+    bind.check(found['password'][1][0].startswith("'") and 'hush' not in found['password'][1][0] and not found['password'][1][1], '3 bytes of %r', found['password'])
+    raises(ValueError, 'locals is', pyprof.dump, child.pid, locals='some')
+    raises(pyprof.Error, 'nothing-here', pyprof.dump, core='/nothing-here')
+
+
+@bind.test
 def another_process():
     """Recorded and dumped by its pid; a session tells that it ended. Rows of several processes tell theirs."""
     pyprof = module()

@@ -420,6 +420,39 @@ def children_are_listed():
 
 
 @bind.test
+def sampler_without_cpu():
+    """Children that end before their sampler thread had a CPU: each has its file, with a sample."""
+    body = ('cpu = min(os.sched_getaffinity(0))\n'
+            'os.sched_setaffinity(0, {cpu})\n'
+            'pids = []\n'
+            'for how in "forked", "spawned":\n'
+            '    pid = os.fork()\n'
+            '    if not pid:\n'
+            '        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))\n'   # from now on no other thread runs on this CPU
+            '        if how == "spawned": os.execv(sys.executable, [sys.executable, "child.py"])\n'
+            '        burn_a(0.1)\n'
+            '        os._exit(3)\n'
+            '    os.waitpid(pid, 0)\n'
+            '    pids.append(pid)\n'
+            'print(*pids)\n')
+    try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, *before)
+    except OSError as error:
+        bind.skip('a thread cannot be made to keep its CPU: %s' % error)
+    with bind.folder() as folder:
+        with open(os.path.join(folder, 'child.py'), 'w') as file:
+            file.write(WORK + 'burn_a(0.1)\n')
+        process = start(folder, body, PYPROF_HEAP='off')
+        pids = list(map(int, end(process)[0].split()))
+        children = {child['pid']: child for child in document(folder)['children']}
+        bind.equal([(children[pid]['profiled'], children[pid]['exit_status']) for pid in pids], [(True, 3), (True, 0)])
+        for pid in pids:
+            bind.check(document(folder, 'run.%d_profile.json' % pid)['stats']['asked'] > 0, 'pid %d has no sample', pid)
+
+
+@bind.test
 def gone_at_once():
     """A child that exits or execs at once has no files, and no thread that would hold it up."""
     body = ('def child(how):\n'

@@ -224,6 +224,19 @@ failures() {
         fails 'no CPython' "$pyprof" record --pid $$ -o a.svg && fails 'memory was not tracked' "$pyprof" convert -i "$golden/example.json" -o a.massif &&
         fails 'no Python was found' "$pyprof" record -o a.svg true && [ ! -e a.svg ]
 }
+hostile_words() { # of paths and options: no control characters reach the terminal, no directions of writing, nothing invisible
+    local bad words
+    bad=$(printf 'no\033]0;x\007\t\n\r\177\302\233\342\200\256\342\201\246\342\200\213\342\200\217\342\200\215\357\273\277\302\255\300\256\377.json')
+    for words in 'report' 'record --' 'convert -o a.svg -i' 'top --input' 'dump --core' 'merge -o a.json' '' 'record --rate'; do
+        # shellcheck disable=SC2086 # several words
+        "$pyprof" $words "$bad" >out 2>&1 </dev/null && { echo "$words did not fail"; return 1; }
+        grep -qF '\x1b]0;x\x07' out || { echo "$words: the name is not told"; cat -v out; return 1; }
+        "$PYTHON" -c 'import sys, unicodedata
+text = open(sys.argv[1], "rb").read().decode()
+assert not any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c != "\n" for c in text), repr(text)' out || return 1
+    done
+    grep -qF '\x1b]0;x\x07\x09\x0a\x0d\x7f\x9b\u202e\u2066\u200b\u200f\u200d\ufeff\xad\xc0\xae\xff.json' out || { cat -v out; return 1; }
+}
 no_command() {
     echo >not.executable
     says 127 'No such file' "$pyprof" record -o a.svg -- ./nothing && says 126 'Permission denied' "$pyprof" record -o a.svg -- ./not.executable && says 7 'no Python was found' "$pyprof" record -o a.svg sh -c 'exit 7'
@@ -234,6 +247,7 @@ refused() { # another user's process
 }
 try "wrong command lines: status 2, and the nearest word" misuses
 try "what cannot be done: status 1, and the reason" failures
+try "hostile paths and words are shown as numbers" hostile_words
 try "a command that cannot be started, or is not Python" no_command
 
 # ---- recordings of a running program
@@ -243,7 +257,7 @@ sums() { # the JSON and the stacks of one recording say the same; spin ran, and 
         grep -q 'spin' F.folded && grep -q '</svg>' F.svg && ! grep -q 'wait;' F.folded
 }
 by_pid() {
-    start 20 && says 0 'wrote F.svg, F.json, F.folded' "$pyprof" record -o F.svg -o F.json -o F.folded --pid "$pid" --rate 100 --duration 0.7 && sums &&
+    start 60 && says 0 'wrote F.svg, F.json, F.folded' "$pyprof" record -o F.svg -o F.json -o F.folded --pid "$pid" --rate 100 --duration 0.7 && sums &&
         true_of F.json '0.5 < d["duration"] < 3' && kill -0 "$pid"
 }
 py_spy_formats() { # as typed for py-spy, also its short options
