@@ -38282,8 +38282,8 @@ static pyprof_result pyprof__write_prompt(pyprof__job *job)
 // <report.html>
 static const char *const pyprof__html_page[1256] = {
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-j",
-    "F6BLLGr+eazYgS0MDtakqdPeCPpgZvtxvP0adDvqLs='; style-src 'sha256-D7ZkhbJefn6hBFUH979hu/JjMZtyvDB",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-U",
+    "My5ZsuYScFU/OQ0Rra+7g0ofEZQB1vrUJ6WmHSl6gY='; style-src 'sha256-D7ZkhbJefn6hBFUH979hu/JjMZtyvDB",
     "viZ13u1pgAkQ='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
@@ -39372,9 +39372,9 @@ static const char *const pyprof__html_page[1256] = {
     "} };\nfunction download(name, data, type) {\nconst url = URL.createObjectURL(data instanceof Bl",
     "ob ? data : new Blob([data], { type })), link = el('a', { href: url, download: name });\n",
     "document.body.append(link);\nlink.click();\nlink.remove();\nsetTimeout(() => URL.revokeObjectUR",
-    "L(url), 10000);\n}\nconst pathOf = node => { const out = []; for (let i = node; i > 0; i = pare",
-    "nt[i]) out.push(i); return out.reverse(); };\nconst plain = text => text.replace(/[;\\r\\n\\0]/",
-    "g, c => c === ';' ? ':' : ' ');\nconst exports_ = {\nfolded() {\n",
+    "L(url), 120000);\n}\nconst pathOf = node => { const out = []; for (let i = node; i > 0; i = par",
+    "ent[i]) out.push(i); return out.reverse(); };\nconst plain = text => text.replace(/[;\\r\\n\\0]",
+    "/g, c => c === ';' ? ':' : ' ');\nconst exports_ = {\nfolded() {\n",
     "const v = now(), scale = unit() === 'ns' ? 1000 : 1, lines = new Map();\n",
     "for (let i = 1; i < N; i++) {\nconst value = Math.round(v.self[i] / scale);\n",
     "if (value <= 0) continue;\nconst key = pathOf(i).map(n => plain(labelOf(fnOf[n]))).join(';');\n",
