@@ -557,7 +557,8 @@ typedef enum pyprof_finding_kind {  // see docs/api.md
 typedef struct pyprof_process {     // facts about the process at one moment, counted from its start
     int64_t resident_bytes, traced_bytes;   // resident_bytes 0 = unknown (no /proc)
     int64_t user_ns, system_ns;     // CPU time
-    int64_t voluntary_switches, involuntary_switches;   // -1 = unknown (of another process)
+    // Context switches, without the sampler's; -1 = unknown (of another process)
+    int64_t voluntary_switches, involuntary_switches;
     int64_t minor_faults, major_faults;   // page faults: without and with a read from a disk
     int64_t threads;                // threads of the OS, with or without Python; 0 = unknown
     int64_t gc_runs;                // collections of all generations of the main interpreter; -1 = unknown
@@ -2154,12 +2155,23 @@ static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__k
     return 1;
 }
 
+// The place of a kept file: of two, the one that it has, or that no thread needed in the last sweep.
+static pyprof__kept *pyprof__kept_place(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
+{
+    uint64_t number = (uint64_t)tid * 4 + (uint64_t)kind;
+    pyprof__kept *one = &proc->kept[number % PYPROF__KEPT],
+        *other = &proc->kept[(number / PYPROF__KEPT * 20 + number + 36) % PYPROF__KEPT];
+    if (one->tid == tid && one->kind == kind) return one;
+    if (other->tid == tid && other->kind == kind) return other;
+    return one->tid && one->round + 1 >= proc->round ? other : one;
+}
+
 // The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
 // keeps its place.
 static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
                                  size_t capacity)
 {
-    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
+    pyprof__kept *file = pyprof__kept_place(proc, tid, kind);
     const uint32_t round = proc->round;
     ssize_t size = -1;
     int same = file->tid == tid && file->kind == kind;
@@ -3528,18 +3540,20 @@ static void pyprof__other_facts(pyprof__proc *proc, pyprof_process *facts)
     facts->system_ns = (int64_t)(fields[15] * tick);
 }
 
+// Of our own process: called by the sampler, whose context switches are not the program's. 1: RUSAGE_THREAD.
 static void pyprof__process_facts(pyprof__proc *proc, pyprof_process *facts)
 {
-    struct rusage usage;
+    struct rusage usage, own;
     int64_t threads = pyprof__thread_count(proc);
     facts->resident_bytes = pyprof__resident(proc);
     if (threads >= 0) facts->threads = threads;
     if (!pyprof__is_own(proc)) pyprof__other_facts(proc, facts);
     if (!pyprof__is_own(proc) || getrusage(RUSAGE_SELF, &usage) != 0) return;
+    if (getrusage(1, &own) != 0) memset(&own, 0, sizeof own);
     facts->user_ns = pyprof__timeval_ns(&usage.ru_utime);
     facts->system_ns = pyprof__timeval_ns(&usage.ru_stime);
-    facts->voluntary_switches = usage.ru_nvcsw;
-    facts->involuntary_switches = usage.ru_nivcsw;
+    facts->voluntary_switches = usage.ru_nvcsw - own.ru_nvcsw;
+    facts->involuntary_switches = usage.ru_nivcsw - own.ru_nivcsw;
     facts->minor_faults = usage.ru_minflt;
     facts->major_faults = usage.ru_majflt;
 }
@@ -4908,10 +4922,12 @@ static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const
                       item).base == *(const uint64_t *)key;
 }
 
+static uint64_t pyprof__base_hash(uint64_t base) { return pyprof__mix(0x1234567, base) << 32 | 1; }
+
 // The block's number, added if it is new; PYPROF__NONE = no memory.
 static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
 {
-    uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
+    uint64_t hash = pyprof__base_hash(base);
     uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
     pyprof__block *block;
     if (id != PYPROF__NONE) return id;
@@ -5190,7 +5206,51 @@ static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, s
     return 1;
 }
 
-// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets all blocks.
+// Renumbers the blocks: the parts of `ids` are the numbers that the blocks' offsets tell.
+static void pyprof__mirror_renumber(const pyprof__mirror *mirror, pyprof__array *ids)
+{
+    size_t i;
+    for (i = 0; i < ids->count; i++) {
+        uint32_t *id = &PYPROF__AT(uint32_t, *ids, i);
+        *id = PYPROF__AT(const pyprof__block, mirror->blocks, *id).offset;
+    }
+}
+
+// Forgets the blocks that are in no plan. No copy is of this epoch: offsets are free for other use.
+static void pyprof__mirror_tidy(pyprof__mirror *mirror)
+{
+    size_t i, k, kept = 0;
+    for (i = 0; i < mirror->blocks.count; i++)
+        PYPROF__AT(pyprof__block, mirror->blocks, i).offset = PYPROF__NONE;
+    for (i = 0; i < mirror->plans.count; i++) {
+        const pyprof__array *ids = &PYPROF__AT(const pyprof__plan, mirror->plans, i).ids;
+        PYPROF__AT(pyprof__plan, mirror->plans, i).next.count = 0;
+        for (k = 0; k < ids->count; k++)
+            PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, k)).offset = 0;
+    }
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) block->offset = (uint32_t)kept++;
+    }
+    for (i = 0; i < mirror->plans.count; i++)
+        pyprof__mirror_renumber(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, i).ids);
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) PYPROF__AT(pyprof__block, mirror->blocks, block->offset) = *block;
+    }
+    mirror->blocks.count = kept;
+    mirror->last = PYPROF__NONE;
+    pyprof__index_free(mirror->pool, &mirror->index);
+    for (i = 0; i < kept; i++)
+        if (!pyprof__index_add(mirror->pool, &mirror->index,
+                               pyprof__base_hash(PYPROF__AT(pyprof__block, mirror->blocks, i).base),
+                               (uint32_t)i)) {
+            pyprof__mirror_clear(mirror);
+            return;
+        }
+}
+
+// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets those.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
@@ -5203,7 +5263,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     mirror->epoch++;
     if (mirror->epoch % 64 || mirror->blocks.count < 1024) return;
     for (i = 0; i < mirror->plans.count; i++) planned += PYPROF__AT(pyprof__plan, mirror->plans, i).ids.count;
-    if (planned * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
+    if (planned * 2 < mirror->blocks.count) pyprof__mirror_tidy(mirror);
 }
 
 // Fetches, in as few calls as possible, the blocks that the wanted owners touched in their last walk.
@@ -13241,18 +13301,19 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
 }
 
 // Up to 3.10 time.sleep is a select. If the arguments of the call cannot be read, the name of the function
-// decides.
-static void pyprof__wait_for_time(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
+// decides. A C function get() that waits for a lock is that of a queue: it waits for work.
+static void pyprof__wait_by_callee(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
 {
     const char *name, *last;
     uint32_t callee = 0;
-    if (!wait->some_poll || thread->cause || thread->stack.spots.count == 0) return;
+    int locks = wait->futex || wait->some_futex;
+    if ((!wait->some_poll && !locks) || thread->cause || thread->stack.spots.count == 0) return;
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror,
                                  PYPROF__AT(uint32_t, thread->stack.spots, 0));
     name = callee ? pyprof__string(&sweeper->codes.strings, callee - 1) : "";
     last = strrchr(name, '.');
-    if (strcmp(last ? last + 1 : name, "sleep") != 0) return;
-    memcpy(wait->verb, "sleep", 6);
+    if (strcmp(last ? last + 1 : name, locks ? "get" : "sleep") != 0) return;
+    if (!locks) memcpy(wait->verb, "sleep", 6);
     wait->idle = 1;
 }
 
@@ -13284,7 +13345,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->target.origin, thread->native, &call, &wait);
-        pyprof__wait_for_time(sweeper, thread, &wait);
+        pyprof__wait_by_callee(sweeper, thread, &wait);
         if (wait.some_futex ? wanted_gil
             : wait.futex && gil && wait.futex - gil->address < PYPROF__GIL_SIZE) {
             thread->spell = PYPROF__WANTS_GIL;
@@ -27666,6 +27727,7 @@ static const char *const pyprof__finding_names[PYPROF_FINDING_COUNT] = {
 enum {
     PYPROF__LEAST_SAVED = 5,           // of the recorded time: what a finding about time saves at least
     PYPROF__LEAST_HOT = 30,            // of the time that a thread ran: the share of one function
+    PYPROF__LEAST_MOST = 75,           // of a part: most of it
     PYPROF__LEAST_BOUND = 90,          // of a thread's busy time: it ran all the time
     PYPROF__LEAST_BUSY = 50,           // of the recorded time: the thread was busy all the time
     PYPROF__LEAST_GIL = 15,            // of a thread's busy time, as in the next ones: it waited for the GIL
@@ -27681,6 +27743,7 @@ enum {
     PYPROF__LEAST_POLL_ALONE = 80,     // of the time that such a thread ran: in the function that sleeps
     PYPROF__LEAST_POLL_SAMPLES = 4,    // samples of that
     PYPROF__LEAST_POLL_SPIN = 15,      // of the time that a thread ran: it asked without waiting
+    PYPROF__LEAST_POLL_ASKED = 40,     // of the time that the function which asks ran: the same
     PYPROF__LEAST_ACTIVE = 90,         // of the CPU time of all threads: then the process's switches are its
     PYPROF__LEAST_SMALL_WAITS = 1000,  // waits a second
     PYPROF__LEAST_BLOCKS = 100000,     // blocks allocated a second by one line
@@ -27832,6 +27895,7 @@ typedef struct {                       // of a thread, at one place
     uint32_t apart;                    // below <import NAME>, or <GC>
     uint32_t import;                   // function of the innermost <import NAME>; 0 = none
     uint32_t called;                   // function that own called, if it is not own code itself; 0 = none
+    uint32_t loop;                     // it is below a callback or task of an asyncio event loop
     int64_t values[PYPROF__SPENTS];
 } pyprof__spent;
 
@@ -27851,7 +27915,7 @@ typedef struct {
 } pyprof__findings;
 
 // called: the function below that of the program's own code; 0 = none
-typedef struct { uint32_t thread, own, called, apart, import; } pyprof__node_place;
+typedef struct { uint32_t thread, own, called, apart, import, loop; } pyprof__node_place;
 
 static void pyprof__findings_free(pyprof__findings *f)
 {
@@ -27871,6 +27935,15 @@ static const char *pyprof__thread_name(const pyprof__findings *f, uint32_t threa
 {
     const char *name = pyprof__text(f->profile, pyprof__recorded_of(f->profile, thread)->name);
     return *name ? name : "a thread without a name";
+}
+
+// Handle._run of asyncio/events.py calls what the event loop has to do next.
+static pyprof__bool pyprof__is_loop(const pyprof_profile *profile, const pyprof__function *function)
+{
+    const char *file = pyprof__text(profile, function->file);
+    size_t size = strlen(file);
+    return function->kind == PYPROF_KIND_PYTHON && strcmp(pyprof__text(profile, function->name), "_run") == 0
+        && size > 18 && strcmp(file + size - 18, "/asyncio/events.py") == 0;
 }
 
 // Threads, own code, imports: each node has those of its parent, or its own. 0 = no memory.
@@ -27905,6 +27978,7 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
             places[i].called = pyprof__location_of(profile, i)->function;
         places[i].apart = parent->apart;
         places[i].import = parent->import;
+        places[i].loop = parent->loop || pyprof__is_loop(profile, function);
         if (function->kind != PYPROF_KIND_PSEUDO) continue;
         if (strcmp(pyprof__text(profile, function->name), "<GC>") == 0) places[i].apart = PYPROF__APART_GC;
         if (!pyprof__is_import(pyprof__text(profile, function->name))) continue;
@@ -27972,7 +28046,8 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
     spent->own_line = (uint32_t)own->place.line;
     spent->apart = place->apart;
     spent->import = place->import;
-    spent->called = place->called;
+    spent->called = place->own ? place->called : 0;
+    spent->loop = place->loop;
     memcpy(spent->values, values, sizeof values);
 }
 
@@ -28039,7 +28114,8 @@ enum {                                 // what is put together
     PYPROF__PORTION_BY_DEED,                   // the C function, otherwise the Python function
     PYPROF__PORTION_BY_LEAF,                   // the leaf, and the place in the program's own code
     PYPROF__PORTION_BY_NATIVE,                 // C functions only
-    PYPROF__PORTION_BY_OWN                     // the place in the program's own code
+    PYPROF__PORTION_BY_OWN,                    // the place in the program's own code
+    PYPROF__PORTION_BY_CALL                    // the function there, and the library's function that it calls
 };
 
 typedef struct { uint32_t key[3], at; } pyprof__grouped;
@@ -28073,6 +28149,8 @@ static pyprof__bool pyprof__portion_key(const pyprof__findings *f, const pyprof_
     if (by == PYPROF__PORTION_BY_OWN) key[0] = 0;
     if (by == PYPROF__PORTION_BY_LEAF || by == PYPROF__PORTION_BY_OWN) { key[1] = spent->own; key[2] =
         spent->own_line; }
+    if (by == PYPROF__PORTION_BY_CALL) { key[0] = spent->called; key[1] = spent->own; }
+    if (by == PYPROF__PORTION_BY_CALL) return spent->called != 0;
     if (by == PYPROF__PORTION_BY_NATIVE) return native;
     return 1;
 }
@@ -28266,6 +28344,27 @@ static void pyprof__word_lines(pyprof__words *words, const pyprof__thread_times 
     }
 }
 
+// ", most of it in NAME.match"; it is the C function's name that tells what runs there.
+static void pyprof__word_most(pyprof__words *words, const pyprof__thread_times *times,
+                              const pyprof__portion *function)
+{
+    pyprof__portion natives[PYPROF__MOST_PORTIONS];
+    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_NATIVE, PYPROF__SPENT_RUN, natives,
+                                      PYPROF__MOST_PORTIONS);
+    for (i = 0; i < count; i++) {
+        int64_t value = 0;
+        size_t k;
+        for (k = 0; k < times->count; k++)
+            if (times->spent[k].leaf == natives[i].at->leaf && !times->spent[k].apart
+                && times->spent[k].function == function->at->function)
+                value += times->spent[k].values[PYPROF__SPENT_RUN];
+        if (!pyprof__reaches(value, function->value, PYPROF__LEAST_MOST)) continue;
+        pyprof__word(words, ", most of it in ");
+        pyprof__word_leaf(words, times->f, natives[i].at->leaf);
+        return;
+    }
+}
+
 static void pyprof__rule_hot(const pyprof__thread_times *times, const pyprof__portion *share, int64_t run)
 {
     pyprof__findings *f = times->f;
@@ -28283,6 +28382,7 @@ static void pyprof__rule_hot(const pyprof__thread_times *times, const pyprof__po
     pyprof__word_share(&words, finding);
     pyprof__word(&words, " of its running time");
     pyprof__word_caller(&words, f, share->at);
+    pyprof__word_most(&words, times, share);
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_time(&words, (double)share->value);
     pyprof__word(&words, " of the ");
@@ -28296,6 +28396,57 @@ static void pyprof__rule_hot(const pyprof__thread_times *times, const pyprof__po
                                   "with less data.");
     else pyprof__word(&words, "Most of it is Python code: make this function do less, or call it less "
                       "often.");
+}
+
+// How much of a call the function itself ran
+static int64_t pyprof__part_of_call(const pyprof__thread_times *times, const pyprof__portion *call,
+                                    uint32_t function)
+{
+    int64_t value = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (!spent->apart && spent->function == function && spent->called == call->at->called
+            && spent->own == call->at->own) value += spent->values[PYPROF__SPENT_RUN];
+    }
+    return value;
+}
+
+// A function of a library whose time is spread over others that it calls
+static void pyprof__rule_hot_call(const pyprof__thread_times *times, const pyprof__portion *call,
+                                  const pyprof__portion *functions, size_t count, int64_t run)
+{
+    pyprof__findings *f = times->f;
+    pyprof__finding *finding = pyprof__found_time(times, PYPROF_FINDING_HOT, call->value, run);
+    pyprof__words words;
+    size_t i, said = 0;
+    if (!finding) return;
+    pyprof__found_at(f, finding, call->at->own, call->at->own_line);
+    finding->what = call->at->called;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " runs in and below ");
+    pyprof__word_place_of(&words, f, call->at->called, 0);
+    pyprof__word(&words, " for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of its running time, called from ");
+    pyprof__word_place_of(&words, f, call->at->own, call->at->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)call->value);
+    pyprof__word(&words, " of the ");
+    pyprof__word_time(&words, (double)times->busy);
+    pyprof__word(&words, " that the thread was busy.");
+    for (i = 0; i < count; i++) {
+        int64_t value = pyprof__part_of_call(times, call, functions[i].at->function);
+        if (!pyprof__reaches(value, call->value, 10)) continue;
+        pyprof__word(&words, said++ ? ", " : " Of that: ");
+        pyprof__word_place_of(&words, f, functions[i].at->function, functions[i].at->line);
+        pyprof__word(&words, " ");
+        pyprof__word_percent(&words, pyprof__percent(value, call->value));
+    }
+    if (said) pyprof__word(&words, ".");
+    pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
+    pyprof__word(&words, "It is code of a library: call it less often, with less data, or use another that "
+                 "does less.");
 }
 
 static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof__portion *shares,
@@ -28334,14 +28485,27 @@ static void pyprof__rule_spread(const pyprof__thread_times *times, const pyprof_
 
 static void pyprof__rules_running(const pyprof__thread_times *times)
 {
-    pyprof__portion shares[PYPROF__MOST_PORTIONS];
-    size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_FUNCTION, PYPROF__SPENT_RUN, shares,
-                                      PYPROF__MOST_PORTIONS);
+    pyprof__portion shares[PYPROF__MOST_PORTIONS], calls[PYPROF__MOST_PORTIONS];
+    size_t count = pyprof__largest(times, PYPROF__PORTION_BY_FUNCTION, PYPROF__SPENT_RUN, shares,
+                                   PYPROF__MOST_PORTIONS);
+    size_t many = pyprof__largest(times, PYPROF__PORTION_BY_CALL, PYPROF__SPENT_RUN, calls,
+                                  PYPROF__MOST_PORTIONS), i, k;
     int64_t run = times->sums[PYPROF__SPENT_RUN];
-    int any = 0;
+    int any = 0, told[PYPROF__MOST_PORTIONS] = { 0 };
+    for (k = 0; k < many; k++) {
+        if (!pyprof__reaches(calls[k].value, run, PYPROF__LEAST_HOT)) continue;
+        for (i = 0; i < count; i++)   // nearly all of it is one function's
+            if (pyprof__reaches(pyprof__part_of_call(times, &calls[k], shares[i].at->function),
+                                calls[k].value, PYPROF__LEAST_MOST)) break;
+        if (i < count) continue;
+        pyprof__rule_hot_call(times, &calls[k], shares, count, run);
+        any = 1;
+        for (i = 0; i < count; i++)
+            told[i] |= pyprof__part_of_call(times, &calls[k], shares[i].at->function) * 2 > shares[i].value;
+    }
     for (i = 0; i < count; i++) {
         if (pyprof__found_function(times->f, shares[i].at->function)->kind != PYPROF_KIND_PYTHON) continue;
-        if (!pyprof__reaches(shares[i].value, run, PYPROF__LEAST_HOT)) continue;
+        if (told[i] || !pyprof__reaches(shares[i].value, run, PYPROF__LEAST_HOT)) continue;
         pyprof__rule_hot(times, &shares[i], run);
         any = 1;
     }
@@ -28349,6 +28513,16 @@ static void pyprof__rules_running(const pyprof__thread_times *times)
 }
 
 // ---- rules: waiting ---------------------------------------------------------------------------------------
+// subprocess reads what a child process writes, or waits until it ends.
+static pyprof__bool pyprof__is_subprocess(const pyprof__findings *f, uint32_t function)
+{
+    const pyprof__function *at = pyprof__found_function(f, function);
+    const char *file = pyprof__text(f->profile, at->file);
+    size_t size = strlen(file);
+    return at->kind == PYPROF_KIND_PYTHON && size > 14 && strcmp(file + size - 14, "/subprocess.py") == 0
+        && pyprof__origin_of_file(file) == PYPROF__ORIGIN_LIBRARY;
+}
+
 static int pyprof__wait_finding(const pyprof__findings *f, uint32_t leaf)   // which kind of finding it is
 {
     static const struct { const char *wait; int kind; } kinds[] = {
@@ -28365,7 +28539,7 @@ static int pyprof__wait_finding(const pyprof__findings *f, uint32_t leaf)   // w
     return PYPROF_FINDING_WAIT;
 }
 
-static void pyprof__word_wait_advice(pyprof__finding *finding)
+static void pyprof__word_wait_advice(pyprof__finding *finding, int loop)
 {
     static const struct { int kind; const char *advice; } advice[] = {
         { PYPROF_FINDING_FILE, "The thread does nothing else meanwhile: read or write less, or let another "
@@ -28380,7 +28554,9 @@ static void pyprof__word_wait_advice(pyprof__finding *finding)
     pyprof__words words;
     size_t i;
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
-    for (i = 0; i < PYPROF__COUNT(advice); i++)
+    if (loop) pyprof__word(&words, "No other task of the loop goes on meanwhile: await an asynchronous form "
+                           "of this call, or run it in a thread (asyncio.to_thread).");
+    for (i = 0; i < PYPROF__COUNT(advice) && !loop; i++)
         if (advice[i].kind == finding->kind) pyprof__word(&words, "%s", advice[i].advice);
 }
 
@@ -28398,8 +28574,11 @@ static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__p
 {
     pyprof__findings *f = times->f;
     int kind = pyprof__wait_finding(f, share->at->leaf);
+    int child = kind == PYPROF_FINDING_PEER && share->at->called
+        && pyprof__is_subprocess(f, share->at->called);
     pyprof__finding *finding;
     pyprof__words words;
+    if (child) kind = PYPROF_FINDING_CHILD;
     if (!pyprof__reaches(share->value, times->busy, PYPROF__LEAST_WAIT)
         || pyprof__waits_for_work(times, share))
         return;
@@ -28410,10 +28589,11 @@ static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__p
     pyprof__title_begin(&words, f, finding);
     pyprof__word(&words, " waits ");
     pyprof__word_share(&words, finding);
-    pyprof__word(&words, " of its time for ");
+    pyprof__word(&words, child ? " of its time for a child process, by " : " of its time for ");
     pyprof__word_leaf(&words, f, share->at->leaf);
-    pyprof__word(&words, " in ");
+    pyprof__word(&words, child ? ", in " : " in ");
     pyprof__word_place_of(&words, f, share->at->own, share->at->own_line);
+    if (share->at->loop) pyprof__word(&words, ": its event loop stands still");
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_time(&words, (double)share->value);
     pyprof__word(&words, " of the ");
@@ -28424,7 +28604,7 @@ static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__p
         pyprof__word_place_of(&words, f, share->at->function, share->at->line);
         pyprof__word(&words, ".");
     }
-    pyprof__word_wait_advice(finding);
+    pyprof__word_wait_advice(finding, share->at->loop != 0);
 }
 
 static void pyprof__rules_waiting(const pyprof__thread_times *times)
@@ -28433,6 +28613,46 @@ static void pyprof__rules_waiting(const pyprof__thread_times *times)
     size_t i, count = pyprof__largest(times, PYPROF__PORTION_BY_LEAF, PYPROF__SPENT_WAIT, shares,
                                       PYPROF__MOST_PORTIONS);
     for (i = 0; i < count; i++) pyprof__rule_wait(times, &shares[i]);
+}
+
+// A callback or a task of an event loop that sleeps, or waits for another thread, holds up all others. Other
+// idle time below it is that of a loop within the loop.
+static void pyprof__rule_loop(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    int64_t asleep = 0;
+    const pyprof__spent *most = NULL;
+    pyprof__finding *finding;
+    pyprof__words words;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        int64_t value = spent->values[PYPROF__SPENT_IDLE];
+        const char *name = spent->leaf == PYPROF__NONE ? ""
+            : pyprof__text(f->profile, pyprof__found_function(f, spent->leaf)->name);
+        if (!spent->loop || value <= 0 || (strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0))
+            continue;
+        asleep += value;
+        if (!most || value > most->values[PYPROF__SPENT_IDLE]) most = spent;
+    }
+    if (!most || !pyprof__reaches(asleep, times->wall, PYPROF__LEAST_WAIT)) return;
+    finding = pyprof__found_time(times, PYPROF_FINDING_WAIT, asleep, times->wall);
+    if (!finding) return;
+    pyprof__found_at(f, finding, most->own, most->own_line);
+    finding->what = most->leaf;
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, ": its event loop stands still for ");
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, " of the time: it waits for ");
+    pyprof__word_leaf(&words, f, most->leaf);
+    pyprof__word(&words, " in ");
+    pyprof__word_place_of(&words, f, most->own, most->own_line);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(&words, (double)asleep);
+    pyprof__word(&words, " in all, ");
+    pyprof__word_time(&words, (double)most->values[PYPROF__SPENT_IDLE]);
+    pyprof__word(&words, " of it there.");
+    pyprof__word_wait_advice(finding, 1);
 }
 
 static void pyprof__rule_starved(const pyprof__thread_times *times)
@@ -28717,9 +28937,7 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
         || !pyprof__reaches(portion.value, times->wall, PYPROF__LEAST_POLL_IDLE)
             || portion.at->leaf == PYPROF__NONE) return;
     name = pyprof__text(f->profile, pyprof__found_function(f, portion.at->leaf)->name);
-    if ((strcmp(name, "[sleep]") != 0 && strcmp(name, "[futex]") != 0)
-        || !pyprof__only_polls(times, &portion))
-        return;
+    if (strcmp(name, "[sleep]") != 0 || !pyprof__only_polls(times, &portion)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_POLL, times->clock, times->wall);
     if (!finding) return;
     finding->least = 0;
@@ -28763,6 +28981,39 @@ static uint32_t pyprof__question_of(const pyprof__findings *f, const pyprof__spe
     return pyprof__is_native_leaf(f, spent) && pyprof__is_question(f, spent->leaf) ? spent->leaf : 0;
 }
 
+// Does the function of the program's own code do little but ask?
+static pyprof__bool pyprof__only_asks(const pyprof__thread_times *times, uint32_t own)
+{
+    int64_t asked = 0, run = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (spent->apart || spent->own != own) continue;
+        run += spent->values[PYPROF__SPENT_RUN];
+        if (pyprof__question_of(times->f, spent)) asked += spent->values[PYPROF__SPENT_RUN];
+    }
+    return pyprof__reaches(asked, run, PYPROF__LEAST_POLL_ASKED);
+}
+
+// A function that polls is not hot, too: what it runs, it would save.
+static void pyprof__found_polling(pyprof__findings *f, pyprof__finding *poll)
+{
+    pyprof__finding *found = (pyprof__finding *)f->found.data;
+    size_t i, kept = 0, count = f->found.count - 1;   // the last is this one
+    for (i = 0; i < count; i++) {
+        if (found[i].kind == PYPROF_FINDING_HOT && found[i].thread == poll->thread
+            && found[i].name == poll->name && found[i].file == poll->file) {
+            if (found[i].saved > poll->saved) poll->saved = found[i].saved;
+            continue;
+        }
+        if (kept != i) found[kept] = found[i];
+        kept++;
+    }
+    if (kept == count) return;
+    found[kept] = *poll;
+    f->found.count = kept + 1;
+}
+
 static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
 {
     pyprof__findings *f = times->f;
@@ -28780,7 +29031,8 @@ static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
         asked += value;
         if (!most || value > most->values[PYPROF__SPENT_RUN]) most = spent;
     }
-    if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)) return;
+    if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)
+        || !pyprof__only_asks(times, most->own)) return;
     finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
     if (!finding) return;
     pyprof__found_at(f, finding, most->own, most->own_line);
@@ -28793,6 +29045,7 @@ static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
     pyprof__word_share(&words, finding);
     pyprof__word(&words, " of its running time is in such functions, which return at once.");
     pyprof__word_polling(finding);
+    pyprof__found_polling(f, finding);
 }
 
 static void pyprof__rule_small_waits(const pyprof__thread_times *times)
@@ -28842,6 +29095,12 @@ static int pyprof__by_during(const void *a, const void *b)   // by function, the
     const pyprof__during *x = (const pyprof__during *)a, *y = (const pyprof__during *)b;
     if (x->own != y->own) return x->own < y->own ? -1 : 1;
     return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static pyprof__bool pyprof__sleeps(const pyprof__findings *f, const pyprof__moment *moment)
+{
+    const pyprof__location *at = pyprof__location_of(f->profile, moment->node);
+    return strcmp(pyprof__text(f->profile, pyprof__found_function(f, at->function)->name), "[sleep]") == 0;
 }
 
 static pyprof__bool pyprof__waits_for_lock(const pyprof__findings *f, const pyprof__moment *moment)
@@ -28899,26 +29158,54 @@ static uint64_t pyprof__within(const pyprof__array *spells, uint64_t start, uint
     return sum;
 }
 
+// The function of the program's own code in which a thread is at that moment; PYPROF__NONE = in none, or it
+// is not chosen
+static uint32_t pyprof__own_at(const pyprof__findings *f, const pyprof__moment *moment)
+{
+    const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, moment->node);
+    if (!place->own || !f->selection.chosen[moment->node]) return PYPROF__NONE;
+    return pyprof__location_of(f->profile, place->own)->function;
+}
+
+// Functions in which threads wait for locks: a thread that sleeps there may have the lock. 0 = no memory.
+static pyprof__bool pyprof__lockers_make(const pyprof__findings *f, unsigned char *lockers)
+{
+    const pyprof__model *model = &f->profile->model;
+    size_t i;
+    if (!lockers) return 0;
+    memset(lockers, 0, model->functions.count + 1);
+    for (i = 0; i < model->moments.count; i++) {
+        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        uint32_t own = pyprof__own_at(f, moment);
+        if (own != PYPROF__NONE && pyprof__waits_for_lock(f, moment)) lockers[own] = 1;
+    }
+    return 1;
+}
+
 // What was done in that time, by function of the program's own code. 0 = no memory.
 static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool *pool,
                                         const pyprof__array *spells, pyprof__array *deeds)
 {
     const pyprof__model *model = &f->profile->model;
-    const uint32_t not_at_work = PYPROF__IS_IDLE | PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    const uint32_t not_at_work = PYPROF__WANTS_GIL | PYPROF__WANTS_CPU | PYPROF__IS_UNKNOWN;
+    unsigned char *lockers = (unsigned char *)pyprof__alloc(pool, model->functions.count + 1);
     pyprof__during *deed;
     size_t i, kept = 0;
-    for (i = 0; i < model->moments.count; i++) {
+    int whole = pyprof__lockers_make(f, lockers);
+    for (i = 0; whole && i < model->moments.count; i++) {
         const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        const pyprof__node_place *place = &PYPROF__AT(const pyprof__node_place, f->places, moment->node);
-        if (!f->selection.chosen[moment->node] || !place->own || moment->state & not_at_work
-            || pyprof__waits_for_lock(f, moment)) continue;
+        uint32_t own = pyprof__own_at(f, moment);
+        if (own == PYPROF__NONE || moment->state & not_at_work || pyprof__waits_for_lock(f, moment)) continue;
+        if ((moment->state & PYPROF__IS_IDLE) && !(lockers[own] && pyprof__sleeps(f, moment))) continue;
         deed = (pyprof__during *)pyprof__push(pool, deeds);
-        if (!deed) return 0;
-        deed->own = pyprof__location_of(f->profile, place->own)->function;
+        if (!deed) { whole = 0; break; }
+        deed->own = own;
         deed->thread = moment->thread;
         deed->all = moment->end_ns - moment->start_ns;
         deed->during = pyprof__within(spells, moment->start_ns, moment->end_ns);
     }
+    pyprof__free(pool, lockers, model->functions.count + 1);
+    if (!whole) return 0;
     deed = (pyprof__during *)deeds->data;
     if (deeds->count) qsort(deed, deeds->count, sizeof *deed, pyprof__by_during);
     for (i = 0; i < deeds->count; i++) {
@@ -29088,19 +29375,21 @@ static int pyprof__by_bytes(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// Half of the time the program had no more traced memory than this. -1 = unknown.
+// Half of the time, and at its end, the program had no more traced memory than this. -1 = unknown.
 static int64_t pyprof__usual_memory(pyprof__findings *f)
 {
     const pyprof__array *gauges = &f->profile->model.gauges;
     size_t i, bytes = gauges->count * sizeof(int64_t);
-    int64_t *traced, usual;
+    int64_t *traced, usual, last;
     if (gauges->count < PYPROF__LEAST_GAUGES) return -1;
     traced = (int64_t *)pyprof__alloc(&f->pool, bytes);
     if (!traced) { f->failed = 1; return -1; }
     for (i = 0; i < gauges->count; i++)
         traced[i] = PYPROF__AT(const pyprof__gauge, *gauges, i).facts.traced_bytes;
+    last = traced[gauges->count - 1];
     qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
     usual = traced[gauges->count / 2];
+    if (last > usual) usual = last;   // what is still there is no high-water mark
     pyprof__free(&f->pool, traced, bytes);
     return usual;
 }
@@ -29123,7 +29412,7 @@ static void pyprof__rule_peak(const pyprof__thread_times *all)
     pyprof__title_begin(&words, f, finding);
     pyprof__word(&words, "At its peak the program had ");
     pyprof__word_size(&words, (double)peak);
-    pyprof__word(&words, ", half of the time less than ");
+    pyprof__word(&words, ", half of the time and at the end less than ");
     pyprof__word_size(&words, (double)usual);
     pyprof__word(&words, ": ");
     pyprof__word_size(&words, (double)portion.value);
@@ -29268,9 +29557,10 @@ static void pyprof__findings_unite(pyprof__findings *f)
     for (i = 0; i < f->found.count; i++) {
         for (k = 0; k < kept; k++)
             if (found[k].kind == found[i].kind && found[k].thread != PYPROF__NONE
-                && found[k].what == found[i].what
                 && found[k].name == found[i].name && found[k].file == found[i].file
-                && (found[k].line == found[i].line || found[k].kind == PYPROF_FINDING_HOT)) break;
+                && (found[k].what == found[i].what || found[k].kind == PYPROF_FINDING_GIL)
+                && (found[k].line == found[i].line || found[k].kind == PYPROF_FINDING_HOT
+                    || found[k].kind == PYPROF_FINDING_GIL)) break;
         if (k == kept) { if (kept != i) found[kept] = found[i]; kept++; continue; }
         if (found[i].saved > found[k].saved) {
             int64_t saved = found[k].saved;
@@ -29318,6 +29608,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__busy_thread *busy;
         pyprof__times_make(&times, f, i);
         pyprof__rule_poll_asleep(&times);
+        pyprof__rule_loop(&times);
         if (times.busy <= 0) continue;
         busy = (pyprof__busy_thread *)pyprof__push(&f->pool, &f->busy);
         if (!busy) { f->failed = 1; return; }
@@ -42671,12 +42962,17 @@ static void pyprof__env_verdict(const pyprof_profile *profile)
 {
     pyprof__findings f;
     char text[900];
-    size_t i;
+    size_t i, told = 0, starved = 0;
     int whole = pyprof__findings_make(&f, profile, NULL);
     for (i = 0; whole && i < 2 && pyprof__verdict(&f, i, text, sizeof text); i++)
         pyprof__say_sentence(text);
-    for (i = 0; whole && i < f.found.count && i < 3; i++)
-        pyprof__say_sentence(PYPROF__AT(const pyprof__finding, f.found, i).title);
+    for (i = 0; whole && i < f.found.count && told < 3; i++) {
+        const pyprof__finding *found = &PYPROF__AT(const pyprof__finding, f.found, i);
+        // Of the machine once: the verdict has the rest.
+        if (found->kind == PYPROF_FINDING_STARVED && i + 1 < f.found.count && starved++) continue;
+        pyprof__say_sentence(found->title);
+        told++;
+    }
     pyprof__findings_free(&f);
 }
 
@@ -43528,7 +43824,7 @@ static void pyprof__following_keep_pace(pyprof__following *following)
 static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     uint64_t age = now - one->seen_ns;
-    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (age < pyprof__second ? 2 : 10);
     if (!one->python) one->python = pyprof__is_named_python(&one->line);
     if (now < one->check_ns) return;
     one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);

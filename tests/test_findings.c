@@ -160,12 +160,41 @@ TEST(a_c_function_of_a_library)
     result got = scene_end(&s);
     const pyprof__finding *one = find(&got, PYPROF_FINDING_HOT);
     CHECK(one && one->line == 7 && strcmp(one->name, "pack") == 0 && one->saved == 9000 * (int64_t)ms);
-    CHECK_STR(one->title, "MainThread runs in compress (gzip.py:612) for 90 % of its running time, called from pack (shop.py:7)");
+    CHECK_STR(one->title, "MainThread runs in compress (gzip.py:612) for 90 % of its running time, called from pack (shop.py:7), "
+              "most of it in zlib.compress");
     CHECK_STR(one->evidence, "9.00 s of the 10.0 s that the thread was busy. Line 612 has 100 % of that. "
               "The C function zlib.compress runs for 9.00 s, without the GIL.");
     CHECK_STR(one->advice, "Most of it runs without the GIL: several threads can share the work.");
     verdict_is(&got, 0, "MainThread 10.0 s: 100 % running: zlib.compress 90 %, main :30 10 %.");
     result_free(&got);
+}
+
+// A function of a library that calls many others: the call is what takes the time.
+static void calls(int own, int each, const char *title)
+{
+    static const char *const names[] = { "deepcopy", "_deepcopy_dict", "_deepcopy_list", "_keep_alive" };
+    scene s;
+    scene_begin(&s);
+    uint32_t node = frame(&s, "request", 7);
+    for (int i = 0; i < 4; i++) {
+        node = add_frame(&s.r, node, "/usr/lib/python3.12/copy.py", names[i], 100 * (i + 1), 100 * (i + 1) + 5);
+        run(&s, node, each);
+    }
+    run(&s, frame(&s, "unique", 9), own);
+    spread(&s, 1000 - 4 * each - own);
+    result got = scene_end(&s);
+    const pyprof__finding *one = find(&got, PYPROF_FINDING_HOT);
+    CHECK((one != NULL) == (title != NULL));
+    if (one) CHECK_STR(one->title, title);
+    if (one) CHECK(one->line == 7 && strcmp(one->name, "request") == 0 && one->saved == each * 40 * (int64_t)ms);
+    result_free(&got);
+}
+
+TEST(a_call_of_a_library)
+{
+    calls(0, 240, "MainThread runs in and below deepcopy (copy.py) for 96 % of its running time, called from request (shop.py:7)");
+    calls(0, 75, "MainThread runs in and below deepcopy (copy.py) for 30 % (+-3) of its running time, called from request (shop.py:7)");
+    calls(0, 74, NULL);
 }
 
 // ---- waiting ---------------------------------------------------------------------------------------------------------
@@ -202,6 +231,43 @@ TEST(a_thread_that_reads_one_pipe_waits_for_work)
         run(&s, s.main, busy);
         ends(&s, PYPROF_FINDING_PEER, busy == 20 ? NULL : "reader waits 98 % of its time for read pipe in price (shop.py:5)");
     }
+}
+
+TEST(a_child_process_whose_output_is_read)
+{
+    for (int library = 0; library <= 1; library++) {
+        scene s;
+        scene_begin(&s);
+        uint32_t node = add_frame(&s.r, frame(&s, "convert", 5), library ? "/usr/lib/python3.12/subprocess.py" : "/srv/app/subprocess.py", "run", 500, 548);
+        wait_in(&s, leaf(&s, node, "[read pipe]", PYPROF_KIND_WAIT), 500, (pyprof_metric)0);
+        spread(&s, 500);
+        ends(&s, PYPROF_FINDING_CHILD, library ? "MainThread waits 50 % (+-3) of its time for a child process, by read pipe, in convert (shop.py:5)" : NULL);
+    }
+}
+
+// A task of an event loop that sleeps, or waits for a peer; the loop itself waits in its selector.
+static void loops(const char *file, const char *what, int idles, int samples, int kind, const char *title)
+{
+    scene s;
+    scene_begin(&s);
+    uint32_t node = add_frame(&s.r, s.main, "/usr/lib/python3.12/asyncio/base_events.py", "BaseEventLoop._run_once", 1900, 1950);
+    wait_in(&s, leaf(&s, add_frame(&s.r, node, "/usr/lib/python3.12/selectors.py", "EpollSelector.select", 440, 468), "[epoll]", PYPROF_KIND_WAIT),
+            1000 - samples, PYPROF_IDLE_NS);
+    node = add_frame(&s.r, add_frame(&s.r, node, file, "Handle._run", 80, 84), source, "price", 4, 5);
+    wait_in(&s, leaf(&s, node, what, PYPROF_KIND_WAIT), samples, idles ? PYPROF_IDLE_NS : (pyprof_metric)0);
+    ends(&s, kind, title);
+}
+
+TEST(an_event_loop_that_stands_still)
+{
+    const char *file = "/usr/lib/python3.12/asyncio/events.py";
+    loops(file, "[sleep]", 1, 100, PYPROF_FINDING_WAIT, "MainThread: its event loop stands still for 10 % of the time: it waits for sleep in price (shop.py:5)");
+    loops(file, "[futex]", 1, 100, PYPROF_FINDING_WAIT, "MainThread: its event loop stands still for 10 % of the time: it waits for a lock in price (shop.py:5)");
+    loops(file, "[sleep]", 1, 99, PYPROF_FINDING_WAIT, NULL);
+    loops(file, "[epoll]", 1, 500, PYPROF_FINDING_WAIT, NULL);   // a loop within the loop
+    loops("/srv/app/events.py", "[sleep]", 1, 500, PYPROF_FINDING_WAIT, NULL);
+    loops(file, "[recv 10.0.0.1:1]", 0, 500, PYPROF_FINDING_PEER,
+          "MainThread waits 100 % of its time for recv 10.0.0.1:1 in price (shop.py:5): its event loop stands still");
 }
 
 static void starved(int samples, const char *title)
@@ -285,6 +351,22 @@ TEST(a_place_that_always_goes_on_has_no_lock)
     ends(&s, PYPROF_FINDING_SERIAL, NULL);
 }
 
+// The thread that has the lock sleeps while it has it; a thread that sleeps elsewhere has none.
+TEST(a_lock_that_is_held_asleep)
+{
+    for (int there = 0; there <= 1; there++) {
+        scene s;
+        scene_begin(&s);
+        wait_in(&s, leaf(&s, frame(&s, there ? "price" : "tick", 5), "[sleep]", PYPROF_KIND_WAIT), 1000, PYPROF_IDLE_NS);
+        for (size_t i = 0; i < s.r.model.moments.count; i++) AT(pyprof__moment, s.r.model.moments, i).state |= PYPROF__IS_IDLE;
+        for (int i = 0; i < 2; i++) {
+            scene_thread(&s, i ? "two" : "one");
+            wait_for(&s, "price", "[futex]", 1000);
+        }
+        ends(&s, PYPROF_FINDING_SERIAL, there ? "Threads wait for locks, and one at a time goes on: in price (shop.py:4)" : NULL);
+    }
+}
+
 // ---- polling, many small calls ------------------------------------------------------------------------------------------
 static void switches(scene *s, int64_t count)   // in the 10 s
 {
@@ -336,6 +418,34 @@ TEST(polling_awake)
     asks(150, "MainThread polls in next_job (shop.py:17): it asks again and again, by select.select");
     asks(149, NULL);
     asks(401, "MainThread polls in next_job (shop.py:17): it asks again and again, by select.select");
+}
+
+// Work between the questions is no polling; a function that polls is not hot, too.
+TEST(a_function_that_asks_and_works)
+{
+    for (int asked = 399; asked <= 400; asked++) {
+        scene s;
+        scene_begin(&s);
+        uint32_t poll = frame(&s, "next_job", 17);
+        run(&s, leaf(&s, poll, "<native> time.monotonic", PYPROF_KIND_NATIVE), asked);
+        run(&s, poll, 1000 - asked);
+        result got = scene_end(&s);
+        CHECK((find(&got, PYPROF_FINDING_POLL) != NULL) == (asked == 400) && (find(&got, PYPROF_FINDING_HOT) != NULL) == (asked == 399));
+        if (asked == 400) CHECK(find(&got, PYPROF_FINDING_POLL)->saved == 10000 * (int64_t)ms);
+        result_free(&got);
+    }
+}
+
+// A worker that waits for a condition wakes up for work.
+TEST(a_worker_that_often_gets_work)
+{
+    scene s;
+    scene_begin(&s);
+    uint32_t worker = frame(&s, "worker", 12);
+    wait_in(&s, leaf(&s, worker, "[futex]", PYPROF_KIND_WAIT), 900, PYPROF_IDLE_NS);
+    run(&s, worker, 100);
+    switches(&s, 1000);
+    ends(&s, PYPROF_FINDING_POLL, NULL);
 }
 
 static void small(int64_t waits, const char *title)
@@ -455,25 +565,26 @@ TEST(memory_that_grows)
     grows(mib, 20 * mib, 1, PYPROF_FINDING_LEAK, NULL);
 }
 
-static void peaks(int64_t peak, int64_t usual, int gauges, const char *title)
+static void peaks(int64_t peak, int64_t usual, int gauges, int stays, const char *title)
 {
     scene s;
     scene_begin(&s);
     idle(&s, 1000);
     s.r.model.heap.mode = PYPROF_HEAP_EXACT;
     pyprof__model_add(&s.r.model, PYPROF_PEAK_BYTES, frame(&s, "whole_file", 14), peak);
-    for (int i = 0; i < gauges; i++) add_gauge(&s.r, (uint64_t)i * 100, 0, i == 3 ? peak : usual);
+    for (int i = 0; i < gauges; i++) add_gauge(&s.r, (uint64_t)i * 100, 0, i == 3 || (stays && i > 7) ? peak : usual);
     ends(&s, PYPROF_FINDING_PEAK, title);
 }
 
 TEST(a_high_water_mark)
 {
     const int64_t mib = 1 << 20;
-    const char *title = "At its peak the program had 32.0 MiB, half of the time less than 16.0 MiB: 32.0 MiB of the peak is from whole_file (shop.py:14)";
-    peaks(32 * mib, 16 * mib, 10, title);
-    peaks(32 * mib, 16 * mib, 9, NULL);
-    peaks(32 * mib - 2, 16 * mib - 1, 10, NULL);
-    peaks(64 * mib, 32 * mib + 1, 10, NULL);
+    const char *title = "At its peak the program had 32.0 MiB, half of the time and at the end less than 16.0 MiB: 32.0 MiB of the peak is from whole_file (shop.py:14)";
+    peaks(32 * mib, 16 * mib, 10, 0, title);
+    peaks(32 * mib, 16 * mib, 9, 0, NULL);
+    peaks(32 * mib, 16 * mib, 10, 1, NULL);
+    peaks(32 * mib - 2, 16 * mib - 1, 10, 0, NULL);
+    peaks(64 * mib, 32 * mib + 1, 10, 0, NULL);
 }
 
 // ---- the recording itself ---------------------------------------------------------------------------------------------------

@@ -19,12 +19,14 @@ TROUBLES = {
     'lock_held': ('lock', 'price'),
     'leak': ('leak', 'remember'),
     'full_cache': ('cache', 'draw'),
-    'churn': ('hot-function', 'message', 'churn'),
+    'churn': ('hot-function', 'message', 'churn'),   # a busy machine may leave too little time for churn to be worth a finding
     'slow_imports': ('imports', 'tables.py'),
     'gc_heavy': ('garbage-collection', 'main'),
-    'polling': ('polling', 'next_job', 'hot-function'),
+    'polling': ('polling', 'next_job'),
+    'blocked_loop': ('wait', 'read_device'),
+    'copies': ('hot-function', 'settings'),
 }
-HEALTHY = ('healthy_async', 'healthy_memory', 'healthy_pool', 'healthy_service', 'healthy_timer')
+HEALTHY = ('healthy_async', 'healthy_memory', 'healthy_pool', 'healthy_service', 'healthy_timer', 'healthy_workers')
 MACHINE = ('starved', 'lost-samples', 'few-samples')   # true of a busy machine, whatever the program does
 LEAST = 0.2   # of its time: what a trouble takes at least of a program that has it
 
@@ -63,8 +65,9 @@ def findings(program):
 
 
 def about(found):
-    """Without what is true of the machine alone. A short run on a busy machine spends much of its time with its start, too."""
-    return [one for one in found if one[0] not in MACHINE and (one[0] != 'imports' or one[2] == 'tables.py')]
+    """Without what is true of the machine alone. A short run on a busy machine spends much of its time with its start, and that of
+    its server, too."""
+    return [one for one in found if one[0] not in MACHINE and (one[0] != 'imports' or one[2] == 'tables.py') and one[1] != 'running']
 
 
 def examine(names, seconds):

@@ -61,7 +61,7 @@ def main():
         end, number = time.monotonic() + 1.2, 0
         worker = threading.Thread(target=spin, args=(end,), name="worker")
         worker.start()
-        while time.monotonic() < end:
+        while time.monotonic() < end or number < 20:   # on a busy machine, too, what grows is enough to be told
             score(0.02)
             zlib.compress(bytes(2000000))
             remember(number)
