@@ -16,10 +16,10 @@ real() { # the names as those of the files made by hand: real.svg, real.pkl
     mv "$folder/run_memory_snapshot.pkl" "$folder/real.pkl" && rm -f "$folder"/run_*
 }
 
-try "files of recordings made by hand: $formats" "$build/interop_make" "$folder"
+try "files of recordings made by hand: $formats" "$build/interop_make" "$folder" pages
 if [ -x "$build/host" ]; then try "files of a real run" real; else skip "files of a real run" "no $build/host"; fi
 export INTEROP_BUILD=$build
 drivers=()
 for driver in tests/interop/*"${T:-}"*.sh; do drivers+=("bash $driver $folder"); done
-tests/run.sh -t 600 -j 2 "${drivers[@]}" || failed=$((failed + 1))
+tests/run.sh -t 1500 -j 2 "${drivers[@]}" || failed=$((failed + 1))
 finish
