@@ -495,7 +495,7 @@ thread.join()
 def exec_while_held():
     """A signal that is under way when the program executes another one must not end that: a chain of programs."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    process = subprocess.run([sys.executable, '-S', '-c', EXEC, str(bind.length(100, 30)), bind.BUILD, folder],
+    process = subprocess.run([sys.executable, '-S', '-c', EXEC, str(bind.length(100, 20)), bind.BUILD, folder],
                              env=dict(os.environ, EXEC=EXEC), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
     bind.equal((process.returncode, process.stdout), (7, b'done\n'), 'end of the chain')
 
@@ -730,13 +730,13 @@ def faults_of(kind):
         for rate in bind.several(0.01, 0.0001, 0.001, 0.1):
             session = bind.Session(rate_hz=2000)
             hooks.pyprof_test_faults(rate, kind, 7)
-            all_kinds_of_work(1.5)
+            all_kinds_of_work(bind.length(1.5, 1))
             hooks.pyprof_test_faults(0, 0, 0)
             faulty = session.snapshot(reset=1)
             if kind == GARBAGE:   # names once read are kept as long as there is a session
                 session.stop()
                 session = bind.Session(rate_hz=2000)
-            with running(churn_main, 0, 1, name='churn'):
+            with running(churn_main, 0, bind.length(1, 0.5), name='churn'):
                 pass
             after = session.stop()
             wrong, wrong_after = impossible(faulty, steps, lines), impossible(after, steps, lines)

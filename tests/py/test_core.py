@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -66,20 +67,20 @@ time.sleep(1000)
 """
 
 
-def started(source, folder, python=sys.executable, **options):
+def started(source, folder, python=sys.executable, library=None, **options):
     # One arena: gdb writes all memory that malloc has reserved.
-    environment = dict(os.environ, MALLOC_ARENA_MAX='1', PYTHONDONTWRITEBYTECODE='1')
+    environment = dict(os.environ, MALLOC_ARENA_MAX='1', PYTHONDONTWRITEBYTECODE='1', **{'LD_PRELOAD': library} if library else {})
     with open(os.path.join(folder, 'target.py'), 'w') as file:
         file.write(source)
     return subprocess.Popen([python, os.path.join(folder, 'target.py')], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,
                             universal_newlines=True, env=environment, **options)
 
 
-def from_debugger(folder, python=sys.executable):
+def from_debugger(folder, python=sys.executable, library=None):
     """A core file that gdb wrote of a program that waits, and what the program had told."""
     if not shutil.which('gcore'):
         bind.skip('gdb is not installed')
-    process = started(WAITS, folder, python)
+    process = started(WAITS, folder, python, library)
     try:
         told = json.loads(process.stdout.readline())
         made = subprocess.run(['gcore', '-o', os.path.join(folder, 'core'), str(process.pid)], stdout=subprocess.PIPE,
@@ -270,6 +271,12 @@ def bad_core_files():
         refused(made('text', b'x' * 100), 'ARGUMENT', 'pid', pid=os.getpid())
 
 
+def libpython():
+    """The library with this Python's code; None = it is in the program."""
+    with open('/proc/self/maps') as file:
+        return next((line.split()[-1] for line in file if re.match(r'libpython[0-9.]+\w*\.so', os.path.basename(line.split()[-1]))), None)
+
+
 @bind.test
 def a_program_that_was_replaced():
     """The core file leaves its code out: it is read from the program's file, if that is still the same."""
@@ -278,18 +285,25 @@ def a_program_that_was_replaced():
         shutil.copy(os.path.realpath(sys.executable), python)
         if subprocess.run([python, '-c', 'import threading'], stderr=subprocess.DEVNULL).returncode:
             bind.skip('a copy of this Python does not run')
-        path, told = from_debugger(folder, python)
-        os.rename(python, kept)
+        shared = libpython()
+        code = os.path.join(folder, os.path.basename(shared)) if shared else python   # the file with Python's code
+        if shared:
+            shutil.copy(shared, code)
+        path, told = from_debugger(folder, python, shared and code)   # a library of that name is there already, and no other is loaded
+        os.rename(code, kept)
         for other in (None, '/bin/sh'):
             if other:
-                shutil.copy(os.path.realpath(other), python)
+                shutil.copy(os.path.realpath(other), code)
             why = 'is not the file that ran' if other else 'cannot be read'
             try:
-                profile, states, _ = dumped(path)
-                same_stacks(told, states)      # Python is in a library
+                dumped(path)
             except bind.Error as error:
-                bind.check(('NO_PYTHON' in str(error) or 'UNSUPPORTED' in str(error)) and python in str(error) and why in str(error), 'the error: %s', error)
-        profile, states, waits = dumped(path, executable=kept)
+                bind.check(('NO_PYTHON' in str(error) or 'UNSUPPORTED' in str(error)) and code in str(error) and why in str(error), 'the error: %s', error)
+            else:
+                raise AssertionError('it was told although %s %s' % (code, why))
+        if shared:
+            os.rename(kept, code)
+        profile, states, waits = dumped(path, **{} if shared else {'executable': kept})
         same_stacks(told, states)
         is_deadlock(told, waits)
         bind.equal(profile.stats().degraded, b'', 'degraded')

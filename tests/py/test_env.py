@@ -18,6 +18,7 @@ PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
 MEMORY = ['memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt']
 FILES = MEMORY + ['profile.json', 'profile.svg', 'profile.txt']
 
+MAIN_S = bind.length(0.5, 0.3)
 WORK = '''
 import sys, threading, time
 def leaf(end):
@@ -25,12 +26,12 @@ def leaf(end):
         pass
 def work(seconds):
     leaf(time.perf_counter() + seconds)
-def main(seconds=0.5):
+def main(seconds=MAIN_S):
     thread = threading.Thread(target=work, args=(seconds,), name='worker')
     thread.start()
     work(seconds)
     thread.join()
-'''
+'''.replace('MAIN_S', str(MAIN_S))
 
 
 class Result:
@@ -119,7 +120,7 @@ def files_of_a_run():
         bind.equal({thread['name'] for thread in document['threads']}, {'MainThread', 'worker'})
         bind.check('app.<module>' in document['functions'], 'app.<module>')
         total = document['functions']['app.main']['time']
-        bind.check(0.3 < total < 1.5, 'app.main took %r s', total)
+        bind.check(0.6 * MAIN_S < total < 1.5, 'app.main took %r s', total)
         stacks = {tuple(sample['stack']) for sample in document['samples'] if sample['thread_id'] == result.pid}
         bind.check(('app.<module>', 'app.main', 'app.work', 'app.leaf') in stacks, 'stacks: %r', stacks)
 

@@ -93,7 +93,7 @@ def sessions_come_and_go_while_threads_allocate():
     try:
         with running(churn, count=2):
             try:
-                for i in range(bind.length(200, 60)):
+                for i in range(bind.length(200, 40)):
                     session = bind.Session(bind.held if i % 3 else bind.released, heap=1 + i % 2, rate_hz=1,
                                            heap_interval_bytes=0 if i % 2 else 1024)
                     time.sleep(random.random() * 0.005)
@@ -488,7 +488,7 @@ def forks(count, mode):
 
 @bind.test(limit=240)
 def forks_while_eight_threads_allocate():
-    forks(bind.length(100, 15), EXACT)
+    forks(bind.length(100, 10), EXACT)
 
 
 @bind.test(limit=240, long=True)

@@ -446,7 +446,7 @@ def deep_stacks():
 def mixed_profile():
     def work(n):
         for _ in range(n):
-            busy(0.02)
+            busy(bind.length(0.02, 0.01))
             time.sleep(0.01)
 
     with bind.record(rate_hz=1000) as r:

@@ -15,6 +15,7 @@ def short_form(name):
     bind.test(lambda: print(run(bind.length(scale, 0.01))), name=name, limit=180)
 
 
+bind.FRESH = True   # a program each: soak sets the allocator of those that are started from here on
 for program in soak.PROGRAMS:
     short_form(program)
 

@@ -144,10 +144,12 @@ static void finalize(void)   // while the sampler sweeps
     stop(session, 50);
 }
 
-static void again(void)   // one session through 20 interpreters
+static int lives(void) { return getenv("TEST_LONG") ? 20 : 6; }
+
+static void again(void)   // one session through several interpreters
 {
     pyprof *session = start(2000);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < lives(); i++) {
         unsigned long long samples = stats_of(session).samples;
         python.start(0);
         spin_on(session, 0.05, 11);
@@ -155,12 +157,12 @@ static void again(void)   // one session through 20 interpreters
         CHECK(python.finish() == 0);
     }
     CHECK(stats_of(session).rejected <= stats_of(session).samples / 20);
-    stop(session, 20 * 10);
+    stop(session, (unsigned)lives() * 10);
 }
 
-static void renew(void)   // a session for each of 20 interpreters, ended after its interpreter
+static void renew(void)   // a session for each of several interpreters, ended after its interpreter
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < lives(); i++) {
         python.start(0);
         pyprof *session = start(2000);
         spin_on(session, 0.05, 10);

@@ -19,18 +19,18 @@ try:
 except KeyboardInterrupt: print('politely', sys.argv[1:], flush=True)
 END
 says() { "$root/examples/profile_app.sh" "$@" >"$dir/told" 2>&1; code=$?; cat "$dir/told"; }
-is_hot() { grep -q 'hot  .*loop.py' "$dir/told"; }
-hot_in() { # NAME ARGUMENT...: a busy machine needs longer until the loop has begun
-    for seconds in 1 4 16; do says pyprof $seconds --out "$dir/$1" -- "$PYTHON" "$app" "${@:2}" && is_hot && break; done
+is_hot() { if [ "$1" = cProfile ]; then grep -q ' hot ' "$dir/told"; else grep -q 'hot  .*loop.py' "$dir/told"; fi; } # TOOL
+hot_in() { # TOOL NAME ARGUMENT...: a busy machine needs longer until the loop has begun
+    for seconds in 1 4 16; do says "$1" $seconds --out "$dir/$2" -- "$PYTHON" "$app" "${@:3}" && is_hot "$1" && break; done
 }
 preloaded() {
-    hot_in a one 'two words' &&
+    hot_in pyprof a one 'two words' &&
         [ "$code" = 0 ] && grep -q "politely \['one', 'two words'\]" "$dir/told" &&
         grep -q "^  $dir/a_profile.svg" "$dir/told" && [ -s "$dir/a_profile.json" ]
 }
 with_cprofile() {
-    says cProfile 1 --out "$dir/c" -- "$PYTHON" "$app"
-    [ $code = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
+    hot_in cProfile c
+    [ "$code" = 0 ] && grep -q 'Functions with what they call' "$dir/told" && grep -q ' hot ' "$dir/told" && [ -s "$dir/c.prof" ]
 }
 await() { # COMMAND...: until it succeeds
     for ((i = 0; i < 600; i++)); do ! "$@" || return 0; sleep 0.05; done
