@@ -2114,12 +2114,23 @@ static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__k
     return 1;
 }
 
+// The place of a kept file: of two, the one that it has, or that no thread needed in the last sweep.
+static pyprof__kept *pyprof__kept_place(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
+{
+    uint64_t number = (uint64_t)tid * 4 + (uint64_t)kind;
+    pyprof__kept *one = &proc->kept[number % PYPROF__KEPT],
+        *other = &proc->kept[(number / PYPROF__KEPT * 20 + number + 36) % PYPROF__KEPT];
+    if (one->tid == tid && one->kind == kind) return one;
+    if (other->tid == tid && other->kind == kind) return other;
+    return one->tid && one->round + 1 >= __atomic_load_n(&proc->round, __ATOMIC_RELAXED) ? other : one;
+}
+
 // The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
 // keeps its place.
 static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
                                  size_t capacity)
 {
-    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
+    pyprof__kept *file = pyprof__kept_place(proc, tid, kind);
     const uint32_t round = __atomic_load_n(&proc->round, __ATOMIC_RELAXED),
         check = __atomic_load_n(&proc->check, __ATOMIC_RELAXED);
     ssize_t size = -1;
@@ -4863,10 +4874,12 @@ static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const
                       item).base == *(const uint64_t *)key;
 }
 
+static uint64_t pyprof__base_hash(uint64_t base) { return pyprof__mix(0x1234567, base) << 32 | 1; }
+
 // The block's number, added if it is new; PYPROF__NONE = no memory.
 static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
 {
-    uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
+    uint64_t hash = pyprof__base_hash(base);
     uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
     pyprof__block *block;
     if (id != PYPROF__NONE) return id;
@@ -5145,7 +5158,51 @@ static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, s
     return 1;
 }
 
-// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets all blocks.
+// Renumbers the blocks: the parts of `ids` are the numbers that the blocks' offsets tell.
+static void pyprof__mirror_renumber(const pyprof__mirror *mirror, pyprof__array *ids)
+{
+    size_t i;
+    for (i = 0; i < ids->count; i++) {
+        uint32_t *id = &PYPROF__AT(uint32_t, *ids, i);
+        *id = PYPROF__AT(const pyprof__block, mirror->blocks, *id).offset;
+    }
+}
+
+// Forgets the blocks that are in no plan. No copy is of this epoch: offsets are free for other use.
+static void pyprof__mirror_tidy(pyprof__mirror *mirror)
+{
+    size_t i, k, kept = 0;
+    for (i = 0; i < mirror->blocks.count; i++)
+        PYPROF__AT(pyprof__block, mirror->blocks, i).offset = PYPROF__NONE;
+    for (i = 0; i < mirror->plans.count; i++) {
+        const pyprof__array *ids = &PYPROF__AT(const pyprof__plan, mirror->plans, i).ids;
+        PYPROF__AT(pyprof__plan, mirror->plans, i).next.count = 0;
+        for (k = 0; k < ids->count; k++)
+            PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, k)).offset = 0;
+    }
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) block->offset = (uint32_t)kept++;
+    }
+    for (i = 0; i < mirror->plans.count; i++)
+        pyprof__mirror_renumber(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, i).ids);
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) PYPROF__AT(pyprof__block, mirror->blocks, block->offset) = *block;
+    }
+    mirror->blocks.count = kept;
+    mirror->last = PYPROF__NONE;
+    pyprof__index_free(mirror->pool, &mirror->index);
+    for (i = 0; i < kept; i++)
+        if (!pyprof__index_add(mirror->pool, &mirror->index,
+                               pyprof__base_hash(PYPROF__AT(pyprof__block, mirror->blocks, i).base),
+                               (uint32_t)i)) {
+            pyprof__mirror_clear(mirror);
+            return;
+        }
+}
+
+// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets those.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
@@ -5158,7 +5215,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     mirror->epoch++;
     if (mirror->epoch % 64 || mirror->blocks.count < 1024) return;
     for (i = 0; i < mirror->plans.count; i++) planned += PYPROF__AT(pyprof__plan, mirror->plans, i).ids.count;
-    if (planned * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
+    if (planned * 2 < mirror->blocks.count) pyprof__mirror_tidy(mirror);
 }
 
 // Fetches, in as few calls as possible, the blocks that the wanted owners touched in their last walk.
@@ -38179,7 +38236,7 @@ static void pyprof__following_keep_pace(pyprof__following *following)
 static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     uint64_t age = now - one->seen_ns;
-    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (age < pyprof__second ? 2 : 10);
     if (!one->python) one->python = pyprof__is_named_python(&one->line);
     if (now < one->check_ns) return;
     one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
