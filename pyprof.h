@@ -2114,16 +2114,28 @@ static pyprof__bool pyprof__kept_open(pyprof__proc *proc, int64_t tid, pyprof__k
     return 1;
 }
 
+// The place of a kept file: of two, the one that it has, or that no thread needed in the last sweep.
+static pyprof__kept *pyprof__kept_place(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind)
+{
+    uint64_t number = (uint64_t)tid * 4 + (uint64_t)kind;
+    pyprof__kept *one = &proc->kept[number % PYPROF__KEPT],
+        *other = &proc->kept[(number / PYPROF__KEPT * 20 + number + 36) % PYPROF__KEPT];
+    if (one->tid == tid && one->kind == kind) return one;
+    if (other->tid == tid && other->kind == kind) return other;
+    return one->tid && one->round + 1 >= __atomic_load_n(&proc->round, __ATOMIC_RELAXED) ? other : one;
+}
+
 // The text of a kept file; <= 0 = it must be opened. A file that another thread needed in the last sweep
 // keeps its place.
 static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_kind kind, char *text,
                                  size_t capacity)
 {
-    pyprof__kept *file = &proc->kept[((uint64_t)tid * 4 + (uint64_t)kind) % PYPROF__KEPT];
-    const uint32_t round = proc->round;
+    pyprof__kept *file = pyprof__kept_place(proc, tid, kind);
+    const uint32_t round = __atomic_load_n(&proc->round, __ATOMIC_RELAXED),
+        check = __atomic_load_n(&proc->check, __ATOMIC_RELAXED);
     ssize_t size = -1;
     int same = file->tid == tid && file->kind == kind;
-    if (same && file->checked != proc->check && !pyprof__file_is_open(file)) {
+    if (same && file->checked != check && !pyprof__file_is_open(file)) {
         pyprof__file_drop(file);
         same = 0;
     }
@@ -2133,7 +2145,7 @@ static ssize_t pyprof__kept_read(pyprof__proc *proc, int64_t tid, pyprof__kept_k
         if (!pyprof__kept_open(proc, tid, kind, file)) return -1;
     }
     file->round = round;
-    file->checked = proc->check;
+    file->checked = check;
     PYPROF__AGAIN(size, pread(file->fd, text, capacity - 1, 0));
     text[size > 0 ? size : 0] = 0;
     if (size <= 0) pyprof__file_drop(file);   // the thread has ended, and its number may be used again
@@ -2148,7 +2160,8 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
     static const char *const names[] = { "schedstat", "syscall", "sched", "sched" };
     pyprof__proc *of = kind == PYPROF__KEPT_OWN ? &pyprof__own_proc : proc;
     ssize_t size = -1;
-    if (proc->round >= PYPROF__KEEP_FROM && tid && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
+    if (__atomic_load_n(&proc->round, __ATOMIC_RELAXED) >= PYPROF__KEEP_FROM && tid
+        && !__atomic_load_n(&of->foreign, __ATOMIC_RELAXED)
         && !__atomic_exchange_n(&proc->keeping, 1, __ATOMIC_ACQUIRE)) {
         size = pyprof__kept_read(proc, tid, kind, text, capacity);
         __atomic_store_n(&proc->keeping, 0, __ATOMIC_RELEASE);
@@ -2158,13 +2171,14 @@ static ssize_t pyprof__task_text(pyprof__proc *proc, int64_t tid, pyprof__kept_k
     return pyprof__task_read(of, tid, names[kind], text, capacity);
 }
 
-// A sweep over the threads of another process begins.
+// A sweep over the threads of another process begins. Another thread may read such a file at the same time.
 static void pyprof__proc_sweeps(pyprof__proc *proc, uint64_t now)
 {
+    uint32_t round = proc->round + 1;
     if (pyprof__is_own(proc) || proc->core) return;
-    if (++proc->round == 0) proc->round = PYPROF__KEEP_FROM;
+    __atomic_store_n(&proc->round, round ? round : (uint32_t)PYPROF__KEEP_FROM, __ATOMIC_RELAXED);
     if (now < proc->check_due) return;
-    proc->check++;
+    __atomic_store_n(&proc->check, proc->check + 1, __ATOMIC_RELAXED);
     proc->check_due = now + PYPROF__KEPT_NS;
 }
 
@@ -4857,10 +4871,12 @@ static pyprof__bool pyprof__same_block(const void *context, uint32_t item, const
                       item).base == *(const uint64_t *)key;
 }
 
+static uint64_t pyprof__base_hash(uint64_t base) { return pyprof__mix(0x1234567, base) << 32 | 1; }
+
 // The block's number, added if it is new; PYPROF__NONE = no memory.
 static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
 {
-    uint64_t hash = pyprof__mix(0x1234567, base) << 32 | 1;
+    uint64_t hash = pyprof__base_hash(base);
     uint32_t id = pyprof__index_find(&mirror->index, hash, pyprof__same_block, &mirror->blocks, &base);
     pyprof__block *block;
     if (id != PYPROF__NONE) return id;
@@ -5139,7 +5155,51 @@ static pyprof__bool pyprof__twins_agree(pyprof__mirror *mirror, uint64_t from, s
     return 1;
 }
 
-// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets all blocks.
+// Renumbers the blocks: the parts of `ids` are the numbers that the blocks' offsets tell.
+static void pyprof__mirror_renumber(const pyprof__mirror *mirror, pyprof__array *ids)
+{
+    size_t i;
+    for (i = 0; i < ids->count; i++) {
+        uint32_t *id = &PYPROF__AT(uint32_t, *ids, i);
+        *id = PYPROF__AT(const pyprof__block, mirror->blocks, *id).offset;
+    }
+}
+
+// Forgets the blocks that are in no plan. No copy is of this epoch: offsets are free for other use.
+static void pyprof__mirror_tidy(pyprof__mirror *mirror)
+{
+    size_t i, k, kept = 0;
+    for (i = 0; i < mirror->blocks.count; i++)
+        PYPROF__AT(pyprof__block, mirror->blocks, i).offset = PYPROF__NONE;
+    for (i = 0; i < mirror->plans.count; i++) {
+        const pyprof__array *ids = &PYPROF__AT(const pyprof__plan, mirror->plans, i).ids;
+        PYPROF__AT(pyprof__plan, mirror->plans, i).next.count = 0;
+        for (k = 0; k < ids->count; k++)
+            PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *ids, k)).offset = 0;
+    }
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) block->offset = (uint32_t)kept++;
+    }
+    for (i = 0; i < mirror->plans.count; i++)
+        pyprof__mirror_renumber(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, i).ids);
+    for (i = 0; i < mirror->blocks.count; i++) {
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, i);
+        if (block->offset != PYPROF__NONE) PYPROF__AT(pyprof__block, mirror->blocks, block->offset) = *block;
+    }
+    mirror->blocks.count = kept;
+    mirror->last = PYPROF__NONE;
+    pyprof__index_free(mirror->pool, &mirror->index);
+    for (i = 0; i < kept; i++)
+        if (!pyprof__index_add(mirror->pool, &mirror->index,
+                               pyprof__base_hash(PYPROF__AT(pyprof__block, mirror->blocks, i).base),
+                               (uint32_t)i)) {
+            pyprof__mirror_clear(mirror);
+            return;
+        }
+}
+
+// Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets those.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
     size_t i, planned = 0;
@@ -5152,7 +5212,7 @@ static void pyprof__mirror_begin(pyprof__mirror *mirror)
     mirror->epoch++;
     if (mirror->epoch % 64 || mirror->blocks.count < 1024) return;
     for (i = 0; i < mirror->plans.count; i++) planned += PYPROF__AT(pyprof__plan, mirror->plans, i).ids.count;
-    if (planned * 2 < mirror->blocks.count) pyprof__mirror_clear(mirror);
+    if (planned * 2 < mirror->blocks.count) pyprof__mirror_tidy(mirror);
 }
 
 // Fetches, in as few calls as possible, the blocks that the wanted owners touched in their last walk.
@@ -35288,6 +35348,7 @@ typedef struct {                 // a target, and the thread that samples it
     char program[256];           // the name of another process's program
     uint32_t stage;              // futex word: see pyprof__stage
     int stopping;                // number of threads that stop sessions of it
+    int given_up;                // it has no session, and did not end for long
     pyprof_config first;         // of another process: the config it was opened with
     int descendant;              // a session that follows children has found it, and looks again by itself
     pyprof_result opened;        // how that went
@@ -35922,7 +35983,7 @@ static void pyprof__other_over(pyprof__sampler *sampler)
 {
     int i;
     pyprof__sessions_lock();
-    sampler->over = 1;
+    PYPROF__SET(sampler->over, 1);
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = sampler->sessions[i];
         if (!session || session->torn) continue;
@@ -35966,7 +36027,7 @@ static pyprof__bool pyprof__other_again(pyprof__sampler *sampler, uint64_t now)
         sweeper->retried = retried;
         pyprof__program_name(sweeper->target.origin.proc, sampler->program, sizeof sampler->program);
         sampler->mark = pyprof__process_mark(sweeper->target.origin.proc, 0);
-    } else sampler->over = 1;
+    } else PYPROF__SET(sampler->over, 1);
     pyprof__sessions_unlock();
     if (result != PYPROF_OK) pyprof__other_over(sampler);
     return result == PYPROF_OK;
@@ -36857,7 +36918,7 @@ static pyprof_result pyprof__following_join(pyprof__following *following, double
     pyprof__array_free(&pool, &profiles);
     if (!all) return result;
     stats = &all->model.stats;
-    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->own_cpu_ns += PYPROF__GET(following->own_cpu_ns);
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
     stats->processes_unknown = following->unknown;
@@ -36877,7 +36938,7 @@ static void pyprof__following_stats(const pyprof__following *following, pyprof_s
         pyprof__merge_stats(stats, &one);
         pyprof__merge_degraded(stats, one.degraded);
     }
-    stats->own_cpu_ns += following->own_cpu_ns;
+    stats->own_cpu_ns += PYPROF__GET(following->own_cpu_ns);
     stats->processes = following->processes;
     stats->processes_missed = following->missed;
     stats->processes_unknown = following->unknown;
@@ -37722,18 +37783,45 @@ static void pyprof__others_reap(void)
     }
 }
 
+// The session that followed children has ended: waits for the threads that sampled them, because they use its
+// allocator. A thread that gets no CPU for long, or is blocked, is left behind. Without locks.
+static void pyprof__others_await(void)
+{
+    uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    int i, left = 1;
+    while (left) {
+        left = 0;
+        pyprof__control_lock();
+        pyprof__others_reap();
+        pyprof__sessions_lock();
+        for (i = 0; i < PYPROF__OTHERS; i++) {
+            pyprof__sampler *sampler = pyprof__g.others[i];
+            if (!sampler || sampler->stopping || sampler->given_up || pyprof__any_session(sampler)) continue;
+            if (pyprof__now() > end) sampler->given_up = 1;
+            else left++;
+        }
+        pyprof__sessions_unlock();
+        pyprof__control_unlock();
+        if (left) pyprof__nap(200000);
+    }
+}
+
 // The sampler that reads this very process already; NULL = none. The kernel reuses pids.
 static pyprof__sampler *pyprof__other_find(int64_t pid)
 {
     uint64_t started = pyprof__process_started(pid);
+    pyprof__sampler *found = NULL;
     int i;
-    for (i = 0; i < PYPROF__OTHERS; i++) {
+    pyprof__sessions_lock();
+    for (i = 0; i < PYPROF__OTHERS && started && !found; i++) {
         pyprof__sampler *sampler = pyprof__g.others[i];
-        if (sampler && sampler->alive && !sampler->over && sampler->first.pid == pid && started
+        if (sampler && sampler->alive && !PYPROF__GET(sampler->over) && sampler->first.pid == pid
             && __atomic_load_n(&sampler->stage, __ATOMIC_ACQUIRE) == (uint32_t)PYPROF__STAGE_GOES
-            && sampler->sweeper.target.started == started) return sampler;
+            && sampler->sweeper.target.started == started) found = sampler;
     }
-    return NULL;
+    if (found) found->given_up = 0;
+    pyprof__sessions_unlock();
+    return found;
 }
 
 static pyprof__sampler **pyprof__other_new(const pyprof_config *config)   // NULL = see pyprof_last_error
@@ -37995,7 +38083,7 @@ static pyprof__bool pyprof__kin_begin(pyprof__following *following, const pyprof
     session = (pyprof__session *)pyprof__alloc(&following->pool, sizeof *session);
     kin = session ? (pyprof__kin *)pyprof__push(&following->pool, &following->kin) : NULL;
     pyprof__sessions_lock();
-    if (kin && !following->quit && !sampler->sessions[slot])
+    if (kin && !PYPROF__GET(following->quit) && !sampler->sessions[slot])
         whole = pyprof__session_begin(session, 0, sampler, config, slot);
     if (whole) {
         pyprof__pool_budget(&session->recorder.pool, &following->budget);
@@ -38106,6 +38194,7 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
 {
     pyprof_result result;
     char reason[80];
+    uint64_t used;
     int full;
     if (!pyprof__descendant_read(one, now)) { pyprof__following_loses(following, one, now); return; }
     one->look_ns = now + PYPROF__SCAN_BUSY_NS;
@@ -38115,8 +38204,8 @@ static void pyprof__following_look(pyprof__following *following, pyprof__descend
     if (one->looks++ > PYPROF__MOST_LOOKS) return;
     if (pyprof__profiles_itself(following, one)) { one->python = 0; return; }
     full = following->processes + following->opening >= PYPROF__TEST_PROCESSES;
-    if (full || following->budget.used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES
-        > following->budget.limit) {
+    used = PYPROF__GET(following->budget.used);
+    if (full || used + (following->opening + 1) * (uint64_t)PYPROF__KIN_BYTES > following->budget.limit) {
         if (!one->python) return;
         snprintf(reason, sizeof reason, "more than %d processes: the others are counted as missed",
                  PYPROF__TEST_PROCESSES);
@@ -38144,7 +38233,7 @@ static void pyprof__following_keep_pace(pyprof__following *following)
 static void pyprof__following_keeps(pyprof__following *following, pyprof__descendant *one, uint64_t now)
 {
     uint64_t age = now - one->seen_ns;
-    one->look_ns = now + 2 * PYPROF__SCAN_NS;
+    one->look_ns = now + (uint64_t)PYPROF__SCAN_NS * (age < pyprof__second ? 2 : 10);
     if (!one->python) one->python = pyprof__is_named_python(&one->line);
     if (now < one->check_ns) return;
     one->check_ns = now + (age < pyprof__second ? age / 4 : pyprof__second);
@@ -38156,7 +38245,8 @@ static void pyprof__following_round(pyprof__following *following, uint64_t now)
     size_t i;
     pyprof__following_keep_pace(following);
     if (pyprof__family_scan(&following->family, now)) following->busy_ns = now + PYPROF__BUSY_NS;
-    for (i = following->headless ? 0 : 1; i < following->family.list.count && !following->quit; i++) {
+    for (i = following->headless ? 0 : 1; i < following->family.list.count; i++) {
+        if (PYPROF__GET(following->quit)) break;
         pyprof__descendant *one = pyprof__family_at(&following->family, i);
         if (one->state == PYPROF__KIN_OPENING) pyprof__following_opened(following, one, now);
         if (one->state == PYPROF__KIN_OPENING || one->state == PYPROF__KIN_LEFT
@@ -38212,7 +38302,8 @@ static pyprof_result pyprof__following_start(int slot, int headless)
     pyprof__following *following = &pyprof__g.followings[slot];
     pyprof__session *session = &pyprof__g.sessions[slot];
     int64_t pid = session->config.pid ? session->config.pid : pyprof__own_pid();
-    uint64_t used = following->budget.used;   // of samplers of an earlier session that have not ended yet
+    // of samplers of an earlier session that have not ended yet
+    uint64_t used = PYPROF__GET(following->budget.used);
     int error;
     memset(following, 0, sizeof *following);
     following->config = session->config;
@@ -38500,6 +38591,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
+    if (found && following && !pyprof__is_sampler) pyprof__others_await();
     pyprof__control_lock();
     pyprof__sampler_join(sampler);
     if (blocked && made)

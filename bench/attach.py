@@ -90,10 +90,22 @@ class Program:
 # --- the recorders ----------------------------------------------------------------------------------------------------
 
 def cpu_ns(pid):
-    total = 0
-    for path in glob.glob('/proc/%d/task/*/schedstat' % pid):
-        with open(path) as file:
-            total += int(file.read().split()[0])
+    """Of all its threads, including those that have ended: the clock of a process, as the kernel numbers it."""
+    try:
+        return time.clock_gettime_ns(~pid << 3 | 2)
+    except OSError:   # it has ended
+        return 0
+
+
+def family_cpu_ns(pid):
+    """The same, with its children: a tool may be a script that starts the program."""
+    total = cpu_ns(pid)
+    for path in glob.glob('/proc/%d/task/*/children' % pid):
+        try:
+            with open(path) as file:
+                total += sum(family_cpu_ns(int(child)) for child in file.read().split())
+        except OSError:
+            pass
     return total
 
 
@@ -102,11 +114,11 @@ class Recorder:
         with open(os.path.join(folder, 'said'), 'wb') as said:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=ROOT)
         time.sleep(1.0)   # it begins
-        self.begin, self.used = time.perf_counter(), cpu_ns(self.process.pid)
+        self.begin, self.used = time.perf_counter(), family_cpu_ns(self.process.pid)
 
     def end(self):
         """Its CPU time as a share of a core since it had begun; None if it has ended by itself."""
-        share = (cpu_ns(self.process.pid) - self.used) / 1e9 / (time.perf_counter() - self.begin)
+        share = (family_cpu_ns(self.process.pid) - self.used) / 1e9 / (time.perf_counter() - self.begin)
         if self.process.poll() is not None:
             return None
         self.process.send_signal(signal.SIGINT)
@@ -180,22 +192,33 @@ def table(title, command, tools, folder):
         program.end()
 
 
-def processes(tools, folder):
+def processes(command, tools, folder):
+    """The first of the tools is the one that the others are compared with."""
     print('\n20 processes of 4 threads at 100 Hz')
-    program = Program([sys.executable, os.path.abspath(__file__), '--many'], start_new_session=True)
+    program = Program(command, start_new_session=True)
+    first = None
     try:
-        for name, option in (('pyprof', '--subprocesses'), ('py-spy', '--subprocesses'), ('py-spy --nonblocking', '--subprocesses'), ('austin', '-C')):
-            if not tools[name]:
-                print('%-24s not installed' % name)
+        for name, tool in tools.items():
+            if not tool:
+                print('%-26s not installed' % name)
                 continue
-            command = tools[name][:-2] + [option] + tools[name][-2:]
-            recorder = Recorder(filled(command, program.pid, 100), folder)
+            recorder = Recorder(filled(tool, program.pid, 100), folder)
             time.sleep(3)
             share = recorder.end()
-            print('%-24s %s' % (name, 'failed: ' + reason(folder) if share is None else 'recorder %5.2f %% of a core' % (100 * share)), flush=True)
+            first = first or share
+            print('%-26s %s' % (name, 'failed: ' + reason(folder) if share is None else
+                                'recorder %6.2f %% of a core%s' % (100 * share, '' if share is first else ', %.1f times as much' % (share / first))),
+                  flush=True)
     finally:
         os.killpg(program.pid, signal.SIGKILL)
         program.process.wait()
+
+
+def of_children(tools):
+    """The same commands, with the option that also records child processes."""
+    options = {'austin': '-C'}
+    return {name: tool and tool[:1] + ([] if name == 'austin' else tool[1:2]) + [options.get(name, '--subprocesses')] + tool[1 if name == 'austin' else 2:]
+            for name, tool in tools.items()}
 
 
 def median_ms(action, count):
@@ -248,13 +271,16 @@ def main(build):
     with tempfile.TemporaryDirectory() as folder:
         tools = recorders(build, folder)
         table('Python %s recorded' % sys.version.split()[0], [sys.executable, os.path.abspath(__file__), '--target'], tools, folder)
-        processes(tools, folder)
+        processes([sys.executable, os.path.abspath(__file__), '--many'], of_children(tools), folder)
         moments(build, tools)
         sid = os.path.join(ROOT, 'tests', 'sid.sh')
         if os.path.exists(os.path.join(SID, 'usr/bin/python3.15')) and os.getuid() == 0:
-            sampler = [sid, 'run', 'python3.15', '-m', 'profiling.sampling', 'attach', '-d', '600', '-r', '{rate}', '--collapsed', '-o', '/tmp/out', '{pid}']
-            table('Python 3.15 recorded (Debian sid)', [sid, 'run', 'python3.15', '/pyprof/bench/attach.py', '--target'],
-                  {'pyprof': tools['pyprof'], "3.15's profiling.sampling": sampler}, folder)
+            # It looks for the files of the process in its own tree, so it runs in that of the process.
+            sampler = ['nsenter', '-t', '{pid}', '-m', '-r', '-w', '/usr/bin/python3.15', '-m', 'profiling.sampling', 'attach', '-d', '600', '-r', '{rate}', '--collapsed', '-o', '/tmp/out', '{pid}']
+            both = {'pyprof': tools['pyprof'], "3.15's profiling.sampling": sampler}
+            table('Python 3.15 recorded (Debian sid)', [sid, 'run', 'python3.15', '/pyprof/bench/attach.py', '--target'], both, folder)
+            both["3.15's profiling.sampling"] = sampler[:-1] + ['--subprocesses', '-a'] + sampler[-1:]
+            processes([sid, 'run', 'python3.15', '/pyprof/bench/attach.py', '--many'], dict(both, pyprof=of_children(tools)['pyprof']), folder)
         else:
             print("\n3.15's profiling.sampling: not installed (tests/sid.sh setup)")
 

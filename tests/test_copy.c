@@ -127,6 +127,36 @@ TEST(mirror_prefetches_blocks_in_use)
     for (size_t i = 0; i < 400; i++) CHECK_INT(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1), i >= 200 && i != 300);
 }
 
+TEST(mirror_forgets_only_blocks_out_of_use)   // those that are planned are still fetched ahead, as one copy
+{
+    enum { MANY = 1500, PLANNED = 40 };
+    pyprof__origin origin = opened(PYPROF__BY_READV);
+    unsigned char *p = pages(MANY), wanted[2] = { 1, 0 }, byte;
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    pyprof__pool_init(&pool, NULL, UINT64_MAX);
+    pyprof__mirror_init(&mirror, &pool, &origin);
+    pyprof__mirror_own(&mirror, 1);
+    for (size_t i = 0; i < MANY; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1));
+    for (int epoch = 0; epoch < 70; epoch++) {
+        pyprof__mirror_begin(&mirror);
+        pyprof__mirror_prefetch(&mirror, wanted, 2);
+        if (epoch) CHECK_INT(mirror.bytes.count, PLANNED * 256);
+        for (uint32_t owner = 0; owner < 2; owner++) {   // the second owner needs nothing any more
+            pyprof__mirror_own(&mirror, owner);
+            for (size_t i = 0; i < PLANNED && owner == 0; i++) {
+                p[(i * 7 + 3) * PAGE] = (unsigned char)(epoch + (int)i);
+                CHECK(pyprof__read(&mirror, &byte, address(p + (i * 7 + 3) * PAGE), 1));
+                if (epoch) CHECK_INT(byte, (unsigned char)(epoch - 1 + (int)i));   // as it was when it was fetched
+            }
+        }
+        if (epoch) CHECK_INT(mirror.misses, 0);
+    }
+    CHECK(mirror.blocks.count < 100);
+    CHECK(pyprof__read(&mirror, &byte, address(p + 1000 * PAGE), 1));
+    pyprof__mirror_free(&mirror);
+}
+
 TEST(mirror_beside_impossible_addresses)   // the kernel refuses a whole call for one of them
 {
     pyprof__origin origin = opened(PYPROF__BY_WRITEV);

@@ -4,6 +4,7 @@
 #define Py_PYTHON_H
 #define PY_VERSION_HEX 0x030b07f0
 #define PYPROF__TEST_PATIENCE 300000000u
+#define PYPROF__TEST_PROCESSES 5
 static int no_way;   // bits: these ways of reading memory fail
 #define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << origin->method ? 0 : (done))
 #define PYPROF_IMPLEMENTATION
@@ -698,5 +699,147 @@ TEST(a_logger_takes_its_time)
     __atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
 }
+
+// ---- processes below another one -------------------------------------------------------------------------------------
+enum { KIDS = 4 };
+
+static void kid(unsigned ms)   // a process with one Python thread
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    host_begins(0);
+    usleep(1000 * ms);
+    _exit(0);
+}
+
+// A process, with Python, whose children come and go: KIDS at a time, of 0 to 60 ms, or of 60 s. Returns its pid.
+static pid_t tree_start(int stays)
+{
+    pid_t root = fork();
+    unsigned seed = 1;
+    int kids = 0;
+    CHECK(root >= 0);
+    if (root) return root;
+    pyprof__layout at;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    fake_init();
+    host_begins(0);
+    pyprof__layout_choose(&at, PY_VERSION_HEX, 0, NULL);
+    put(fake_states[0], at.thread_next, NULL);
+    for (;;) {
+        unsigned ms = stays ? 60000 : (unsigned)rand_r(&seed) % 60;
+        if (kids < (stays ? stays : KIDS)) {
+            if (fork() == 0) kid(ms);
+            kids++;
+        } else if (waitpid(-1, NULL, 0) > 0) kids--;
+    }
+}
+
+static void tree_end(pid_t root)
+{
+    kill(root, SIGKILL);
+    CHECK_INT(waitpid(root, NULL, 0), root);
+}
+
+static pid_t tree;
+
+static void *tree_main(void *argument)   // follows them, again and again
+{
+    unsigned seed = (unsigned)(uintptr_t)argument;
+    for (int i = 0; i < rounds; i++) {
+        pyprof_config config = { .pid = tree, .children = 1, .rate_hz = 200 + rand_r(&seed) % 1000, .timeline_s = -1, .on_event = { on_event, NULL } };
+        pyprof *session = NULL;
+        pyprof_profile *profile = NULL;
+        pyprof_stats stats = { 0 };
+        if (rand_r(&seed) % 2) config.max_bytes = 8 << 20;
+        pyprof_result result = pyprof_start(&config, &session);
+        if (result != PYPROF_OK) {
+            printf("%s\n", pyprof_last_error());
+            CHECK(result == PYPROF_ERR_BUSY || result == PYPROF_ERR_DENIED);
+            continue;
+        }
+        for (int k = rand_r(&seed) % 4; k >= 0; k--) {
+            usleep((unsigned)rand_r(&seed) % 20000);
+            use(session, &seed);
+        }
+        CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
+        CHECK(stats.processes >= 1 && stats.processes <= 5);
+        CHECK_INT(pyprof_stop(session, rand_r(&seed) % 2 ? &profile : NULL), PYPROF_OK);
+        pyprof_profile_free(profile);
+        CHECK_INT(pyprof_stop(session, NULL), PYPROF_ERR_STATE);
+    }
+    return NULL;
+}
+
+static int tree_is_refused(void)
+{
+    pyprof_config config = { .pid = tree, .children = 1 };
+    pyprof *session;
+    pyprof_result result;
+    for (int i = 0; i < 1000; i++) {   // it may just begin
+        result = pyprof_start(&config, &session);
+        if (result == PYPROF_OK) { pyprof_stop(session, NULL); return 0; }
+        if (result == PYPROF_ERR_DENIED) return 1;
+        usleep(10000);
+    }
+    printf("%s\n", pyprof_last_error());
+    CHECK_INT(result, PYPROF_OK);
+    return 1;
+}
+
+static void no_thread_is_left(void)
+{
+    char text[100];
+    long tasks = 2;
+    for (int i = 0; i < 1000 && tasks > 1; i++) {
+        const char *at = pyprof__proc_read(&pyprof__own_proc, "stat", text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+        for (int k = 0; at && k < 18; k++) at = strchr(at + 1, ' ');
+        tasks = at ? strtol(at, NULL, 10) : 2;
+        if (TOOLED) tasks--;   // the tool has one
+        if (tasks > 1) usleep(10000);
+    }
+    CHECK(tasks <= 1);
+}
+
+TEST_LIMIT(processes_come_and_go_under_four_sessions, 120)
+{
+    pthread_t threads[4];
+    tree = tree_start(0);
+    if (tree_is_refused()) SKIP("not even a child can be read here");
+    rounds = TOOLED ? 6 : 12;
+    for (int i = 0; i < 4; i++) CHECK_INT(pthread_create(&threads[i], NULL, tree_main, (void *)(uintptr_t)(i + 1)), 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    tree_end(tree);
+    no_thread_is_left();
+    printf("%d events\n", __atomic_load_n(&told, __ATOMIC_RELAXED));
+}
+
+// At the limits: so many processes are recorded, the others count as missed, and the session tells that.
+static void processes_limited(uint64_t max_bytes, const char *words, uint64_t most)
+{
+    pyprof_config config = { .children = 1, .rate_hz = 200, .max_bytes = max_bytes };
+    pyprof_stats stats = { 0 };
+    pyprof_profile *profile = NULL;
+    pyprof *session = NULL;
+    tree = tree_start(12);
+    if (tree_is_refused()) SKIP("not even a child can be read here");
+    config.pid = tree;
+    CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+    for (int i = 0; i < 3000 && stats.processes + stats.processes_missed < 13; i++) {
+        usleep(10000);
+        CHECK_INT(pyprof_get_stats(session, &stats), PYPROF_OK);
+    }
+    tree_end(tree);
+    CHECK_INT(pyprof_stop(session, &profile), PYPROF_OK);
+    CHECK_INT(pyprof_profile_stats(profile, &stats), PYPROF_OK);
+    printf("%d recorded, %d missed: %s\n", (int)stats.processes, (int)stats.processes_missed, stats.degraded);
+    CHECK_INT(stats.processes + stats.processes_missed, 13);
+    CHECK(stats.processes >= 1 && stats.processes <= most);
+    CHECK(strstr(stats.degraded, words) != NULL);
+    pyprof_profile_free(profile);
+    no_thread_is_left();
+}
+
+TEST(processes_more_than_the_most) { processes_limited(0, "more than 5 processes: the others are counted as missed", 5); }
+TEST(processes_more_than_the_memory) { processes_limited(6 << 20, "max_bytes is used up: further processes are counted as missed", 4); }
 
 TEST_MAIN

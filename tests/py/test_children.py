@@ -18,6 +18,7 @@ def burn(seconds):
     while time.thread_time() < end: pass
 def tell(name, line='used', log=%(log)r):
     with open(log, 'a') as file: file.write('%%s %%d %%s %%r\\n' %% (line, os.getpid(), name, time.thread_time()))
+LOG = %(log)r
 def wait(name='go', folder=os.path.dirname(%(log)r)):
     while not os.path.exists(os.path.join(folder, name)): time.sleep(0.005)
 def await_lines(count, line='used', log=%(log)r):
@@ -206,6 +207,98 @@ tell('root')
     bind.equal(stats.processes, len(found), 'processes')
     bind.equal(stats.processes + stats.processes_missed, count + 1, 'processes, recorded (%d) and missed' % stats.processes)
     for (pid, name), used in told.items():
+        bind.check(pid not in found or found[pid]['cpu'] < used + 0.1, '%d: %r, it used %.3f', pid, found.get(pid), used)
+
+
+@bind.test(limit=200)
+def short_lived_of_all_kinds():
+    """Each descendant is recorded, missed or not Python, and counted once: the sum is the parent's own list."""
+    count = bind.length(500, 48)
+    tree = Tree('''
+import multiprocessing
+SECONDS = (0.005, 0.02, 0.06, 0.2)
+def hot_short(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: burn(0.002)
+    tell('python')
+def note(pid, name, line='began'):
+    with open(LOG, 'a') as file: file.write('%%s %%d %%s 0\\n' %% (line, pid, name))
+def forked(seconds):
+    pid = os.fork()
+    if pid: return pid
+    hot_short(seconds)
+    os._exit(0)
+def code(seconds): return [sys.executable, '-S', '-c', 'import tree; tree.hot_short(%%r)' %% seconds]
+def executed(seconds):
+    pid = os.fork()
+    if pid: return pid
+    os.execv(sys.executable, code(seconds))
+def spawned(seconds):
+    process = multiprocessing.get_context('spawn').Process(target=hot_short, args=(seconds,))
+    process.start()
+    return process
+KINDS = [
+    ('python', forked), ('python', executed), ('python', spawned),
+    ('python', lambda seconds: os.posix_spawn(sys.executable, code(seconds), os.environ)),
+    ('python', lambda seconds: subprocess.Popen(code(seconds))),
+    ('other', lambda seconds: subprocess.Popen(['true'])),
+    ('other', lambda seconds: subprocess.Popen(['sh', '-c', 'exec sleep %%r' %% seconds])),
+    ('other', lambda seconds: os.posix_spawn('/bin/sh', ['sh', '-c', ':'], os.environ)),
+]
+if __name__ == '__main__':
+    wait()
+    multiprocessing.process._cleanup = lambda: None   # it would wait for those that have ended
+    started = []
+    for i in range(%d):
+        name, start = KINDS[i %% len(KINDS)]
+        child = start(SECONDS[i // len(KINDS) %% 4])
+        started.append(child)
+        note(child if isinstance(child, int) else child.pid, name)
+        time.sleep(0.005)
+    from multiprocessing import resource_tracker
+    note(resource_tracker._resource_tracker._pid, 'python')   # the first spawned process makes it
+    note(os.getpid(), 'python')
+    # Until they are waited for, each can be seen.
+    for child in started: os.waitid(os.P_PID, child if isinstance(child, int) else child.pid, os.WEXITED | os.WNOWAIT)
+    tell('root')
+    wait('end')
+    for child in started:
+        if isinstance(child, int): os.waitpid(child, 0)
+        elif hasattr(child, 'wait'): child.wait()
+        else: child.join()
+''' % count)
+    session = bind.Session(pid=tree.process.pid, children=1, rate_hz=200, max_cpu=1e6)
+    tree.go()
+    bind.eventually(lambda: any(name == 'root' for _, name in tree.told()) or tree.process.poll() is not None, 'all children have ended', 150)
+    began = tree.told('began')
+    python = {pid for pid, name in began if name == 'python'}
+    other = {pid for pid, name in began if name == 'other'}
+    bind.equal(len(began), count + 2, 'descendants, with the root and the tracker')
+
+    def is_counted():   # the last one is found within some milliseconds
+        stats = session.stats()
+        return stats.processes + stats.processes_missed + stats.processes_unknown >= len(python)
+    try:
+        bind.eventually(is_counted, 'each is counted', 30)
+    except AssertionError:
+        stats = session.stats()
+        raise AssertionError('%d recorded, %d missed, %d unknown; %d were Python, %d others; %s' % (
+            stats.processes, stats.processes_missed, stats.processes_unknown, len(python), len(other), stats.degraded))
+    finally:
+        tree.go('end')
+    tree.end()
+    profile = session.stop()
+    stats, found = profile.stats(), processes(profile)
+    print('%d recorded, %d missed, %d unknown; %d were Python, %d others' % (stats.processes, stats.processes_missed, stats.processes_unknown,
+                                                                             len(python), len(other)))
+    bind.equal(set(found) - python, set(), 'recorded, but no Python')
+    bind.equal(stats.processes, len(found), 'processes')
+    # Unknown is one that nobody saw between its fork, or vfork, and its end.
+    counted = stats.processes + stats.processes_missed
+    bind.check(counted <= len(python) <= counted + stats.processes_unknown <= len(began), '%d recorded, %d missed, %d unknown; %d were Python, %d others',
+               stats.processes, stats.processes_missed, stats.processes_unknown, len(python), len(other))
+    bind.enough(counted > 0.8 * len(python), '%d of %d are counted, %d unknown', counted, len(python), stats.processes_unknown)
+    for (pid, name), used in tree.told().items():
         bind.check(pid not in found or found[pid]['cpu'] < used + 0.1, '%d: %r, it used %.3f', pid, found.get(pid), used)
 
 
