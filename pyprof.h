@@ -3066,13 +3066,16 @@ static pyprof__bool pyprof__halt_end(void)   // 1 = it was halted until now
     return halted;
 }
 
-// The kernel's thread id has a fixed offset in the struct pthread of glibc and musl: this looks for our own
-// id there. CPython before 3.11 keeps only the pthread_t. 0 = not found.
+// The kernel's thread id has a fixed offset in the struct pthread of glibc and musl. glibc tells debuggers
+// where; elsewhere this looks for our own id there, though in a container that can be as small as other
+// numbers. CPython before 3.11 keeps only the pthread_t. 0 = not found.
 static int64_t pyprof__tid_offset(void)
 {
     const char *self = (const char *)(uintptr_t)pthread_self();
+    const uint32_t *told = (const uint32_t *)dlsym(NULL, "_thread_db_pthread_tid");   // bits, count, offset
     int32_t own = (int32_t)pyprof__gettid();
-    int64_t offset;
+    int64_t offset = told && told[2] >= 16 && told[2] < 4096 ? told[2] : 0;
+    if (offset && *(const volatile int32_t *)(const void *)(self + offset) == own) return offset;
     for (offset = 16; offset < 1024; offset += 4)
         if (*(const volatile int32_t *)(const void *)(self + offset) == own) return offset;
     return 0;

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "inside.h"
+#include <sched.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/resource.h>
@@ -844,6 +845,26 @@ TEST(sleep_ends_at_the_deadline_or_when_woken)
     CHECK(pyprof__now() < before + 5000000000u);
     pyprof__wake(&word);
     CHECK_INT(word, 6);
+}
+
+static void *sleeps(void *unused) { for (;;) pause(); return unused; }
+
+TEST(the_place_of_the_thread_id)   // also where that is 1, as other numbers there are
+{
+    int status;
+    pthread_t thread;
+    int64_t offset = pyprof__tid_offset();
+    CHECK(offset > 0);
+    CHECK_INT(*(const int32_t *)(const void *)((const char *)pthread_self() + offset), pyprof__gettid());
+    if (unshare(CLONE_NEWPID) != 0) SKIP("a pid namespace cannot be made here");
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK_INT(getpid(), 1);
+        CHECK_INT(pthread_create(&thread, NULL, sleeps, NULL), 0);
+        _exit(pyprof__tid_offset() == offset ? 0 : 3);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK_INT(status, 0);
 }
 
 TEST_MAIN

@@ -373,7 +373,8 @@ def threads_in_c_functions():
                              (replace, 'text.replace', 0.1)):
         samples, calls, named, other = calls_of(work, want)
         assert samples > 30, (want, samples)
-        assert named >= part * samples and (calls == named or part < 0.5), (want, samples, calls, named, other)
+        bind.enough(named >= part * samples, '%r', (want, samples, calls, named, other))   # the thread may have had no CPU all the while
+        assert calls == named or part < 0.5, (want, samples, calls, named, other)
 
 
 @test
