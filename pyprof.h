@@ -6396,33 +6396,54 @@ static void pyprof__image_table(pyprof__image *image, const Elf64_Dyn *entry)
     else if (entry->d_tag == DT_GNU_HASH) image->gnu_hash = at;
 }
 
+// Copies a table at once or, where it ends before this many items, one by one. Returns how many there are.
+static int pyprof__image_items(const pyprof__origin *origin, void *items, uint64_t from, size_t item, int count)
+{
+    int i;
+    if (pyprof__copy(origin, items, from, (size_t)count * item)) return count;
+    for (i = 0; i < count; i++)
+        if (!pyprof__copy(origin, (char *)items + (size_t)i * item, from + (size_t)i * item, item)) break;
+    return i;
+}
+
+// Finds the tables of symbols in the dynamic section, which has at most this size.
+static void pyprof__image_tables(pyprof__image *image, uint64_t section, uint64_t size)
+{
+    Elf64_Dyn entries[32];   // most have no more
+    uint64_t at;
+    int i, count = (int)PYPROF__COUNT(entries);
+    for (at = 0; at < size && at < 8 * sizeof entries && count == (int)PYPROF__COUNT(entries);
+         at += sizeof entries) {
+        count = pyprof__image_items(image->origin, entries, section + at, sizeof *entries, count);
+        for (i = 0; i < count && at + (uint64_t)i * sizeof *entries < size; i++) {
+            if (entries[i].d_tag == DT_NULL) return;
+            pyprof__image_table(image, &entries[i]);
+        }
+    }
+}
+
 // 1 = it is an ELF file of 64 bits. Its tables are optional.
 static pyprof__bool pyprof__image_open(pyprof__image *image, const pyprof__origin *origin, uint64_t mapped_at)
 {
     Elf64_Ehdr header;
-    Elf64_Phdr part;
-    Elf64_Dyn entry;
-    uint64_t dynamic = 0, size = 0, at;
-    int i, loaded = 0;
+    Elf64_Phdr parts[64];
+    uint64_t dynamic = 0, size = 0;
+    int i, count, loaded = 0;
     memset(image, 0, sizeof *image);
     image->origin = origin;
     if (!pyprof__copy(origin, &header, mapped_at, sizeof header)
         || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64
-        || header.e_phentsize != sizeof part) return 0;
-    for (i = 0; i < header.e_phnum && i < 64; i++) {
-        if (!pyprof__copy(origin, &part, mapped_at + header.e_phoff + (uint64_t)i * sizeof part, sizeof part))
-            break;
-        if (part.p_type == PT_LOAD && !loaded) {
+        || header.e_phentsize != sizeof *parts) return 0;
+    count = header.e_phnum < 64 ? header.e_phnum : 64;
+    count = pyprof__image_items(origin, parts, mapped_at + header.e_phoff, sizeof *parts, count);
+    for (i = 0; i < count; i++) {
+        if (parts[i].p_type == PT_LOAD && !loaded) {
             loaded = 1;
-            if (header.e_type == ET_DYN) image->bias = mapped_at - (part.p_vaddr - part.p_offset);
+            if (header.e_type == ET_DYN) image->bias = mapped_at - (parts[i].p_vaddr - parts[i].p_offset);
         }
-        if (part.p_type == PT_DYNAMIC) { dynamic = part.p_vaddr; size = part.p_memsz; }
+        if (parts[i].p_type == PT_DYNAMIC) { dynamic = parts[i].p_vaddr; size = parts[i].p_memsz; }
     }
-    for (at = 0; dynamic && at < size && at < 256 * sizeof entry; at += sizeof entry) {
-        if (!pyprof__copy(origin, &entry, dynamic + image->bias + at, sizeof entry)
-            || entry.d_tag == DT_NULL) break;
-        pyprof__image_table(image, &entry);
-    }
+    if (dynamic) pyprof__image_tables(image, dynamic + image->bias, size);
     return 1;
 }
 
