@@ -226,10 +226,15 @@ static void *peak_alloc(void *user, size_t size)
 
 static int count_bytes(void *user, const void *data, size_t size) { return (void)data, *(size_t *)user += size, 0; }
 
-// JSON keeps the text of each stack that the time line has, the text report its rows, SVG its rectangles: to be made smaller.
+// JSON keeps the text of each stack that the time line has, the text report and what is made of its findings their rows, SVG and HTML
+// their rectangles: to be made smaller.
 static long long most_of(int format)
 {
-    return (format == PYPROF_FORMAT_JSON ? 160ll : format == PYPROF_FORMAT_TEXT || format == PYPROF_FORMAT_SVG ? 96 : 64) << 20;
+    switch (format) {
+    case PYPROF_FORMAT_JSON: return 160ll << 20;
+    case PYPROF_FORMAT_TEXT: case PYPROF_FORMAT_PROMPT: case PYPROF_FORMAT_SVG: case PYPROF_FORMAT_HTML: return 96ll << 20;
+    default: return 64ll << 20;
+    }
 }
 
 // Bytes and time beyond the profile's own, for so many stacks and entries of the time line
