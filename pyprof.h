@@ -427,6 +427,7 @@ typedef struct pyprof_query {
     const char *task;               // only stacks below a matching asyncio task
     double from_s, to_s;            // only this part of the time line, seconds since the start (to_s 0 = to
                                     // its end)
+    int findings;                   // of pyprof_visit: 1 = the findings, too, which take time and some memory
     uint64_t reserved[4];
 } pyprof_query;
 
@@ -530,8 +531,8 @@ typedef enum pyprof_item_kind {
     PYPROF_ITEM_WAIT = 9,           // of a dump: thread waits; other: the thread that has what it waits for,
                                     // NULL = unknown; stack, wait
     PYPROF_ITEM_LOCAL = 10,         // of a dump: a variable of the last frame of stack, in thread: local
-    PYPROF_ITEM_FINDING = 11        // what holds the program back, the most worth first: thread (NULL = the
-                                    // process), finding
+    PYPROF_ITEM_FINDING = 11        // of a query with findings: what holds the program back, the most worth
+                                    // first: thread (NULL = the process), finding
 } pyprof_item_kind;
 
 typedef enum pyprof_finding_kind {  // see docs/api.md
@@ -44882,7 +44883,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
         pyprof__visit_locals(&visitor, query);
-        if (!visitor.stopped && !pyprof__visit_findings(&visitor, query))
+        if (query && query->findings && !visitor.stopped && !pyprof__visit_findings(&visitor, query))
             result = pyprof__fail_memory("the findings");
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);

@@ -726,7 +726,7 @@ static int see(void *user, const pyprof_item *item)
 TEST(a_visit_has_them)
 {
     output_text got = { calloc(1, 1), 0 };
-    CHECK_INT(pyprof_visit(shop_profile("/srv/app/shop.py"), NULL, see, &got), PYPROF_OK);
+    CHECK_INT(pyprof_visit(shop_profile("/srv/app/shop.py"), &(pyprof_query){ .findings = 1 }, see, &got), PYPROF_OK);
     CHECK_STR(got.data, "MainThread peer 2: MainThread waits 83 % of its time for recv 127.0.0.1:45811 in price (shop.py:5)\n"
               "helper file 2: helper waits 100 % of its time for read file /home/" "anna/data.bin in price (shop.py:5)\n"
               "MainThread hot-function 2: MainThread runs in main (shop.py:30) for 58 % (+-8) of its running time\n"

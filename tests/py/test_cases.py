@@ -1,5 +1,6 @@
 """The programs of examples/cases: what is said first about the slow form is its trouble, at its place; the mended form and the
 healthy programs do not have it."""
+import ctypes
 import os
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def findings(program):
         return 0
 
     profile = bind.load(program.prefix + '_profile.json')
-    bind.call('visit', profile.pointer, None, bind.VISIT_FN(see), None)
+    bind.call('visit', profile.pointer, ctypes.byref(bind.Query(findings=1)), bind.VISIT_FN(see), None)
     for one in found:
         print('   ', *one)
     return found
