@@ -6,7 +6,7 @@
 enum { NONE = -1 };                                       // (int) of the header's id for "no such thing"
 static const uint64_t ms = 1000000;                       // ns
 
-typedef struct { pyprof__pool pool; pyprof__model model; uint64_t last[8]; } recording;   // last: moment of each thread; it stays where it is
+typedef struct { pyprof__pool pool; pyprof__model model; uint64_t last[64]; } recording;   // last: moment of each thread; it stays where it is
 
 static inline void recording_begin(recording *r, const pyprof_allocator *allocator)
 {
