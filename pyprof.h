@@ -6398,7 +6398,8 @@ static void pyprof__image_table(pyprof__image *image, const Elf64_Dyn *entry)
 }
 
 // Copies a table at once or, where it ends before this many items, one by one. Returns how many there are.
-static int pyprof__image_items(const pyprof__origin *origin, void *items, uint64_t from, size_t item, int count)
+static int pyprof__image_items(const pyprof__origin *origin, void *items, uint64_t from, size_t item,
+                               int count)
 {
     int i;
     if (pyprof__copy(origin, items, from, (size_t)count * item)) return count;
