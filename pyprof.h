@@ -12518,17 +12518,23 @@ static pyprof__collection *pyprof__walk_expect(pyprof__sweeper *sweeper, pyprof_
     return collection;
 }
 
+// A walk of this thread's stack, which becomes its trial.
+static void pyprof__trial_begin(pyprof__walk *walk, pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    memset(walk, 0, sizeof *walk);
+    walk->codes = &sweeper->codes;
+    walk->mirror = &sweeper->mirror;
+    walk->stack = &thread->trial;
+    walk->max_depth = sweeper->max_depth;
+}
+
 static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__collection *collection;
     pyprof__walk walk;
     pyprof__gc gc;
-    memset(&walk, 0, sizeof walk);
-    walk.codes = &sweeper->codes;
-    walk.mirror = &sweeper->mirror;
-    walk.stack = &thread->trial;
-    walk.max_depth = sweeper->max_depth;
+    pyprof__trial_begin(&walk, sweeper, thread);
     thread->trial_collecting = 0;
     thread->codes_from = sweeper->codes.codes.count;
     sweeper->codes.stamp = gil && sweeper->listed_now ? gil->stamp : 0;
@@ -13099,11 +13105,7 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     size_t aside, gc_size;
     pyprof__walk_result cause;
     int agrees;
-    memset(&walk, 0, sizeof walk);
-    walk.codes = &sweeper->codes;
-    walk.mirror = &sweeper->mirror;
-    walk.stack = &thread->trial;
-    walk.max_depth = sweeper->max_depth;
+    pyprof__trial_begin(&walk, sweeper, thread);
     walk.links = &sweeper->links;
     sweeper->links.count = 0;
     // read apart: it changes all the time on the other CPU
@@ -22054,7 +22056,7 @@ static pyprof__bool pyprof__candidate_key(pyprof__differ *differ, uint32_t side,
 // sorted
 static void pyprof__diff_pair(pyprof__differ *differ, const pyprof__candidate *candidates, size_t count)
 {
-    size_t i, end, middle, after;   // those of before, then those of after from the middle on
+    size_t i, end, middle, after;   // from i the threads of before, from the middle on the threads of after
     for (i = 0; i < count; i = end) {
         for (end = i; end < count
              && memcmp(candidates[end].key, candidates[i].key, sizeof candidates[i].key) == 0; end++) {}
@@ -28272,8 +28274,7 @@ static void pyprof__found_at(const pyprof__findings *f, pyprof__finding *finding
 }
 
 // About time: it saves at most so many ns of a thread that has so many samples and is that long busy; NULL =
-// too
-// little.
+// too little.
 static pyprof__finding *pyprof__found_time(const pyprof__thread_times *times, int kind, int64_t saved,
                                            int64_t all)
 {
@@ -28859,20 +28860,30 @@ static void pyprof__found_apart(const pyprof__thread_times *times, uint32_t apar
         pyprof__found_at(times->f, finding, portion.at->own, portion.at->own_line);
 }
 
+// A thread spends so much of its time apart: the finding, whose evidence begins with that time; NULL = none.
+static pyprof__finding *pyprof__found_part(const pyprof__thread_times *times, int kind, uint32_t apart,
+                                           int64_t spent, int least, const char *does, pyprof__words *words)
+{
+    pyprof__finding *finding = pyprof__reaches(spent, times->busy, least)
+        ? pyprof__found_time(times, kind, spent, times->busy) : NULL;
+    if (!finding) return NULL;
+    pyprof__found_apart(times, apart, finding);
+    pyprof__title_begin(words, times->f, finding);
+    pyprof__word(words, " %s for ", does);
+    pyprof__word_share(words, finding);
+    pyprof__word(words, " of its time");
+    pyprof__words_begin(words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_time(words, (double)spent);
+    return finding;
+}
+
 static void pyprof__rule_import(const pyprof__thread_times *times)
 {
-    pyprof__finding *finding;
     pyprof__words words;
-    if (!pyprof__reaches(times->importing, times->busy, PYPROF__LEAST_IMPORT)) return;
-    finding = pyprof__found_time(times, PYPROF_FINDING_IMPORT, times->importing, times->busy);
+    pyprof__finding *finding = pyprof__found_part(times, PYPROF_FINDING_IMPORT, PYPROF__APART_IMPORT,
+                                                  times->importing, PYPROF__LEAST_IMPORT, "imports modules",
+                                                  &words);
     if (!finding) return;
-    pyprof__found_apart(times, PYPROF__APART_IMPORT, finding);
-    pyprof__title_begin(&words, times->f, finding);
-    pyprof__word(&words, " imports modules for ");
-    pyprof__word_share(&words, finding);
-    pyprof__word(&words, " of its time");
-    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
-    pyprof__word_time(&words, (double)times->importing);
     pyprof__word(&words, " of the ");
     pyprof__word_time(&words, (double)times->busy);
     pyprof__word(&words, " that the thread was busy.");
@@ -28883,19 +28894,12 @@ static void pyprof__rule_import(const pyprof__thread_times *times)
 
 static void pyprof__rule_gc(const pyprof__thread_times *times)
 {
-    pyprof__finding *finding;
     pyprof__process_seen facts;
     pyprof__words words;
-    if (!pyprof__reaches(times->collecting, times->busy, PYPROF__LEAST_GC)) return;
-    finding = pyprof__found_time(times, PYPROF_FINDING_GC, times->collecting, times->busy);
+    pyprof__finding *finding = pyprof__found_part(times, PYPROF_FINDING_GC, PYPROF__APART_GC,
+                                                  times->collecting, PYPROF__LEAST_GC, "collects garbage",
+                                                  &words);
     if (!finding) return;
-    pyprof__found_apart(times, PYPROF__APART_GC, finding);
-    pyprof__title_begin(&words, times->f, finding);
-    pyprof__word(&words, " collects garbage for ");
-    pyprof__word_share(&words, finding);
-    pyprof__word(&words, " of its time");
-    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
-    pyprof__word_time(&words, (double)times->collecting);
     if (pyprof__report_process(&times->f->profile->model, &facts) && facts.seen.gc_runs > 0)
         pyprof__word(&words, ", in %lld collections", (long long)facts.seen.gc_runs);
     if (*finding->name) {
@@ -28911,8 +28915,7 @@ static void pyprof__rule_gc(const pyprof__thread_times *times)
 
 // ---- rules: polling, many small waits ---------------------------------------------------------------------
 // How often a second the thread stopped running to wait: the process's switches are its own if nearly all of
-// the CPU
-// time is. -1 = unknown.
+// the CPU time is. -1 = unknown.
 static double pyprof__switch_rate(const pyprof__thread_times *times)
 {
     const pyprof__findings *f = times->f;
@@ -29418,7 +29421,7 @@ static int64_t pyprof__usual_memory(pyprof__findings *f)
     last = traced[gauges->count - 1];
     qsort(traced, gauges->count, sizeof *traced, pyprof__by_bytes);
     usual = traced[gauges->count / 2];
-    if (last > usual) usual = last;   // what is still there is no high-water mark
+    if (last > usual) usual = last;   // memory that is still in use is no high-water mark
     pyprof__free(&f->pool, traced, bytes);
     return usual;
 }
@@ -29774,9 +29777,9 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     pyprof__leaks_free(&leaks);
 }
 
-// About the i-th busiest thread: "MainThread 10.4 s: 83 % waiting for...; 10 % running: unique :9 42 %." 100
-// % is
-// its time without idle time. The first one also says what memory grows. 0 = there is no such thread.
+// About the i-th busiest thread: "MainThread 10.4 s: 83 % waiting for...; 10 % running: unique :9 42 %."
+// 100 % is its time without idle time. The first one also says what memory grows. 0 = there is no such
+// thread.
 static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, size_t capacity)
 {
     pyprof__thread_times times;
@@ -30940,14 +30943,15 @@ static void pyprof__json_history(const pyprof__job *job)
     pyprof__emit_close(s, "]");
 }
 
-static pyprof__bool pyprof__json_leaks(const pyprof__job *job)   // 0 = no memory
+// At most so many. 0 = no memory
+static pyprof__bool pyprof__json_leaks(const pyprof__job *job, size_t most)
 {
     pyprof__leak_table table;
     pyprof__sink *s = job->sink;
     size_t i;
     int whole = pyprof__leaks_make(&table, job->profile, NULL);
     pyprof__emit_open(s, "\n", "leaks", '[');
-    for (i = 0; whole && i < table.leaks.count; i++) {
+    for (i = 0; whole && i < table.leaks.count && i < most; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
         pyprof__emit_open(s, "\n  ", NULL, '{');
         pyprof__emit_text(s, "function", leak->qualname);
@@ -30981,7 +30985,7 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
         pyprof__json_history(job);
     }
     if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
-        && !pyprof__json_leaks(job))
+        && !pyprof__json_leaks(job, SIZE_MAX))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -38600,10 +38604,10 @@ static pyprof_result pyprof__write_prompt(pyprof__job *job)
 // numbers, values by node and the time line by thread. The page derives from it whatever can be derived.
 #if !defined(PYPROF_NO_HTML)
 // <report.html>
-static const char *const pyprof__html_page[1256] = {
+static const char *const pyprof__html_page[1257] = {
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-U",
-    "My5ZsuYScFU/OQ0Rra+7g0ofEZQB1vrUJ6WmHSl6gY='; style-src 'sha256-D7ZkhbJefn6hBFUH979hu/JjMZtyvDB",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-n",
+    "DF7dCM1CW+VaHSI5AeeXHZ9n/taa6KZsm5AZUNbG3M='; style-src 'sha256-D7ZkhbJefn6hBFUH979hu/JjMZtyvDB",
     "viZ13u1pgAkQ='; img-src data:; base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n<title>pyprof</title>\n",
@@ -39515,27 +39519,28 @@ static const char *const pyprof__html_page[1256] = {
     "; the error is half of the 95 % interval.'),\ntable([head('Growth'), head('Grown', 1), head('A ",
     "minute', 1), head('Live', 1), head('Blocks', 1, 1), head('Mean age', 1, 1), head('Where')], m.l",
     "eaks.slice(0, 40).map(l => [l.growth === 'growing' ? el('b', { class: 'bad' }, l.growth) : l.gr",
-    "owth, bytes(l.grown) + (l.error ? ' \\u00b1 ' + bytes(l.error) : ''),\n",
-    "l.growth === 'steady' || l.growth === 'plateau' ? '' : bytes(l.per_s * 60), bytes(l.live), grou",
-    "p3(l.blocks), time(l.age_s * 1e9), el('button', { type: 'button', class: 'link mono', title: l.",
-    "file, onclick: () => change({ view: 'source', file: l.file, line: l.line, metric: metrics.some(",
-    "x => x.k === 'live') ? 'live' : st.metric }) }, l.function + ' ' + baseOf(l.file) + ':' + l.lin",
-    "e)]), 'Growth'));\nif (m.history && m.history.length && m.marks.length > 1) charts.push(growthC",
-    "hart(m));\nconst kinds = [['live', 'Live at the end'], ['peak', 'At the peak'], ['alloc', 'Allo",
-    "cated'], ['temp', 'Temporary blocks']].filter(([k]) => metrics.some(x => x.k === k));\n",
-    "for (const [k, name] of kinds) {\nconst all = valuesFor(k).total[0], u = metricOf(k).u, rows = ",
-    "topRows('line', k, 12);\nif (rows.length) part(name + ', by line', table([head(name, 1), head('",
-    "%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: say(r.self(k), u), w: r.self(",
-    "k) / all }, percent(r.self(k), all), functionLink(r.f, r.line), shortPlace(r.f, r.line)]), name",
-    "));\n}\nconst used = m.domains.filter(d => d.alloc_bytes || d.live_bytes), what = { raw: 'raw: ",
-    "PyMem_RawMalloc', mem: 'mem: PyMem_Malloc, lists and dicts', obj: 'obj: PyObject_Malloc, object",
-    "s', native: 'native: malloc and mmap' };\nif (used.length) part('By allocator', table([head('Al",
-    "locator'), head('Allocated', 1), head('Blocks', 1), head('Live', 1), head('Live blocks', 1)], u",
-    "sed.map(d => [what[d.name] || d.name, bytes(d.alloc_bytes), group3(d.alloc_blocks), bytes(d.liv",
-    "e_bytes), group3(d.live_blocks)]), 'By allocator'));\nconst most = m.sizes.reduce((a, b) => Mat",
-    "h.max(a, b), 0);\nif (most) part('Blocks by size', table([head('Up to', 1), head('Blocks', 1)],",
-    " m.sizes.map((n, i) => n && [bytes(2 ** i), { num: group3(n), w: n / most }]).filter(x => x), '",
-    "Blocks by size'));\n}\nhost.append(pairs);\ngraphs.append(...charts.map(chart => chart.box));\n",
+    "owth, bytes(l.grown_bytes) + (l.error_bytes ? ' \\u00b1 ' + bytes(l.error_bytes) : ''),\n",
+    "l.growth === 'steady' || l.growth === 'plateau' ? '' : bytes(l.bytes_per_s * 60), bytes(l.live_",
+    "bytes), group3(l.live_blocks), time(l.mean_age_s * 1e9), el('button', { type: 'button', class: ",
+    "'link mono', title: l.file, onclick: () => change({ view: 'source', file: l.file, line: l.line,",
+    " metric: metrics.some(x => x.k === 'live') ? 'live' : st.metric }) }, l.function + ' ' + baseOf",
+    "(l.file) + ':' + l.line)]), 'Growth'));\nif (m.history && m.history.length && m.marks.length > ",
+    "1) charts.push(growthChart(m));\nconst kinds = [['live', 'Live at the end'], ['peak', 'At the p",
+    "eak'], ['alloc', 'Allocated'], ['temp', 'Temporary blocks']].filter(([k]) => metrics.some(x => ",
+    "x.k === k));\nfor (const [k, name] of kinds) {\nconst all = valuesFor(k).total[0], u = metricOf",
+    "(k).u, rows = topRows('line', k, 12);\nif (rows.length) part(name + ', by line', table([head(na",
+    "me, 1), head('%', 1), head('Line'), head('Place', 0, 1)], rows.map(r => [{ num: say(r.self(k), ",
+    "u), w: r.self(k) / all }, percent(r.self(k), all), functionLink(r.f, r.line), shortPlace(r.f, r",
+    ".line)]), name));\n}\nconst used = m.domains.filter(d => d.alloc_bytes || d.live_bytes), what =",
+    " { raw: 'raw: PyMem_RawMalloc', mem: 'mem: PyMem_Malloc, lists and dicts', obj: 'obj: PyObject_",
+    "Malloc, objects', native: 'native: malloc and mmap' };\nif (used.length) part('By allocator', t",
+    "able([head('Allocator'), head('Allocated', 1), head('Blocks', 1), head('Live', 1), head('Live b",
+    "locks', 1)], used.map(d => [what[d.name] || d.name, bytes(d.alloc_bytes), group3(d.alloc_blocks",
+    "), bytes(d.live_bytes), group3(d.live_blocks)]), 'By allocator'));\n",
+    "const most = m.sizes.reduce((a, b) => Math.max(a, b), 0);\nif (most) part('Blocks by size', tab",
+    "le([head('Up to', 1), head('Blocks', 1)], m.sizes.map((n, i) => n && [bytes(2 ** i), { num: gro",
+    "up3(n), w: n / most }]).filter(x => x), 'Blocks by size'));\n}\n",
+    "host.append(pairs);\ngraphs.append(...charts.map(chart => chart.box));\n",
     "requestAnimationFrame(() => charts.forEach(chart => chart.draw()));\n",
     "shown.redraw = () => charts.forEach(chart => chart.draw());\n} };\n",
     "const lineColours = ['#0072b2', '#d55e00', '#009e73', '#a8478a', '#e69f00', '#56b4e9', '#7d7d7d",
@@ -40469,33 +40474,6 @@ static pyprof__bool pyprof__html_history(const pyprof__job *job)
     return 1;
 }
 
-static pyprof__bool pyprof__html_leaks(const pyprof__job *job)   // 0 = no memory
-{
-    pyprof__leak_table table;
-    pyprof__sink *s = job->sink;
-    size_t i;
-    int whole = pyprof__leaks_make(&table, job->profile, NULL);
-    pyprof__emit_open(s, "\n", "leaks", '[');
-    for (i = 0; whole && i < table.leaks.count && i < 1000; i++) {
-        const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, table.leaks, i);
-        pyprof__emit_open(s, "\n", NULL, '{');
-        pyprof__emit_text(s, "function", leak->qualname);
-        pyprof__emit_text(s, "file", leak->file);
-        pyprof__emit_int(s, "line", leak->line);
-        pyprof__emit_text(s, "growth", pyprof__verdicts[leak->growth].key);
-        pyprof__emit_int(s, "live", leak->live_bytes);
-        pyprof__emit_int(s, "blocks", leak->live_blocks);
-        pyprof__emit_int(s, "grown", leak->grown_bytes);
-        pyprof__emit_int(s, "error", leak->error_bytes);
-        pyprof__emit_fixed(s, "per_s", leak->bytes_per_s, 1);
-        pyprof__emit_fixed(s, "age_s", leak->mean_age_s, 3);
-        pyprof__emit_close(s, "}");
-    }
-    pyprof__emit_close(s, "]");
-    pyprof__leaks_free(&table);
-    return whole;
-}
-
 static void pyprof__html_heap(const pyprof__job *job)
 {
     const pyprof__heap_facts *heap = &job->profile->model.heap;
@@ -40534,7 +40512,7 @@ static pyprof_result pyprof__html_memory(const pyprof__job *job)
     pyprof__emit_text(s, "mode", pyprof__heap_modes[profile->model.heap.mode]);
     pyprof__html_heap(job);
     if (profile->model.heap.marks) whole = pyprof__html_history(job);
-    if (whole && !profile->is_diff && !profile->merged) whole = pyprof__html_leaks(job);
+    if (whole && !profile->is_diff && !profile->merged) whole = pyprof__json_leaks(job, 1000);
     pyprof__emit_close(s, "}");
     return whole ? PYPROF_OK : pyprof__fail_memory("the memory");
 }
@@ -44601,6 +44579,18 @@ static size_t pyprof__visit_stack(pyprof__visitor *visitor, uint32_t node)   // 
     return visitor->cursor.depth;
 }
 
+// An item of a thread and with the stack of a node; PYPROF__NONE = it has none.
+static void pyprof__item_begin(pyprof__visitor *visitor, pyprof_item *item, int kind, uint32_t thread,
+                               uint32_t node)
+{
+    memset(item, 0, sizeof *item);
+    item->kind = kind;
+    if (thread != PYPROF__NONE) item->thread = &visitor->threads[thread];
+    if (node == PYPROF__NONE) return;
+    item->depth = pyprof__visit_stack(visitor, node);
+    item->stack = visitor->stack;
+}
+
 // Also fills in visitor->threads, to which the other items refer: it must come first.
 static void pyprof__visit_threads(pyprof__visitor *visitor)
 {
@@ -44622,9 +44612,7 @@ static void pyprof__visit_threads(pyprof__visitor *visitor)
         for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
             thread->total[metric] = pyprof__total(visitor->selection, metric, recorded->node);
         if (!recorded->wanted) continue;
-        memset(&item, 0, sizeof item);
-        item.kind = PYPROF_ITEM_THREAD;
-        item.thread = thread;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_THREAD, (uint32_t)i, PYPROF__NONE);
         item.total = thread->total;
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
@@ -44646,11 +44634,7 @@ static void pyprof__visit_nodes(pyprof__visitor *visitor, int kind)
             any |= kind == PYPROF_ITEM_STACK ? self[metric] : total[metric];
         }
         if (!any) continue;
-        memset(&item, 0, sizeof item);
-        item.kind = kind;
-        item.thread = &visitor->threads[visitor->cursor.owners[node]];
-        item.depth = pyprof__visit_stack(visitor, node);
-        item.stack = visitor->stack;
+        pyprof__item_begin(visitor, &item, kind, visitor->cursor.owners[node], node);
         item.self = self;
         item.total = total;
         visitor->stopped = visitor->fn(visitor->user, &item);
@@ -44667,11 +44651,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
         if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
-        memset(&item, 0, sizeof item);
-        item.kind = PYPROF_ITEM_STATE;
-        item.thread = &visitor->threads[moment->thread];
-        item.depth = pyprof__visit_stack(visitor, moment->node);
-        item.stack = visitor->stack;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_STATE, moment->thread, moment->node);
         item.self = self;
         item.timestamp = pyprof__unix(model, moment->start_ns);
         item.count = (uint64_t)self[PYPROF_SAMPLES];
@@ -44690,8 +44670,7 @@ static void pyprof__visit_memory(pyprof__visitor *visitor)
         memset(self, 0, sizeof self);
         self[PYPROF_LIVE_BYTES] = gauge->facts.traced_bytes;
         self[PYPROF_RESIDENT_BYTES] = gauge->facts.resident_bytes;
-        memset(&item, 0, sizeof item);
-        item.kind = PYPROF_ITEM_MEMORY;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_MEMORY, PYPROF__NONE, PYPROF__NONE);
         item.self = self;
         item.timestamp = pyprof__unix(model, gauge->ns);
         item.process = &gauge->facts;
@@ -44710,10 +44689,8 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
         const pyprof__rivals *rivals = &PYPROF__AT(const pyprof__rivals, model->rivals, i);
         if (!pyprof__rivals_wanted(visitor->profile, query, rivals)) continue;
         memset(self, 0, sizeof self);
-        memset(&item, 0, sizeof item);
         self[PYPROF_GIL_WAIT_NS] = (int64_t)rivals->ns;
-        item.kind = PYPROF_ITEM_GIL;
-        item.thread = &visitor->threads[rivals->waiter];
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_GIL, rivals->waiter, PYPROF__NONE);
         item.other = &visitor->threads[rivals->holder];
         item.self = self;
         visitor->stopped = visitor->fn(visitor->user, &item);
@@ -44723,12 +44700,8 @@ static void pyprof__visit_gil(pyprof__visitor *visitor, const pyprof_query *quer
             &PYPROF__AT(const pyprof__recorded_thread, model->threads, i);
         if (!recorded->hold_ns || !pyprof__recorded_wanted(visitor->profile, query, (uint32_t)i)) continue;
         memset(self, 0, sizeof self);
-        memset(&item, 0, sizeof item);
         self[PYPROF_GIL_NS] = (int64_t)recorded->hold_ns;
-        item.kind = PYPROF_ITEM_HOLD;
-        item.thread = &visitor->threads[i];
-        item.depth = pyprof__visit_stack(visitor, recorded->hold_node);
-        item.stack = visitor->stack;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_HOLD, (uint32_t)i, recorded->hold_node);
         item.self = self;
         item.timestamp = pyprof__unix(model, recorded->hold_end_ns);
         visitor->stopped = visitor->fn(visitor->user, &item);
@@ -44747,12 +44720,8 @@ static void pyprof__visit_tasks(pyprof__visitor *visitor)
         uint32_t owner = visitor->cursor.owners[waited->node];
         if (!visitor->selection->chosen[waited->node] || owner == PYPROF__NONE) continue;
         memset(self, 0, sizeof self);
-        memset(&item, 0, sizeof item);
         self[PYPROF_WAIT_NS] = (int64_t)waited->ns;
-        item.kind = PYPROF_ITEM_TASK;
-        item.thread = &visitor->threads[owner];
-        item.depth = pyprof__visit_stack(visitor, waited->node);
-        item.stack = visitor->stack;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_TASK, owner, waited->node);
         item.self = self;
         item.count = waited->count;
         visitor->stopped = visitor->fn(visitor->user, &item);
@@ -44769,7 +44738,6 @@ static void pyprof__visit_waits(pyprof__visitor *visitor, const pyprof_query *qu
     for (i = 0; i < model->waits.count && !visitor->stopped; i++) {
         const pyprof__recorded_wait *one = &PYPROF__AT(const pyprof__recorded_wait, model->waits, i);
         if (!pyprof__recorded_wanted(visitor->profile, query, one->thread)) continue;
-        memset(&item, 0, sizeof item);
         memset(&wait, 0, sizeof wait);
         wait.kind = pyprof__text(visitor->profile, one->kind);
         wait.what = pyprof__text(visitor->profile, one->what);
@@ -44777,11 +44745,8 @@ static void pyprof__visit_waits(pyprof__visitor *visitor, const pyprof_query *qu
         wait.waited_ns = one->waited_ns;
         wait.timed = one->timed;
         wait.deadlock = (int)one->ring;
-        item.kind = PYPROF_ITEM_WAIT;
-        item.thread = &visitor->threads[one->thread];
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_WAIT, one->thread, one->node);
         item.other = one->other ? &visitor->threads[one->other - 1] : NULL;
-        item.depth = pyprof__visit_stack(visitor, one->node);
-        item.stack = visitor->stack;
         item.wait = &wait;
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
@@ -44796,15 +44761,11 @@ static void pyprof__visit_locals(pyprof__visitor *visitor, const pyprof_query *q
     for (i = 0; i < model->locals.count && !visitor->stopped; i++) {
         const pyprof__recorded_local *one = &PYPROF__AT(const pyprof__recorded_local, model->locals, i);
         if (!pyprof__recorded_wanted(visitor->profile, query, one->thread)) continue;
-        memset(&item, 0, sizeof item);
         local.name = pyprof__text(visitor->profile, one->name);
         local.value = pyprof__text(visitor->profile, one->value);
         local.masked = one->masked;
         local.sure = one->sure;
-        item.kind = PYPROF_ITEM_LOCAL;
-        item.thread = &visitor->threads[one->thread];
-        item.depth = pyprof__visit_stack(visitor, one->node);
-        item.stack = visitor->stack;
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_LOCAL, one->thread, one->node);
         item.local = &local;
         visitor->stopped = visitor->fn(visitor->user, &item);
     }
@@ -44820,7 +44781,6 @@ static pyprof__bool pyprof__visit_findings(pyprof__visitor *visitor, const pypro
     size_t i;
     for (i = 0; whole && i < findings.found.count && !visitor->stopped; i++) {
         const pyprof__finding *one = &PYPROF__AT(const pyprof__finding, findings.found, i);
-        memset(&item, 0, sizeof item);
         memset(&shown, 0, sizeof shown);
         shown.kind = one->kind;
         shown.key = pyprof__finding_names[one->kind];
@@ -44837,8 +44797,7 @@ static pyprof__bool pyprof__visit_findings(pyprof__visitor *visitor, const pypro
         shown.file = one->file;
         shown.line = one->line;
         shown.others = one->others;
-        item.kind = PYPROF_ITEM_FINDING;
-        item.thread = one->thread == PYPROF__NONE ? NULL : &visitor->threads[one->thread];
+        pyprof__item_begin(visitor, &item, PYPROF_ITEM_FINDING, one->thread, PYPROF__NONE);
         item.finding = &shown;
         visitor->stopped = visitor->fn(visitor->user, &item);
     }

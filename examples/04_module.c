@@ -487,7 +487,7 @@ static PyObject *thread_object(const pyprof_thread *thread)
                          thread->thread_id, "ident", thread->ident, "interpreter", (long long)thread->interpreter);
 }
 
-// What an item has beside its thread. one: of the thread, which becomes a part of the result.
+// The fields of an item beside its thread. one: of the thread, which becomes a part of the result.
 static PyObject *with_stack(PyObject *one, const pyprof_item *item, int heap)
 {
     PyObject *frames = PyList_New(0);

@@ -127,7 +127,7 @@ TEST(mirror_prefetches_blocks_in_use)
     for (size_t i = 0; i < 400; i++) CHECK_INT(pyprof__read(&mirror, &byte, address(p + i * PAGE), 1), i >= 200 && i != 300);
 }
 
-TEST(mirror_forgets_only_blocks_out_of_use)   // those that are planned are still fetched ahead, as one copy
+TEST(mirror_forgets_only_blocks_out_of_use)   // planned blocks are still fetched ahead, as one copy
 {
     enum { MANY = 1500, PLANNED = 40 };
     pyprof__origin origin = opened(PYPROF__BY_READV);

@@ -670,8 +670,8 @@ def in_ipython():
 %load_ext pyprof
 import time
 def hot(seconds):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end: pass
+    end = time.thread_time() + seconds
+    while time.thread_time() < end: pass
 %pyprof -o out.svg hot(0.1)
 %pyprof --heap x = [bytearray(1000) for i in range(300)]; y = "a -o b"
 p = %pyprof -q -R hot(0.1)

@@ -141,7 +141,7 @@ def is_call(instruction):
     return name in ('CALL', 'CALL_KW', 'CALL_FUNCTION_EX', 'CALL_FUNCTION', 'CALL_FUNCTION_KW', 'CALL_METHOD', 'PRECALL')
 
 
-KEPT = []   # what is still there cannot be taken for another one
+KEPT = []   # an object that is still there cannot be taken for another one
 
 
 def callees(source, mode='exec'):

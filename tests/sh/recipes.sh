@@ -6,7 +6,7 @@
 . tests/sh/report
 
 build=$(realpath "$build")
-mkdir "$dir/bin" "$dir/work" "$dir/blocks"
+mkdir "$dir/bin" "$dir/files" "$dir/blocks"
 ln -s "$build/pyprof" "$dir/bin/pyprof"
 printf '#!/bin/sh\nexec "%s" "$@"\n' "$("$PYTHON" -c 'import sys; print(sys.executable)')" >"$dir/bin/python3"
 chmod +x "$dir/bin/python3"
@@ -25,10 +25,10 @@ cut_blocks() { # PAGE PREFIX
 }
 
 recorded() { # NAME OPTION: the program of the page
-    PROFILING=1 PYPROF_QUIET=1 PYPROF_RATE=200 PYPROF_OUT=$dir/work/$1.json LD_PRELOAD=$build/libpyprof.so "$PYTHON" tests/sh/recipes.py "${@:2}"
+    PROFILING=1 PYPROF_QUIET=1 PYPROF_RATE=200 PYPROF_OUT=$dir/files/$1.json LD_PRELOAD=$build/libpyprof.so "$PYTHON" tests/sh/recipes.py "${@:2}"
 }
 bench() { # SECONDS: docs/ci.md's program of that name; score has 60 % of its time, or more
-    cat >"$dir/work/bench.py" <<PROGRAM
+    cat >"$dir/files/bench.py" <<PROGRAM
 import time
 def score():
     end = time.thread_time() + $1
@@ -44,9 +44,9 @@ recordings() { # side by side
     recorded before & local before=$!
     recorded after slower & local after=$!
     bench 0.3
-    pyprof record -q -r 500 -o "$dir/work/baseline.json" -- "$PYTHON" "$dir/work/bench.py" || return
+    pyprof record -q -r 500 -o "$dir/files/baseline.json" -- "$PYTHON" "$dir/files/bench.py" || return
     bench 0.9
-    wait $before && wait $after && cp "$dir/work/before.json" "$dir/work/app.json"
+    wait $before && wait $after && cp "$dir/files/before.json" "$dir/files/app.json"
 }
 compiled() { # FILE
     printf '#ifndef LINKED\n#define PYPROF_IMPLEMENTATION\n#endif\n#include "pyprof.h"\n#include <stdio.h>\nint main(void)\n{\n%s\nreturn 0;\n}\n' "$(cat "$1")" >"$dir/block.c" &&
@@ -56,14 +56,14 @@ answers() { # N.LANGUAGE
     local file=$dir/blocks/$1 name=${1%.*}
     if [ "${1##*.}" = c ]; then
         compiled "$file" || return
-        (cd "$dir/work" && "$dir/block") >"$dir/out" 2>&1 || { cat "$dir/out"; return 1; }
-    else (cd "$dir/work" && pid=${pid:-} bash -euo pipefail "$file") >"$dir/out" 2>&1 || { cat "$dir/out"; return 1; }; fi
+        (cd "$dir/files" && "$dir/block") >"$dir/out" 2>&1 || { cat "$dir/out"; return 1; }
+    else (cd "$dir/files" && pid=${pid:-} bash -euo pipefail "$file") >"$dir/out" 2>&1 || { cat "$dir/out"; return 1; }; fi
     cat "$dir/out"
     [ -e "$dir/blocks/$name.prints" ] || return 0
     grep -qE -e "$(cat "$dir/blocks/$name.prints")" "$dir/out" || { echo "nothing like: $(cat "$dir/blocks/$name.prints")"; return 1; }
 }
 hanging() { # a program for the questions about one: its thread waits for a lock that the main thread has
-    cat >"$dir/work/hangs.py" <<'PROGRAM'
+    cat >"$dir/files/hangs.py" <<'PROGRAM'
 import sys, threading
 def reader(lock):
     with lock: pass
@@ -76,7 +76,7 @@ def main():
         sys.stdin.read()
 main()
 PROGRAM
-    coproc "$PYTHON" "$dir/work/hangs.py"
+    coproc "$PYTHON" "$dir/files/hangs.py"
     pid=$COPROC_PID
     trap 'kill "$pid"; rm -rf "$dir"' EXIT
     read -r <&"${COPROC[0]}"
@@ -102,7 +102,7 @@ for file in "$dir"/blocks/*.sh "$dir"/blocks/*.jq "$dir"/blocks/*.c; do
     else try "$title" answers "$name"; fi
 done
 unchanged() { # the program of docs/ci.md says nothing about a recording that is the same
-    compiled "$dir/blocks/ci03.c" && cp "$dir/work/baseline.json" "$dir/work/now.json" && (cd "$dir/work" && "$dir/block") >"$dir/out" 2>&1
+    compiled "$dir/blocks/ci03.c" && cp "$dir/files/baseline.json" "$dir/files/now.json" && (cd "$dir/files" && "$dir/block") >"$dir/out" 2>&1
     cat "$dir/out"
     grep -q '^nothing is slower' "$dir/out"
 }

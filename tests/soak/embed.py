@@ -30,7 +30,7 @@ def check(count, numbers, plain):
     # what CPython 3.12 loses, a MiB and more at a time, differs by one per cent from run to run
     bind.check(growth(numbers) <= growth(plain) * 1.02 + soak.MORE_BYTES / 1024,
                'memory grows by %d KiB, without the profiler by %d', growth(numbers), growth(plain))
-    bind.check(numbers['blind'] <= 2 + count // 20, '%d of %d interpreters were not seen', numbers['blind'], count)
+    bind.enough(numbers['blind'] <= 2 + count // 20, '%d of %d interpreters were not seen', numbers['blind'], count)
 
 
 def growth(numbers):
