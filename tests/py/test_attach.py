@@ -11,7 +11,7 @@ import sys
 import time
 
 import bind
-from bind import SAMPLES
+from bind import SAMPLES, WALL_NS
 from known_calls import churn_main, impossible, known_lines, trace_run
 from recording import balanced, running
 from states import Worker, runs, spin, told
@@ -58,14 +58,19 @@ threading.Thread(target=hot, args=(600,), name='hot', daemon=True).start()
 class Target:
     """A Python that runs TARGET and more code, and says what it printed."""
 
-    def __init__(self, code, python=sys.executable):
-        self.process = subprocess.Popen([python, '-c', TARGET + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, code, python=sys.executable, before=TARGET):
+        self.process = subprocess.Popen([python, '-c', before + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         universal_newlines=True)
         self.pid = self.process.pid
         bind.equal(self.line(), 'ready', 'the target')
 
     def line(self):
         return self.process.stdout.readline().strip()
+
+    def ask(self, code):
+        self.process.stdin.write(code + '\n')
+        self.process.stdin.flush()
+        return self.line()
 
     def __enter__(self):
         return self
@@ -121,9 +126,7 @@ def the_targets_own_frames():
         with Target(WAITS, python) as target:
             recorder = bind.Outside(pid=target.pid, rate_hz=500)
             time.sleep(1)
-            target.process.stdin.write('print("|".join(stacks()), flush=True)\n')
-            target.process.stdin.flush()
-            truth = dict(one.split(' ', 1) for one in target.line().split('|'))
+            truth = dict(one.split(' ', 1) for one in target.ask('print("|".join(stacks()), flush=True)').split('|'))
             profile = recorder.stop()
             print(python, truth, profile.stats())
             seen = {frames(item) for item in profile.visit(bind.ITEM_STACK) if item.thread.name == 'asleep' and item.self[SAMPLES]}
@@ -150,6 +153,49 @@ def threads_run_and_wait_as_their_clocks_say():
         told(profile, worker.name, worker)
     runs(profile, workers[0])
     bind.enough(profile.shares('sleeper')['idle'] > 0.95, 'the sleeper: %r', profile.shares('sleeper'))
+
+
+STEPS = '''
+import sys, threading, time
+spent, turns = [0, 0], 0
+
+def first():
+    time.sleep(0.01)
+
+def second():
+    time.sleep(0.02)
+
+def steps():
+    global turns
+    while True:
+        marks = [time.perf_counter()]
+        for i, step in enumerate((first, second)):
+            step()
+            marks.append(time.perf_counter())
+            spent[i] += marks[-1] - marks[-2]
+        turns += 1
+
+threading.Thread(target=steps, name='steps', daemon=True).start()
+'''
+
+
+@bind.test(limit=LIMIT)
+def each_step_of_a_process_that_rests():
+    """All its threads are blocked at nearly every sweep, and yet each step from one wait to the next is seen."""
+    with Target(WAITS, before=STEPS) as target:
+        recorder = bind.Outside(pid=target.pid, rate_hz=1000)
+        before = [float(word) for word in target.ask('print(turns, *spent, flush=True)').split()]
+        time.sleep(1.5)
+        turns, *truth = (float(word) - value for word, value in zip(target.ask('print(turns, *spent, flush=True)').split(), before))
+        profile = recorder.stop()
+    where = [item.stack[-1].name for item in sorted(profile.visit(bind.ITEM_STATE), key=lambda item: item.timestamp) if item.thread.name == 'steps']
+    seen = sum(one != other for one, other in zip(where, where[1:]) if {one, other} == {'first', 'second'})
+    print('%d turns, %d steps seen' % (turns, seen), truth, profile.stats())
+    bind.enough(turns > 20, 'the target had %d turns', turns)
+    bind.enough(seen > 0.7 * 2 * turns, '%d of %d steps were seen', seen, 2 * turns)
+    got = [sum(item.self[WALL_NS] for item in profile.visit(bind.ITEM_STACK) if item.thread.name == 'steps' and item.stack[-1].name == name)
+           for name in ('first', 'second')]
+    bind.near(got[0] / sum(got), truth[0] / sum(truth), 0, 0.05, 'the share of the first wait')
 
 
 @bind.test(limit=LIMIT)
