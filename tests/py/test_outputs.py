@@ -520,7 +520,7 @@ def totals_agree():
     # SVG: the root's title tells the total
     svg = profile.write(SVG, metric=SAMPLES, filter=EVERYTHING).decode('utf-8')
     bind.check('%d' % total[SAMPLES] in svg.replace(',', '') or '{:,}'.format(total[SAMPLES]) in svg, 'SVG, samples')
-    bind.check(('%d' % stats.samples) in profile.write(TEXT).decode('utf-8').replace(',', ''), 'text, samples')
+    bind.check(('%d' % stats.samples) in profile.write(TEXT, full=1).decode('utf-8').replace(',', ''), 'text, samples')
 
 
 def scale(got, expected):
