@@ -1269,7 +1269,7 @@ typedef struct {
     uint32_t made;               // 0 = not yet, 1 = a thread initialises it, 2 = ready
     int cancel;                  // the owner's cancellation state before it took the lock
     pthread_mutex_t mutex;
-    int64_t owner;               // the thread that owns it
+    uint64_t owner;              // pthread_self of its owner: a thread id would take a system call
 } pyprof__mutex;
 
 static void pyprof__mutex_make(pyprof__mutex *mutex)
@@ -1304,7 +1304,7 @@ static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)
     orphan = pthread_mutex_lock(&mutex->mutex) == EOWNERDEAD;
     if (orphan) pthread_mutex_consistent(&mutex->mutex);
     mutex->cancel = cancel;
-    __atomic_store_n(&mutex->owner, pyprof__gettid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&mutex->owner, (uint64_t)(uintptr_t)pthread_self(), __ATOMIC_RELAXED);
     return orphan;
 }
 
@@ -1318,7 +1318,7 @@ static void pyprof__mutex_give(pyprof__mutex *mutex)
 
 static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
 {
-    return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
+    return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == (uint64_t)(uintptr_t)pthread_self();
 }
 
 // In a forked child: the owner may be a thread of the parent.
@@ -1544,6 +1544,8 @@ static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offs
 }
 
 // Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
+enum { PYPROF__LINE = 256 };   // a shorter text that ends as a line does comes whole, also from /proc
+
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
@@ -1554,6 +1556,7 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
         PYPROF__AGAIN(got, read(fd, text + size, capacity - 1 - size));
         if (got <= 0) break;
         size += (size_t)got;
+        if (size < PYPROF__LINE && text[size - 1] == '\n') break;
     }
     close(fd);
     text[size] = 0;
@@ -12549,6 +12552,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->trial_raising = pyprof__read_pointer(&sweeper->mirror,
                                                  thread->address
                                                      + sweeper->target.runtime.layout.thread_exception) != 0;
+    pyprof__cpu_of(sweeper, thread);   // is asked later: from now on the word is fetched with the frames
     if (thread->cause == 0)
         thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
@@ -12669,15 +12673,15 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
-// GIL, one that ran lately on this CPU.
-static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// GIL, one that ran lately on this CPU. stood: its clock was just read, and has not moved.
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread, int stood)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
     if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
     if (other && !thread->holder && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
     if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
-        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+        || (!stood && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns)) return 0;
     return (gil && gil->enabled && gil->locked == 1)
         || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
@@ -12722,10 +12726,11 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
     }
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        int still;
+        int still, stood;
         if (thread->tick != sweeper->list.tick || !thread->pending || thread->later) continue;
-        still = !thread->clocked || pyprof__stood_still(sweeper, thread);
-        thread->waiting = pyprof__is_waiting(sweeper, thread);
+        stood = thread->clocked && pyprof__did_not_run(sweeper, thread);
+        still = !thread->clocked || stood || (!thread->holder && pyprof__gil_is_frozen(sweeper, thread));
+        thread->waiting = pyprof__is_waiting(sweeper, thread, stood);
         if (!still) pyprof__doubt(sweeper, thread);
         if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
@@ -12897,7 +12902,7 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
         for (i = 0; i < count; i++) {
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]);
             int still = pyprof__did_not_run(sweeper, thread);
-            thread->waiting = pyprof__is_waiting(sweeper, thread);
+            thread->waiting = pyprof__is_waiting(sweeper, thread, still);
             if (!still) pyprof__doubt(sweeper, thread);
             else if (thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         }
@@ -13903,7 +13908,7 @@ static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 // came: when the sampler got its CPU
 static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
 {
-    uint64_t head = 0;
+    uint64_t head;
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
@@ -13918,11 +13923,6 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!sweeper->target.switch_clock && !pyprof__target_head(&sweeper->target, &head)) {
-        sweeper->list.whole_due = 0;
-        return 1;
-    }
-    if (!sweeper->target.switch_clock && head == 0) return 0;
     if (!pyprof__codes_renew(&sweeper->codes)) {
         sweeper->list.whole_due = 0;
         return 1;
@@ -13943,7 +13943,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     if (sweeper->target.switch_clock && pyprof__sweep_is_quiet(sweeper)) return 1;
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
-    if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
+    if (!sweeper->listed || sweeper->list.interps.count == 0) {
         sweeper->list.whole_due = 0;
         if (pyprof__target_head(&sweeper->target, &head) && head == 0) return 0;
     }
@@ -41453,6 +41453,14 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     pyprof__schedule_replan(schedule, now);
 }
 
+static pyprof__bool pyprof__has_events(const pyprof__sampler *sampler)   // under the lock
+{
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (sampler->sessions[i] && sampler->sessions[i]->recorder.events) return 1;
+    return 0;
+}
+
 // Calls back without any lock. `delivering` holds the token meanwhile: pyprof_stop waits for it.
 static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
@@ -41679,7 +41687,7 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
-    int i, present;
+    int i, present, events;
     memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
@@ -41732,9 +41740,10 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
         pyprof__record(&session->recorder, sweeper, &tick);
         if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
     }
+    events = pyprof__has_events(sampler);
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
-    pyprof__deliver_events(sampler);
+    if (events) pyprof__deliver_events(sampler);
     schedule->governor.sweeps++;
     pyprof__govern(sampler, schedule, tick.now);
     pyprof__sweep_done(sweeper);
