@@ -4867,9 +4867,11 @@ enum {
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
-       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
+       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__SPARE = 32, PYPROF__SPARE_EPOCHS = 64 };
+// SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
-typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
+// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it
+typedef struct { uint64_t base; uint32_t epoch, offset, used; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one.
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
@@ -5080,7 +5082,9 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
     else id = pyprof__mirror_block(mirror, base);
     note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
         ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
-    if (note) *note = id;
+    if (!note) return id;
+    *note = id;
+    PYPROF__AT(pyprof__block, mirror->blocks, id).used = mirror->epoch;
     return id;
 }
 
@@ -5132,17 +5136,30 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
+// The blocks that the owner touched are its plan from now on, and after them those that it touched lately: a
+// stack grows into blocks that it had before, and functions take turns.
+static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
+{
+    pyprof__array done = plan->ids;
+    size_t i, spare = 0;
+    plan->ids = plan->next;
+    plan->next = done;
+    for (i = 0; i < done.count && spare < PYPROF__SPARE; i++) {
+        uint32_t id = PYPROF__AT(const uint32_t, done, i), *kept;
+        uint32_t age = mirror->epoch - PYPROF__AT(const pyprof__block, mirror->blocks, id).used;
+        if (age == 0 || age > PYPROF__SPARE_EPOCHS) continue;
+        kept = (uint32_t *)pyprof__push(mirror->pool, &plan->ids);
+        if (kept) *kept = id;
+        spare++;
+    }
+    plan->next.count = 0;
+}
+
 // The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
-    // The blocks that the last owner touched are its plan from now on.
-    if (mirror->owner < mirror->plans.count) {
-        pyprof__plan *plan = &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner);
-        pyprof__array done = plan->ids;
-        plan->ids = plan->next;
-        plan->next = done;
-        plan->next.count = 0;
-    }
+    if (mirror->owner < mirror->plans.count)
+        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner));
     while (owner != PYPROF__NONE && mirror->plans.count <= owner) {
         pyprof__plan *added = (pyprof__plan *)pyprof__push(mirror->pool, &mirror->plans);
         if (!added) break;
@@ -12393,7 +12410,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
     flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
-    flags[PYPROF__OWN_STATES] = (unsigned char)sweeper->target.switch_clock;
+    flags[PYPROF__OWN_STATES] = 1;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
@@ -12552,7 +12569,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->trial_raising = pyprof__read_pointer(&sweeper->mirror,
                                                  thread->address
                                                      + sweeper->target.runtime.layout.thread_exception) != 0;
-    pyprof__cpu_of(sweeper, thread);   // is asked later: from now on the word is fetched with the frames
+    // It is asked for later: from now on the word is fetched with the frames.
+    if (sweeper->target.cpu_word) pyprof__cpu_of(sweeper, thread);
     if (thread->cause == 0)
         thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
@@ -12627,8 +12645,10 @@ static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__thread *holder = NULL;
-    uint64_t now = 0;
-    uint32_t locked = 0;
+    struct iovec from[2];
+    char raw[sizeof(uint64_t) + sizeof(uint32_t)];
+    uint64_t now;
+    uint32_t locked;
     size_t i;
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
@@ -12637,10 +12657,15 @@ static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof
             holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->target.origin, &now, gil->address + layout->gil_holder, sizeof now)
-        && now == gil->named
-        && pyprof__copy(&sweeper->target.origin, &locked, gil->address + layout->gil_locked, sizeof locked)
-        && locked == 1;
+    from[0].iov_base = (void *)(uintptr_t)(gil->address + layout->gil_holder);
+    from[1].iov_base = (void *)(uintptr_t)(gil->address + layout->gil_locked);
+    from[0].iov_len = sizeof now;
+    from[1].iov_len = sizeof locked;
+    if (!pyprof__is_address(&sweeper->target.origin, gil->address, PYPROF__GIL_SIZE)
+        || pyprof__gather(&sweeper->target.origin, raw, from, 2, sizeof raw) != sizeof raw) return 0;
+    memcpy(&now, raw, sizeof now);
+    memcpy(&locked, raw + sizeof now, sizeof locked);
+    return now == gil->named && locked == 1;
 }
 
 static pyprof__bool pyprof__stood_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
@@ -13670,8 +13695,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
-    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;

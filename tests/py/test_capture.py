@@ -267,6 +267,45 @@ def coarse_clocks():
     print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
 
 
+# --- the cost of a sweep ----------------------------------------------------------------------------------------------
+
+
+def copies_a_sweep(rate, stretches=8):
+    """Guarded copies of each sweep on a lone busy thread whose stack grows and shrinks: the least of some stretches."""
+    found = [ctypes.c_uint64() for _ in range(3)]
+
+    def down(depth):
+        return down(depth - 1) + down(depth - 2) if depth > 1 else 1
+
+    def work(sweeps):
+        copies = hooks.pyprof_test_copies()
+        hooks.pyprof_test_decided(*found)
+        seen = 0
+        while seen < sweeps:
+            for depth in 3, 9, 14:
+                down(depth)
+            sum(i * i for i in range(2000))
+            hooks.pyprof_test_decided(*found)
+            seen += found[2].value
+        return (hooks.pyprof_test_copies() - copies) / seen
+
+    with bind.record(rate_hz=rate) as r:
+        work(300)
+        each = [work(200) for _ in range(stretches)]
+    balanced(r.profile.stats())
+    print('%d Hz: %s copies a sweep' % (rate, ' '.join('%.2f' % one for one in each)))
+    return min(each)
+
+
+@bind.test(limit=90)
+def a_sweep_is_one_copy():
+    if bind.FREE_THREADED:
+        bind.skip('threads are read while they run')
+    hooks.pyprof_test_copies.restype = ctypes.c_uint64
+    hooks.pyprof_test_decided.argtypes = [ctypes.POINTER(ctypes.c_uint64)] * 3
+    check(copies_a_sweep(1000) < 1.6, 'a sweep takes several copies')
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
