@@ -9666,9 +9666,10 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 //              bounded
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64,
-       PYPROF__CALM = 3,
+       PYPROF__FEW = 8, PYPROF__CALM = 3, PYPROF__CALM_FEW = 50,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
+// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep; with more
+// than FEW threads, one that has waited for CALM_FEW sweeps.
 
 // One thread state, kept from sweep to sweep. Each group names the code that writes it; other code only reads
 // it. Fields of one sweep are reset by pyprof__thread_list_one when the sweep lists the thread.
@@ -9830,6 +9831,7 @@ typedef struct {
     pyprof__array listed, before;      // uint32_t slots: of this sweep, of the one before
     size_t free_at;            // where to look for a free slot
     size_t cold_count, cold_at;        // threads that wait among many; whose turn it is
+    size_t cold_seen;                  // so many of them were found in this sweep to have stood still
     uint32_t round;            // of the whole list
     int every;                 // all states of an OS thread are wanted, not only the one it runs
     int light;                 // this sweep lists only some threads
@@ -9946,8 +9948,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
-    // Its last reading of the clock is old: it says nothing about the time since the last sweep.
-    if (thread->cold) thread->cpu_ns = 0;
+    // If its last reading of the clock is old, it says nothing about the time since the last sweep.
+    if (thread->cold && thread->tick + 1 < list->tick) thread->cpu_ns = 0;
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
@@ -13656,7 +13658,7 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t n
         int queued;
         if (thread->tick != sweeper->list.tick || thread->clue != clue) continue;
         queue = pyprof__queue_of(&sweeper->list, thread);
-        queued = !sweeper->list.cold_count && queue && queue->waiters
+        queued = sweeper->list.cold_seen == sweeper->list.cold_count && queue && queue->waiters
             && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
         if (queue) *(clue == PYPROF__CLUE_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
         pyprof__decide_state(sweeper, thread, now, queued);
@@ -13749,7 +13751,7 @@ static void pyprof__list_begin(pyprof__threads *list)
     pyprof__array swap = list->before;
     list->before = list->listed;
     list->listed = swap;
-    list->listed.count = list->free_at = 0;
+    list->listed.count = list->free_at = list->cold_seen = 0;
     list->light = list->cold_count && list->now_ns < list->whole_due;
     if (!list->light) list->whole_due = list->now_ns + 100000000 + list->cold_count * 100000;
 }
@@ -13780,6 +13782,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         thread->fresh = thread->pending = thread->unfrozen = 0;
         thread->cause = PYPROF__WALK_OK;
         thread->waiting = 1;
+        list->cold_seen++;
     }
 }
 
@@ -13787,6 +13790,8 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
 static void pyprof__cool(pyprof__sweeper *sweeper)
 {
     pyprof__threads *list = &sweeper->list;
+    const size_t count = list->listed.count + list->cold_count - list->cold_seen;
+    const uint32_t enough = count > PYPROF__MANY ? PYPROF__CALM : PYPROF__CALM_FEW;
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
@@ -13796,7 +13801,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
             && pyprof__is_still(sweeper, thread)
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
-        if (thread->cold || thread->calm < PYPROF__CALM) continue;
+        if (thread->cold || thread->calm < enough) continue;
         thread->cold = 1;
         list->cold_count++;
     }
@@ -13985,7 +13990,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
     PYPROF__TEST_DECIDE(sweeper->list.listed.count);
-    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count))
+    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__FEW || sweeper->list.cold_count))
         pyprof__cool(sweeper);
     return 1;
 }
