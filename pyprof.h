@@ -3793,11 +3793,17 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)
     return memory;
 }
 
+// The pool no longer has that memory.
+static void pyprof__uncount(pyprof__pool *pool, size_t size)
+{
+    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
+    pyprof__budget_give(pool->budget, size);
+}
+
 static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
-    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
-    pyprof__budget_give(pool->budget, size);
+    pyprof__uncount(pool, size);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
@@ -3854,6 +3860,118 @@ static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, co
     if (!pyprof__array_reserve(pool, to, from->count)) return 0;
     memcpy(to->data, from->data, from->count * from->item);
     to->count = from->count;
+    return 1;
+}
+
+// A long list in pieces, for lists that are copied while they grow: the copy has the same pieces, so it takes
+// a pointer each and not the items. A list that changes an item of a piece which others have, too, gets a
+// piece of its own first. All pools of these lists have one allocator; each counts the whole piece.
+enum { PYPROF__PIECE_SHIFT = 8, PYPROF__PIECE = 1 << PYPROF__PIECE_SHIFT };   // items of a piece
+
+typedef struct { uint64_t users; } pyprof__piece;                     // the items follow
+// list: of pyprof__piece *; first: how many items of the first piece are left out
+typedef struct { pyprof__array list; size_t first, count, item; } pyprof__pieces;
+
+#define PYPROF__IN(type, pieces, i) (*(type *)pyprof__piece_item(&(pieces), i))   // to be read
+
+static void pyprof__pieces_init(pyprof__pieces *pieces, size_t item)
+{
+    memset(pieces, 0, sizeof *pieces);
+    pieces->item = item;
+    pyprof__array_init(&pieces->list, sizeof(pyprof__piece *));
+}
+
+static size_t pyprof__piece_size(const pyprof__pieces *pieces)
+{
+    return sizeof(pyprof__piece) + pieces->item * PYPROF__PIECE;
+}
+
+static pyprof__piece **pyprof__piece_of(const pyprof__pieces *pieces, size_t i)
+{
+    return &PYPROF__AT(pyprof__piece *, pieces->list, (pieces->first + i) >> PYPROF__PIECE_SHIFT);
+}
+
+static void *pyprof__piece_item(const pyprof__pieces *pieces, size_t i)
+{
+    size_t within = (pieces->first + i) & (PYPROF__PIECE - 1);
+    return (char *)(*pyprof__piece_of(pieces, i) + 1) + within * pieces->item;
+}
+
+// The last user frees it.
+static void pyprof__piece_leave(pyprof__pool *pool, pyprof__piece *piece, size_t size)
+{
+    pyprof__uncount(pool, size);
+    if (__atomic_fetch_sub(&piece->users, 1, __ATOMIC_ACQ_REL) == 1)
+        pool->allocator.free(pool->allocator.user, piece, size);
+}
+
+// The item, to be changed. NULL = no memory.
+static void *pyprof__pieces_change(pyprof__pool *pool, pyprof__pieces *pieces, size_t i)
+{
+    pyprof__piece **at = pyprof__piece_of(pieces, i), *own;
+    size_t size = pyprof__piece_size(pieces);
+    if (__atomic_load_n(&(*at)->users, __ATOMIC_ACQUIRE) > 1) {
+        own = (pyprof__piece *)pyprof__alloc(pool, size);
+        if (!own) return NULL;
+        memcpy(own + 1, *at + 1, size - sizeof *own);
+        own->users = 1;
+        pyprof__piece_leave(pool, *at, size);
+        *at = own;
+    }
+    return pyprof__piece_item(pieces, i);
+}
+
+// Appends a zeroed item; NULL = no memory.
+static void *pyprof__pieces_push(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    void *item;
+    if (pieces->first + pieces->count == pieces->list.count << PYPROF__PIECE_SHIFT) {
+        pyprof__piece *piece = pyprof__array_reserve(pool, &pieces->list, 1)
+            ? (pyprof__piece *)pyprof__alloc(pool, pyprof__piece_size(pieces)) : NULL;
+        if (!piece) return NULL;
+        piece->users = 1;
+        PYPROF__AT(pyprof__piece *, pieces->list, pieces->list.count++) = piece;
+    }
+    item = pyprof__pieces_change(pool, pieces, pieces->count);
+    if (item) {
+        memset(item, 0, pieces->item);
+        pieces->count++;
+    }
+    return item;
+}
+
+// Leaves out the first item.
+static void pyprof__pieces_drop(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    pyprof__piece **list = (pyprof__piece **)pieces->list.data;
+    pieces->count--;
+    if (++pieces->first < PYPROF__PIECE) return;
+    pieces->first = 0;
+    pyprof__piece_leave(pool, list[0], pyprof__piece_size(pieces));
+    memmove(list, list + 1, --pieces->list.count * sizeof *list);
+}
+
+static void pyprof__pieces_free(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    size_t i, size = pyprof__piece_size(pieces);
+    for (i = 0; i < pieces->list.count; i++)
+        pyprof__piece_leave(pool, PYPROF__AT(pyprof__piece *, pieces->list, i), size);
+    pyprof__array_free(pool, &pieces->list);
+    pieces->first = pieces->count = 0;
+}
+
+// 0 = no memory
+static pyprof__bool pyprof__pieces_share(pyprof__pool *pool, pyprof__pieces *to, const pyprof__pieces *from)
+{
+    size_t i, size = pyprof__piece_size(from) * from->list.count;
+    pyprof__pieces_init(to, from->item);
+    if (!pyprof__array_copy(pool, &to->list, &from->list)) return 0;
+    to->first = from->first;
+    to->count = from->count;
+    for (i = 0; i < to->list.count; i++)
+        __atomic_fetch_add(&PYPROF__AT(pyprof__piece *, to->list, i)->users, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
+    if (pool->budget) __atomic_fetch_add(&pool->budget->used, size, __ATOMIC_RELAXED);
     return 1;
 }
 
@@ -11494,7 +11612,8 @@ typedef struct {               // a heap tracker's results for the whole process
 typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
-    pyprof__array functions, locations, nodes, threads, moments;
+    pyprof__array functions, locations, nodes, threads;
+    pyprof__pieces moments;        // the time line
     pyprof__array processes;       // pyprof__recorded_process; a profile bears the pid of the first
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
@@ -11509,7 +11628,6 @@ typedef struct {
     pyprof__array columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     pyprof__index native_index;    // the first thread with a native id
-    size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
                                    // index
     uint64_t start_ns, recorded_ns, last_ns;
@@ -11530,7 +11648,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
     pyprof__array_init(&model->threads, sizeof(pyprof__recorded_thread));
     pyprof__array_init(&model->processes, sizeof(pyprof__recorded_process));
-    pyprof__array_init(&model->moments, sizeof(pyprof__moment));
+    pyprof__pieces_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
@@ -11552,7 +11670,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->nodes);
     pyprof__array_free(model->pool, &model->threads);
     pyprof__array_free(model->pool, &model->processes);
-    pyprof__array_free(model->pool, &model->moments);
+    pyprof__pieces_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->waited);
@@ -11860,27 +11978,32 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
 }
 
 // ---- time line ---------------------------------------------------------------
+static const pyprof__moment *pyprof__moment_at(const pyprof__model *model, size_t i)
+{
+    return &PYPROF__IN(const pyprof__moment, model->moments, i);
+}
+
+// The moment with that number + 1, to be changed; NULL = no longer on the time line, or no memory.
+static pyprof__moment *pyprof__moment_numbered(pyprof__model *model, uint64_t number)
+{
+    uint64_t place = number - 1 - model->moments_gone;
+    if (number <= model->moments_gone || place >= model->moments.count) return NULL;
+    return (pyprof__moment *)pyprof__pieces_change(model->pool, &model->moments, (size_t)place);
+}
+
 // forgets what is older than timeline_s
 static void pyprof__moments_trim(pyprof__model *model, uint64_t now)
 {
     uint64_t keep = (uint64_t)(model->timeline_s * 1e9);
-    pyprof__moment *moments = (pyprof__moment *)model->moments.data;
-    while (model->moments_first < model->moments.count && moments[model->moments_first].end_ns + keep < now)
-        model->moments_first++;
-    if (model->moments_first < 1024 || model->moments_first < model->moments.count / 2) return;
-    model->moments.count -= model->moments_first;
-    memmove(moments, moments + model->moments_first, model->moments.count * sizeof *moments);
-    model->moments_gone += model->moments_first;
-    model->moments_first = 0;
+    for (; model->moments.count && pyprof__moment_at(model, 0)->end_ns + keep < now; model->moments_gone++)
+        pyprof__pieces_drop(model->pool, &model->moments);
 }
 
 // last: the number + 1 of the thread's latest moment, 0 = none.
 static pyprof__bool pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
 {
-    uint64_t place = last - 1 - model->moments_gone;
-    pyprof__moment *before;
-    if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
-    before = &PYPROF__AT(pyprof__moment, model->moments, place);
+    pyprof__moment *before = pyprof__moment_numbered(model, last);
+    if (!before) return 0;
     if (before->node != moment->node || before->state != moment->state
         || moment->start_ns > before->end_ns + 1) return 0;
     // An entry without end would keep everything that follows it.
@@ -11902,7 +12025,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     if (pyprof__moment_extend(model, moment, *last)) return;
     // At most a quarter of the memory: the tree matters more than the time line.
     if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
-        added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
+        added = (pyprof__moment *)pyprof__pieces_push(model->pool, &model->moments);
         if (added) {
             *added = *moment;
             *last = model->moments_gone + model->moments.count;
@@ -11925,27 +12048,32 @@ static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__m
         && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
-static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
+// Leaves out the moments that end before. 0 = no memory
+static pyprof__bool pyprof__moments_since(pyprof__model *to, uint64_t since)
 {
+    pyprof__pieces all = to->moments;
+    int whole = 1;
     size_t i;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(pyprof__moment, from->moments, i);
+    pyprof__pieces_init(&to->moments, sizeof(pyprof__moment));
+    for (i = 0; whole && i < all.count; i++) {
+        const pyprof__moment *moment = &PYPROF__IN(const pyprof__moment, all, i);
         pyprof__moment *added;
         if (moment->end_ns < since) continue;
-        added = (pyprof__moment *)pyprof__push(to->pool, &to->moments);
-        if (!added) return 0;
-        *added = *moment;
+        added = (pyprof__moment *)pyprof__pieces_push(to->pool, &to->moments);
+        if (added) *added = *moment;
+        whole = added != NULL;
     }
-    return 1;
+    pyprof__pieces_free(to->pool, &all);
+    return whole;
 }
 
-// The columns of the last part come from the time line; the first and last moment may extend past its border
-// by one run of equal samples.
+// The columns of the last part come from the time line, whose pieces are its own then; the first and last
+// moment may extend past its border by one run of equal samples.
 static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
     for (i = 0; i < to->moments.count; i++) {
-        pyprof__moment *moment = &PYPROF__AT(pyprof__moment, to->moments, i);
+        pyprof__moment *moment = (pyprof__moment *)pyprof__piece_item(&to->moments, i);
         uint64_t length = moment->end_ns - moment->start_ns,
             inside = moment->start_ns >= since ? length : moment->end_ns - since;
         double part = length ? (double)inside / (double)length : 1.0;
@@ -11977,13 +12105,14 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     }
 }
 
-// A copy for reading, without an index. recent_ns 0 = everything. 0 = no memory (the caller still frees
-// `to`).
+// A copy for reading, without an index. The sampler may have to wait for it, so a long time line is not
+// copied, but shared. recent_ns 0 = everything; otherwise *since becomes the time that pyprof__model_recent
+// cuts it to, 0 = none. 0 = no memory (the caller still frees `to`).
 static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
-                                       uint64_t recent_ns)
+                                       uint64_t recent_ns, uint64_t *since)
 {
-    uint64_t since = 0;
     size_t i;
+    *since = 0;
     pyprof__model_init(to, pool);
     to->start_ns = from->start_ns;
     to->recorded_ns = from->recorded_ns;
@@ -11995,11 +12124,11 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     to->paths = from->paths;
     to->heap = from->heap;
     if (recent_ns && recent_ns < from->last_ns - from->start_ns) {
-        since = from->last_ns - recent_ns;
-        to->start_ns = since;
+        to->start_ns = *since = from->last_ns - recent_ns;
         if (to->recorded_ns > recent_ns) to->recorded_ns = recent_ns;
     }
-    if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
+    if (!pyprof__model_copy_tables(to, from) || !pyprof__pieces_share(pool, &to->moments, &from->moments))
+        return 0;
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)
         || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
@@ -12008,12 +12137,17 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     if (!pyprof__array_copy(pool, &to->history, &from->history)
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
-    if (since) {
-        pyprof__model_columns_since(to, since);
-        pyprof__model_cut(to, since);
-    }
-    for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
+    for (i = 0; !*since && i < PYPROF_METRIC_COUNT; i++)
         if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
+    return 1;
+}
+
+// Cuts a copy. 0 = no memory
+static pyprof__bool pyprof__model_recent(pyprof__model *to, uint64_t since)
+{
+    if (!pyprof__moments_since(to, since)) return 0;
+    pyprof__model_columns_since(to, since);
+    pyprof__model_cut(to, since);
     return 1;
 }
 
@@ -18287,14 +18421,10 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
 //
-// The moment of a share's latest sample; NULL = no longer on the time line.
+// The moment of a share's latest sample; NULL = no longer on the time line, or no memory.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
-    pyprof__model *model = &recorder->model;
-    uint64_t place = share->moment - 1 - model->moments_gone;
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count)
-        return NULL;
-    return &PYPROF__AT(pyprof__moment, model->moments, place);
+    return pyprof__moment_numbered(&recorder->model, share->moment);
 }
 
 static void pyprof__share_block(pyprof__recorder *recorder, const pyprof__share *share, uint64_t ns)
@@ -20360,6 +20490,7 @@ struct pyprof_profile {
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
+    uint64_t since;                // it is cut to the time from then on, 0 = it is not
     int is_diff;                   // values are differences: they can be negative
     uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
@@ -20681,20 +20812,36 @@ static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no m
     return depth != NULL;
 }
 
-// A profile from a copy of a model. recent_ns 0 = everything. NULL = no memory.
-static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns,
-                                           const pyprof_allocator *allocator)
+// A profile from a copy of a model, to be finished. recent_ns 0 = everything. NULL = no memory.
+static pyprof_profile *pyprof__profile_take(const pyprof__model *model, uint64_t recent_ns,
+                                            const pyprof_allocator *allocator)
 {
     pyprof_profile *profile = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *profile);
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns) && pyprof__labels_make(profile)
-        && pyprof__measure_depth(profile))
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns, &profile->since))
         return profile;
     pyprof__profile_free(profile);
     return NULL;
+}
+
+// The part of its making for which no sampler waits. NULL = no memory, and the profile is freed.
+static pyprof_profile *pyprof__profile_finish(pyprof_profile *profile)
+{
+    if ((!profile->since || pyprof__model_recent(&profile->model, profile->since))
+        && pyprof__labels_make(profile) && pyprof__measure_depth(profile)) return profile;
+    pyprof__profile_free(profile);
+    return NULL;
+}
+
+// Both. NULL = no memory.
+static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns,
+                                           const pyprof_allocator *allocator)
+{
+    pyprof_profile *profile = pyprof__profile_take(model, recent_ns, allocator);
+    return profile ? pyprof__profile_finish(profile) : NULL;
 }
 
 // ---- states: which part of the time counts -----------------------------------------
@@ -21240,23 +21387,17 @@ static pyprof__bool pyprof__part_moments(pyprof__part *part)
     const pyprof__model *from = &part->from->model;
     pyprof__model *to = &part->to->model;
     int range = pyprof__has_range(part->query);
-    size_t i, room = 0;
+    size_t i;
     for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
         if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
             && !pyprof__part_column(part, &to->columns[i])) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {   // an array that grows takes far more
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
-        room += part->selection.chosen[moment->node] == PYPROF__SHOWN
-            && (!range || (moment->start_ns < part->end_ns && moment->end_ns >= part->start_ns));
-    }
-    if (!pyprof__array_reserve(&part->to->pool, &to->moments, room)) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        pyprof__moment moment = PYPROF__AT(const pyprof__moment, from->moments, i), *added;
+    for (i = 0; i < from->moments.count; i++) {
+        pyprof__moment moment = *pyprof__moment_at(from, i), *added;
         if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
         if (range && !pyprof__moment_cut(&moment, part->start_ns, part->end_ns)) continue;
         moment.node = part->map[moment.node];
         if (range) pyprof__model_columns(to, &moment);
-        added = (pyprof__moment *)pyprof__push(&part->to->pool, &to->moments);
+        added = (pyprof__moment *)pyprof__pieces_push(&part->to->pool, &to->moments);
         if (!added) return 0;
         *added = moment;
     }
@@ -21365,7 +21506,7 @@ static pyprof_result pyprof__part_times(pyprof__part *part, uint64_t *held_ns)
     char first[32], last[32];
     *held_ns = model->start_ns;
     if (!pyprof__has_range(query)) return PYPROF_OK;
-    if (part->from->is_diff || model->moments.count <= model->moments_first)
+    if (part->from->is_diff || !model->moments.count)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no time line: from_s, to_s",
                             part->from->is_diff ? "a difference" : "this recording");
     if (kept && model->last_ns > model->start_ns + kept) *held_ns = model->last_ns - kept;
@@ -21408,7 +21549,6 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     memset(&to->model.node_index, 0, sizeof to->model.node_index);
     memset(&to->model.waited_index, 0, sizeof to->model.waited_index);
     memset(&to->model.native_index, 0, sizeof to->model.native_index);
-    to->model.moments_first = 0;
     pyprof__array_init(&to->seen, 1);
     return to;
 }
@@ -22789,12 +22929,11 @@ static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no me
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
     pyprof__model *to = &merger->to->model;
     size_t i;
-    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+    for (i = 0; i < from->moments.count; i++) {
+        const pyprof__moment *moment = pyprof__moment_at(from, i);
         pyprof__moment *added;
         if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
-        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        if (!(added = (pyprof__moment *)pyprof__pieces_push(to->pool, &to->moments))) return 0;
         *added = *moment;
         added->start_ns = pyprof__merge_time(merger, moment->start_ns);
         added->end_ns = pyprof__merge_time(merger, moment->end_ns);
@@ -22868,13 +23007,25 @@ static int pyprof__by_pair(const void *a, const void *b)
         : x->holder > y->holder;
 }
 
-// Sorts the time line, and makes one pair of equal pairs.
-static void pyprof__merge_sort(pyprof__model *to)
+// Sorts the time line. 0 = no memory
+static pyprof__bool pyprof__merge_order(pyprof__model *to)
+{
+    size_t i, count = to->moments.count, size = (count + 1) * sizeof(pyprof__moment);
+    pyprof__moment *moments = (pyprof__moment *)pyprof__alloc(to->pool, size);
+    if (!moments) return 0;
+    for (i = 0; i < count; i++) moments[i] = *pyprof__moment_at(to, i);
+    qsort(moments, count, sizeof *moments, pyprof__by_start);
+    for (i = 0; i < count; i++)
+        *(pyprof__moment *)pyprof__piece_item(&to->moments, i) = moments[i];   // no other list has them
+    pyprof__free(to->pool, moments, size);
+    return 1;
+}
+
+// Makes one pair of equal pairs.
+static void pyprof__merge_pairs(pyprof__model *to)
 {
     pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
     size_t i, kept = 0;
-    if (to->moments.count)
-        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
     if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
     for (i = 0; i < to->rivals.count; i++) {
         if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
@@ -23078,8 +23229,8 @@ static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memor
     model->processes.count = 0;   // the processes of the recordings follow
     for (i = 0; i < merger->count; i++)
         if (!pyprof__merge_one(merger, merger->from[i])) return 0;
-    pyprof__merge_sort(model);
-    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+    pyprof__merge_pairs(model);
+    return pyprof__merge_order(model) && pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
         && pyprof__measure_depth(merger->to);
 }
 
@@ -25047,6 +25198,16 @@ static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
     return item;
 }
 
+static pyprof__moment *pyprof__load_moment(pyprof__loader *l)   // one more; NULL = the file has failed
+{
+    pyprof__moment *moment = NULL;
+    if (l->model->moments.count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
+    if (l->reader.result != PYPROF_OK) return NULL;
+    moment = (pyprof__moment *)pyprof__pieces_push(l->model->pool, &l->model->moments);
+    if (!moment) pyprof__input_memory(&l->reader);
+    return moment;
+}
+
 // A list of objects, each of which becomes an item of the array.
 static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields,
                               size_t count)
@@ -25630,7 +25791,7 @@ static void pyprof__load_moments(pyprof__loader *l)
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
     while (pyprof__read_more(&l->reader, ']', &any)) {
-        pyprof__moment *moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+        pyprof__moment *moment = pyprof__load_moment(l);
         if (!moment) return;
         pyprof__load_fields(l, fields, PYPROF__COUNT(fields), moment);
         pyprof__load_check_moment(l, moment);
@@ -25651,7 +25812,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
-    moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+    moment = pyprof__load_moment(l);
     if (!moment) return;
     moment->start_ns = (uint64_t)start;
     moment->end_ns = (uint64_t)start + (uint64_t)row[3];
@@ -29153,7 +29314,7 @@ static pyprof__bool pyprof__locked_make(const pyprof__findings *f, pyprof__pool 
     size_t i, kept = 0;
     *threads = 0;
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (!f->selection.chosen[moment->node] || !pyprof__waits_for_lock(f, moment)) continue;
         if (*threads < 2 && moment->thread != last) ++*threads;
         last = moment->thread;
@@ -29207,7 +29368,7 @@ static pyprof__bool pyprof__lockers_make(const pyprof__findings *f, unsigned cha
     if (!lockers) return 0;
     memset(lockers, 0, model->functions.count + 1);
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         uint32_t own = pyprof__own_at(f, moment);
         if (own != PYPROF__NONE && pyprof__waits_for_lock(f, moment)) lockers[own] = 1;
     }
@@ -29225,7 +29386,7 @@ static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool 
     size_t i, kept = 0;
     int whole = pyprof__lockers_make(f, lockers);
     for (i = 0; whole && i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         uint32_t own = pyprof__own_at(f, moment);
         if (own == PYPROF__NONE || moment->state & not_at_work || pyprof__waits_for_lock(f, moment)) continue;
         if ((moment->state & PYPROF__IS_IDLE) && !(lockers[own] && pyprof__sleeps(f, moment))) continue;
@@ -30178,7 +30339,7 @@ static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
 
 static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
 {
-    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+    return pyprof__moment_at(&t->job->profile->model, number);
 }
 
 static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
@@ -31133,7 +31294,7 @@ static pyprof_result pyprof__json_compact(const pyprof__job *job)
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "rows", '[');
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (job->selection->chosen[moment->node]) pyprof__json_moment_row(s, moment, ends);
     }
     pyprof__emit_close(s, "]}\n}\n");
@@ -31155,7 +31316,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     whole = stacks.side && pyprof__array_reserve(&cursor->pool, &stacks.spans, model->nodes.count);
     pyprof__emit_open(job->sink, "\n", "samples", '[');
     for (i = 0; whole && i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         whole = pyprof__json_moment(job, &stacks, moment);
     }
     pyprof__emit_close(job->sink, "]\n}\n");
@@ -42129,13 +42290,13 @@ static pyprof__bool pyprof__session_renew(pyprof__session *session, uint64_t sta
     return whole;
 }
 
-// under the lock
+// The profile is to be finished after that. Under the lock.
 static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s,
                                              pyprof_profile **profile)
 {
     pyprof_profile *made;
     pyprof__record_sites(&session->recorder);
-    made = pyprof__profile_new(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0,
+    made = pyprof__profile_take(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0,
                                &session->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
@@ -42148,6 +42309,14 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
+// Without the lock. *profile: NULL = none; the result is that of the making so far, or no memory.
+static pyprof_result pyprof__session_finish(pyprof_result result, pyprof_profile **profile)
+{
+    if (!*profile) return result;
+    *profile = pyprof__profile_finish(*profile);
+    return *profile ? result : pyprof__fail_memory("the profile");
+}
+
 // A recording that a dying thread left half changed is not handed out.
 static pyprof_result pyprof__session_whole(const pyprof__session *session)
 {
@@ -42156,7 +42325,7 @@ static pyprof_result pyprof__session_whole(const pyprof__session *session)
                         "the recording is lost: a thread was ended from outside while it changed it");
 }
 
-// under the lock
+// The profile is to be finished after that. Under the lock.
 static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)
 {
     pyprof_result result = pyprof__session_whole(session);
@@ -42391,7 +42560,8 @@ static pyprof__kin *pyprof__kin_at(const pyprof__following *following, size_t i)
     return &PYPROF__AT(pyprof__kin, following->kin, i);
 }
 
-// A session's recording so far; sampling goes on. reset: it restarts without a gap in time. Under the lock.
+// A session's recording so far, to be finished; sampling goes on. reset: it restarts without a gap in time,
+// and the profile is finished, because nothing can fail after that. Under the lock.
 static pyprof_result pyprof__session_take(pyprof__session *session, double last_s, int reset,
                                           pyprof_profile **profile)
 {
@@ -42400,8 +42570,9 @@ static pyprof_result pyprof__session_take(pyprof__session *session, double last_
     if (result != PYPROF_OK) return result;
     pyprof__record_end(&session->recorder, pyprof__sampler_failed(session->sampler) || blind, blind);
     result = pyprof__session_profile(session, last_s, profile);
-    if (result != PYPROF_OK || !reset || pyprof__session_renew(session, session->recorder.last_ns))
-        return result;
+    if (result != PYPROF_OK || !reset) return result;
+    result = pyprof__session_finish(result, profile);
+    if (result != PYPROF_OK || pyprof__session_renew(session, session->recorder.last_ns)) return result;
     pyprof__profile_free(*profile);
     *profile = NULL;
     return pyprof__fail_memory("the session");
@@ -42462,6 +42633,7 @@ static pyprof_result pyprof__following_take(pyprof__following *following, double
         if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
         if (made && made->model.stats.samples) kin->sampled = 1;
         pyprof__sessions_unlock();
+        if (!reset) result = pyprof__session_finish(result, &made);
         if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
         if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
     }
@@ -42570,6 +42742,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
+    if (!reset) result = pyprof__session_finish(result, profile);
     if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
     pyprof__following_unlock(following);
     return result;
@@ -43662,6 +43835,7 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
         pyprof__session_end(kin->session, &made);
         pyprof__kin_over(following, kin);
         pyprof__sessions_unlock();
+        if (made) made = pyprof__profile_finish(made);
         any = made && made->model.stats.samples;
         missed = !any && !kin->sampled;
         if (any) {
@@ -44211,6 +44385,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         result = pyprof__no_session(session);
     }
     pyprof__sessions_unlock();
+    result = pyprof__session_finish(result, &made);
     if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
     pyprof__following_unlock(following);
     if (found && following) pyprof__following_close(slot);
@@ -44647,7 +44822,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
     const pyprof__model *model = &visitor->profile->model;
     size_t i;
     for (i = 0; i < model->moments.count && !visitor->stopped; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
         if (!pyprof__moment_select(visitor->selection, moment, self)) continue;

@@ -90,7 +90,7 @@ static void check_whole(const pyprof_profile *profile, int processes)
         CHECK((pyprof__process_name(profile, recorded) != NULL) == processes);
     }
     for (size_t i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &AT(pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (i) CHECK(moment[-1].start_ns <= moment->start_ns);
         uint32_t node = moment->node;
         while (pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD) node = pyprof__parent_of(profile, node);
@@ -341,7 +341,7 @@ TEST(loaded_profiles_are_merged_and_compared_alike)
     for (int as_one = 0; as_one < 2; as_one++) {
         pyprof_profile *merged = merged_of(list, 3, as_one), *again = merged_of(loaded, 3, as_one);
         for (size_t i = 0; i < again->model.moments.count; i++) {   // a file has times to the microsecond
-            const pyprof__moment *one = &AT(pyprof__moment, merged->model.moments, i), *two = &AT(pyprof__moment, again->model.moments, i);
+            const pyprof__moment *one = pyprof__moment_at(&merged->model, i), *two = pyprof__moment_at(&again->model, i);
             CHECK(llabs((int64_t)(one->start_ns - two->start_ns)) <= 2000 && one->node == two->node && one->thread == two->thread);
         }
         for (int metric = 1; metric < PYPROF_METRIC_COUNT; metric++) CHECK_INT(sum_of(again, metric), sum_of(merged, metric));
@@ -384,7 +384,7 @@ TEST(hostile_values_do_no_harm)
     for (int i = 0; i < 2; i++) {
         pyprof__model *model = &list[i]->model;
         AT(pyprof__rivals, model->rivals, 0).holder = 77;
-        AT(pyprof__moment, model->moments, 0).thread = 99;
+        MOMENT(*model, 0).thread = 99;
         AT(pyprof__waited, model->waited, 0).node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 1).hold_node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 0).process = 5;

@@ -3,8 +3,8 @@
 #include "inside.h"
 #include "model.h"
 
-static const pyprof__moment *moment(const recording *r, size_t i) { return &AT(pyprof__moment, r->model.moments, r->model.moments_first + i); }
-static size_t moments(const recording *r) { return r->model.moments.count - r->model.moments_first; }
+static const pyprof__moment *moment(const recording *r, size_t i) { return pyprof__moment_at(&r->model, i); }
+static size_t moments(const recording *r) { return r->model.moments.count; }
 
 TEST(one_node_for_each_path)
 {
