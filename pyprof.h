@@ -3793,7 +3793,14 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)
     return memory;
 }
 
-// The pool no longer has that memory.
+// The pool has that memory, too, even if that is more than it may allocate.
+static void pyprof__count(pyprof__pool *pool, size_t size)
+{
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
+    if (pool->budget) __atomic_fetch_add(&pool->budget->used, size, __ATOMIC_RELAXED);
+}
+
+// The pool no longer has it.
 static void pyprof__uncount(pyprof__pool *pool, size_t size)
 {
     __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
@@ -3872,7 +3879,8 @@ typedef struct { uint64_t users; } pyprof__piece;                     // the ite
 // list: of pyprof__piece *; first: how many items of the first piece are left out
 typedef struct { pyprof__array list; size_t first, count, item; } pyprof__pieces;
 
-#define PYPROF__IN(type, pieces, i) (*(type *)pyprof__piece_item(&(pieces), i))   // to be read
+// To be read, or changed where no other list has it.
+#define PYPROF__IN(type, pieces, i) (*(type *)pyprof__piece_item(&(pieces), i))
 
 static void pyprof__pieces_init(pyprof__pieces *pieces, size_t item)
 {
@@ -3911,7 +3919,9 @@ static void *pyprof__pieces_change(pyprof__pool *pool, pyprof__pieces *pieces, s
     pyprof__piece **at = pyprof__piece_of(pieces, i), *own;
     size_t size = pyprof__piece_size(pieces);
     if (__atomic_load_n(&(*at)->users, __ATOMIC_ACQUIRE) > 1) {
+        pyprof__uncount(pool, size);   // first: the limit may be reached, and no more memory is its own then
         own = (pyprof__piece *)pyprof__alloc(pool, size);
+        pyprof__count(pool, size);
         if (!own) return NULL;
         memcpy(own + 1, *at + 1, size - sizeof *own);
         own->users = 1;
@@ -3921,18 +3931,32 @@ static void *pyprof__pieces_change(pyprof__pool *pool, pyprof__pieces *pieces, s
     return pyprof__piece_item(pieces, i);
 }
 
-// Appends a zeroed item; NULL = no memory.
-static void *pyprof__pieces_push(pyprof__pool *pool, pyprof__pieces *pieces)
+// Room for so many items in all, zeroed. 0 = no memory
+static pyprof__bool pyprof__pieces_reserve(pyprof__pool *pool, pyprof__pieces *pieces, size_t count)
 {
-    void *item;
-    if (pieces->first + pieces->count == pieces->list.count << PYPROF__PIECE_SHIFT) {
+    while (pieces->list.count << PYPROF__PIECE_SHIFT < pieces->first + count) {
         pyprof__piece *piece = pyprof__array_reserve(pool, &pieces->list, 1)
             ? (pyprof__piece *)pyprof__alloc(pool, pyprof__piece_size(pieces)) : NULL;
-        if (!piece) return NULL;
+        if (!piece) return 0;
         piece->users = 1;
         PYPROF__AT(pyprof__piece *, pieces->list, pieces->list.count++) = piece;
     }
-    item = pyprof__pieces_change(pool, pieces, pieces->count);
+    return 1;
+}
+
+// Appends zeroed items until there are so many; nothing was ever taken off the end. 0 = no memory
+static pyprof__bool pyprof__pieces_fill(pyprof__pool *pool, pyprof__pieces *pieces, size_t count)
+{
+    if (!pyprof__pieces_reserve(pool, pieces, count)) return 0;
+    if (pieces->count < count) pieces->count = count;
+    return 1;
+}
+
+// Appends a zeroed item; NULL = no memory.
+static void *pyprof__pieces_push(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    void *item = pyprof__pieces_reserve(pool, pieces, pieces->count + 1)
+        ? pyprof__pieces_change(pool, pieces, pieces->count) : NULL;
     if (item) {
         memset(item, 0, pieces->item);
         pieces->count++;
@@ -3970,8 +3994,7 @@ static pyprof__bool pyprof__pieces_share(pyprof__pool *pool, pyprof__pieces *to,
     to->count = from->count;
     for (i = 0; i < to->list.count; i++)
         __atomic_fetch_add(&PYPROF__AT(pyprof__piece *, to->list, i)->users, 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
-    if (pool->budget) __atomic_fetch_add(&pool->budget->used, size, __ATOMIC_RELAXED);
+    pyprof__count(pool, size);
     return 1;
 }
 
@@ -11625,7 +11648,7 @@ typedef struct {
     pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
     pyprof__heap_facts heap;
     // int64_t per node, without its children; empty = metric not used.
-    pyprof__array columns[PYPROF_METRIC_COUNT];
+    pyprof__pieces columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     pyprof__index native_index;    // the first thread with a native id
     uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
@@ -11657,7 +11680,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     pyprof__array_init(&model->births, sizeof(pyprof__births));
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_init(&model->columns[i], sizeof(int64_t));
 }
 
 // The reverse of pyprof__model_init; may be called again.
@@ -11680,7 +11703,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
     pyprof__array_free(model->pool, &model->births);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_free(model->pool, &model->columns[i]);
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
     pyprof__index_free(model->pool, &model->node_index);
@@ -11851,15 +11874,12 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
 
 static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
 {
-    pyprof__array *column = &model->columns[metric];
-    size_t before = column->count, need = model->nodes.count;
+    pyprof__pieces *column = &model->columns[metric];
+    int64_t *sum;
     if (value == 0) return;
-    if (column->count < need) {
-        if (!pyprof__array_reserve(model->pool, column, need - before)) return;
-        memset((int64_t *)column->data + before, 0, (need - before) * sizeof(int64_t));
-        column->count = need;
-    }
-    ((int64_t *)column->data)[node] += value;
+    if (column->count <= node && !pyprof__pieces_fill(model->pool, column, model->nodes.count)) return;
+    sum = (int64_t *)pyprof__pieces_change(model->pool, column, node);
+    if (sum) *sum += value;
 }
 
 // What a moment adds to each column; value gets PYPROF_METRIC_COUNT numbers.
@@ -11892,8 +11912,8 @@ static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *mo
 
 static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
 {
-    const pyprof__array *column = &model->columns[metric];
-    return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
+    const pyprof__pieces *column = &model->columns[metric];
+    return node < column->count ? PYPROF__IN(const int64_t, *column, node) : 0;
 }
 
 static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = none
@@ -12073,7 +12093,7 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
     for (i = 0; i < to->moments.count; i++) {
-        pyprof__moment *moment = (pyprof__moment *)pyprof__piece_item(&to->moments, i);
+        pyprof__moment *moment = &PYPROF__IN(pyprof__moment, to->moments, i);
         uint64_t length = moment->end_ns - moment->start_ns,
             inside = moment->start_ns >= since ? length : moment->end_ns - since;
         double part = length ? (double)inside / (double)length : 1.0;
@@ -12106,7 +12126,7 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 }
 
 // A copy for reading, without an index. The sampler may have to wait for it, so a long time line is not
-// copied, but shared. recent_ns 0 = everything; otherwise *since becomes the time that pyprof__model_recent
+// copied, but shared, and so are the columns. recent_ns 0 = everything; otherwise *since becomes the time that pyprof__model_recent
 // cuts it to, 0 = none. 0 = no memory (the caller still frees `to`).
 static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
                                        uint64_t recent_ns, uint64_t *since)
@@ -12138,7 +12158,7 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
     for (i = 0; !*since && i < PYPROF_METRIC_COUNT; i++)
-        if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
+        if (!pyprof__pieces_share(pool, &to->columns[i], &from->columns[i])) return 0;
     return 1;
 }
 
@@ -20503,7 +20523,7 @@ struct pyprof_profile {
                                    // after
     // Of a difference: the values of the earlier recording as they were compared (scaled), as in the model's
     // columns; the later one's are these plus the difference.
-    pyprof__array earlier[PYPROF_METRIC_COUNT];
+    pyprof__pieces earlier[PYPROF_METRIC_COUNT];
     pyprof__compared compared[2];  // of a difference: before, after
     int scale;                     // pyprof_scale of a difference
     double factor;                 // the samples of its earlier recording were multiplied by it
@@ -20626,8 +20646,8 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
 // Of a difference: the node's own value in the earlier recording, as compared.
 static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, uint32_t node)
 {
-    const pyprof__array *column = &profile->earlier[metric];
-    return node < column->count ? PYPROF__AT(const int64_t, *column, node) : 0;
+    const pyprof__pieces *column = &profile->earlier[metric];
+    return node < column->count ? PYPROF__IN(const int64_t, *column, node) : 0;
 }
 
 // The earlier recording of a difference, with the same nodes. It owns nothing: it is valid as long as the
@@ -20793,7 +20813,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
     if (profile->borrows) pyprof__give_back(profile);
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_free(&profile->pool, &profile->earlier[i]);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
@@ -21223,13 +21243,13 @@ static const char *pyprof__left_out(const pyprof__selection *selection, char *te
     static const char *const names[PYPROF_STATES_COUNT] = {
         "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
         "only time in C functions" };
-    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    const pyprof__pieces *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
     int64_t ns = 0;
     char number[32];
     size_t i;
     snprintf(text, capacity, "%s", names[selection->states]);
     for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
-        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+        if (selection->chosen[i]) ns += PYPROF__IN(const int64_t, *idle, i);
     if (ns == 0) return text;
     pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
     snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
@@ -21295,25 +21315,27 @@ static pyprof__bool pyprof__part_nodes(pyprof__part *part)
     return 1;
 }
 
-// A column of the part, with room for each node. 0 = no memory.
-static pyprof__bool pyprof__part_column(pyprof__part *part, pyprof__array *column)
+static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__pieces *column, const pyprof__pieces *values)
 {
-    size_t count = part->to->model.nodes.count;
-    if (!pyprof__array_reserve(&part->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
+    uint32_t i;
+    if (!values->count) return 1;
+    if (!pyprof__pieces_fill(&part->to->pool, column, part->to->model.nodes.count)) return 0;
+    for (i = 0; i < values->count && i < part->selection.count; i++)
+        if (part->selection.chosen[i] == PYPROF__SHOWN)   // unsigned: values of hostile files wrap around
+            PYPROF__IN(uint64_t, *column, part->map[i]) += PYPROF__IN(const uint64_t, *values, i);
     return 1;
 }
 
-static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__array *column, const pyprof__array *values)
+static pyprof__bool pyprof__part_seen(pyprof__part *part)   // 0 = no memory
 {
-    uint64_t *to;   // unsigned: values of hostile files wrap around
+    const pyprof__array *from = &part->from->seen;
+    pyprof__array *seen = &part->to->seen;
     uint32_t i;
-    if (!values->count) return 1;
-    if (!pyprof__part_column(part, column)) return 0;
-    to = (uint64_t *)column->data;
-    for (i = 0; i < values->count && i < part->selection.count; i++)
-        if (part->selection.chosen[i] == PYPROF__SHOWN)
-            to[part->map[i]] += PYPROF__AT(const uint64_t, *values, i);
+    if (!from->count) return 1;
+    if (!pyprof__array_reserve(&part->to->pool, seen, part->to->model.nodes.count)) return 0;   // zeroes
+    seen->count = part->to->model.nodes.count;
+    for (i = 0; i < from->count; i++)
+        PYPROF__AT(unsigned char, *seen, part->map[i]) |= PYPROF__AT(const unsigned char, *from, i);
     return 1;
 }
 
@@ -21344,14 +21366,10 @@ static pyprof__bool pyprof__part_values(pyprof__part *part)   // without a range
     const pyprof_profile *from = part->from;
     pyprof_profile *to = part->to;
     size_t metric;
-    uint32_t i;
     for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
         if (!pyprof__part_sum(part, &to->model.columns[metric], &from->model.columns[metric])
             || !pyprof__part_sum(part, &to->earlier[metric], &from->earlier[metric])) return 0;
-    if (from->seen.count && !pyprof__part_column(part, &to->seen)) return 0;
-    for (i = 0; i < from->seen.count; i++)
-        PYPROF__AT(unsigned char, to->seen, part->map[i]) |= PYPROF__AT(const unsigned char, from->seen, i);
-    return pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
+    return pyprof__part_seen(part) && pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
         && pyprof__part_history(part);
 }
 
@@ -21390,7 +21408,7 @@ static pyprof__bool pyprof__part_moments(pyprof__part *part)
     size_t i;
     for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
         if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
-            && !pyprof__part_column(part, &to->columns[i])) return 0;
+            && !pyprof__pieces_fill(&part->to->pool, &to->columns[i], to->nodes.count)) return 0;
     for (i = 0; i < from->moments.count; i++) {
         pyprof__moment moment = *pyprof__moment_at(from, i), *added;
         if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
@@ -22507,22 +22525,19 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
 {
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
-    pyprof__array *column = &differ->to->earlier[metric];
-    uint64_t *to;   // unsigned: values of hostile files wrap around
+    pyprof__pieces *column = &differ->to->earlier[metric];
     uint32_t i;
     int part;
-    size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
-    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
-    to = (uint64_t *)column->data;
+    if (!pyprof__pieces_fill(&differ->to->pool, column, differ->to->model.nodes.count)) return 0;
     for (part = metric; part; part = pyprof__scaled_apart(part)) {
         pyprof__scaler scaler;
         memset(&scaler, 0, sizeof scaler);
         scaler.by = differ->ratios[part];
         for (i = 0; i < before->nodes.count; i++) {
             uint64_t value = pyprof__scaled_value(before, part, i);
-            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+            if (value && nodes[i] != PYPROF__NONE)   // unsigned: values of hostile files wrap around
+                PYPROF__IN(uint64_t, *column, nodes[i]) += pyprof__scale_next(&scaler, value);
         }
     }
     return 1;
@@ -22533,18 +22548,17 @@ static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
 {
     const pyprof__diff_side *after = &differ->sides[1];
     const uint32_t *nodes = (const uint32_t *)after->nodes.data;
-    const pyprof__array *from = &after->from->model.columns[metric];
-    pyprof__array *column = &differ->to->model.columns[metric];
+    const pyprof__pieces *from = &after->from->model.columns[metric];
+    pyprof__pieces *column = &differ->to->model.columns[metric];
     size_t i, count = differ->to->model.nodes.count;
-    uint64_t *to;
     if (!pyprof__diff_earlier(differ, metric)) return 0;
     if (!from->count && !differ->to->earlier[metric].count) return 1;
-    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
-    to = (uint64_t *)column->data;
-    for (i = 0; i < count; i++) to[i] = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+    if (!pyprof__pieces_fill(&differ->to->pool, column, count)) return 0;
+    for (i = 0; i < count; i++)
+        PYPROF__IN(uint64_t, *column, i) = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
     for (i = 0; i < from->count && i < after->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE) to[nodes[i]] += (uint64_t)PYPROF__AT(const int64_t, *from, i);
+        if (nodes[i] != PYPROF__NONE)
+            PYPROF__IN(uint64_t, *column, nodes[i]) += PYPROF__IN(const uint64_t, *from, i);
     return 1;
 }
 
@@ -22555,19 +22569,19 @@ static pyprof__bool pyprof__diff_doubt(pyprof__differ *differ, const pyprof__met
     const pyprof__model *models[2] = { &differ->sides[0].from->model, &differ->sides[1].from->model };
     pyprof__ratio ratio = differ->ratios[metric->part_of];
     double by = (double)ratio.to / (double)ratio.from;
-    int64_t *change, *earlier;
+    pyprof__pieces *changes = &differ->to->model.columns[metric->metric],
+        *sums = &differ->to->earlier[metric->metric];
     size_t i;
     if (!pyprof__diff_column(differ, metric->metric)) return 0;
-    if (!differ->to->earlier[metric->metric].count) return 1;
-    change = (int64_t *)differ->to->model.columns[metric->metric].data;
-    earlier = (int64_t *)differ->to->earlier[metric->metric].data;
+    if (!sums->count) return 1;
     by *= by;
     if (models[1]->heap.interval) by *= (double)models[0]->heap.interval / (double)models[1]->heap.interval;
     for (i = 0; i < differ->to->model.nodes.count; i++) {
-        double scaled = (double)earlier[i] * by;
-        uint64_t after = (uint64_t)change[i] + (uint64_t)earlier[i];
-        earlier[i] = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
-        change[i] = (int64_t)(after + (uint64_t)earlier[i]);
+        int64_t *change = &PYPROF__IN(int64_t, *changes, i), *earlier = &PYPROF__IN(int64_t, *sums, i);
+        double scaled = (double)*earlier * by;
+        uint64_t after = (uint64_t)*change + (uint64_t)*earlier;
+        *earlier = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
+        *change = (int64_t)(after + (uint64_t)*earlier);
     }
     return 1;
 }
@@ -22904,18 +22918,15 @@ static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
     size_t k, i;
     if (to->heap.interval) interval /= (double)to->heap.interval;
     for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
-        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
-        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
-        size_t before = column->count;
+        const pyprof__pieces *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__pieces *column = &to->columns[pyprof__metrics[k].metric];
         int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
         if (!from->count) continue;
-        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
-        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
-        column->count = to->nodes.count;
+        if (!pyprof__pieces_fill(to->pool, column, to->nodes.count)) return 0;
         for (i = 0; i < from->count && i < side->nodes.count; i++) {
-            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            uint64_t value = PYPROF__IN(const uint64_t, *from, i);
             if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
-            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+            PYPROF__IN(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
         }
     }
     return 1;
@@ -23016,7 +23027,7 @@ static pyprof__bool pyprof__merge_order(pyprof__model *to)
     for (i = 0; i < count; i++) moments[i] = *pyprof__moment_at(to, i);
     qsort(moments, count, sizeof *moments, pyprof__by_start);
     for (i = 0; i < count; i++)
-        *(pyprof__moment *)pyprof__piece_item(&to->moments, i) = moments[i];   // no other list has them
+        PYPROF__IN(pyprof__moment, to->moments, i) = moments[i];
     pyprof__free(to->pool, moments, size);
     return 1;
 }
@@ -23241,7 +23252,7 @@ static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile 
     int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
         && pyprof__array_copy(&to->pool, &to->children, &from->children);
     for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+        whole = pyprof__pieces_share(&to->pool, &to->earlier[i], &from->earlier[i]);
     to->program = from->program;
     to->python = from->python;
     to->free_threaded = from->free_threaded;
@@ -25198,14 +25209,14 @@ static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
     return item;
 }
 
-static pyprof__moment *pyprof__load_moment(pyprof__loader *l)   // one more; NULL = the file has failed
+// The same of a list in pieces.
+static void *pyprof__load_piece(pyprof__loader *l, pyprof__pieces *pieces)
 {
-    pyprof__moment *moment = NULL;
-    if (l->model->moments.count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
-    if (l->reader.result != PYPROF_OK) return NULL;
-    moment = (pyprof__moment *)pyprof__pieces_push(l->model->pool, &l->model->moments);
-    if (!moment) pyprof__input_memory(&l->reader);
-    return moment;
+    void *item = NULL;
+    if (pieces->count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
+    if (l->reader.result == PYPROF_OK && !(item = pyprof__pieces_push(l->model->pool, pieces)))
+        pyprof__input_memory(&l->reader);
+    return item;
 }
 
 // A list of objects, each of which becomes an item of the array.
@@ -25524,16 +25535,14 @@ static void pyprof__load_seen(pyprof__loader *l, void *to)
 
 static void pyprof__load_column(pyprof__loader *l, void *to)
 {
-    pyprof__array *column = (pyprof__array *)to;
+    pyprof__pieces *column = (pyprof__pieces *)to;
     int64_t left = pyprof__most;
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
-    if (!column->count && l->parents && !pyprof__array_reserve(l->model->pool, column, l->parents))
-        pyprof__input_memory(&l->reader);
     while (pyprof__read_more(&l->reader, ']', &any)) {
         int64_t value = pyprof__read_int(&l->reader, -left, left), *item;
         left -= value < 0 ? -value : value;
-        item = (int64_t *)pyprof__load_push(l, column);
+        item = (int64_t *)pyprof__load_piece(l, column);
         if (item) *item = value;
     }
 }
@@ -25545,7 +25554,7 @@ static void pyprof__load_values(pyprof__loader *l, void *to)   // a column for e
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++, count++) {
         fields[count].key = pyprof__metrics[i].key;
         fields[count].load = pyprof__load_column;
-        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__array);
+        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__pieces);
         fields[count].needed = 0;
     }
     pyprof__load_fields(l, fields, count, to);
@@ -25560,7 +25569,7 @@ static void pyprof__load_tree(pyprof__loader *l, void *to)
         { "before", pyprof__load_values, offsetof(pyprof_profile, earlier), 0 },
         { "seen", pyprof__load_seen, 0, 0 },
     };
-    const pyprof__array *columns = l->model->columns, *earlier = l->profile->earlier;
+    const pyprof__pieces *columns = l->model->columns, *earlier = l->profile->earlier;
     size_t i, count;
     pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
     count = l->model->nodes.count;
@@ -25791,7 +25800,7 @@ static void pyprof__load_moments(pyprof__loader *l)
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
     while (pyprof__read_more(&l->reader, ']', &any)) {
-        pyprof__moment *moment = pyprof__load_moment(l);
+        pyprof__moment *moment = (pyprof__moment *)pyprof__load_piece(l, &l->model->moments);
         if (!moment) return;
         pyprof__load_fields(l, fields, PYPROF__COUNT(fields), moment);
         pyprof__load_check_moment(l, moment);
@@ -25812,7 +25821,7 @@ static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
     if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
         || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
-    moment = pyprof__load_moment(l);
+    moment = (pyprof__moment *)pyprof__load_piece(l, &l->model->moments);
     if (!moment) return;
     moment->start_ns = (uint64_t)start;
     moment->end_ns = (uint64_t)start + (uint64_t)row[3];
@@ -26136,7 +26145,7 @@ static pyprof_result pyprof__load(pyprof__source_fn *source, void *user, const c
     pyprof__model_init(&made->model, &made->pool);
     pyprof__array_init(&made->children, sizeof(pyprof__child));
     pyprof__array_init(&made->seen, 1);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&made->earlier[i], sizeof(int64_t));
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_init(&made->earlier[i], sizeof(int64_t));
     l.profile = made;
     l.model = &made->model;
     l.reader.source = source;
@@ -45057,7 +45066,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     memcpy(info->sizes, model->heap.sizes, sizeof info->sizes);
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         for (i = 0; i < model->columns[metric].count; i++)
-            info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
+            info->total[metric] += PYPROF__IN(int64_t, model->columns[metric], i);
     return PYPROF_OK;
 }
 

@@ -67,7 +67,7 @@ static pyprof_profile *some_merged(int as_one)
 static int64_t sum_of(const pyprof_profile *profile, int metric)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < profile->model.columns[metric].count; i++) sum += AT(int64_t, profile->model.columns[metric], i);
+    for (size_t i = 0; i < profile->model.columns[metric].count; i++) sum += IN(int64_t, profile->model.columns[metric], i);
     return sum;
 }
 
@@ -294,7 +294,7 @@ TEST(merged_profiles_can_be_compared)
         for (int group = 0; group <= PYPROF_GROUP_THREAD; group++) {
             CHECK_INT(pyprof_diff(before, after, &(pyprof_diff_options){ .group = group }, &delta), PYPROF_OK);
             for (int metric = 1; metric < PYPROF_ALLOC_DOUBT; metric++)
-                for (size_t i = 0; i < delta->model.columns[metric].count; i++) CHECK_INT(AT(int64_t, delta->model.columns[metric], i), 0);
+                for (size_t i = 0; i < delta->model.columns[metric].count; i++) CHECK_INT(IN(int64_t, delta->model.columns[metric], i), 0);
             CHECK_INT(delta->model.threads.count, before->model.threads.count);
             check_whole(delta, 0);
         }
@@ -388,7 +388,7 @@ TEST(hostile_values_do_no_harm)
         AT(pyprof__waited, model->waited, 0).node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 1).hold_node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 0).process = 5;
-        AT(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? -(1ll << 60) : 1ll << 60;
+        IN(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? -(1ll << 60) : 1ll << 60;
         list[i]->program = pyprof__model_string(model, HOSTILE);
         model->unix_offset = i ? 8e9 : -1e9;
     }
