@@ -11872,14 +11872,16 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
 
-static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
+// 0 = no memory: the value is not counted.
+static pyprof__bool pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
 {
     pyprof__pieces *column = &model->columns[metric];
     int64_t *sum;
-    if (value == 0) return;
-    if (column->count <= node && !pyprof__pieces_fill(model->pool, column, model->nodes.count)) return;
+    if (value == 0) return 1;
+    if (column->count <= node && !pyprof__pieces_fill(model->pool, column, model->nodes.count)) return 0;
     sum = (int64_t *)pyprof__pieces_change(model->pool, column, node);
     if (sum) *sum += value;
+    return sum != NULL;
 }
 
 // What a moment adds to each column; value gets PYPROF_METRIC_COUNT numbers.
@@ -11901,13 +11903,14 @@ static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
     if (values[PYPROF_NOGIL_NS]) values[PYPROF_NOGIL_NS] -= (int64_t)moment->taken_ns;
 }
 
-static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)
+static pyprof__bool pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)   // likewise
 {
     int64_t values[PYPROF_METRIC_COUNT];
-    int i;
+    int i, whole = 1;
     pyprof__moment_values(moment, values);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++)
-        pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i]);
+        if (!pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i])) whole = 0;
+    return whole;
 }
 
 static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
@@ -12088,11 +12091,12 @@ static pyprof__bool pyprof__moments_since(pyprof__model *to, uint64_t since)
 }
 
 // The columns of the last part come from the time line, whose pieces are its own then; the first and last
-// moment may extend past its border by one run of equal samples.
-static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
+// moment may extend past its border by one run of equal samples. 0 = no memory
+static pyprof__bool pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
-    for (i = 0; i < to->moments.count; i++) {
+    int whole = 1;
+    for (i = 0; whole && i < to->moments.count; i++) {
         pyprof__moment *moment = &PYPROF__IN(pyprof__moment, to->moments, i);
         uint64_t length = moment->end_ns - moment->start_ns,
             inside = moment->start_ns >= since ? length : moment->end_ns - since;
@@ -12105,8 +12109,9 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
             moment->block_ns = (uint64_t)((double)moment->block_ns * part);
             moment->count = (uint32_t)((double)moment->count * part + 0.5);
         }
-        pyprof__model_columns(to, moment);
+        whole = pyprof__model_columns(to, moment);
     }
+    return whole;
 }
 
 // Entries with a time are cut to that part. How much of a sum over the whole recording (waits for the GIL by
@@ -12165,8 +12170,7 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
 // Cuts a copy. 0 = no memory
 static pyprof__bool pyprof__model_recent(pyprof__model *to, uint64_t since)
 {
-    if (!pyprof__moments_since(to, since)) return 0;
-    pyprof__model_columns_since(to, since);
+    if (!pyprof__moments_since(to, since) || !pyprof__model_columns_since(to, since)) return 0;
     pyprof__model_cut(to, since);
     return 1;
 }
