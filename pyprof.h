@@ -18778,7 +18778,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
         account->block_ns = 0;
         pyprof__record_gil(recorder, followed, thread, moment->node, moment->end_ns, wall);
     }
-    pyprof__model_columns(model, moment);
+    if (!pyprof__model_columns(model, moment)) pyprof__degrade_full(recorder);
     if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
