@@ -4212,9 +4212,14 @@ static pyprof__bool pyprof__is_unsafe(uint32_t c)
 // Writes the number with at least so many digits and returns the size. The text has no NUL.
 static size_t pyprof__digits(char *out, uint64_t value, int least)
 {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     char text[24];
     size_t at = sizeof text;
-    do { text[--at] = (char)('0' + value % 10); value /= 10; } while (value);
+    for (; value >= 100; value /= 100) memcpy(text + (at -= 2), pairs + value % 100 * 2, 2);
+    if (value >= 10) memcpy(text + (at -= 2), pairs + value * 2, 2);
+    else text[--at] = (char)('0' + value);
     while (sizeof text - at < (size_t)least) text[--at] = '0';
     memcpy(out, text + at, sizeof text - at);
     return sizeof text - at;
@@ -21234,11 +21239,15 @@ static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, co
     int64_t values[PYPROF_METRIC_COUNT];
     int metric;
     if (!selection->chosen[moment->node]) return 0;
+    if (selection->states == PYPROF_STATES_ALL) {
+        pyprof__moment_values(moment, selected);
+        return 1;
+    }
     pyprof__moment_values(moment, values);
     selected[0] = 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         selected[metric] = pyprof__moment_part(selection, metric, values);
-    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+    return selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
 }
 
 // The time that a selection leaves out, for the note in a file: "0.14 thread-seconds of..."; empty: nothing.
@@ -30040,6 +30049,11 @@ static void pyprof__put_char(pyprof__sink *s, char c)
 static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
 {
     const char *from = (const char *)data;
+    if (size < sizeof s->buffer - s->used) {   // nearly always
+        memcpy(s->buffer + s->used, from, size);
+        s->used += size;
+        return;
+    }
     while (size > 0 && !s->failed) {
         size_t n = sizeof s->buffer - s->used;
         if (n > size) n = size;
@@ -30068,11 +30082,10 @@ static void pyprof__put_format(pyprof__sink *s, const char *format, ...)
 static void pyprof__put_int(pyprof__sink *s, int64_t value)
 {
     char text[24];
-    size_t at = sizeof text;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do { text[--at] = (char)('0' + rest % 10); rest /= 10; } while (rest);
-    if (value < 0) text[--at] = '-';
-    pyprof__put_bytes(s, text + at, sizeof text - at);
+    size_t size = 0;
+    if (value < 0) text[size++] = '-';
+    size += pyprof__digits(text + size, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 1);
+    pyprof__put_bytes(s, text, size);
 }
 
 static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
@@ -30145,6 +30158,14 @@ static const pyprof__rule
     pyprof__as_page = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_page,
                         "\\u%04x" };
 
+// Characters that no rule replaces: letters, digits and ./_
+static pyprof__bool pyprof__is_plain(char c)
+{
+    static const uint32_t plain[4] = { 0, 0x03ffc000u, 0x87fffffeu, 0x07fffffeu };
+    unsigned char byte = (unsigned char)c;
+    return byte < 0x80 && (plain[byte >> 5] >> (byte & 31) & 1);
+}
+
 // Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
 static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most,
                                        const pyprof__rule *rule)
@@ -30152,8 +30173,12 @@ static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t
     char number[8];
     size_t at, length, plain = 0;   // from here on, characters need no replacement
     for (at = 0; at < most && text[at]; at += length) {
-        uint32_t c = pyprof__utf8_next(text + at, &length);
-        const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
+        uint32_t c;
+        const char *found, *other = number;
+        length = 1;
+        if (pyprof__is_plain(text[at])) continue;
+        c = pyprof__utf8_next(text + at, &length);
+        found = c < 0x80 ? strchr(rule->from, (int)c) : NULL;
         if (found) other = rule->to[found - rule->from];
         else if (rule->is_unsafe(c, text + at + length))
             snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
@@ -31174,63 +31199,108 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node
-static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
+// The same names and the same stacks come again and again: the text of each is made once and copied.
+typedef struct { size_t at, size; } pyprof__span;
+typedef struct {
+    pyprof__pool *pool;
+    pyprof__array bytes;
+    pyprof__array labels, stacks;   // pyprof__span: of each function, of each node; empty = not made
+    pyprof__sink *side;
+} pyprof__json_kept;
+
+enum { PYPROF__KEPT_BYTES = 24 << 20 };
+
+static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
+{
+    pyprof__json_kept *kept = (pyprof__json_kept *)user;
+    if (!pyprof__array_reserve(kept->pool, &kept->bytes, size)) return 1;
+    memcpy((char *)kept->bytes.data + kept->bytes.count, data, size);
+    kept->bytes.count += size;
+    return 0;
+}
+
+static void pyprof__json_keep_begin(pyprof__json_kept *kept, pyprof__span *span)
+{
+    span->at = kept->bytes.count;
+    pyprof__sink_begin(kept->side, pyprof__json_keep, kept);
+}
+
+static pyprof__bool pyprof__json_keep_end(pyprof__json_kept *kept, pyprof__span *span)   // 0 = no memory
+{
+    pyprof__flush(kept->side);
+    span->size = kept->bytes.count - span->at;
+    return !kept->side->failed;
+}
+
+static void pyprof__json_put_kept(pyprof__sink *s, const pyprof__json_kept *kept, const pyprof__span *span)
+{
+    pyprof__put_bytes(s, (const char *)kept->bytes.data + span->at, span->size);
+}
+
+// 0 = no memory
+static pyprof__bool pyprof__json_keep_labels(pyprof__json_kept *kept, const pyprof_profile *profile)
+{
+    uint32_t i;
+    int whole = 1;
+    for (i = 0; whole && i < profile->model.functions.count; i++) {
+        pyprof__span *span = (pyprof__span *)pyprof__push(kept->pool, &kept->labels);
+        if (!span) return 0;
+        pyprof__json_keep_begin(kept, span);
+        pyprof__emit_text(kept->side, NULL, pyprof__label(profile, i));
+        whole = pyprof__json_keep_end(kept, span);
+    }
+    return whole;
+}
+
+static void pyprof__json_label(pyprof__sink *s, const pyprof_profile *profile, uint32_t function,
+                               const pyprof__json_kept *kept)
+{
+    pyprof__emit_gap(s, "");
+    if (!kept) {
+        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
+        return;
+    }
+    pyprof__emit_next(s, NULL);
+    pyprof__json_put_kept(s, kept, &PYPROF__AT(const pyprof__span, kept->labels, function));
+}
+
+// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node. kept: the
+// labels, NULL = they are written anew.
+static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node,
+                               const pyprof__json_kept *kept)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t i;
     pyprof__cursor_at(cursor, node);
     pyprof__emit_open(s, NULL, "stack", '[');
-    for (i = 0; i < cursor->depth; i++) {
-        uint32_t function = pyprof__location_of(profile, cursor->path[i])->function;
-        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
-    }
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__json_label(s, profile, pyprof__location_of(profile, cursor->path[i])->function, kept);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
     for (i = 0; i < cursor->depth; i++)
-        pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
+        pyprof__emit_number(s, pyprof__location_of(profile, cursor->path[i])->place.line);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "frames", '[');
-    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__frame_of(profile, cursor->path[i]));
+    for (i = 0; i < cursor->depth; i++) pyprof__emit_number(s, pyprof__frame_of(profile, cursor->path[i]));
     pyprof__emit_close(s, "]");
 }
 
-// The same stack comes again and again: its text is made once a node and copied. 0 = no memory.
-typedef struct { size_t at, size; } pyprof__span;
-typedef struct {
-    pyprof__cursor *cursor;
-    pyprof__array bytes, spans;   // spans: of each node
-    pyprof__sink *side;
-} pyprof__json_stacks;
-
-enum { PYPROF__KEPT_STACKS = 24 << 20 };   // bytes of text
-
-static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
+// 0 = no memory.
+static pyprof__bool pyprof__json_kept_stack(pyprof__json_kept *kept, pyprof__sink *s, pyprof__cursor *cursor,
+                                            uint32_t node)
 {
-    pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
-    if (!pyprof__array_reserve(&stacks->cursor->pool, &stacks->bytes, size)) return 1;
-    memcpy((char *)stacks->bytes.data + stacks->bytes.count, data, size);
-    stacks->bytes.count += size;
-    return 0;
-}
-
-static pyprof__bool pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
-{
-    pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
-    if (!span->size && stacks->bytes.count > PYPROF__KEPT_STACKS) {   // enough is kept
-        pyprof__json_stack(s, stacks->cursor, node);
+    pyprof__span *span = &PYPROF__AT(pyprof__span, kept->stacks, node);
+    if (!span->size && kept->bytes.count > PYPROF__KEPT_BYTES) {   // enough is kept
+        pyprof__json_stack(s, cursor, node, kept);
         return 1;
     }
     if (!span->size) {
-        span->at = stacks->bytes.count;
-        pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
-        pyprof__json_stack(stacks->side, stacks->cursor, node);
-        pyprof__flush(stacks->side);
-        if (stacks->side->failed) return 0;
-        span->size = stacks->bytes.count - span->at;
+        pyprof__json_keep_begin(kept, span);
+        pyprof__json_stack(kept->side, cursor, node, kept);
+        if (!pyprof__json_keep_end(kept, span)) return 0;
     }
     pyprof__emit_next(s, NULL);
-    pyprof__put_bytes(s, (const char *)stacks->bytes.data + span->at, span->size);
+    pyprof__json_put_kept(s, kept, span);
     return 1;
 }
 
@@ -31248,15 +31318,15 @@ static const char *pyprof__json_state(uint32_t state)
 }
 
 // 0 = no memory.
-static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
-                                        const pyprof__moment *moment)
+static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_kept *kept,
+                                        pyprof__cursor *cursor, const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     int64_t values[PYPROF_METRIC_COUNT];
     if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
-    if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
+    if (!pyprof__json_kept_stack(kept, s, cursor, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
     pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
     pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
@@ -31315,27 +31385,29 @@ static pyprof_result pyprof__json_compact(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
+// Entries of the time line.
 static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__json_stacks stacks;
+    pyprof__pool *pool = &cursor->pool;
+    pyprof__json_kept kept;
     size_t i;
     int whole;
-    stacks.cursor = cursor;
-    pyprof__array_init(&stacks.bytes, 1);
-    pyprof__array_init(&stacks.spans, sizeof(pyprof__span));
-    stacks.side = (pyprof__sink *)pyprof__alloc(&cursor->pool, sizeof *stacks.side);
-    whole = stacks.side && pyprof__array_reserve(&cursor->pool, &stacks.spans, model->nodes.count);
+    kept.pool = pool;
+    pyprof__array_init(&kept.bytes, 1);
+    pyprof__array_init(&kept.labels, sizeof(pyprof__span));
+    pyprof__array_init(&kept.stacks, sizeof(pyprof__span));
+    kept.side = (pyprof__sink *)pyprof__alloc(pool, sizeof *kept.side);
+    whole = kept.side && pyprof__json_keep_labels(&kept, job->profile)
+        && pyprof__array_reserve(pool, &kept.stacks, model->nodes.count);
     pyprof__emit_open(job->sink, "\n", "samples", '[');
-    for (i = 0; whole && i < model->moments.count; i++) {
-        const pyprof__moment *moment = pyprof__moment_at(model, i);
-        whole = pyprof__json_moment(job, &stacks, moment);
-    }
+    for (i = 0; whole && i < model->moments.count; i++)
+        whole = pyprof__json_moment(job, &kept, cursor, pyprof__moment_at(model, i));
     pyprof__emit_close(job->sink, "]\n}\n");
-    pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
-    pyprof__array_free(&cursor->pool, &stacks.bytes);
-    pyprof__array_free(&cursor->pool, &stacks.spans);
+    pyprof__free(pool, kept.side, sizeof *kept.side);
+    pyprof__array_free(pool, &kept.bytes);
+    pyprof__array_free(pool, &kept.labels);
+    pyprof__array_free(pool, &kept.stacks);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
@@ -31377,7 +31449,7 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
         pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
         pyprof__emit_int(s, "hold_ns", (int64_t)recorded->hold_ns);
         pyprof__emit_fixed(s, "end", pyprof__unix(model, recorded->hold_end_ns), 6);
-        pyprof__json_stack(s, cursor, recorded->hold_node);
+        pyprof__json_stack(s, cursor, recorded->hold_node, NULL);
         pyprof__emit_int(s, "thread", i);
         pyprof__emit_int(s, "node", recorded->hold_node);
         pyprof__emit_int(s, "end_ns", (int64_t)recorded->hold_end_ns);
@@ -31540,7 +31612,7 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
         pyprof__emit_int(s, "node", waited->node);
         pyprof__emit_int(s, "count", (int64_t)waited->count);
         pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
-        pyprof__json_stack(s, cursor, waited->node);
+        pyprof__json_stack(s, cursor, waited->node, NULL);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -31568,7 +31640,7 @@ static void pyprof__json_waits(const pyprof__job *job, pyprof__cursor *cursor)  
         pyprof__emit_int(s, "thread", wait->thread);
         if (wait->other) pyprof__emit_int(s, "holder_thread", wait->other - 1);
         pyprof__emit_int(s, "node", wait->node);
-        pyprof__json_stack(s, cursor, wait->node);
+        pyprof__json_stack(s, cursor, wait->node, NULL);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
