@@ -90,6 +90,8 @@ WORDS (one meaning each, in the order in which data flows)
     account      the time of an OS thread that is not distributed yet; its shares: running, and waiting
     sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of
                  the time line
+    piece        256 moments, or values of a column: a recording and its snapshots share those that do not
+                 change
     code, spot   a code object, or what stands for a frame that is not Python code; an instruction of it
     location     a spot as the model knows it: function, pyprof__source_range (lines and columns), opcode
     node, leaf   a location below another node: a stack; a node that is no Python code: a C function, a wait
@@ -11445,7 +11447,8 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 // [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
 //   Runs on    the sampler thread or a caller, under the lock of SESSION
 //   Uses       TEXT, CODE (what a spot is)
-//   Promise    arrays without pointers: a snapshot is a copy of each array
+//   Promise    arrays without pointers: a snapshot is a copy of each array, and shares the pieces of the time
+//              line and of the columns
 //
 //      node = (parent, location)     location = (function, line, columns)
 //      function = (kind, names, file, first line, column, content)
@@ -20551,13 +20554,13 @@ static const char *const pyprof__gauge_columns[] = {
     "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
     "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
 };
-// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
-// entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
-// thread waited, than 0.
+// A row of the compact time line, without its last zeroes: so numbers that are often 0 come last. gap: between
+// the end of the thread's previous entry (at first: the start of the recording) and the start of this one;
+// span: from there to its end; count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns
+// without taken_ns, or if the thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
-    "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
-    "taken_ns"
+    "thread", "node", "span_ns", "bits", "wall_more_ns", "taken_ns", "cpu_more_ns", "count_more", "gap_ns",
+    "block_ns"
 };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id)
@@ -25824,28 +25827,28 @@ static void pyprof__load_moments(pyprof__loader *l)
 static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
 {
     pyprof__moment *moment;
-    int64_t start, wall = row[3] + row[5], cpu;
+    int64_t start, wall = row[2] + row[4], cpu;
     if (row[0] < 0 || row[0] >= (int64_t)l->model->threads.count || row[1] < 0
         || row[1] >= (int64_t)l->model->nodes.count)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
-    start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
-    if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
-        || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
+    start = (int64_t)l->ends[row[0]] + row[8];
+    cpu = row[5] < 0 ? -1 : row[6] + (row[3] & PYPROF__IS_WAITING ? 0 : wall - row[5]);
+    if (start < 0 || row[2] < 0 || wall < 0 || cpu < 0 || row[3] < 0 || row[3] > UINT32_MAX || row[7] < -1
+        || row[7] >= UINT32_MAX || row[9] < 0 || row[5] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
     moment = (pyprof__moment *)pyprof__load_piece(l, &l->model->moments);
     if (!moment) return;
     moment->start_ns = (uint64_t)start;
-    moment->end_ns = (uint64_t)start + (uint64_t)row[3];
+    moment->end_ns = (uint64_t)start + (uint64_t)row[2];
     moment->wall_ns = (uint64_t)wall;
     moment->cpu_ns = (uint64_t)cpu;
-    moment->block_ns = (uint64_t)row[8];
-    moment->taken_ns = (uint64_t)row[9];
+    moment->block_ns = (uint64_t)row[9];
+    moment->taken_ns = (uint64_t)row[5];
     moment->thread = (uint32_t)row[0];
     moment->node = (uint32_t)row[1];
     moment->count = (uint32_t)(row[7] + 1);
-    moment->state = (uint32_t)row[4];
+    moment->state = (uint32_t)row[3];
     pyprof__load_check_moment(l, moment);
     l->ends[row[0]] = moment->end_ns;
 }
@@ -30161,9 +30164,7 @@ static const pyprof__rule
 // Characters that no rule replaces: letters, digits and ./_
 static pyprof__bool pyprof__is_plain(char c)
 {
-    static const uint32_t plain[4] = { 0, 0x03ffc000u, 0x87fffffeu, 0x07fffffeu };
-    unsigned char byte = (unsigned char)c;
-    return byte < 0x80 && (plain[byte >> 5] >> (byte & 31) & 1);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '.' && c <= '9') || c == '_';
 }
 
 // Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
@@ -31349,10 +31350,10 @@ static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *momen
 {
     uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
-    const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
-                            (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
+    const int64_t row[] = { moment->thread, moment->node, (int64_t)span, moment->state,
+                            (int64_t)(moment->wall_ns - span), (int64_t)moment->taken_ns,
                             (int64_t)(moment->cpu_ns - known), (int64_t)moment->count - 1,
-                            (int64_t)moment->block_ns, (int64_t)moment->taken_ns };
+                            (int64_t)(moment->start_ns - ends[moment->thread]), (int64_t)moment->block_ns };
     size_t i, count = PYPROF__COUNT(row);
     ends[moment->thread] = moment->end_ns;
     while (count > 1 && !row[count - 1]) count--;
