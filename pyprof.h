@@ -4214,8 +4214,8 @@ static pyprof__bool pyprof__is_unsafe(uint32_t c)
 // Writes the number with at least so many digits and returns the size. The text has no NUL.
 static size_t pyprof__digits(char *out, uint64_t value, int least)
 {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334"
+        "353637383940414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
     char text[24];
     size_t at = sizeof text;
@@ -11881,7 +11881,8 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
 }
 
 // 0 = no memory: the value is not counted.
-static pyprof__bool pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
+static pyprof__bool pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node,
+                                      int64_t value)
 {
     pyprof__pieces *column = &model->columns[metric];
     int64_t *sum;
@@ -12139,8 +12140,8 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
 }
 
 // A copy for reading, without an index. The sampler may have to wait for it, so a long time line is not
-// copied, but shared, and so are the columns. recent_ns 0 = everything; otherwise *since becomes the time that pyprof__model_recent
-// cuts it to, 0 = none. 0 = no memory (the caller still frees `to`).
+// copied, but shared, and so are the columns. recent_ns 0 = everything; otherwise *since becomes the time
+// that pyprof__model_recent cuts it to, 0 = none. 0 = no memory (the caller still frees `to`).
 static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
                                        uint64_t recent_ns, uint64_t *since)
 {
@@ -20554,8 +20555,8 @@ static const char *const pyprof__gauge_columns[] = {
     "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
     "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
 };
-// A row of the compact time line, without its last zeroes: so numbers that are often 0 come last. gap: between
-// the end of the thread's previous entry (at first: the start of the recording) and the start of this one;
+// A row of the compact time line, without its last zeroes: so numbers that are often 0 come last. gap: from
+// the end of the thread's previous entry (at first: the start of the recording) to the start of this one;
 // span: from there to its end; count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns
 // without taken_ns, or if the thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
@@ -22571,7 +22572,8 @@ static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
     if (!from->count && !differ->to->earlier[metric].count) return 1;
     if (!pyprof__pieces_fill(&differ->to->pool, column, count)) return 0;
     for (i = 0; i < count; i++)
-        PYPROF__IN(uint64_t, *column, i) = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+        PYPROF__IN(uint64_t, *column, i) =
+            0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
     for (i = 0; i < from->count && i < after->nodes.count; i++)
         if (nodes[i] != PYPROF__NONE)
             PYPROF__IN(uint64_t, *column, nodes[i]) += PYPROF__IN(const uint64_t, *from, i);
