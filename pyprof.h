@@ -45191,7 +45191,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, int *left, pyprof_p
         return pyprof__fail(PYPROF_ERR_DENIED,
                             "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
-    return pyprof__session_profile(&job->session, 0, profile);
+    return pyprof__session_finish(pyprof__session_profile(&job->session, 0, profile), profile);
 }
 
 // The sweep runs on a thread of its own, because it moves that thread to other CPUs.
