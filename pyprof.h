@@ -14294,9 +14294,11 @@ typedef struct {
     uint32_t epoch, owner;
 } pyprof__heap_site;
 
+// The two fields of a frame that tell where it stands: the frame that called it, and its instruction.
+typedef struct { uint64_t previous, instruction; } pyprof__stand;
 // Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
-// in all other frames
-typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
+// in all other frames; near: so many frames below it lie on its page, each the caller of the one before.
+typedef struct { pyprof__stand *stand; uint64_t *frame, *code, *name; uint32_t *site, *near; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 // One thread; kept after the thread's end.
@@ -14304,6 +14306,9 @@ typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof
 // In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
 // mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
+
+// Two words at once: of a frame, in versions where these two are neighbours.
+typedef uint64_t pyprof__two __attribute__((vector_size(16), aligned(8), may_alias));
 
 typedef struct pyprof__allocating_thread pyprof__allocating_thread;
 // of a thread that allocates; never freed, but reused after the thread's end
@@ -15120,19 +15125,20 @@ static void pyprof__allocating_end(pyprof__allocating_thread *self)
 // Returns the end of the memory used.
 static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)
 {
-    chain->frame = (uint64_t *)(void *)memory;
-    chain->instruction = chain->frame + frames;
-    chain->code = chain->instruction + frames;
+    chain->stand = (pyprof__stand *)(void *)memory;
+    chain->frame = (uint64_t *)(void *)(chain->stand + frames);
+    chain->code = chain->frame + frames;
     chain->name = chain->code + frames;
     chain->site = (uint32_t *)(void *)(chain->name + frames);
-    return (char *)(chain->site + frames);
+    chain->near = chain->site + frames;
+    return (char *)(chain->near + frames);
 }
 
 static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 {
     size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15,
         own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
-    char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (5 * sizeof(uint64_t) + 2 * sizeof(uint32_t)));
     pyprof__allocating_thread *self = (pyprof__allocating_thread *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
@@ -15321,7 +15327,7 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating_thread *self, pypro
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
-        self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
+        self->fresh.stand[o->fresh] = self->chain.stand[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
     if (!o->run) return 1;
@@ -15346,25 +15352,62 @@ static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the fra
             + owner) >= pyprof__heap.layout.owner_shim;
 }
 
+// Which bits of the frame's two fields differ from the known ones? side: the fields are neighbours.
+PYPROF__HOT pyprof__two pyprof__stand_differs(uint64_t frame, const pyprof__stand *known, int side)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__two now;
+    if (side) return *(const pyprof__two *)(uintptr_t)(frame + layout->frame_previous)
+        ^ *(const pyprof__two *)known;
+    now[0] = pyprof__at(frame + layout->frame_previous);
+    now[1] = pyprof__at(frame + layout->frame_instr);
+    return now ^ *(const pyprof__two *)known;
+}
+
+// Are these entries of the chain, from `known` towards the root, still true? `frame` is the first one's. All
+// of them lie on a page that is known to be there. So they are read before it is certain that they are still
+// frames, and the CPU need not wait for one to find the next.
+PYPROF__HOT pyprof__bool pyprof__stands_same(const pyprof__stand *known, size_t count, uint64_t frame,
+                                             int side)
+{
+    pyprof__two a = { 0, 0 }, b = { 0, 0 };
+    for (; count >= 4; count -= 4, known -= 4) {
+        a |= pyprof__stand_differs(frame, known, side);
+        b |= pyprof__stand_differs(known[0].previous, known - 1, side);
+        a |= pyprof__stand_differs(known[-1].previous, known - 2, side);
+        b |= pyprof__stand_differs(known[-2].previous, known - 3, side);
+        frame = known[-3].previous;
+    }
+    for (; count > 0; count--, frame = known--->previous) a |= pyprof__stand_differs(frame, known, side);
+    a |= b;
+    return !(a[0] | a[1]);
+}
+
 // Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
-// are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at,
-                                            int pointer)
+// are left then. pointer: the instruction is an address; side: as above.
+PYPROF__HOT size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer,
+                                          int side)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr,
         code = layout->frame_code;
-    const uint64_t *frames = chain->frame, *instructions = chain->instruction;
+    const uint64_t *frames = chain->frame;
+    const pyprof__stand *stands = chain->stand;
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
+        size_t near = pointer ? chain->near[left - 1] : 0;
         known = frames[left - 1];
         // = frame if they are equal. The CPU knows it before it has followed the chain to this frame.
         __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
-        if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
-            : pyprof__at32(address + instruction) != instructions[left - 1]
+        if (pointer ? pyprof__at(address + instruction) != stands[left - 1].instruction
+            : pyprof__at32(address + instruction) != stands[left - 1].instruction
             || pyprof__at(address + code) != chain->code[left - 1]) break;
         frame = pyprof__at(address + previous);
+        if (near < 4 || frame != stands[left - 1].previous
+            || !pyprof__stands_same(&stands[left - 2], near, frame, side)) continue;
+        left -= near;
+        frame = stands[left - 1].previous;
     }
     *at = frame;
     return left;
@@ -15374,10 +15417,13 @@ __attribute__((noinline))   // the loop needs all registers
 static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
+    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER,
+        side = layout->frame_instr == layout->frame_previous + sizeof *at;
     size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, at, 0);
+        if (pointer && side) i = pyprof__overlap_run_by(chain, i, at, 1, 1);
+        else if (pointer) i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 0, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
@@ -15400,21 +15446,19 @@ static pyprof__bool pyprof__overlap_agrees(pyprof__allocating_thread *self, pypr
 
 // Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
 // chain.
-static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, pyprof__overlap *o)
+static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint64_t base,
+                              pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
-    uint64_t at = pyprof__at(thread + layout->thread_frame),
-        base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
-    uint64_t code, instruction;
+    uint64_t code, instruction, previous;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
-    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
     while (at && at != base && o->fresh < most) {
         code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
-            if (self->chain.instruction[o->left - 1] == instruction
+            if (self->chain.stand[o->left - 1].instruction == instruction
                 && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
@@ -15425,12 +15469,14 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
             }
             o->left--;   // it has moved on
         }
+        previous = pyprof__at(at + layout->frame_previous);
         if (code && !pyprof__is_shim(at, layout->frame_owner)) {
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
-            self->fresh.instruction[o->fresh++] = instruction;
+            self->fresh.stand[o->fresh].previous = previous;
+            self->fresh.stand[o->fresh++].instruction = instruction;
         }
-        at = pyprof__at(at + layout->frame_previous);
+        at = previous;
     }
     self->cut = !whole || (at && at != base);
 }
@@ -15440,8 +15486,8 @@ static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
-    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i],
-                                        &chain->name[i]);
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i],
+                                        chain->stand[i].instruction, &chain->name[i]);
     if (chain->name[i]) self->named = i + 1;
 }
 
@@ -15457,35 +15503,83 @@ static void pyprof__chain_rename(pyprof__allocating_thread *self, uint32_t kept)
     for (; i < kept; i++) pyprof__chain_site(self, i);
 }
 
+// A frame of a generator is not near: it may be freed while other frames of its page stay.
+static void pyprof__chain_near(pyprof__chain *chain, uint32_t i)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t frame = chain->frame[i], below = i ? chain->frame[i - 1] : 0;
+    chain->near[i] = below < frame && below >= (frame & ~(uint64_t)4095) && chain->stand[i].previous == below
+        && layout->frame_owner != PYPROF__NO
+        && *(const unsigned char *)(uintptr_t)(frame + layout->frame_owner) < layout->owner_generator
+        ? chain->near[i - 1] + 1 : 0;
+}
+
+// The most common case: the thread has gone on in one of the innermost frames of its last stack, and no frame
+// below has. 0 = it is another case.
+static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__chain *chain = &self->chain;
+    uint32_t top = self->depth, least = top > 3 ? top - 3 : 0;
+    uint64_t code, outer;
+    pyprof__stand stand;
+    if (self->cut | (int)self->named || !at) return 0;
+    while (top > least && chain->frame[top - 1] != at) top--;
+    if (top-- == least) return 0;
+    code = pyprof__untagged(pyprof__at(at + layout->frame_code));
+    stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
+        : pyprof__at32(at + layout->frame_instr);
+    stand.previous = outer = pyprof__at(at + layout->frame_previous);
+    if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
+    self->depth = top + 1;
+    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
+    chain->stand[top] = stand;
+    chain->code[top] = code;
+    pyprof__chain_near(chain, top);
+    pyprof__chain_site(self, top);
+    return chain->site[top];
+}
+
+// The thread's stack has another shape than the last one.
+__attribute__((noinline))
+static uint32_t pyprof__own_site_anew(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    uint32_t kept, leaf = PYPROF__NONE;
+    overlap.left = self->depth;
+    pyprof__own_chain(self, at, base, &overlap);
+    kept = overlap.run ? overlap.top : 0;
+    if (self->named) pyprof__chain_rename(self, kept);
+    if (!kept && self->cut) leaf = pyprof__site_find(self->root, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : self->root;
+    for (; overlap.fresh; kept++) {
+        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
+        self->chain.code[kept] = self->fresh.code[overlap.fresh];
+        self->chain.stand[kept] = self->fresh.stand[overlap.fresh];
+        pyprof__chain_near(&self->chain, kept);
+        pyprof__chain_site(self, kept);
+    }
+    self->depth = kept;
+    return kept ? self->chain.site[kept - 1] : self->base;
+}
+
 // The site of the allocation that is being made.
 static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
-    uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root,
-        leaf = PYPROF__NONE;
-    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t thread = pyprof__own_state(domain), at = 0, base = 0;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), site, leaf;
     // A code object died: its address may now be another one's, and so may all that was remembered of it.
     if (self->code_epoch != epoch) {
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
     }
-    overlap.left = self->depth;
-    if (thread) pyprof__own_chain(self, thread, &overlap);
-    else self->cut = 0;
-    kept = overlap.run ? overlap.top : 0;
-    if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
-    site = kept ? self->chain.site[kept - 1] : self->base;
-    for (; overlap.fresh; kept++) {
-        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
-        self->chain.code[kept] = self->fresh.code[overlap.fresh];
-        self->chain.instruction[kept] = self->fresh.instruction[overlap.fresh];
-        pyprof__chain_site(self, kept);
-        site = self->chain.site[kept];
-    }
-    self->depth = kept;
+    if (thread) at = pyprof__at(thread + layout->thread_frame);
+    if (thread && layout->thread_base != PYPROF__NO) base = pyprof__at(thread + layout->thread_base);
+    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
+    site = pyprof__own_site_near(self, at, base);
+    if (!site) site = pyprof__own_site_anew(self, at, base);
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
     leaf = pyprof__site_find(site, self->native, 0, self->life);
     return leaf == PYPROF__NONE ? site : leaf;
