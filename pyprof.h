@@ -14555,18 +14555,21 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)
 // bytes * bytes * (1 - P) over its samples. Divided by the interval this is a number of bytes: the bytes that
 // the samples stand for if blocks are small, almost 0 if blocks are so large that each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
-PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+__attribute__((noinline)) static pyprof__weight pyprof__weigh_sample(uint64_t size)
 {
-    pyprof__weight weight = { size, 1, 0 };
-    double missed, bytes, interval = (double)pyprof__heap.interval;
-    // There are no doubts in exact mode.
-    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;
-    missed = pyprof__exp_minus((double)(size + 1) / interval);
-    bytes = (double)size / (1 - missed);
+    pyprof__weight weight;
+    double interval = (double)pyprof__heap.interval,
+        missed = pyprof__exp_minus((double)(size + 1) / interval), bytes = (double)size / (1 - missed);
     weight.bytes = (uint64_t)(bytes + 0.5);
     weight.blocks = (uint64_t)(65536.0 / (1 - missed) + 0.5);
     weight.doubt = (uint64_t)(bytes * missed * (bytes / interval) + 0.5);
     return weight;
+}
+
+PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+{
+    pyprof__weight weight = { size, 1, 0 };   // there are no doubts in exact mode
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? pyprof__weigh_sample(size) : weight;
 }
 
 static uint64_t pyprof__whole_blocks(uint64_t blocks)
@@ -15287,18 +15290,13 @@ static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t pa
     return site;
 }
 
-// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
-// is still hidden.
-static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
-                                   uint64_t code, uint64_t raw, uint64_t *name)
+__attribute__((noinline))
+static uint32_t pyprof__frame_site_new(pyprof__allocating_thread *self, pyprof__site_memo *memo,
+                                       uint32_t parent, uint64_t at, uint64_t code, uint64_t raw,
+                                       uint64_t *name)
 {
-    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
-            - 1)];
-    int32_t instruction;
+    int32_t instruction = pyprof__own_instruction(at, code, raw);
     uint32_t id, site;
-    *name = 0;
-    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
-    instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer))
@@ -15312,6 +15310,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t par
     memo->parent = parent;
     memo->site = site;
     return site;
+}
+
+// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
+// is still hidden.
+PYPROF__HOT uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
+                                        uint64_t code, uint64_t raw, uint64_t *name)
+{
+    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
+            - 1)];
+    *name = 0;
+    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
+    return pyprof__frame_site_new(self, memo, parent, at, code, raw, name);
 }
 
 // Compares the thread's last chain with its stack as it is now: which part, from the root on, is still valid?
@@ -15417,13 +15427,12 @@ __attribute__((noinline))   // the loop needs all registers
 static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, uint64_t *at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER,
-        side = layout->frame_instr == layout->frame_previous + sizeof *at;
     size_t i = left;
     for (;;) {
-        if (pointer && side) i = pyprof__overlap_run_by(chain, i, at, 1, 1);
-        else if (pointer) i = pyprof__overlap_run_by(chain, i, at, 1, 0);
-        else i = pyprof__overlap_run_by(chain, i, at, 0, 0);
+        if (layout->instr_form != PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 0, 0);
+        else if (layout->frame_instr != layout->frame_previous + sizeof *at)
+            i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 1, 1);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
@@ -15482,7 +15491,7 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint
 }
 
 // Of frame number i of the chain, counted from the root.
-static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
+PYPROF__HOT void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
@@ -15533,9 +15542,12 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
     self->depth = top + 1;
     if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
-    chain->stand[top] = stand;
+    chain->stand[top].instruction = stand.instruction;
     chain->code[top] = code;
-    pyprof__chain_near(chain, top);
+    if (chain->stand[top].previous != stand.previous) {
+        chain->stand[top].previous = stand.previous;
+        pyprof__chain_near(chain, top);
+    }
     pyprof__chain_site(self, top);
     return chain->site[top];
 }
@@ -15607,17 +15619,23 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
     return in > out ? in - out : 0;
 }
 
-// Call before it changes: keeps what was live at the high-water mark.
-PYPROF__HOT void pyprof__site_keep(uint32_t at)
+__attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_t epoch)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
-    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
-    if (PYPROF__GET(site->epoch) == epoch) return;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
         PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
     PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
     PYPROF__SET(site->epoch, epoch);
+}
+
+// Call before the site changes: keeps what was live at the high-water mark.
+PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
+{
+    pyprof__heap_site *site = pyprof__site_at(at);
+    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
+    if (PYPROF__GET(site->epoch) != epoch) pyprof__site_keep_now(at, epoch);
+    return site;
 }
 
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
@@ -15651,11 +15669,10 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
 static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
                              uint32_t birth)
 {
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
-    pyprof__site_keep(at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
@@ -15669,14 +15686,12 @@ static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint6
 static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
-    size_t i;
-    for (i = 0; i < PYPROF__RECENT; i++) {
-        if (self->recent[i].block != block) continue;
-        self->recent[i].block = NULL;
-        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
-            || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
-    }
-    return 0;
+    size_t i, found = PYPROF__RECENT;
+    for (i = 0; i < PYPROF__RECENT; i++) found = self->recent[i].block == block ? i : found;
+    if (found == PYPROF__RECENT) return 0;
+    self->recent[found].block = NULL;
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
+        || now - self->recent[found].spent <= PYPROF__TEMP_BYTES;
 }
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
@@ -15685,10 +15700,9 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
-    pyprof__site_keep(at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
         pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
         if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
@@ -15769,11 +15783,12 @@ static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
         : pyprof__own_renew(tracking);
 }
 
-// The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
+// Sampled mode: the thread's countdown is over, or has not begun yet. Is this block to be noted? Begins the
+// next countdown.
+__attribute__((noinline))
 static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
     if (fresh) {
         self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
@@ -15869,14 +15884,15 @@ static void pyprof__stir_now(void)   // it is certain
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
+    int mode = PYPROF__GET(pyprof__heap.mode);
     pyprof__allocating_thread *self;
-    if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
+    if (!mode) {   // no session tracks memory: do not ask again for a while
         pyprof__own.tracking = tracking;
         pyprof__own.left = 1 << 20;
         return 0;
     }
     self = pyprof__own_record(tracking);
-    if (!self || !pyprof__countdown(self, size)) return 0;
+    if (!self || (mode != PYPROF_HEAP_EXACT && !pyprof__countdown(self, size))) return 0;
     if (PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap_thaw()) return 0;
     return PYPROF__GET(pyprof__heap.noting) ? tracking : 0;
 }
@@ -15924,8 +15940,10 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     pyprof__inside = 1;
     if (pyprof__is_bare_child()) pyprof__heap_forked();
     call->domain = domain;
-    if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
-    call->tracking = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
+    call->tracking = 0;
+    if (pyprof__own.probe) {
+        if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
+    } else if (size != SIZE_MAX) call->tracking = pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
     // go unnoticed.
