@@ -14591,7 +14591,15 @@ static uint64_t pyprof__hash_block(uint64_t hash)
 {
     return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
 }
-static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
+
+// A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
+// few pages. Large blocks of one page have places of their own.
+static inline uint32_t pyprof__filter_at(uint64_t address)
+{
+    return ((uint32_t)(address >> 12) * 0x9e3779b1u >> 16 & 0xffc0u)
+        | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
+}
+
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
 // The hash's lower bits.
@@ -14753,6 +14761,12 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
                                            __ATOMIC_RELAXED)) {}
 }
 
+// Exact mode has no use for the filter of blocks: every block is looked up.
+static void pyprof__block_filter(uint64_t address, int by)
+{
+    if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(address), by);
+}
+
 // 0 = no room, or this tracking has ended.
 PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
 {
@@ -14762,7 +14776,7 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
+        pyprof__block_filter(pyprof__hash_block(hash), 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
@@ -14778,26 +14792,36 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), -1);
+        pyprof__block_filter(pyprof__hash_block(hash), -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
 }
 
-// Each shard has its own part of the filter, which changes only under the shard's lock: meanwhile threads may
-// add blocks.
+// Takes the blocks of a shard out of the filter.
+static void pyprof__shard_unfilter(const pyprof__shard *shard)
+{
+    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
+    uint32_t i;
+    for (i = 0; i < shard->waiting + shard->capacity; i++) {
+        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
+            : &shard->entries[i - shard->waiting];
+        if (entry->what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(entry)), -1);
+    }
+}
+
+// Meanwhile threads may add blocks.
 static void pyprof__blocks_drop(void)
 {
-    enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
     uint32_t i;
     for (i = 0; i < PYPROF__SHARDS; i++) {
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__shard_unfilter(shard);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
         __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_clear(&pyprof__filter[i * PART], PART);
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap_lock(&pyprof__aside.lock);
@@ -14844,6 +14868,7 @@ static void pyprof__code_died(const void *block)
         at->address = 0;
         pyprof__heap.address_free = id;
         pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -14911,6 +14936,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     *bucket = number;
     pyprof__filter_change(pyprof__code_filter,
                           pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__block_filter(address, 1);
     errno = error;
     return id;
 }
@@ -15721,8 +15747,13 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 static void pyprof__heap_forget_live(void)
 {
     uint32_t i;
+    size_t a;
     int64_t bytes = 0;
     pyprof__heap_lock(&pyprof__heap.names_lock);
+    for (a = 0; a < pyprof__heap.addresses.count; a++) {
+        uint64_t address = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, a).address;
+        if (address) pyprof__block_filter(address, -1);
+    }
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
@@ -16030,9 +16061,8 @@ static inline pyprof__bool pyprof__passes(size_t size)
 
 static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainly not known
 {
-    uint64_t hash = pyprof__block_hash(block);
-    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
-        | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
+    return PYPROF__GET(pyprof__filter[pyprof__filter_at((uint64_t)(uintptr_t)block)
+                                      & PYPROF__GET(pyprof__hot.mask)]);
 }
 
 // In the raw domain and in malloc, the call may come from inside a call of another domain, or from our own
@@ -17264,6 +17294,7 @@ static void pyprof__heap_forget(void)   // forgets all counts; under the locks
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
     PYPROF__SET(pyprof__heap.ended_sampled, 0);
     PYPROF__SET(pyprof__heap.dropped, 0);
     PYPROF__SET(pyprof__heap.site_count, 1);
@@ -17449,7 +17480,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     }
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
     // Exact mode: every block may be known.
-    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
+    if (wish->mode == PYPROF_HEAP_EXACT) PYPROF__SET(pyprof__filter[0], 255);
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
@@ -17465,12 +17496,13 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
 static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
-    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
+    PYPROF__SET(pyprof__filter[0], 0);
+    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
