@@ -14490,9 +14490,11 @@ typedef struct {
     uint32_t epoch, owner;
 } pyprof__heap_site;
 
+// The two fields of a frame that tell where it stands: the frame that called it, and its instruction.
+typedef struct { uint64_t previous, instruction; } pyprof__stand;
 // Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
-// in all other frames
-typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
+// in all other frames; near: so many frames below it lie on its page, each the caller of the one before.
+typedef struct { pyprof__stand *stand; uint64_t *frame, *code, *name; uint32_t *site, *near; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 // One thread; kept after the thread's end.
@@ -14500,6 +14502,9 @@ typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof
 // In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
 // mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
+
+// Two words at once: of a frame, in versions where these two are neighbours.
+typedef uint64_t pyprof__two __attribute__((vector_size(16), aligned(8), may_alias));
 
 typedef struct pyprof__allocating_thread pyprof__allocating_thread;
 // of a thread that allocates; never freed, but reused after the thread's end
@@ -14746,18 +14751,21 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)
 // bytes * bytes * (1 - P) over its samples. Divided by the interval this is a number of bytes: the bytes that
 // the samples stand for if blocks are small, almost 0 if blocks are so large that each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
-PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+__attribute__((noinline)) static pyprof__weight pyprof__weigh_sample(uint64_t size)
 {
-    pyprof__weight weight = { size, 1, 0 };
-    double missed, bytes, interval = (double)pyprof__heap.interval;
-    // There are no doubts in exact mode.
-    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;
-    missed = pyprof__exp_minus((double)(size + 1) / interval);
-    bytes = (double)size / (1 - missed);
+    pyprof__weight weight;
+    double interval = (double)pyprof__heap.interval,
+        missed = pyprof__exp_minus((double)(size + 1) / interval), bytes = (double)size / (1 - missed);
     weight.bytes = (uint64_t)(bytes + 0.5);
     weight.blocks = (uint64_t)(65536.0 / (1 - missed) + 0.5);
     weight.doubt = (uint64_t)(bytes * missed * (bytes / interval) + 0.5);
     return weight;
+}
+
+PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+{
+    pyprof__weight weight = { size, 1, 0 };   // there are no doubts in exact mode
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? pyprof__weigh_sample(size) : weight;
 }
 
 static uint64_t pyprof__whole_blocks(uint64_t blocks)
@@ -14779,7 +14787,15 @@ static uint64_t pyprof__hash_block(uint64_t hash)
 {
     return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
 }
-static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
+
+// A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
+// few pages. Large blocks of one page have places of their own.
+static inline uint32_t pyprof__filter_at(uint64_t address)
+{
+    return ((uint32_t)(address >> 12) * 0x9e3779b1u >> 16 & 0xffc0u)
+        | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
+}
+
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
 // The hash's lower bits.
@@ -14941,6 +14957,12 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
                                            __ATOMIC_RELAXED)) {}
 }
 
+// Exact mode has no use for the filter of blocks: every block is looked up.
+static void pyprof__block_filter(uint64_t address, int by)
+{
+    if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(address), by);
+}
+
 // 0 = no room, or this tracking has ended.
 PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
 {
@@ -14950,7 +14972,7 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
+        pyprof__block_filter(pyprof__hash_block(hash), 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
@@ -14966,26 +14988,36 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), -1);
+        pyprof__block_filter(pyprof__hash_block(hash), -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
 }
 
-// Each shard has its own part of the filter, which changes only under the shard's lock: meanwhile threads may
-// add blocks.
+// Takes the blocks of a shard out of the filter.
+static void pyprof__shard_unfilter(const pyprof__shard *shard)
+{
+    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
+    uint32_t i;
+    for (i = 0; i < shard->waiting + shard->capacity; i++) {
+        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
+            : &shard->entries[i - shard->waiting];
+        if (entry->what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(entry)), -1);
+    }
+}
+
+// Meanwhile threads may add blocks.
 static void pyprof__blocks_drop(void)
 {
-    enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
     uint32_t i;
     for (i = 0; i < PYPROF__SHARDS; i++) {
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__shard_unfilter(shard);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
         __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_clear(&pyprof__filter[i * PART], PART);
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap_lock(&pyprof__aside.lock);
@@ -15032,6 +15064,7 @@ static void pyprof__code_died(const void *block)
         at->address = 0;
         pyprof__heap.address_free = id;
         pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -15099,6 +15132,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     *bucket = number;
     pyprof__filter_change(pyprof__code_filter,
                           pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__block_filter(address, 1);
     errno = error;
     return id;
 }
@@ -15316,19 +15350,20 @@ static void pyprof__allocating_end(pyprof__allocating_thread *self)
 // Returns the end of the memory used.
 static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)
 {
-    chain->frame = (uint64_t *)(void *)memory;
-    chain->instruction = chain->frame + frames;
-    chain->code = chain->instruction + frames;
+    chain->stand = (pyprof__stand *)(void *)memory;
+    chain->frame = (uint64_t *)(void *)(chain->stand + frames);
+    chain->code = chain->frame + frames;
     chain->name = chain->code + frames;
     chain->site = (uint32_t *)(void *)(chain->name + frames);
-    return (char *)(chain->site + frames);
+    chain->near = chain->site + frames;
+    return (char *)(chain->near + frames);
 }
 
 static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 {
     size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15,
         own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
-    char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (5 * sizeof(uint64_t) + 2 * sizeof(uint32_t)));
     pyprof__allocating_thread *self = (pyprof__allocating_thread *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
@@ -15477,18 +15512,13 @@ static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t pa
     return site;
 }
 
-// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
-// is still hidden.
-static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
-                                   uint64_t code, uint64_t raw, uint64_t *name)
+__attribute__((noinline))
+static uint32_t pyprof__frame_site_new(pyprof__allocating_thread *self, pyprof__site_memo *memo,
+                                       uint32_t parent, uint64_t at, uint64_t code, uint64_t raw,
+                                       uint64_t *name)
 {
-    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
-            - 1)];
-    int32_t instruction;
+    int32_t instruction = pyprof__own_instruction(at, code, raw);
     uint32_t id, site;
-    *name = 0;
-    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
-    instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer))
@@ -15504,6 +15534,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t par
     return site;
 }
 
+// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
+// is still hidden.
+PYPROF__HOT uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
+                                        uint64_t code, uint64_t raw, uint64_t *name)
+{
+    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
+            - 1)];
+    *name = 0;
+    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
+    return pyprof__frame_site_new(self, memo, parent, at, code, raw, name);
+}
+
 // Compares the thread's last chain with its stack as it is now: which part, from the root on, is still valid?
 // Other frames go to self->fresh, innermost first. Every frame must be compared, because every caller may
 // have moved on. If all frames from some frame down to the root are equal, comparing is all that is needed.
@@ -15517,7 +15559,7 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating_thread *self, pypro
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
-        self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
+        self->fresh.stand[o->fresh] = self->chain.stand[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
     if (!o->run) return 1;
@@ -15542,25 +15584,62 @@ static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the fra
             + owner) >= pyprof__heap.layout.owner_shim;
 }
 
+// Which bits of the frame's two fields differ from the known ones? side: the fields are neighbours.
+PYPROF__HOT pyprof__two pyprof__stand_differs(uint64_t frame, const pyprof__stand *known, int side)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__two now;
+    if (side) return *(const pyprof__two *)(uintptr_t)(frame + layout->frame_previous)
+        ^ *(const pyprof__two *)known;
+    now[0] = pyprof__at(frame + layout->frame_previous);
+    now[1] = pyprof__at(frame + layout->frame_instr);
+    return now ^ *(const pyprof__two *)known;
+}
+
+// Are these entries of the chain, from `known` towards the root, still true? `frame` is the first one's. All
+// of them lie on a page that is known to be there. So they are read before it is certain that they are still
+// frames, and the CPU need not wait for one to find the next.
+PYPROF__HOT pyprof__bool pyprof__stands_same(const pyprof__stand *known, size_t count, uint64_t frame,
+                                             int side)
+{
+    pyprof__two a = { 0, 0 }, b = { 0, 0 };
+    for (; count >= 4; count -= 4, known -= 4) {
+        a |= pyprof__stand_differs(frame, known, side);
+        b |= pyprof__stand_differs(known[0].previous, known - 1, side);
+        a |= pyprof__stand_differs(known[-1].previous, known - 2, side);
+        b |= pyprof__stand_differs(known[-2].previous, known - 3, side);
+        frame = known[-3].previous;
+    }
+    for (; count > 0; count--, frame = known--->previous) a |= pyprof__stand_differs(frame, known, side);
+    a |= b;
+    return !(a[0] | a[1]);
+}
+
 // Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
-// are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at,
-                                            int pointer)
+// are left then. pointer: the instruction is an address; side: as above.
+PYPROF__HOT size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer,
+                                          int side)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr,
         code = layout->frame_code;
-    const uint64_t *frames = chain->frame, *instructions = chain->instruction;
+    const uint64_t *frames = chain->frame;
+    const pyprof__stand *stands = chain->stand;
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
+        size_t near = pointer ? chain->near[left - 1] : 0;
         known = frames[left - 1];
         // = frame if they are equal. The CPU knows it before it has followed the chain to this frame.
         __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
-        if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
-            : pyprof__at32(address + instruction) != instructions[left - 1]
+        if (pointer ? pyprof__at(address + instruction) != stands[left - 1].instruction
+            : pyprof__at32(address + instruction) != stands[left - 1].instruction
             || pyprof__at(address + code) != chain->code[left - 1]) break;
         frame = pyprof__at(address + previous);
+        if (near < 4 || frame != stands[left - 1].previous
+            || !pyprof__stands_same(&stands[left - 2], near, frame, side)) continue;
+        left -= near;
+        frame = stands[left - 1].previous;
     }
     *at = frame;
     return left;
@@ -15572,8 +15651,10 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     const pyprof__layout *layout = &pyprof__heap.layout;
     size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, at, 0);
+        if (layout->instr_form != PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 0, 0);
+        else if (layout->frame_instr != layout->frame_previous + sizeof *at)
+            i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 1, 1);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
@@ -15596,21 +15677,19 @@ static pyprof__bool pyprof__overlap_agrees(pyprof__allocating_thread *self, pypr
 
 // Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
 // chain.
-static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, pyprof__overlap *o)
+static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint64_t base,
+                              pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
-    uint64_t at = pyprof__at(thread + layout->thread_frame),
-        base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
-    uint64_t code, instruction;
+    uint64_t code, instruction, previous;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
-    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
     while (at && at != base && o->fresh < most) {
         code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
-            if (self->chain.instruction[o->left - 1] == instruction
+            if (self->chain.stand[o->left - 1].instruction == instruction
                 && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
@@ -15621,23 +15700,25 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
             }
             o->left--;   // it has moved on
         }
+        previous = pyprof__at(at + layout->frame_previous);
         if (code && !pyprof__is_shim(at, layout->frame_owner)) {
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
-            self->fresh.instruction[o->fresh++] = instruction;
+            self->fresh.stand[o->fresh].previous = previous;
+            self->fresh.stand[o->fresh++].instruction = instruction;
         }
-        at = pyprof__at(at + layout->frame_previous);
+        at = previous;
     }
     self->cut = !whole || (at && at != base);
 }
 
 // Of frame number i of the chain, counted from the root.
-static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
+PYPROF__HOT void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
-    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i],
-                                        &chain->name[i]);
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i],
+                                        chain->stand[i].instruction, &chain->name[i]);
     if (chain->name[i]) self->named = i + 1;
 }
 
@@ -15653,35 +15734,86 @@ static void pyprof__chain_rename(pyprof__allocating_thread *self, uint32_t kept)
     for (; i < kept; i++) pyprof__chain_site(self, i);
 }
 
+// A frame of a generator is not near: it may be freed while other frames of its page stay.
+static void pyprof__chain_near(pyprof__chain *chain, uint32_t i)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t frame = chain->frame[i], below = i ? chain->frame[i - 1] : 0;
+    chain->near[i] = below < frame && below >= (frame & ~(uint64_t)4095) && chain->stand[i].previous == below
+        && layout->frame_owner != PYPROF__NO
+        && *(const unsigned char *)(uintptr_t)(frame + layout->frame_owner) < layout->owner_generator
+        ? chain->near[i - 1] + 1 : 0;
+}
+
+// The most common case: the thread has gone on in one of the innermost frames of its last stack, and no frame
+// below has. 0 = it is another case.
+static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__chain *chain = &self->chain;
+    uint32_t top = self->depth, least = top > 3 ? top - 3 : 0;
+    uint64_t code, outer;
+    pyprof__stand stand;
+    if (self->cut | (int)self->named || !at) return 0;
+    while (top > least && chain->frame[top - 1] != at) top--;
+    if (top-- == least) return 0;
+    code = pyprof__untagged(pyprof__at(at + layout->frame_code));
+    stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
+        : pyprof__at32(at + layout->frame_instr);
+    stand.previous = outer = pyprof__at(at + layout->frame_previous);
+    if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
+    self->depth = top + 1;
+    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
+    chain->stand[top].instruction = stand.instruction;
+    chain->code[top] = code;
+    if (chain->stand[top].previous != stand.previous) {
+        chain->stand[top].previous = stand.previous;
+        pyprof__chain_near(chain, top);
+    }
+    pyprof__chain_site(self, top);
+    return chain->site[top];
+}
+
+// The thread's stack has another shape than the last one.
+__attribute__((noinline))
+static uint32_t pyprof__own_site_anew(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    uint32_t kept, leaf = PYPROF__NONE;
+    overlap.left = self->depth;
+    pyprof__own_chain(self, at, base, &overlap);
+    kept = overlap.run ? overlap.top : 0;
+    if (self->named) pyprof__chain_rename(self, kept);
+    if (!kept && self->cut) leaf = pyprof__site_find(self->root, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : self->root;
+    for (; overlap.fresh; kept++) {
+        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
+        self->chain.code[kept] = self->fresh.code[overlap.fresh];
+        self->chain.stand[kept] = self->fresh.stand[overlap.fresh];
+        pyprof__chain_near(&self->chain, kept);
+        pyprof__chain_site(self, kept);
+    }
+    self->depth = kept;
+    return kept ? self->chain.site[kept - 1] : self->base;
+}
+
 // The site of the allocation that is being made.
 static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
-    uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root,
-        leaf = PYPROF__NONE;
-    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t thread = pyprof__own_state(domain), at = 0, base = 0;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), site, leaf;
     // A code object died: its address may now be another one's, and so may all that was remembered of it.
     if (self->code_epoch != epoch) {
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
     }
-    overlap.left = self->depth;
-    if (thread) pyprof__own_chain(self, thread, &overlap);
-    else self->cut = 0;
-    kept = overlap.run ? overlap.top : 0;
-    if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
-    site = kept ? self->chain.site[kept - 1] : self->base;
-    for (; overlap.fresh; kept++) {
-        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
-        self->chain.code[kept] = self->fresh.code[overlap.fresh];
-        self->chain.instruction[kept] = self->fresh.instruction[overlap.fresh];
-        pyprof__chain_site(self, kept);
-        site = self->chain.site[kept];
-    }
-    self->depth = kept;
+    if (thread) at = pyprof__at(thread + layout->thread_frame);
+    if (thread && layout->thread_base != PYPROF__NO) base = pyprof__at(thread + layout->thread_base);
+    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
+    site = pyprof__own_site_near(self, at, base);
+    if (!site) site = pyprof__own_site_anew(self, at, base);
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
     leaf = pyprof__site_find(site, self->native, 0, self->life);
     return leaf == PYPROF__NONE ? site : leaf;
@@ -15709,17 +15841,23 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
     return in > out ? in - out : 0;
 }
 
-// Call before it changes: keeps what was live at the high-water mark.
-PYPROF__HOT void pyprof__site_keep(uint32_t at)
+__attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_t epoch)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
-    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
-    if (PYPROF__GET(site->epoch) == epoch) return;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
         PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
     PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
     PYPROF__SET(site->epoch, epoch);
+}
+
+// Call before the site changes: keeps what was live at the high-water mark.
+PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
+{
+    pyprof__heap_site *site = pyprof__site_at(at);
+    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
+    if (PYPROF__GET(site->epoch) != epoch) pyprof__site_keep_now(at, epoch);
+    return site;
 }
 
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
@@ -15753,11 +15891,10 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
 static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
                              uint32_t birth)
 {
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
-    pyprof__site_keep(at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
@@ -15771,14 +15908,12 @@ static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint6
 static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
-    size_t i;
-    for (i = 0; i < PYPROF__RECENT; i++) {
-        if (self->recent[i].block != block) continue;
-        self->recent[i].block = NULL;
-        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
-            || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
-    }
-    return 0;
+    size_t i, found = PYPROF__RECENT;
+    for (i = 0; i < PYPROF__RECENT; i++) found = self->recent[i].block == block ? i : found;
+    if (found == PYPROF__RECENT) return 0;
+    self->recent[found].block = NULL;
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
+        || now - self->recent[found].spent <= PYPROF__TEMP_BYTES;
 }
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
@@ -15787,10 +15922,9 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
-    pyprof__site_keep(at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
         pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
         if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
@@ -15809,8 +15943,13 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 static void pyprof__heap_forget_live(void)
 {
     uint32_t i;
+    size_t a;
     int64_t bytes = 0;
     pyprof__heap_lock(&pyprof__heap.names_lock);
+    for (a = 0; a < pyprof__heap.addresses.count; a++) {
+        uint64_t address = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, a).address;
+        if (address) pyprof__block_filter(address, -1);
+    }
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
@@ -15871,11 +16010,12 @@ static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
         : pyprof__own_renew(tracking);
 }
 
-// The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
+// Sampled mode: the thread's countdown is over, or has not begun yet. Is this block to be noted? Begins the
+// next countdown.
+__attribute__((noinline))
 static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
     if (fresh) {
         self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
@@ -15971,14 +16111,15 @@ static void pyprof__stir_now(void)   // it is certain
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
+    int mode = PYPROF__GET(pyprof__heap.mode);
     pyprof__allocating_thread *self;
-    if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
+    if (!mode) {   // no session tracks memory: do not ask again for a while
         pyprof__own.tracking = tracking;
         pyprof__own.left = 1 << 20;
         return 0;
     }
     self = pyprof__own_record(tracking);
-    if (!self || !pyprof__countdown(self, size)) return 0;
+    if (!self || (mode != PYPROF_HEAP_EXACT && !pyprof__countdown(self, size))) return 0;
     if (PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap_thaw()) return 0;
     return PYPROF__GET(pyprof__heap.noting) ? tracking : 0;
 }
@@ -16026,8 +16167,10 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     pyprof__inside = 1;
     if (pyprof__is_bare_child()) pyprof__heap_forked();
     call->domain = domain;
-    if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
-    call->tracking = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
+    call->tracking = 0;
+    if (pyprof__own.probe) {
+        if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
+    } else if (size != SIZE_MAX) call->tracking = pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
     // go unnoticed.
@@ -16114,9 +16257,8 @@ static inline pyprof__bool pyprof__passes(size_t size)
 
 static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainly not known
 {
-    uint64_t hash = pyprof__block_hash(block);
-    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
-        | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
+    return PYPROF__GET(pyprof__filter[pyprof__filter_at((uint64_t)(uintptr_t)block)
+                                      & PYPROF__GET(pyprof__hot.mask)]);
 }
 
 // In the raw domain and in malloc, the call may come from inside a call of another domain, or from our own
@@ -17348,6 +17490,7 @@ static void pyprof__heap_forget(void)   // forgets all counts; under the locks
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
     PYPROF__SET(pyprof__heap.ended_sampled, 0);
     PYPROF__SET(pyprof__heap.dropped, 0);
     PYPROF__SET(pyprof__heap.site_count, 1);
@@ -17533,7 +17676,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     }
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
     // Exact mode: every block may be known.
-    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
+    if (wish->mode == PYPROF_HEAP_EXACT) PYPROF__SET(pyprof__filter[0], 255);
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
@@ -17549,12 +17692,13 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
 static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
-    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
+    PYPROF__SET(pyprof__filter[0], 0);
+    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
