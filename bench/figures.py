@@ -109,7 +109,7 @@ def size(value):
 
 def cells(row):
     between = '-' if row['slowdown_low'] is None else '%.3f-%.3f' % (row['slowdown_low'], row['slowdown_high'])
-    far = cell(row['tvd'], '%.3f') + cell(row['tvd_floor'], ' (%.3f)') if row['tvd'] is not None else '-'
+    far = cell(row['tvd'], '%.3f') + ('' if row['tvd_floor'] is None else ' (%.3f)' % row['tvd_floor'])
     return (title(row), cell(row['slowdown'], '%.3fx'), between, cell(row['target_cpu'], '%.3fx'), cell(row['profiler_cpu_percent'], '%.2f %%'),
             cell(row['memory_mb'], '%+.1f MB'), cell(row['around_ms'], '%+.0f ms'), cell(row['asked'], '%.0f'), cell(row['got'], '%.0f'),
             cell(row['lost_percent'], '%.2f %%'), cell(row['impossible'], '%.0f'), far, size(row['written_bytes']), cell(row['runs'], '%.0f'))

@@ -395,7 +395,11 @@ class Body:
         self.mass = 0.1 + DICE.random()
 
 
-BODIES = [Body(), Body(), Body(), Body(), Body()]
+def nbody_prepare():
+    global BODIES
+    BODIES = []
+    for _ in range(5):
+        BODIES.append(Body())  # -> Body.__init__
 
 
 def pull(one, other, dt):
@@ -460,9 +464,9 @@ class Router(Worker):
 
 class System:
     def __init__(self):
-        self.workers = [Device(0), Router(1), Device(2), Router(3), Device(4), Router(5)]
+        self.workers = [Device(0), Router(1), Device(2), Router(3), Device(4), Router(5)]  # -> Worker.__init__
         for number in range(9):
-            self.workers[number % 6].box.append(Packet(number % 6, number))
+            self.workers[number % 6].box.append(Packet(number % 6, number))  # -> Packet.__init__
 
     def send(self, to, packet):
         self.workers[to].box.append(packet)
@@ -474,7 +478,9 @@ class System:
                 worker.step(self)  # -> Worker.step
 
 
-SYSTEM = System()
+def richards_prepare():
+    global SYSTEM
+    SYSTEM = System()  # -> System.__init__
 
 
 def richards_schedule():
@@ -483,7 +489,7 @@ def richards_schedule():
 
 def richards_start():
     for _ in range(80):
-        System()  # -> ...
+        System()  # -> System.__init__
 
 
 workload('richards', 'richards_schedule', 'richards_start')
@@ -530,8 +536,9 @@ def section(parts, threads, rounds):
 
 
 def named(name):
-    if name == 'dedup':
-        dedup_prepare()  # -> ...
+    prepare = globals().get(name + '_prepare')
+    if prepare:
+        prepare()  # -> dedup_prepare, nbody_prepare, richards_prepare
     parts, threads = ROOT_PARTS[name]
     found = []
     for part in parts:

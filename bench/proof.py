@@ -67,17 +67,19 @@ class Rules:
         self.grammar = Grammar({profilers.FILE: (text, None, 'main')})
         named = {one.path: one for one in self.grammar.functions()}
         named['<module>'].calls[text.rstrip().count('\n') + 1].add(((), named['main']))   # on its last line
-        self.owner = {}   # of the functions below a part: its name
+        self.owner = {}   # of the functions of a part, by name: the part
+        self.work = {named['work'], named['thread_work']}
         for part in self.parts:
             self._own(part, named[part])
         self.known = {}
 
     def _own(self, part, function):
+        self.work.add(function)
         if self.owner.setdefault(function.name, part) != part:
-            self.owner[function.name] = None   # of several: tells nothing where only functions are told
+            self.owner[function.name] = None   # of several: tells nothing where only names are told
         for calls in function.calls.values():
             for _, callee in calls:
-                if callee.name not in self.owner:
+                if callee not in self.work:
                     self._own(part, callee)
 
     def judge(self, frames):
@@ -91,12 +93,13 @@ class Rules:
 
     def _judge(self, frames):
         own = [frame for frame in frames if os.path.basename(frame.file or '') == profilers.FILE]
-        names = {frame.name for frame in own}
+        found = {self.grammar.find(frame)[0] for frame in own}
         part = next((frame.name for frame in own if frame.name in self.parts), None)
-        if not names & (set(self.owner) | {'work', 'thread_work'}):
-            return False, bool(names) and self.grammar.check(frames) == STALE, None
-        bad = self.grammar.check(frames) in (ROOT, CALL, DEPTH, STALE)
-        return 'thread_work' in names or bad, bad, None if bad else part
+        verdict = self.grammar.check(frames) if own else None
+        if not found & self.work:   # before and after the work the stacks are not described
+            return False, verdict == STALE, None
+        bad = verdict in (ROOT, CALL, DEPTH, STALE)
+        return True, bad, None if bad else part
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
