@@ -4,13 +4,13 @@
 #   PART=memory         memory tracking in detail, 10 million live blocks too: ROUNDS, WORKLOADS, MODES, LIVE, CLOCK in bench/memory.py
 #   PART=write          a large recording in every format, loaded and compared
 #   PART=attach         other processes
-#   PART=instructions   of a sweep and of an allocation, counted by callgrind
+#   PART=instructions   of an allocation, counted by callgrind
 #   PART=all            the table, then all of these
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3} BUILD=${BUILD:-build} PART=${PART:-proof}
 export CC=${CC:-cc}
-PATH=$PATH:$PWD/$BUILD/bench-venv/bin
+PATH=$PATH:$(realpath -m "$BUILD")/bench-venv/bin
 part() { [ "$PART" = "$1" ] || [ "$PART" = all ]; }
 part proof || echo "$("$PYTHON" -V), $("$CC" --version | head -1), $(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg)"
 ran=''
