@@ -94,7 +94,7 @@ def number(text):
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 HEADS = ('profiler', 'slowdown', '90 %', 'target CPU', 'its CPU', 'memory', 'around', 'asked', 'got', 'lost', 'impossible', 'TVD (chance)', 'written', 'runs')
-WIDTHS = 49, 9, 14, 11, 9, 10, 10, 8, 8, 9, 11, 15, 9, 5
+WIDTHS = 51, 9, 14, 11, 9, 10, 10, 8, 8, 9, 11, 15, 9, 5
 
 
 def cell(value, pattern):
@@ -144,11 +144,11 @@ def print_table(rows, file=sys.stdout):
         print('\n%s, %s' % (workload, situation), file=file)
         print(line(HEADS), file=file)
         for row in some:
-            print(line(cells(row)) if row['status'] == 'ok' else '%-49s %s' % (title(row), row['status']), file=file)
+            print(line(cells(row)) if row['status'] == 'ok' else '%-51s %s' % (title(row), row['status']), file=file)
     lost = better(rows)
     print('\nWhere another profiler does better than ours at the same rate: %d of %d figures' % (len(lost), compared(rows)), file=file)
     for row, ours, column, sure in lost:
-        print('  %-11s %-11s %-24s %-46s %s, ours %s%s' % (row['situation'], row['workload'], column.name, title(row), value(row, column),
+        print('  %-11s %-11s %-24s %-51s %s, ours %s%s' % (row['situation'], row['workload'], column.name, title(row), value(row, column),
                                                         value(ours, column), '' if sure else '   (within the noise)'), file=file)
 
 
@@ -215,7 +215,7 @@ below five runs). *None again* is no profiler once more: its figures are what th
 | around | time before and after the work, beyond that of the program alone: to start, and to write the files |
 | asked, got, lost | rate x time x threads that work; samples that came, of all runs; the rest in percent. Each profiler is asked for waiting threads, too |
 | impossible | samples whose stack the program cannot produce: calls that no function of it makes |
-| TVD (chance) | total variation distance of the shares of the program's parts from those that it measures itself without a profiler (0 = the same, 1 = nothing in common); what is to be expected by chance of so many samples |
+| TVD (chance) | total variation distance of the shares of the program's parts from those that it measures itself (0 = the same, 1 = nothing in common): by the wall clock in the same runs if stacks are sampled, by its CPU clock without a profiler for those that run in its threads and change what they measure; in parentheses what is to be expected by chance of so many samples |
 | written | size of its files |
 
 '''

@@ -1,10 +1,10 @@
-"""The workloads of make bench: each does a fixed amount of work, in parts whose CPU time it measures itself.
+"""The workloads of make bench: each does a fixed amount of work, in parts whose time it measures itself.
 
     PYTHON bench/loads.py NAME ROUNDS RESULT.json BENCH_PID [WAKER_HZ LIBRARY]
     PYTHON bench/loads.py NAME calibrate SECONDS
 
-The second prints how many rounds take so long. A part takes a millisecond or more, so the clock that is read before and
-after it costs nothing. The comments say what a stack can look like: see
+The second prints how many rounds take so long. A part takes a millisecond or more, so the clocks that are read before
+and after it cost nothing. The comments say what a stack can look like: see
 tests/oracle/grammar.py; PARTS are the parts of the workload. WAKER_HZ: beside a thread that wakes up as often and does nothing.
 """
 import asyncio
@@ -15,6 +15,7 @@ import random
 import sys
 import threading
 import time
+from time import perf_counter_ns as wall_clock
 from time import thread_time_ns as cpu_clock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -498,18 +499,19 @@ workload('richards', 'richards_schedule', 'richards_start')
 # --- running one -----------------------------------------------------------------------------------------------------
 
 class Spent:
-    """CPU time of the threads, ns, by part and altogether."""
+    """A thread's times, ns: of its parts by both clocks, and its CPU time altogether."""
 
     def __init__(self):
-        self.parts, self.cpu = collections.defaultdict(int), 0
+        self.parts, self.walls, self.cpu = collections.defaultdict(int), collections.defaultdict(int), 0
 
 
 def work(parts, rounds, spent):
     for _ in range(rounds):
         for name, part in parts:
-            begin = cpu_clock()
+            wall, begin = wall_clock(), cpu_clock()
             part()  # -> PARTS
             spent.parts[name] += cpu_clock() - begin
+            spent.walls[name] += wall_clock() - wall
 
 
 def thread_work(parts, rounds, spent):  # root thread
@@ -607,7 +609,8 @@ def main():
     target = sum(spent.cpu for spent in each)  # -> ...
     told = {'wall': wall, 'seen': wall + warm, 'target': target, 'own': max(0, process - target) + outside,
             'peak': peak('self') + (peak(os.getppid()) if outside else 0), 'threads': threads,
-            'parts': {part: sum(spent.parts[part] for spent in each) for part, _ in parts}}
+            'parts': {part: sum(spent.parts[part] for spent in each) for part, _ in parts},
+            'walls': {part: sum(spent.walls[part] for spent in each) for part, _ in parts}}
     if stop:
         stop()
     with open(path, 'w') as file:  # -> ...

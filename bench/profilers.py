@@ -325,8 +325,9 @@ def probe(tool):
 
 
 def last_line(said):
+    """Without colours, and without the folders of this machine."""
     lines = re.sub(r'\x1b\[[\d;]*m', '', said).strip().split('\n')
-    return lines[-1].strip()[:140]
+    return re.sub(r'(?<![\w.])/\S*/', '', lines[-1].strip())[:140]
 
 
 def all_profilers(build):

@@ -8,7 +8,7 @@
     MODES=*             only these profilers; none is always there
     SPINNERS=0          with N the MAIN workloads are measured again, beside N busy processes
     SECONDS=0.3         of work without a profiler
-    MINUTES=            begins no round of a workload after that time, a quarter of which is for the spinners
+    MINUTES=            begins no round of a workload after that time, a quarter of which is for the spinners (QUICK: 1.8)
     CSV=BUILD/bench.csv
 """
 import collections
@@ -47,7 +47,7 @@ class Options:
         self.rounds, self.few = int(get('ROUNDS', '5', '2')), int(get('FEW', '2', '0'))
         self.workloads, self.modes = get('WORKLOADS', '*', 'calls,alloc').split(','), get('MODES', '*').split(',')
         self.spinners, self.seconds = int(get('SPINNERS', '0')), float(get('SECONDS', '0.3', '0.2'))
-        self.minutes = float(get('MINUTES', '1e9', '2.3'))
+        self.minutes = float(get('MINUTES', '1e9', '1.8'))
         self.csv = get('CSV', os.path.join(self.build, 'bench.csv'))
 
 
@@ -277,14 +277,15 @@ def figures_of(runs, bases, quiet):
            'target_cpu': median(ratios['target']), 'profiler_cpu_percent': median([100.0 * told['own'] / told['wall'] for _, told in runs]),
            'memory_mb': median([(told['peak'] - plain[number]['peak']) / 1e6 for number, told in runs]),
            'around_ms': median([1e3 * (told['took'] - plain[number]['took']) - (told['seen'] - plain[number]['seen']) / 1e6 for number, told in runs]),
-           'written_bytes': int(median([told['written'] for _, told in runs]))}
+           'written_bytes': int(median([told['written'] for _, told in runs])) or None}   # tracemalloc writes nothing
     truth, weights = collections.Counter(), collections.Counter()
-    for _, told in quiet or bases:
-        truth.update(told['parts'])
+    samples = 'asked' in runs[0][1]
+    for _, told in runs if samples else quiet or bases:
+        truth.update(told['walls' if samples else 'parts'])   # profilers that run inside change what they measure
     for _, told in runs:
         weights.update(told['weights'])
     row['tvd'] = figures.distance(weights, truth)
-    if 'asked' in runs[0][1]:
+    if samples:
         asked, got = (sum(told[name] for _, told in runs) for name in ('asked', 'got'))
         said = [told['said_lost'] for _, told in runs if told['said_lost'] is not None]
         row.update(asked=int(asked), got=got, lost_percent=max(0.0, 100.0 * (1 - got / asked)), impossible=sum(told['impossible'] for _, told in runs),
