@@ -24,7 +24,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-cat >"$out" <<END
+/bin/cat >"$out" <<END
 %s
 END
 "$@"
@@ -97,7 +97,7 @@ def every_workload_is_described():
 def ran(folder, **environment):
     """(the table, machine, rows by workload and profiler) of a run of the bench, with only what is in the folder beside it."""
     path = os.path.join(folder, 'bench.csv')
-    values = dict(os.environ, PATH=folder + ':/usr/bin:/bin', SECONDS='0.02', CSV=path, SID=folder, CC='cc', **environment)
+    values = dict(os.environ, PATH=folder, SECONDS='0.02', CSV=path, SID=folder, CC='cc', **environment)
     done = subprocess.run([sys.executable, os.path.join(ROOT, 'bench', 'proof.py'), bind.BUILD], env=values, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, universal_newlines=True)
     bind.equal(done.returncode, 0, done.stdout)
@@ -118,7 +118,8 @@ def bench_tells_figures_and_whoever_is_missing():
         bind.equal((spy['got'], spy['impossible'], spy['said_lost_percent'], spy['runs']), (68, 8, 30, 2))
         bind.near(spy['lost_percent'], max(0, 100 * (1 - 68 / spy['asked'])), 0.02, 0.1)
         bind.check(spy['tvd'] > 0.2, 'all of it in one part: %s', spy['tvd'])
-        bind.check(ours['impossible'] == 0 and ours['got'] > 0 and ours['written_bytes'] > 1000, ours)
+        bind.check(ours['impossible'] == 0 and ours['written_bytes'] > 1000, ours)
+        bind.enough(ours['got'] > 0, 'no sample')
         bind.check(all(row['slowdown'] > 0 and row['slowdown_low'] is None for row in (spy, ours)), 'two runs have no interval')
         bind.check(rows['calls', 'tracemalloc 1']['asked'] is None and rows['calls', 'tracemalloc 1']['slowdown'] > 0, rows)
         bind.check('Python' in machine[0] and 'CPUs' in machine[0] and 'py-spy 9.8.7' in machine[1], machine)
@@ -133,7 +134,7 @@ def a_profiler_that_fails_says_why():
     with tempfile.TemporaryDirectory() as folder:
         fake = os.path.join(folder, 'py-spy')
         with open(fake, 'w') as file:
-            file.write('#!/bin/sh\n[ "$1" = --version ] && exec echo py-spy 1.0\necho Permission denied\nexit 1\n')
+            file.write('#!/bin/sh\n[ "$1" = --version ] && echo py-spy 1.0 && exit\necho Permission denied\nexit 1\n')
         os.chmod(fake, 0o755)
         said, _, rows, _ = ran(folder, WORKLOADS='numeric', FEW='1', MODES='py-spy 1 kHz')
         bind.check('Permission denied' in rows['numeric', 'py-spy 1 kHz']['status'], rows)
