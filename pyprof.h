@@ -31379,8 +31379,9 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
 typedef struct { size_t at, size; } pyprof__span;
 typedef struct {
     pyprof__pool *pool;
-    pyprof__array bytes;
+    pyprof__array names, bytes;     // the text of labels, of stacks: apart, because stacks are made of labels
     pyprof__array labels, stacks;   // pyprof__span: of each function, of each node; empty = not made
+    pyprof__array *to;              // the one that grows
     pyprof__sink *side;
 } pyprof__json_kept;
 
@@ -31389,28 +31390,29 @@ enum { PYPROF__KEPT_BYTES = 24 << 20 };
 static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
 {
     pyprof__json_kept *kept = (pyprof__json_kept *)user;
-    if (!pyprof__array_reserve(kept->pool, &kept->bytes, size)) return 1;
-    memcpy((char *)kept->bytes.data + kept->bytes.count, data, size);
-    kept->bytes.count += size;
+    if (!pyprof__array_reserve(kept->pool, kept->to, size)) return 1;
+    memcpy((char *)kept->to->data + kept->to->count, data, size);
+    kept->to->count += size;
     return 0;
 }
 
-static void pyprof__json_keep_begin(pyprof__json_kept *kept, pyprof__span *span)
+static void pyprof__json_keep_begin(pyprof__json_kept *kept, pyprof__array *to, pyprof__span *span)
 {
-    span->at = kept->bytes.count;
+    kept->to = to;
+    span->at = to->count;
     pyprof__sink_begin(kept->side, pyprof__json_keep, kept);
 }
 
 static pyprof__bool pyprof__json_keep_end(pyprof__json_kept *kept, pyprof__span *span)   // 0 = no memory
 {
     pyprof__flush(kept->side);
-    span->size = kept->bytes.count - span->at;
+    span->size = kept->to->count - span->at;
     return !kept->side->failed;
 }
 
-static void pyprof__json_put_kept(pyprof__sink *s, const pyprof__json_kept *kept, const pyprof__span *span)
+static void pyprof__json_put_kept(pyprof__sink *s, const pyprof__array *text, const pyprof__span *span)
 {
-    pyprof__put_bytes(s, (const char *)kept->bytes.data + span->at, span->size);
+    pyprof__put_bytes(s, (const char *)text->data + span->at, span->size);
 }
 
 // 0 = no memory
@@ -31421,7 +31423,7 @@ static pyprof__bool pyprof__json_keep_labels(pyprof__json_kept *kept, const pypr
     for (i = 0; whole && i < profile->model.functions.count; i++) {
         pyprof__span *span = (pyprof__span *)pyprof__push(kept->pool, &kept->labels);
         if (!span) return 0;
-        pyprof__json_keep_begin(kept, span);
+        pyprof__json_keep_begin(kept, &kept->names, span);
         pyprof__emit_text(kept->side, NULL, pyprof__label(profile, i));
         whole = pyprof__json_keep_end(kept, span);
     }
@@ -31437,7 +31439,7 @@ static void pyprof__json_label(pyprof__sink *s, const pyprof_profile *profile, u
         return;
     }
     pyprof__emit_next(s, NULL);
-    pyprof__json_put_kept(s, kept, &PYPROF__AT(const pyprof__span, kept->labels, function));
+    pyprof__json_put_kept(s, &kept->names, &PYPROF__AT(const pyprof__span, kept->labels, function));
 }
 
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node. kept: the
@@ -31471,12 +31473,12 @@ static pyprof__bool pyprof__json_kept_stack(pyprof__json_kept *kept, pyprof__sin
         return 1;
     }
     if (!span->size) {
-        pyprof__json_keep_begin(kept, span);
+        pyprof__json_keep_begin(kept, &kept->bytes, span);
         pyprof__json_stack(kept->side, cursor, node, kept);
         if (!pyprof__json_keep_end(kept, span)) return 0;
     }
     pyprof__emit_next(s, NULL);
-    pyprof__json_put_kept(s, kept, span);
+    pyprof__json_put_kept(s, &kept->bytes, span);
     return 1;
 }
 
@@ -31570,6 +31572,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     size_t i;
     int whole;
     kept.pool = pool;
+    pyprof__array_init(&kept.names, 1);
     pyprof__array_init(&kept.bytes, 1);
     pyprof__array_init(&kept.labels, sizeof(pyprof__span));
     pyprof__array_init(&kept.stacks, sizeof(pyprof__span));
@@ -31581,6 +31584,7 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
         whole = pyprof__json_moment(job, &kept, cursor, pyprof__moment_at(model, i));
     pyprof__emit_close(job->sink, "]\n}\n");
     pyprof__free(pool, kept.side, sizeof *kept.side);
+    pyprof__array_free(pool, &kept.names);
     pyprof__array_free(pool, &kept.bytes);
     pyprof__array_free(pool, &kept.labels);
     pyprof__array_free(pool, &kept.stacks);
