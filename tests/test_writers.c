@@ -4,6 +4,7 @@
 #include "inside.h"
 #include "model.h"
 #include "written.h"
+#include "parsed.h"
 #include <locale.h>
 
 // Three threads, one of which only waits; recursion, equal names, a rejected sample, hostile names.
@@ -323,6 +324,31 @@ TEST(plain_characters_are_replaced_by_no_rule)
             }
     }
     CHECK_INT(plain, 26 + 26 + 10 + 3);
+}
+
+TEST(stacks_longer_than_what_is_written_at_once)   // they are made of labels that are kept, and are kept themselves
+{
+    static char name[1000], label[1100];
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t thread = add_thread(&r, "t", 7), node = thread_node(&r, thread), depth = 0;
+    for (int i = 0; i < 400; i++) {
+        snprintf(name, sizeof name, "%03d%0900d", i, 0);
+        node = add_frame(&r, node, "/a/x.py", name, 1, 2);
+        if (i % 40 == 0) add_samples(&r, thread, node, 10 + 10 * (uint64_t)i, 1, 0);
+    }
+    output_text out = written(seal(&r, 0), (pyprof_output){ .format = PYPROF_FORMAT_JSON });
+    const parsed *samples = get(parse(out.data), "samples");
+    for (const parsed *one = samples->first; one; one = one->next, depth += 40) {
+        uint32_t at = 0;
+        for (const parsed *frame = get(one, "stack")->first; frame; frame = frame->next, at++) {
+            snprintf(label, sizeof label, "x.%03u%0900d", (unsigned)at, 0);
+            CHECK_STR(frame->text, label);
+        }
+        CHECK_INT(at, depth + 1);
+    }
+    CHECK_INT(depth, 400);
+    recording_end(&r);
 }
 
 TEST_MAIN
