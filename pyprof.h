@@ -5136,15 +5136,15 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-// The blocks that the owner touched are its plan from now on, and after them those that it touched lately: a
+// The blocks that the owner touched are its plan from now on, and after them `most` that it touched lately: a
 // stack grows into blocks that it had before, and functions take turns.
-static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
+static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan, size_t most)
 {
     pyprof__array done = plan->ids;
     size_t i, spare = 0;
     plan->ids = plan->next;
     plan->next = done;
-    for (i = 0; i < done.count && spare < PYPROF__SPARE; i++) {
+    for (i = 0; i < done.count && spare < most; i++) {
         uint32_t id = PYPROF__AT(const uint32_t, done, i), *kept;
         uint32_t age = mirror->epoch - PYPROF__AT(const pyprof__block, mirror->blocks, id).used;
         if (age == 0 || age > PYPROF__SPARE_EPOCHS) continue;
@@ -5158,8 +5158,10 @@ static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
 // The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
+    // Blocks that are read twice are exactly those of the last walk: see pyprof__twins_learn.
     if (mirror->owner < mirror->plans.count)
-        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner));
+        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner),
+                           mirror->owner == PYPROF__OWN_TWINS ? 0 : PYPROF__SPARE);
     while (owner != PYPROF__NONE && mirror->plans.count <= owner) {
         pyprof__plan *added = (pyprof__plan *)pyprof__push(mirror->pool, &mirror->plans);
         if (!added) break;
