@@ -4866,7 +4866,8 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
        PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
 
-typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
+// offset PYPROF__NONE = unreadable; place: in the plan of an owner that touched it, if it still is there
+typedef struct { uint64_t base; uint32_t epoch, offset, place, padding; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one.
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
@@ -5064,20 +5065,28 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 }
 
 // The block's number: the next one in the plan, or one a few places further on (one call more or less), or
-// the result of a search.
+// the result of a search. From there the plan goes on: the frames in between have returned.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
     pyprof__plan *plan = mirror->owner < mirror->plans.count
         ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
-    uint32_t id = PYPROF__NONE, i, *note;
+    uint32_t id = PYPROF__NONE, i, known = 0;
+    pyprof__array *next;
+    pyprof__block *block;
     for (i = mirror->cursor; plan && i < plan->ids.count && i < mirror->cursor + 4 && id == PYPROF__NONE; i++)
         if (PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(uint32_t, plan->ids, i)).base == base)
             id = PYPROF__AT(uint32_t, plan->ids, i);
-    if (id != PYPROF__NONE) mirror->cursor = i;
+    if (id != PYPROF__NONE) { mirror->cursor = i; known = 1; }
     else id = pyprof__mirror_block(mirror, base);
-    note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
-        ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
-    if (note) *note = id;
+    if (!plan || id == PYPROF__NONE) return id;
+    block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+    if (!known && block->place < plan->ids.count && PYPROF__AT(uint32_t, plan->ids, block->place) == id)
+        mirror->cursor = block->place + 1;
+    next = &plan->next;
+    if (next->count == next->capacity
+        && (next->count >= PYPROF__MAX_BLOCKS || !pyprof__array_reserve(mirror->pool, next, 1))) return id;
+    block->place = (uint32_t)next->count;
+    ((uint32_t *)next->data)[next->count++] = id;
     return id;
 }
 
@@ -5113,6 +5122,19 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
         size -= n;
     }
     return 1;
+}
+
+// The bytes where the mirror has them, valid until the next read; in room, which has size bytes, if they lie in
+// more than one block. NULL = unreadable.
+static const char *pyprof__peek(pyprof__mirror *mirror, char *room, uint64_t from, size_t size)
+{
+    size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
+    const char *bytes;
+    if (mirror->direct || offset + size > PYPROF__BLOCK
+        || !pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK))
+        return pyprof__read(mirror, room, from, size) ? room : NULL;
+    bytes = pyprof__mirror_fetch(mirror, from - offset);
+    return bytes ? bytes + offset : NULL;
 }
 
 // The same, but past the mirror: too long to keep.
@@ -7929,8 +7951,10 @@ typedef struct {               // an instruction of a code object
     pyprof__route route;
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-// What was found at an address lately.
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__known_code;
+// What was found at an address lately; epoch, owner: of the mirror, at that time.
+typedef struct { uint64_t address, stamp; uint32_t code, epoch, owner, padding; } pyprof__known_code;
+// The file name met last, likewise. made: its code objects were compiled at run time.
+typedef struct { uint64_t address, fingerprint; uint32_t epoch, owner; int made; } pyprof__known_file;
 
 // Spots that are not a place in Python code
 enum {
@@ -7951,6 +7975,7 @@ typedef struct {
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__known_code *memo;  // PYPROF__MEMOS of them
+    pyprof__known_file file;
     // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
@@ -8347,21 +8372,43 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
 }
 
 // Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128
-// bytes.
+// bytes. hash_at, if not 0, lies behind size_at.
 static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerprint, uint64_t object,
                                        uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
-    uint64_t words[16], size = 0, hash = ~(uint64_t)0;
+    char room[128];
+    uint64_t word, size = 0, hash = ~(uint64_t)0;
     size_t i, n;
-    memset(words, 0, sizeof words);
-    pyprof__read(mirror, &size, object + size_at, sizeof size);
-    if (hash_at) pyprof__read(mirror, &hash, object + hash_at, sizeof hash);
+    const char *bytes = pyprof__peek(mirror, room, object + size_at,
+                                     hash_at ? hash_at - size_at + sizeof hash : sizeof size);
+    if (bytes) memcpy(&size, bytes, sizeof size);
+    if (bytes && hash_at) PYPROF__FIELD_AT(hash, bytes, hash_at - size_at);
     fingerprint = pyprof__mix(pyprof__mix(fingerprint, size), hash);
     if (hash != ~(uint64_t)0) return fingerprint;
-    n = size < sizeof words ? (size_t)size : sizeof words;
-    pyprof__read(mirror, words, object + data_at, n);
-    for (i = 0; i * 8 < n; i++) fingerprint = pyprof__mix(fingerprint, words[i]);
+    n = size < sizeof room ? (size_t)size : sizeof room;
+    bytes = pyprof__peek(mirror, room, object + data_at, n);
+    for (i = 0; i < n && bytes; i += sizeof word) {
+        word = 0;
+        memcpy(&word, bytes + i, n - i < sizeof word ? n - i : sizeof word);
+        fingerprint = pyprof__mix(fingerprint, word);
+    }
     return fingerprint;
+}
+
+// Code objects of one file mostly have the same str: it is hashed once in a walk. Threads that read their own
+// memory note nothing, as they have no lock.
+static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
+{
+    const pyprof__layout *layout = codes->layout;
+    pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
+    char first = 0;
+    if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
+        && codes->file.owner == mirror->owner) return codes->file;
+    file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
+                                              layout->str_ascii);
+    file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
+    if (!mirror->direct) codes->file = file;
+    return file;
 }
 
 // Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
@@ -8372,17 +8419,15 @@ static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *m
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_hash;
     pyprof__content content;
-    char first;
-    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at,
-                                                  layout->str_ascii);
-    if (key->qualname)
+    pyprof__known_file file = pyprof__file_find(codes, mirror, key->filename);
+    uint64_t fingerprint = pyprof__fingerprint_of(mirror, file.fingerprint, key->name, layout->str_length,
+                                                  hash_at, layout->str_ascii);
+    if (key->qualname && key->qualname != key->name)
         fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at,
                                              layout->str_ascii);
-    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at,
-                                         layout->str_ascii);
     // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
     // contents, too.
-    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
+    if (file.made) {
         pyprof__content_begin(&content, codes, mirror, key->address);
         fingerprint = pyprof__mix(fingerprint, content.hash);
     }
@@ -8396,14 +8441,14 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
                                                  uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
-    char raw[256];
+    char room[256];
+    const char *raw;
     uint64_t type, refs = 0;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF__WALK_CODE;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t)))
-        return PYPROF__WALK_UNREADABLE;
+    raw = pyprof__peek(mirror, room, address, layout->code_linetable + sizeof(uint64_t));
+    if (!raw) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
-    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (layout->object_refs != PYPROF__NO) PYPROF__FIELD_AT(refs, raw, layout->object_refs);
     // Dead, or free memory with a link in it.
     if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff)))
@@ -8416,6 +8461,7 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
     if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (!key->version) key->fingerprint = pyprof__code_fingerprint(codes, mirror, key);
     return PYPROF__WALK_OK;
 }
@@ -8482,7 +8528,7 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     return PYPROF__WALK_OK;
 }
 
-// The number of the code object at address, decoded if it is new. Its identity is read again each time,
+// The number of the code object at address, decoded if it is new. Its identity is read again in each walk,
 // unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
                                              uint32_t *id)
@@ -8493,6 +8539,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     pyprof__code_key key;
     *id = memo->code;
     if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
+    if (known && memo->epoch == mirror->epoch && memo->owner == mirror->owner && !mirror->direct)
+        return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -8503,6 +8551,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     }
     memo->address = address;
     memo->stamp = codes->stamp;
+    memo->epoch = mirror->epoch;
+    memo->owner = mirror->owner;
     memo->code = *id;
     return PYPROF__WALK_OK;
 }
@@ -9182,8 +9232,13 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
+    pyprof__array places;      // pyprof__known_frame: its frames, innermost first, without those of special kinds
     int truncated;
 } pyprof__stack;
+
+// A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
+// object at that time.
+typedef struct { uint64_t at, code, instruction; uint32_t owner, code_id, spot, padding; } pyprof__known_frame;
 
 typedef struct {
     uint64_t code, instruction, previous;
@@ -9193,15 +9248,16 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_MOST = 8 };
+enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
                                        pyprof__raw_frame *frame)
 {
-    char raw[512];
+    char room[512];
+    const char *raw = pyprof__peek(mirror, room, at, layout->frame_size);
     int32_t lasti;
-    if (!pyprof__read(mirror, raw, at, layout->frame_size)) return 0;
+    if (!raw) return 0;
     memset(frame, 0, sizeof *frame);
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
@@ -9261,11 +9317,31 @@ static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, c
     return PYPROF__WALK_OK;
 }
 
+static void pyprof__stack_init(pyprof__stack *stack)
+{
+    memset(stack, 0, sizeof *stack);
+    pyprof__array_init(&stack->spots, sizeof(uint32_t));
+    pyprof__array_init(&stack->places, sizeof(pyprof__known_frame));
+}
+
+static void pyprof__stack_free(pyprof__pool *pool, pyprof__stack *stack)
+{
+    pyprof__array_free(pool, &stack->spots);
+    pyprof__array_free(pool, &stack->places);
+}
+
+static void pyprof__stack_clear(pyprof__stack *stack)
+{
+    stack->spots.count = stack->places.count = 0;
+}
+
 static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
 {
-    uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
-    if (!item) return PYPROF__WALK_MEMORY;
-    *item = spot;
+    pyprof__array *spots = &stack->spots;
+    if (spot == PYPROF__NONE
+        || (spots->count == spots->capacity && !pyprof__array_reserve(codes->pool, spots, 1)))
+        return PYPROF__WALK_MEMORY;
+    ((uint32_t *)spots->data)[spots->count++] = spot;
     return PYPROF__WALK_OK;
 }
 
@@ -9300,6 +9376,9 @@ typedef struct {               // the input and the state of a walk
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
+    const pyprof__array *known;    // NULL, or places of an earlier walk of this thread,
+    size_t next;               // and the one after the last that was met
+    size_t strayed;            // how many of them were looked at in vain
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
     int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
@@ -9346,13 +9425,50 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
-// Pushes the spot of one frame, and notes the frame in steps if wanted.
+// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not there.
+// Frames that have returned since are passed over; a walk does not look for ever.
+static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    const pyprof__known_frame *places, *place;
+    size_t i;
+    if (!walk->known || walk->steps || frame->tlbc > 0) return NULL;
+    places = (const pyprof__known_frame *)walk->known->data;
+    for (i = walk->next; i < walk->known->count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
+        walk->strayed++;
+    if (i == walk->known->count || places[i].at != at) return NULL;
+    walk->next = i + 1;
+    place = &places[i];
+    return place->code == frame->code && place->instruction == frame->instruction
+        && place->owner == frame->owner && place->code_id == walk->last_code ? place : NULL;
+}
+
+// Notes it for the next walk; without memory it is looked up again then.
+static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint32_t spot)
+{
+    pyprof__array *places = &walk->stack->places;
+    pyprof__known_frame *place;
+    if (!walk->known || (places->count == places->capacity
+                         && !pyprof__array_reserve(walk->codes->pool, places, 1))) return;
+    place = &((pyprof__known_frame *)places->data)[places->count++];
+    place->at = at;
+    place->code = frame->code;
+    place->instruction = frame->instruction;
+    place->owner = frame->owner;
+    place->code_id = walk->last_code;
+    place->spot = spot;
+    place->padding = 0;
+}
+
+// Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of the
+// thread's last sample: if the code object is the same, so is the spot.
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
+    const pyprof__known_frame *known;
     pyprof__walked_frame *step;
     int64_t instruction;
     int32_t role;
+    uint32_t spot;
     pyprof__bool incomplete;
     pyprof__walk_result cause = PYPROF__WALK_OK;
     if (frame->code != walk->last_address) {
@@ -9360,6 +9476,11 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
+    known = pyprof__walk_known(walk, at, frame);
+    if (known) {
+        pyprof__walk_learn(walk, at, frame, known->spot);
+        return pyprof__stack_push(walk->codes, walk->stack, known->spot);
+    }
     cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
     if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
     if (cause) return cause;
@@ -9376,8 +9497,9 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         step->role = role;
         step->from_c = layout->frame_owner == PYPROF__NO || frame->entry;
     }
-    cause = pyprof__stack_push(walk->codes, walk->stack,
-                               pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    spot = pyprof__spot_find(walk->codes, walk->last_code, instruction);
+    cause = pyprof__stack_push(walk->codes, walk->stack, spot);
+    if (cause == 0 && role == PYPROF__ROLE_NONE) pyprof__walk_learn(walk, at, frame, spot);
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
@@ -9412,7 +9534,8 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->unsure = 0;
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->stack->truncated = 0;
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
@@ -9853,8 +9976,8 @@ static void pyprof__threads_free(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        pyprof__array_free(list->pool, &thread->stack.spots);
-        pyprof__array_free(list->pool, &thread->trial.spots);
+        pyprof__stack_free(list->pool, &thread->stack);
+        pyprof__stack_free(list->pool, &thread->trial);
         pyprof__array_free(list->pool, &thread->twins);
     }
     for (i = 0; i < list->collections.count; i++) {
@@ -9918,8 +10041,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
     list->idents.count++;
     slot->slot = (uint32_t)list->threads.count - 1;
     list->free_at = list->threads.count;
-    pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
-    pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+    pyprof__stack_init(&slot->stack);
+    pyprof__stack_init(&slot->trial);
     pyprof__array_init(&slot->twins, sizeof(uint64_t));
     return slot;
 }
@@ -9970,7 +10093,8 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
     slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
-    slot->stack.spots.count = slot->twins.count = 0;
+    pyprof__stack_clear(&slot->stack);
+    slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
     slot->raising = slot->collecting = 0;
@@ -12525,6 +12649,7 @@ static void pyprof__trial_begin(pyprof__walk *walk, pyprof__sweeper *sweeper, py
     walk->codes = &sweeper->codes;
     walk->mirror = &sweeper->mirror;
     walk->stack = &thread->trial;
+    walk->known = &thread->stack.places;
     walk->max_depth = sweeper->max_depth;
 }
 
@@ -12559,7 +12684,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
 // The trial becomes the thread's stack.
 static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
-    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap = *old;
     pyprof__collection *collection = thread->trial_collecting
         ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
     if (collection) pyprof__collection_learn(&sweeper->list, collection);
@@ -12570,12 +12695,11 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
     if (!unfrozen) thread->root = thread->trial_root;
     thread->proven_top = thread->top;
-    if (old->truncated == fresh->truncated && old->spots.count == fresh->spots.count
-        && memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) == 0) return;
-    swap = *old;
-    *old = *fresh;
+    if (old->truncated != fresh->truncated || old->spots.count != fresh->spots.count
+        || memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) != 0)
+        thread->version++;
+    *old = *fresh;   // the same spots can be those of other frames
     *fresh = swap;
-    thread->version++;
 }
 
 // The thread is not proven to have stood still, so the names that were read may be wrong: let no later sample
@@ -13046,7 +13170,8 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
     pyprof__walk_result cause = PYPROF__WALK_OK;
     int64_t instruction;
     walk->gc_met = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
     for (i = 0; i < links->count && cause == 0; i++) {
@@ -13703,7 +13828,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        thread->stack.spots.count = thread->trial.spots.count = 0;
+        pyprof__stack_clear(&thread->stack);
+        pyprof__stack_clear(&thread->trial);
         thread->proven_cpu_ns = thread->spell_ns = 0;
         thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
