@@ -359,10 +359,13 @@ typedef struct pyprof_on_event {
     void *user;
 } pyprof_on_event;
 
+enum { PYPROF_RATE_AUTO = -1 };     // for pyprof_config.rate_hz
+
 typedef struct pyprof_config {      // leave every other field 0: 0 = default
     int64_t pid;                    // 0 = this process; another one is sampled from outside, and neither
                                     // stopped nor signalled
-    double rate_hz;                 // samples a second, up to 100,000 (default 100)
+    double rate_hz;                 // samples a second, up to 100,000 (default 100); PYPROF_RATE_AUTO: as
+                                    // many as max_cpu allows at each time, 10 to 10,000
     double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
                                     // none)
     int heap;                       // pyprof_heap_mode (default off)
@@ -397,7 +400,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
     double max_cpu;                 // the sampler's CPU time may be at most this fraction of the CPU time of
                                     // the process's other threads (which counts as at least 0.4 CPU, at most
                                     // one); beyond it ticks are left out. The smallest value of all sessions
-                                    // applies; 1e6 is no bound (0.25)
+                                    // applies; 1e6 is no bound (0.25; with PYPROF_RATE_AUTO 0.01)
     uint64_t reserved[4];           // must be 0
 } pyprof_config;
 
@@ -663,6 +666,8 @@ typedef struct pyprof_stats {
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
     uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
+    // PYPROF_RATE_AUTO: the rate that is sampled at now, and the extremes so far, in Hz; otherwise 0
+    uint64_t rate_now, rate_lowest, rate_highest;
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -5124,8 +5129,8 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
     return 1;
 }
 
-// The bytes where the mirror has them, valid until the next read; in room, which has size bytes, if they lie in
-// more than one block. NULL = unreadable.
+// The bytes where the mirror has them, valid until the next read; in room, which has size bytes, if they lie
+// in more than one block. NULL = unreadable.
 static const char *pyprof__peek(pyprof__mirror *mirror, char *room, uint64_t from, size_t size)
 {
     size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
@@ -9232,13 +9237,16 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
-    pyprof__array places;      // pyprof__known_frame: its frames, innermost first, without those of special kinds
+    pyprof__array places;      // pyprof__known_frame, innermost first, without those of special kinds
     int truncated;
 } pyprof__stack;
 
 // A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
 // object at that time.
-typedef struct { uint64_t at, code, instruction; uint32_t owner, code_id, spot, padding; } pyprof__known_frame;
+typedef struct {
+    uint64_t at, code, instruction;
+    uint32_t owner, code_id, spot, padding;
+} pyprof__known_frame;
 
 typedef struct {
     uint64_t code, instruction, previous;
@@ -9425,9 +9433,10 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
-// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not there.
-// Frames that have returned since are passed over; a walk does not look for ever.
-static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not
+// there. Frames that have returned since are passed over, STRAY in a walk at most.
+static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at,
+                                                     const pyprof__raw_frame *frame)
 {
     const pyprof__known_frame *places, *place;
     size_t i;
@@ -9443,7 +9452,8 @@ static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_
 }
 
 // Notes it for the next walk; without memory it is looked up again then.
-static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame, uint32_t spot)
+static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                               uint32_t spot)
 {
     pyprof__array *places = &walk->stack->places;
     pyprof__known_frame *place;
@@ -9459,8 +9469,8 @@ static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__ra
     place->padding = 0;
 }
 
-// Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of the
-// thread's last sample: if the code object is the same, so is the spot.
+// Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of
+// the thread's last sample: if the code object is the same, so is the spot.
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
@@ -18024,6 +18034,38 @@ static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *reco
         : NULL;
 }
 
+enum { PYPROF__AUTO_LEAST = 10, PYPROF__AUTO_FIRST = 100, PYPROF__AUTO_MOST = 10000 };
+
+static pyprof__bool pyprof__is_auto(const pyprof_config *config) { return config->rate_hz < 0; }
+
+// The rate that a session asks for: the highest one if it leaves the choice to the governor.
+static double pyprof__rate_of(const pyprof_config *config)
+{
+    return pyprof__is_auto(config) ? PYPROF__AUTO_MOST : config->rate_hz;
+}
+
+static double pyprof__pace_of(const pyprof__recorder *recorder)   // ticks per second lately
+{
+    return recorder->pace > 0 ? recorder->pace : pyprof__rate_of(recorder->config);
+}
+
+// The rate whose period a thread is sampled in.
+static double pyprof__period_rate(const pyprof__recorder *recorder)
+{
+    return pyprof__is_auto(recorder->config) ? pyprof__pace_of(recorder) : recorder->config->rate_hz;
+}
+
+// The sampler has chosen this rate.
+static void pyprof__recorder_pace(pyprof__recorder *recorder, double pace)
+{
+    pyprof_stats *stats = &recorder->model.stats;
+    recorder->pace = pace;
+    if (!pyprof__is_auto(recorder->config)) return;
+    stats->rate_now = (uint64_t)(pace + 0.5);
+    if (!stats->rate_lowest || stats->rate_now < stats->rate_lowest) stats->rate_lowest = stats->rate_now;
+    if (stats->rate_now > stats->rate_highest) stats->rate_highest = stats->rate_now;
+}
+
 // Adds a reason once, if there is room. 1 = added.
 static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
@@ -18674,7 +18716,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
                               old || (account->tick && account->spell != recorder->spells)
-                                  ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
+                                  ? (uint64_t)(0.5e9 / pyprof__period_rate(recorder)) : 0);
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
@@ -18833,7 +18875,7 @@ static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked)
 }
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
-// with a tick of the sampler: the others are left out.
+// with a tick of the sampler: the others are left out, or nobody has asked for them.
 static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
 {
     uint64_t many;
@@ -18841,14 +18883,14 @@ static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double period
     many = (uint64_t)(recorder->phase + 0.000001);
     recorder->phase -= (double)many;
     if (many <= most) return many;
-    recorder->thinned += many - most;
+    if (!pyprof__is_auto(recorder->config)) recorder->thinned += many - most;
     return most;
 }
 
 // Finds this recorder's ticks among the sampler's due ticks.
 static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
-    double ratio = recorder->config->rate_hz / tick->rate;
+    double ratio = pyprof__rate_of(recorder->config) / tick->rate;
     uint64_t before = recorder->due, thinned = recorder->thinned, many;
     uint32_t i;
     many = pyprof__record_periods(recorder, ratio * (double)tick->skipped_periods, tick->skipped);
@@ -18889,7 +18931,7 @@ static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *t
 // thread if there was none. Under the lock.
 static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 {
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t threads = 0;
     size_t i;
     if (recorder->paused || now < recorder->last_ns) return 0;
@@ -18945,14 +18987,15 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t due = (uint64_t)((double)wall * pace / 1e9);
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
     if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
+    if (!pyprof__is_auto(recorder->config))
+        recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_end(recorder, pyprof__account_at(recorder, i), now,
                             due > counted ? due - counted : 0);
@@ -19037,6 +19080,8 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     recorder->last_ns = model->last_ns = now;
     recorder->due_now = recorder->took_ns = recorder->thinned_now = 0;
     model->stats.threads = model->threads.count;
+    if (pyprof__is_auto(recorder->config) && model->recorded_ns)   // on average
+        model->rate_hz = (double)recorder->ticks_late * 1e9 / (double)model->recorded_ns;
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
@@ -19211,7 +19256,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     pyprof__model_init(&recorder->model, &recorder->pool);
     recorder->model.start_ns = recorder->model.last_ns = recorder->last_ns = recorder->awake_ns = start_ns;
     recorder->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
-    recorder->model.rate_hz = recorder->config->rate_hz;
+    recorder->model.rate_hz = pyprof__is_auto(recorder->config) ? PYPROF__AUTO_FIRST
+        : recorder->config->rate_hz;
     recorder->model.timeline_s = recorder->config->timeline_s;
     recorder->model.paths = recorder->config->paths;
     recorder->model.opcodes = recorder->config->opcodes;
@@ -23043,6 +23089,10 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
     to->processes_unknown += from->processes_unknown;
+    if (from->rate_now > to->rate_now) to->rate_now = from->rate_now;
+    if (from->rate_highest > to->rate_highest) to->rate_highest = from->rate_highest;
+    if (from->rate_lowest && (!to->rate_lowest || from->rate_lowest < to->rate_lowest))
+        to->rate_lowest = from->rate_lowest;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -25222,6 +25272,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
         PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
+        PYPROF__STAT(rate_now), PYPROF__STAT(rate_lowest), PYPROF__STAT(rate_highest),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -30700,6 +30751,11 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
     if (stats->ended) pyprof__emit_int(s, "ended", 1);
+    if (stats->rate_highest) {
+        pyprof__emit_int(s, "rate_now", (int64_t)stats->rate_now);
+        pyprof__emit_int(s, "rate_lowest", (int64_t)stats->rate_lowest);
+        pyprof__emit_int(s, "rate_highest", (int64_t)stats->rate_highest);
+    }
     pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
     for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
         pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
@@ -33045,6 +33101,17 @@ static pyprof__bool pyprof__is_bad(const pyprof__job *job)
     return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
 }
 
+// The rates that were chosen, if that was left to the governor.
+static void pyprof__text_rates(pyprof__sink *s, const pyprof_stats *stats)
+{
+    if (!stats->rate_highest) return;
+    pyprof__put(s, "; rate chosen by cost: ");
+    pyprof__put_count(s, (int64_t)stats->rate_lowest, 0);
+    pyprof__put(s, " to ");
+    pyprof__put_count(s, (int64_t)stats->rate_highest, 0);
+    pyprof__put(s, " Hz");
+}
+
 // How good the recording is, and what it cost, in a line.
 static void pyprof__text_quality_line(const pyprof__job *job)
 {
@@ -33055,7 +33122,9 @@ static void pyprof__text_quality_line(const pyprof__job *job)
     pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
     pyprof__put(s, " % of ");
     pyprof__put_count(s, (int64_t)stats->asked, 0);
-    pyprof__put(s, " samples lost; cost ");
+    pyprof__put(s, " samples lost");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "; cost ");
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
@@ -33105,7 +33174,9 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
-    pyprof__put(s, " MiB\n");
+    pyprof__put(s, " MiB");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "\n");
     pyprof__text_degraded(job);
 }
 
@@ -41373,6 +41444,7 @@ typedef struct {
                                  // left out
     double rate, allowed;        // the rate asked for; the governor's limit, 0 = none
     double max_cpu, stretch;     // stretch: the value from which the stride was drawn
+    int chooses;                 // a session has PYPROF_RATE_AUTO
     uint32_t seen;
     pyprof__governor governor;
 } pyprof__schedule;
@@ -41430,11 +41502,12 @@ typedef struct {
     double rate, max_cpu;      // highest rate of the running sessions, 0 = none runs; their smallest max_cpu
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
+    int chooses;                    // see pyprof__schedule
 } pyprof__demand;
 
 static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
-    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = sampler->sessions[i];
@@ -41447,7 +41520,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         if (session->recorder.paused) continue;
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
-        if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
+        wanted.chooses |= pyprof__is_auto(&session->config);
+        if (pyprof__rate_of(&session->config) > wanted.rate) wanted.rate = pyprof__rate_of(&session->config);
     }
     return wanted;
 }
@@ -41548,14 +41622,23 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
 // Passes the rate at which they are sampled to the sessions. Under the lock.
 static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
-    double pace = schedule->rate / pyprof__schedule_stretch(schedule);
+    double pace = schedule->rate / pyprof__schedule_stretch(schedule), rate;
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = sampler->sessions[i];
         if (!session || session->recorder.paused) continue;
-        session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
-        if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
+        rate = pyprof__rate_of(&session->config);
+        pyprof__recorder_pace(&session->recorder, pace < rate ? pace : rate);
+        if (pace < rate) session->recorder.bound = schedule->max_cpu;
     }
+}
+
+// Within the bounds of PYPROF_RATE_AUTO; allowed 0: the cost of a sweep is not known yet.
+static void pyprof__schedule_choose(pyprof__schedule *schedule)
+{
+    if (!schedule->chooses) return;
+    if (!(schedule->allowed > 0)) schedule->allowed = PYPROF__AUTO_FIRST;
+    if (schedule->allowed < PYPROF__AUTO_LEAST) schedule->allowed = PYPROF__AUTO_LEAST;
 }
 
 // At intervals, compares the cost of sampling with the allowance and chooses the rate.
@@ -41569,6 +41652,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     all = pyprof__process_cpu(sampler->sweeper.target.origin.proc);
     if (all && !pyprof__is_of_own(sampler)) all += own;   // as if the sampler were a thread of that process
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
+    pyprof__schedule_choose(schedule);
     // refused: then threads cannot be read either, and sweeps cost next to nothing.
     if (!own || !all) memset(governor, 0, sizeof *governor);
     took = pyprof__now() - now;
@@ -41968,6 +42052,11 @@ static void *pyprof__sampler_main(void *argument)
         pyprof__sweeper_obey(sweeper, &wanted);
         if (!wanted.any) break;
         if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
+        if (wanted.chooses != schedule.chooses) {
+            schedule.chooses = wanted.chooses;
+            schedule.allowed = 0;
+            pyprof__schedule_choose(&schedule);
+        }
         pyprof__schedule_rate(&schedule, wanted.rate);
         pyprof__schedule_tell(sampler, &schedule);
         pyprof__sessions_unlock();
@@ -42046,11 +42135,12 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000)
-        || (config->rate_hz > 0 && config->rate_hz < 0.001))
+    if (!(config->rate_hz >= 0.001 && config->rate_hz <= 100000)
+        && !(config->rate_hz >= 0 && config->rate_hz <= 0)
+        && !(config->rate_hz >= PYPROF_RATE_AUTO && config->rate_hz <= PYPROF_RATE_AUTO))
         return pyprof__fail(PYPROF_ERR_ARGUMENT,
-                            "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
-                            config->rate_hz);
+                            "rate_hz is %g: it must be 0.001 to 100000, 0 for the default, 100, or "
+                            "PYPROF_RATE_AUTO (-1)", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more",
                             config->duration_s);
@@ -42166,9 +42256,9 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
 
 static void pyprof__config_defaults(pyprof_config *config)
 {
-    if (!(config->rate_hz > 0)) config->rate_hz = 100;
+    if (!(config->rate_hz > 0) && !pyprof__is_auto(config)) config->rate_hz = 100;
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
-    if (!(config->max_cpu > 0)) config->max_cpu = 0.25;
+    if (!(config->max_cpu > 0)) config->max_cpu = pyprof__is_auto(config) ? 0.01 : 0.25;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
@@ -43247,7 +43337,7 @@ static pyprof__bool pyprof__was_starved(const pyprof__session *session, uint64_t
     const pyprof__recorder *recorder = &session->recorder;
     const pyprof_stats *stats = &recorder->model.stats;
     return session->use & 1 && session->writes && !recorder->paused && !stats->asked && !stats->thinned
-        && (double)used_ns * session->config.rate_hz > 2e9 && pyprof__is_running(session->sampler);
+        && (double)used_ns * pyprof__pace_of(recorder) > 2e9 && pyprof__is_running(session->sampler);
 }
 
 // On a busy machine a process can end before its sampler thread gets a CPU. Its end waits for the first
@@ -45174,6 +45264,16 @@ static pyprof__bool pyprof__env_number(const char *name, double least, double mo
     return 0;
 }
 
+static pyprof__bool pyprof__env_rate(double *rate)   // likewise
+{
+    const char *text = pyprof__getenv("PYPROF_RATE");
+    if (text && strcmp(text, "auto") == 0) { *rate = PYPROF_RATE_AUTO; return 1; }
+    if (pyprof__env_number("PYPROF_RATE", 0.001, 100000, rate)) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_RATE=%.100s: neither auto nor a number from 0.001 to 100000",
+                 text);
+    return 0;
+}
+
 // The number of letters to change, add or remove (Levenshtein distance).
 static size_t pyprof__distance(const char *a, const char *b)
 {
@@ -45338,12 +45438,13 @@ static void pyprof__env_place(void)   // checks the place now, while a message c
 // Printed as soon as Python runs, because a program may load Python and never start it.
 static void pyprof__env_announce(void)
 {
-    char path[PYPROF__OUT_PATH];
+    char path[PYPROF__OUT_PATH], rate[40] = "as many Hz as the cost allows";
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n",
-                (long)pyprof__own_pid(), out->rate, path,
+    if (out->rate > 0) snprintf(rate, sizeof rate, "%g Hz", out->rate);
+    pyprof__say(0, "pyprof: profiling pid %ld at %s; at exit it writes %s%s%s%s\n",
+                (long)pyprof__own_pid(), rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
@@ -45433,7 +45534,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     config->checkpoint_s = 60;
     config->after_fork = PYPROF_AFTER_FORK_START;
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
-    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_rate(&config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
