@@ -18041,7 +18041,7 @@ static pyprof__bool pyprof__is_auto(const pyprof_config *config) { return config
 // The rate that a session asks for: the highest one if it leaves the choice to the governor.
 static double pyprof__rate_of(const pyprof_config *config)
 {
-    return pyprof__is_auto(config) ? PYPROF__AUTO_MOST : config->rate_hz;
+    return pyprof__is_auto(config) ? (double)PYPROF__AUTO_MOST : config->rate_hz;
 }
 
 static double pyprof__pace_of(const pyprof__recorder *recorder)   // ticks per second lately
@@ -19256,7 +19256,7 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     pyprof__model_init(&recorder->model, &recorder->pool);
     recorder->model.start_ns = recorder->model.last_ns = recorder->last_ns = recorder->awake_ns = start_ns;
     recorder->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
-    recorder->model.rate_hz = pyprof__is_auto(recorder->config) ? PYPROF__AUTO_FIRST
+    recorder->model.rate_hz = pyprof__is_auto(recorder->config) ? (double)PYPROF__AUTO_FIRST
         : recorder->config->rate_hz;
     recorder->model.timeline_s = recorder->config->timeline_s;
     recorder->model.paths = recorder->config->paths;
