@@ -361,10 +361,13 @@ typedef struct pyprof_on_event {
     void *user;
 } pyprof_on_event;
 
+enum { PYPROF_RATE_AUTO = -1 };     // for pyprof_config.rate_hz
+
 typedef struct pyprof_config {      // leave every other field 0: 0 = default
     int64_t pid;                    // 0 = this process; another one is sampled from outside, and neither
                                     // stopped nor signalled
-    double rate_hz;                 // samples a second, up to 100,000 (default 100)
+    double rate_hz;                 // samples a second, up to 100,000 (default 100); PYPROF_RATE_AUTO: as
+                                    // many as max_cpu allows at each time, 10 to 10,000
     double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
                                     // none)
     int heap;                       // pyprof_heap_mode (default off)
@@ -399,7 +402,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
     double max_cpu;                 // the sampler's CPU time may be at most this fraction of the CPU time of
                                     // the process's other threads (which counts as at least 0.4 CPU, at most
                                     // one); beyond it ticks are left out. The smallest value of all sessions
-                                    // applies; 1e6 is no bound (0.25)
+                                    // applies; 1e6 is no bound (0.25; with PYPROF_RATE_AUTO 0.01)
     uint64_t reserved[4];           // must be 0
 } pyprof_config;
 
@@ -665,6 +668,8 @@ typedef struct pyprof_stats {
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
     uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
+    // PYPROF_RATE_AUTO: the rate that is sampled at now, and the extremes so far, in Hz; otherwise 0
+    uint64_t rate_now, rate_lowest, rate_highest;
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -5018,8 +5023,9 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__SPARE = 32, PYPROF__SPARE_EPOCHS = 64 };
 // SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
-// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it
-typedef struct { uint64_t base; uint32_t epoch, offset, used; } pyprof__block;
+// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
+// that owner, if it still is there
+typedef struct { uint64_t base; uint32_t epoch, offset, used, place; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one.
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
@@ -5217,22 +5223,29 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 }
 
 // The block's number: the next one in the plan, or one a few places further on (one call more or less), or
-// the result of a search.
+// the result of a search. From there the plan goes on: the frames in between have returned.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
     pyprof__plan *plan = mirror->owner < mirror->plans.count
         ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
-    uint32_t id = PYPROF__NONE, i, *note;
+    uint32_t id = PYPROF__NONE, i, known = 0;
+    pyprof__array *next;
+    pyprof__block *block;
     for (i = mirror->cursor; plan && i < plan->ids.count && i < mirror->cursor + 4 && id == PYPROF__NONE; i++)
         if (PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(uint32_t, plan->ids, i)).base == base)
             id = PYPROF__AT(uint32_t, plan->ids, i);
-    if (id != PYPROF__NONE) mirror->cursor = i;
+    if (id != PYPROF__NONE) { mirror->cursor = i; known = 1; }
     else id = pyprof__mirror_block(mirror, base);
-    note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
-        ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
-    if (!note) return id;
-    *note = id;
-    PYPROF__AT(pyprof__block, mirror->blocks, id).used = mirror->epoch;
+    if (!plan || id == PYPROF__NONE) return id;
+    block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+    if (!known && block->place < plan->ids.count && PYPROF__AT(uint32_t, plan->ids, block->place) == id)
+        mirror->cursor = block->place + 1;
+    next = &plan->next;
+    if (next->count == next->capacity
+        && (next->count >= PYPROF__MAX_BLOCKS || !pyprof__array_reserve(mirror->pool, next, 1))) return id;
+    block->place = (uint32_t)next->count;
+    ((uint32_t *)next->data)[next->count++] = id;
+    block->used = mirror->epoch;
     return id;
 }
 
@@ -5268,6 +5281,19 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
         size -= n;
     }
     return 1;
+}
+
+// The bytes where the mirror has them, valid until the next read; in room, which has size bytes, if they lie
+// in more than one block. NULL = unreadable.
+static const char *pyprof__peek(pyprof__mirror *mirror, char *room, uint64_t from, size_t size)
+{
+    size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
+    const char *bytes;
+    if (mirror->direct || offset + size > PYPROF__BLOCK
+        || !pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK))
+        return pyprof__read(mirror, room, from, size) ? room : NULL;
+    bytes = pyprof__mirror_fetch(mirror, from - offset);
+    return bytes ? bytes + offset : NULL;
 }
 
 // The same, but past the mirror: too long to keep.
@@ -8099,8 +8125,10 @@ typedef struct {               // an instruction of a code object
     pyprof__route route;
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-// What was found at an address lately.
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__known_code;
+// What was found at an address lately; epoch, owner: of the mirror, at that time.
+typedef struct { uint64_t address, stamp; uint32_t code, epoch, owner, padding; } pyprof__known_code;
+// The file name met last, likewise. made: its code objects were compiled at run time.
+typedef struct { uint64_t address, fingerprint; uint32_t epoch, owner; int made; } pyprof__known_file;
 
 // Spots that are not a place in Python code
 enum {
@@ -8121,6 +8149,7 @@ typedef struct {
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__known_code *memo;  // PYPROF__MEMOS of them
+    pyprof__known_file file;
     // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
@@ -8517,21 +8546,43 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
 }
 
 // Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128
-// bytes.
+// bytes. hash_at, if not 0, lies behind size_at.
 static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerprint, uint64_t object,
                                        uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
-    uint64_t words[16], size = 0, hash = ~(uint64_t)0;
+    char room[128];
+    uint64_t word, size = 0, hash = ~(uint64_t)0;
     size_t i, n;
-    memset(words, 0, sizeof words);
-    pyprof__read(mirror, &size, object + size_at, sizeof size);
-    if (hash_at) pyprof__read(mirror, &hash, object + hash_at, sizeof hash);
+    const char *bytes = pyprof__peek(mirror, room, object + size_at,
+                                     hash_at ? hash_at - size_at + sizeof hash : sizeof size);
+    if (bytes) memcpy(&size, bytes, sizeof size);
+    if (bytes && hash_at) PYPROF__FIELD_AT(hash, bytes, hash_at - size_at);
     fingerprint = pyprof__mix(pyprof__mix(fingerprint, size), hash);
     if (hash != ~(uint64_t)0) return fingerprint;
-    n = size < sizeof words ? (size_t)size : sizeof words;
-    pyprof__read(mirror, words, object + data_at, n);
-    for (i = 0; i * 8 < n; i++) fingerprint = pyprof__mix(fingerprint, words[i]);
+    n = size < sizeof room ? (size_t)size : sizeof room;
+    bytes = pyprof__peek(mirror, room, object + data_at, n);
+    for (i = 0; i < n && bytes; i += sizeof word) {
+        word = 0;
+        memcpy(&word, bytes + i, n - i < sizeof word ? n - i : sizeof word);
+        fingerprint = pyprof__mix(fingerprint, word);
+    }
     return fingerprint;
+}
+
+// Code objects of one file mostly have the same str: it is hashed once in a walk. Threads that read their own
+// memory note nothing, as they have no lock.
+static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
+{
+    const pyprof__layout *layout = codes->layout;
+    pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
+    char first = 0;
+    if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
+        && codes->file.owner == mirror->owner) return codes->file;
+    file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
+                                              layout->str_ascii);
+    file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
+    if (!mirror->direct) codes->file = file;
+    return file;
 }
 
 // Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
@@ -8542,17 +8593,15 @@ static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *m
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_hash;
     pyprof__content content;
-    char first;
-    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at,
-                                                  layout->str_ascii);
-    if (key->qualname)
+    pyprof__known_file file = pyprof__file_find(codes, mirror, key->filename);
+    uint64_t fingerprint = pyprof__fingerprint_of(mirror, file.fingerprint, key->name, layout->str_length,
+                                                  hash_at, layout->str_ascii);
+    if (key->qualname && key->qualname != key->name)
         fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at,
                                              layout->str_ascii);
-    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at,
-                                         layout->str_ascii);
     // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
     // contents, too.
-    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
+    if (file.made) {
         pyprof__content_begin(&content, codes, mirror, key->address);
         fingerprint = pyprof__mix(fingerprint, content.hash);
     }
@@ -8566,14 +8615,14 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
                                                  uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
-    char raw[256];
+    char room[256];
+    const char *raw;
     uint64_t type, refs = 0;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF__WALK_CODE;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t)))
-        return PYPROF__WALK_UNREADABLE;
+    raw = pyprof__peek(mirror, room, address, layout->code_linetable + sizeof(uint64_t));
+    if (!raw) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
-    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (layout->object_refs != PYPROF__NO) PYPROF__FIELD_AT(refs, raw, layout->object_refs);
     // Dead, or free memory with a link in it.
     if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff)))
@@ -8586,6 +8635,7 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
     if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (!key->version) key->fingerprint = pyprof__code_fingerprint(codes, mirror, key);
     return PYPROF__WALK_OK;
 }
@@ -8652,7 +8702,7 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     return PYPROF__WALK_OK;
 }
 
-// The number of the code object at address, decoded if it is new. Its identity is read again each time,
+// The number of the code object at address, decoded if it is new. Its identity is read again in each walk,
 // unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
                                              uint32_t *id)
@@ -8663,6 +8713,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     pyprof__code_key key;
     *id = memo->code;
     if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
+    if (known && memo->epoch == mirror->epoch && memo->owner == mirror->owner && !mirror->direct)
+        return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -8673,6 +8725,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     }
     memo->address = address;
     memo->stamp = codes->stamp;
+    memo->epoch = mirror->epoch;
+    memo->owner = mirror->owner;
     memo->code = *id;
     return PYPROF__WALK_OK;
 }
@@ -9352,8 +9406,16 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
+    pyprof__array places;      // pyprof__known_frame, innermost first, without those of special kinds
     int truncated;
 } pyprof__stack;
+
+// A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
+// object at that time.
+typedef struct {
+    uint64_t at, code, instruction;
+    uint32_t owner, code_id, spot, padding;
+} pyprof__known_frame;
 
 typedef struct {
     uint64_t code, instruction, previous;
@@ -9363,15 +9425,16 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_MOST = 8 };
+enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
                                        pyprof__raw_frame *frame)
 {
-    char raw[512];
+    char room[512];
+    const char *raw = pyprof__peek(mirror, room, at, layout->frame_size);
     int32_t lasti;
-    if (!pyprof__read(mirror, raw, at, layout->frame_size)) return 0;
+    if (!raw) return 0;
     memset(frame, 0, sizeof *frame);
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
@@ -9431,11 +9494,31 @@ static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, c
     return PYPROF__WALK_OK;
 }
 
+static void pyprof__stack_init(pyprof__stack *stack)
+{
+    memset(stack, 0, sizeof *stack);
+    pyprof__array_init(&stack->spots, sizeof(uint32_t));
+    pyprof__array_init(&stack->places, sizeof(pyprof__known_frame));
+}
+
+static void pyprof__stack_free(pyprof__pool *pool, pyprof__stack *stack)
+{
+    pyprof__array_free(pool, &stack->spots);
+    pyprof__array_free(pool, &stack->places);
+}
+
+static void pyprof__stack_clear(pyprof__stack *stack)
+{
+    stack->spots.count = stack->places.count = 0;
+}
+
 static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
 {
-    uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
-    if (!item) return PYPROF__WALK_MEMORY;
-    *item = spot;
+    pyprof__array *spots = &stack->spots;
+    if (spot == PYPROF__NONE
+        || (spots->count == spots->capacity && !pyprof__array_reserve(codes->pool, spots, 1)))
+        return PYPROF__WALK_MEMORY;
+    ((uint32_t *)spots->data)[spots->count++] = spot;
     return PYPROF__WALK_OK;
 }
 
@@ -9470,6 +9553,9 @@ typedef struct {               // the input and the state of a walk
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
+    const pyprof__array *known;    // NULL, or places of an earlier walk of this thread,
+    size_t next;               // and the one after the last that was met
+    size_t strayed;            // how many of them were looked at in vain
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
     int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
@@ -9516,13 +9602,52 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
-// Pushes the spot of one frame, and notes the frame in steps if wanted.
+// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not
+// there. Frames that have returned since are passed over, STRAY in a walk at most.
+static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at,
+                                                     const pyprof__raw_frame *frame)
+{
+    const pyprof__known_frame *places, *place;
+    size_t i;
+    if (!walk->known || walk->steps || frame->tlbc > 0) return NULL;
+    places = (const pyprof__known_frame *)walk->known->data;
+    for (i = walk->next; i < walk->known->count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
+        walk->strayed++;
+    if (i == walk->known->count || places[i].at != at) return NULL;
+    walk->next = i + 1;
+    place = &places[i];
+    return place->code == frame->code && place->instruction == frame->instruction
+        && place->owner == frame->owner && place->code_id == walk->last_code ? place : NULL;
+}
+
+// Notes it for the next walk; without memory it is looked up again then.
+static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                               uint32_t spot)
+{
+    pyprof__array *places = &walk->stack->places;
+    pyprof__known_frame *place;
+    if (!walk->known || (places->count == places->capacity
+                         && !pyprof__array_reserve(walk->codes->pool, places, 1))) return;
+    place = &((pyprof__known_frame *)places->data)[places->count++];
+    place->at = at;
+    place->code = frame->code;
+    place->instruction = frame->instruction;
+    place->owner = frame->owner;
+    place->code_id = walk->last_code;
+    place->spot = spot;
+    place->padding = 0;
+}
+
+// Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of
+// the thread's last sample: if the code object is the same, so is the spot.
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
+    const pyprof__known_frame *known;
     pyprof__walked_frame *step;
     int64_t instruction;
     int32_t role;
+    uint32_t spot;
     pyprof__bool incomplete;
     pyprof__walk_result cause = PYPROF__WALK_OK;
     if (frame->code != walk->last_address) {
@@ -9530,6 +9655,11 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
+    known = pyprof__walk_known(walk, at, frame);
+    if (known) {
+        pyprof__walk_learn(walk, at, frame, known->spot);
+        return pyprof__stack_push(walk->codes, walk->stack, known->spot);
+    }
     cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
     if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
     if (cause) return cause;
@@ -9546,8 +9676,9 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         step->role = role;
         step->from_c = layout->frame_owner == PYPROF__NO || frame->entry;
     }
-    cause = pyprof__stack_push(walk->codes, walk->stack,
-                               pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    spot = pyprof__spot_find(walk->codes, walk->last_code, instruction);
+    cause = pyprof__stack_push(walk->codes, walk->stack, spot);
+    if (cause == 0 && role == PYPROF__ROLE_NONE) pyprof__walk_learn(walk, at, frame, spot);
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
@@ -9582,7 +9713,8 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->unsure = 0;
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->stack->truncated = 0;
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
@@ -10025,8 +10157,8 @@ static void pyprof__threads_free(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        pyprof__array_free(list->pool, &thread->stack.spots);
-        pyprof__array_free(list->pool, &thread->trial.spots);
+        pyprof__stack_free(list->pool, &thread->stack);
+        pyprof__stack_free(list->pool, &thread->trial);
         pyprof__array_free(list->pool, &thread->twins);
     }
     for (i = 0; i < list->collections.count; i++) {
@@ -10090,8 +10222,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
     list->idents.count++;
     slot->slot = (uint32_t)list->threads.count - 1;
     list->free_at = list->threads.count;
-    pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
-    pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+    pyprof__stack_init(&slot->stack);
+    pyprof__stack_init(&slot->trial);
     pyprof__array_init(&slot->twins, sizeof(uint64_t));
     return slot;
 }
@@ -10142,7 +10274,8 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
     slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
-    slot->stack.spots.count = slot->twins.count = 0;
+    pyprof__stack_clear(&slot->stack);
+    slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
     slot->raising = slot->collecting = 0;
@@ -12716,6 +12849,7 @@ static void pyprof__trial_begin(pyprof__walk *walk, pyprof__sweeper *sweeper, py
     walk->codes = &sweeper->codes;
     walk->mirror = &sweeper->mirror;
     walk->stack = &thread->trial;
+    walk->known = &thread->stack.places;
     walk->max_depth = sweeper->max_depth;
 }
 
@@ -12752,7 +12886,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
 // The trial becomes the thread's stack.
 static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
-    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap = *old;
     pyprof__collection *collection = thread->trial_collecting
         ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
     if (collection) pyprof__collection_learn(&sweeper->list, collection);
@@ -12763,12 +12897,11 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
     if (!unfrozen) thread->root = thread->trial_root;
     thread->proven_top = thread->top;
-    if (old->truncated == fresh->truncated && old->spots.count == fresh->spots.count
-        && memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) == 0) return;
-    swap = *old;
-    *old = *fresh;
+    if (old->truncated != fresh->truncated || old->spots.count != fresh->spots.count
+        || memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) != 0)
+        thread->version++;
+    *old = *fresh;   // the same spots can be those of other frames
     *fresh = swap;
-    thread->version++;
 }
 
 // The thread is not proven to have stood still, so the names that were read may be wrong: let no later sample
@@ -13247,7 +13380,8 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
     pyprof__walk_result cause = PYPROF__WALK_OK;
     int64_t instruction;
     walk->gc_met = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
     for (i = 0; i < links->count && cause == 0; i++) {
@@ -13903,7 +14037,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        thread->stack.spots.count = thread->trial.spots.count = 0;
+        pyprof__stack_clear(&thread->stack);
+        pyprof__stack_clear(&thread->trial);
         thread->proven_cpu_ns = thread->spell_ns = 0;
         thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
@@ -18240,6 +18375,38 @@ static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *reco
         : NULL;
 }
 
+enum { PYPROF__AUTO_LEAST = 10, PYPROF__AUTO_FIRST = 100, PYPROF__AUTO_MOST = 10000 };
+
+static pyprof__bool pyprof__is_auto(const pyprof_config *config) { return config->rate_hz < 0; }
+
+// The rate that a session asks for: the highest one if it leaves the choice to the governor.
+static double pyprof__rate_of(const pyprof_config *config)
+{
+    return pyprof__is_auto(config) ? (double)PYPROF__AUTO_MOST : config->rate_hz;
+}
+
+static double pyprof__pace_of(const pyprof__recorder *recorder)   // ticks per second lately
+{
+    return recorder->pace > 0 ? recorder->pace : pyprof__rate_of(recorder->config);
+}
+
+// The rate whose period a thread is sampled in.
+static double pyprof__period_rate(const pyprof__recorder *recorder)
+{
+    return pyprof__is_auto(recorder->config) ? pyprof__pace_of(recorder) : recorder->config->rate_hz;
+}
+
+// The sampler has chosen this rate.
+static void pyprof__recorder_pace(pyprof__recorder *recorder, double pace)
+{
+    pyprof_stats *stats = &recorder->model.stats;
+    recorder->pace = pace;
+    if (!pyprof__is_auto(recorder->config)) return;
+    stats->rate_now = (uint64_t)(pace + 0.5);
+    if (!stats->rate_lowest || stats->rate_now < stats->rate_lowest) stats->rate_lowest = stats->rate_now;
+    if (stats->rate_now > stats->rate_highest) stats->rate_highest = stats->rate_now;
+}
+
 // Adds a reason once, if there is room. 1 = added.
 static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
@@ -18886,7 +19053,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
                               old || (account->tick && account->spell != recorder->spells)
-                                  ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
+                                  ? (uint64_t)(0.5e9 / pyprof__period_rate(recorder)) : 0);
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
@@ -19045,7 +19212,7 @@ static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked)
 }
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
-// with a tick of the sampler: the others are left out.
+// with a tick of the sampler: the others are left out, or nobody has asked for them.
 static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
 {
     uint64_t many;
@@ -19053,14 +19220,14 @@ static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double period
     many = (uint64_t)(recorder->phase + 0.000001);
     recorder->phase -= (double)many;
     if (many <= most) return many;
-    recorder->thinned += many - most;
+    if (!pyprof__is_auto(recorder->config)) recorder->thinned += many - most;
     return most;
 }
 
 // Finds this recorder's ticks among the sampler's due ticks.
 static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
-    double ratio = recorder->config->rate_hz / tick->rate;
+    double ratio = pyprof__rate_of(recorder->config) / tick->rate;
     uint64_t before = recorder->due, thinned = recorder->thinned, many;
     uint32_t i;
     many = pyprof__record_periods(recorder, ratio * (double)tick->skipped_periods, tick->skipped);
@@ -19101,7 +19268,7 @@ static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *t
 // thread if there was none. Under the lock.
 static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 {
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t threads = 0;
     size_t i;
     if (recorder->paused || now < recorder->last_ns) return 0;
@@ -19157,14 +19324,15 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t due = (uint64_t)((double)wall * pace / 1e9);
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
     if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
+    if (!pyprof__is_auto(recorder->config))
+        recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_end(recorder, pyprof__account_at(recorder, i), now,
                             due > counted ? due - counted : 0);
@@ -19249,6 +19417,8 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     recorder->last_ns = model->last_ns = now;
     recorder->due_now = recorder->took_ns = recorder->thinned_now = 0;
     model->stats.threads = model->threads.count;
+    if (pyprof__is_auto(recorder->config) && model->recorded_ns)   // on average
+        model->rate_hz = (double)recorder->ticks_late * 1e9 / (double)model->recorded_ns;
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
@@ -19423,7 +19593,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     pyprof__model_init(&recorder->model, &recorder->pool);
     recorder->model.start_ns = recorder->model.last_ns = recorder->last_ns = recorder->awake_ns = start_ns;
     recorder->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
-    recorder->model.rate_hz = recorder->config->rate_hz;
+    recorder->model.rate_hz = pyprof__is_auto(recorder->config) ? (double)PYPROF__AUTO_FIRST
+        : recorder->config->rate_hz;
     recorder->model.timeline_s = recorder->config->timeline_s;
     recorder->model.paths = recorder->config->paths;
     recorder->model.opcodes = recorder->config->opcodes;
@@ -23272,6 +23443,10 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
     to->processes_unknown += from->processes_unknown;
+    if (from->rate_now > to->rate_now) to->rate_now = from->rate_now;
+    if (from->rate_highest > to->rate_highest) to->rate_highest = from->rate_highest;
+    if (from->rate_lowest && (!to->rate_lowest || from->rate_lowest < to->rate_lowest))
+        to->rate_lowest = from->rate_lowest;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -25461,6 +25636,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
         PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
+        PYPROF__STAT(rate_now), PYPROF__STAT(rate_lowest), PYPROF__STAT(rate_highest),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -30951,6 +31127,11 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
     if (stats->ended) pyprof__emit_int(s, "ended", 1);
+    if (stats->rate_highest) {
+        pyprof__emit_int(s, "rate_now", (int64_t)stats->rate_now);
+        pyprof__emit_int(s, "rate_lowest", (int64_t)stats->rate_lowest);
+        pyprof__emit_int(s, "rate_highest", (int64_t)stats->rate_highest);
+    }
     pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
     for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
         pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
@@ -33343,6 +33524,17 @@ static pyprof__bool pyprof__is_bad(const pyprof__job *job)
     return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
 }
 
+// The rates that were chosen, if that was left to the governor.
+static void pyprof__text_rates(pyprof__sink *s, const pyprof_stats *stats)
+{
+    if (!stats->rate_highest) return;
+    pyprof__put(s, "; rate chosen by cost: ");
+    pyprof__put_count(s, (int64_t)stats->rate_lowest, 0);
+    pyprof__put(s, " to ");
+    pyprof__put_count(s, (int64_t)stats->rate_highest, 0);
+    pyprof__put(s, " Hz");
+}
+
 // How good the recording is, and what it cost, in a line.
 static void pyprof__text_quality_line(const pyprof__job *job)
 {
@@ -33353,7 +33545,9 @@ static void pyprof__text_quality_line(const pyprof__job *job)
     pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
     pyprof__put(s, " % of ");
     pyprof__put_count(s, (int64_t)stats->asked, 0);
-    pyprof__put(s, " samples lost; cost ");
+    pyprof__put(s, " samples lost");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "; cost ");
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
@@ -33403,7 +33597,9 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
-    pyprof__put(s, " MiB\n");
+    pyprof__put(s, " MiB");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "\n");
     pyprof__text_degraded(job);
 }
 
@@ -41671,6 +41867,7 @@ typedef struct {
                                  // left out
     double rate, allowed;        // the rate asked for; the governor's limit, 0 = none
     double max_cpu, stretch;     // stretch: the value from which the stride was drawn
+    int chooses;                 // a session has PYPROF_RATE_AUTO
     uint32_t seen;
     pyprof__governor governor;
 } pyprof__schedule;
@@ -41728,11 +41925,12 @@ typedef struct {
     double rate, max_cpu;      // highest rate of the running sessions, 0 = none runs; their smallest max_cpu
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
+    int chooses;                    // see pyprof__schedule
 } pyprof__demand;
 
 static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
-    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = sampler->sessions[i];
@@ -41745,7 +41943,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         if (session->recorder.paused) continue;
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
-        if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
+        wanted.chooses |= pyprof__is_auto(&session->config);
+        if (pyprof__rate_of(&session->config) > wanted.rate) wanted.rate = pyprof__rate_of(&session->config);
     }
     return wanted;
 }
@@ -41846,14 +42045,23 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
 // Passes the rate at which they are sampled to the sessions. Under the lock.
 static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
-    double pace = schedule->rate / pyprof__schedule_stretch(schedule);
+    double pace = schedule->rate / pyprof__schedule_stretch(schedule), rate;
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = sampler->sessions[i];
         if (!session || session->recorder.paused) continue;
-        session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
-        if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
+        rate = pyprof__rate_of(&session->config);
+        pyprof__recorder_pace(&session->recorder, pace < rate ? pace : rate);
+        if (pace < rate) session->recorder.bound = schedule->max_cpu;
     }
+}
+
+// Within the bounds of PYPROF_RATE_AUTO; allowed 0: the cost of a sweep is not known yet.
+static void pyprof__schedule_choose(pyprof__schedule *schedule)
+{
+    if (!schedule->chooses) return;
+    if (!(schedule->allowed > 0)) schedule->allowed = PYPROF__AUTO_FIRST;
+    if (schedule->allowed < PYPROF__AUTO_LEAST) schedule->allowed = PYPROF__AUTO_LEAST;
 }
 
 // At intervals, compares the cost of sampling with the allowance and chooses the rate.
@@ -41867,6 +42075,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     all = pyprof__process_cpu(sampler->sweeper.target.origin.proc);
     if (all && !pyprof__is_of_own(sampler)) all += own;   // as if the sampler were a thread of that process
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
+    pyprof__schedule_choose(schedule);
     // refused: then threads cannot be read either, and sweeps cost next to nothing.
     if (!own || !all) memset(governor, 0, sizeof *governor);
     took = pyprof__now() - now;
@@ -42275,6 +42484,11 @@ static void *pyprof__sampler_main(void *argument)
         pyprof__sweeper_obey(sweeper, &wanted);
         if (!wanted.any) break;
         if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
+        if (wanted.chooses != schedule.chooses) {
+            schedule.chooses = wanted.chooses;
+            schedule.allowed = 0;
+            pyprof__schedule_choose(&schedule);
+        }
         pyprof__schedule_rate(&schedule, wanted.rate);
         pyprof__schedule_tell(sampler, &schedule);
         pyprof__sessions_unlock();
@@ -42353,11 +42567,12 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000)
-        || (config->rate_hz > 0 && config->rate_hz < 0.001))
+    if (!(config->rate_hz >= 0.001 && config->rate_hz <= 100000)
+        && !(config->rate_hz >= 0 && config->rate_hz <= 0)
+        && !(config->rate_hz >= PYPROF_RATE_AUTO && config->rate_hz <= PYPROF_RATE_AUTO))
         return pyprof__fail(PYPROF_ERR_ARGUMENT,
-                            "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
-                            config->rate_hz);
+                            "rate_hz is %g: it must be 0.001 to 100000, 0 for the default, 100, or "
+                            "PYPROF_RATE_AUTO (-1)", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more",
                             config->duration_s);
@@ -42473,9 +42688,9 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
 
 static void pyprof__config_defaults(pyprof_config *config)
 {
-    if (!(config->rate_hz > 0)) config->rate_hz = 100;
+    if (!(config->rate_hz > 0) && !pyprof__is_auto(config)) config->rate_hz = 100;
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
-    if (!(config->max_cpu > 0)) config->max_cpu = 0.25;
+    if (!(config->max_cpu > 0)) config->max_cpu = pyprof__is_auto(config) ? 0.01 : 0.25;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
@@ -43566,7 +43781,7 @@ static pyprof__bool pyprof__was_starved(const pyprof__session *session, uint64_t
     const pyprof__recorder *recorder = &session->recorder;
     const pyprof_stats *stats = &recorder->model.stats;
     return session->use & 1 && session->writes && !recorder->paused && !stats->asked && !stats->thinned
-        && (double)used_ns * session->config.rate_hz > 2e9 && pyprof__is_running(session->sampler);
+        && (double)used_ns * pyprof__pace_of(recorder) > 2e9 && pyprof__is_running(session->sampler);
 }
 
 // On a busy machine a process can end before its sampler thread gets a CPU. Its end waits for the first
@@ -45495,6 +45710,16 @@ static pyprof__bool pyprof__env_number(const char *name, double least, double mo
     return 0;
 }
 
+static pyprof__bool pyprof__env_rate(double *rate)   // likewise
+{
+    const char *text = pyprof__getenv("PYPROF_RATE");
+    if (text && strcmp(text, "auto") == 0) { *rate = PYPROF_RATE_AUTO; return 1; }
+    if (pyprof__env_number("PYPROF_RATE", 0.001, 100000, rate)) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_RATE=%.100s: neither auto nor a number from 0.001 to 100000",
+                 text);
+    return 0;
+}
+
 // The number of letters to change, add or remove (Levenshtein distance).
 static size_t pyprof__distance(const char *a, const char *b)
 {
@@ -45659,12 +45884,13 @@ static void pyprof__env_place(void)   // checks the place now, while a message c
 // Printed as soon as Python runs, because a program may load Python and never start it.
 static void pyprof__env_announce(void)
 {
-    char path[PYPROF__OUT_PATH];
+    char path[PYPROF__OUT_PATH], rate[40] = "as many Hz as the cost allows";
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n",
-                (long)pyprof__own_pid(), out->rate, path,
+    if (out->rate > 0) snprintf(rate, sizeof rate, "%g Hz", out->rate);
+    pyprof__say(0, "pyprof: profiling pid %ld at %s; at exit it writes %s%s%s%s\n",
+                (long)pyprof__own_pid(), rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
@@ -45754,7 +45980,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     config->checkpoint_s = 60;
     config->after_fork = PYPROF_AFTER_FORK_START;
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
-    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_rate(&config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
