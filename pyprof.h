@@ -15900,7 +15900,8 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     stand.previous = outer = pyprof__at(at + layout->frame_previous);
     if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
     self->depth = top + 1;
-    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
+    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code)
+        return chain->site[top];
     chain->stand[top].instruction = stand.instruction;
     chain->code[top] = code;
     if (chain->stand[top].previous != stand.previous) {
