@@ -950,6 +950,23 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #endif
 #endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// Between these two the compiler makes the code small: two thirds of the bytes and half of the compile time.
+// Sections with code that runs in every sweep or every allocation are outside of them. The optimisations
+// that are left out cost the compiler much time here, and save next to no bytes.
+#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PYPROF__SMALL_BEGIN
+#define PYPROF__SMALL_END
+#elif defined(__clang__)
+#define PYPROF__SMALL_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+#define PYPROF__SMALL_END _Pragma("clang attribute pop")
+#else
+#define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")") \
+    _Pragma("GCC optimize(\"no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-tree-fre\")") \
+    _Pragma("GCC optimize(\"no-gcse,no-ivopts,no-expensive-optimizations,no-schedule-insns2\")") \
+    _Pragma("GCC optimize(\"no-ipa-sra,no-ipa-cp,no-ipa-icf,no-partial-inlining\")")
+#define PYPROF__SMALL_END _Pragma("GCC pop_options")
+#endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
@@ -4143,6 +4160,8 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ============================================================================
 // [SECTION] CORE -- a core file in place of a process: its memory, threads and mapped files
 //   Runs on    the thread of a dump
@@ -4639,6 +4658,8 @@ static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, c
     if (!core->pid && core->tasks.count) core->pid = core->facts.tasks[0].tid;
     return PYPROF_OK;
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
@@ -5297,6 +5318,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
     }
     pyprof__mirror_batch(mirror, ids, count);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
@@ -9173,6 +9196,8 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
                                pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>",
                                                     &codes->tasks, PYPROF__MAX_TASKS));
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
@@ -19171,6 +19196,8 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
     stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LOCKS -- for a dump: what threads wait for, which thread has it, and the values of variables
@@ -45405,6 +45432,8 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     return PYPROF_OK;
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
 //   Runs on    the program's threads, when they call exit, exec, fork, wait, kill or dlopen
@@ -46253,6 +46282,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
 // and does nothing.
 #undef PYPROF__COUNT
+#undef PYPROF__SMALL_BEGIN
+#undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
 #undef PYPROF__AGAIN
