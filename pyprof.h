@@ -109,6 +109,9 @@ CONFIGURATION MACROS
         PYPROF_DLL               symbols visible outside the shared object (default: hidden)
         PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:
+        PYPROF_MINIMAL           sampling of this process, JSON and text, in a third of the size: a request
+                                 for anything else (memory, other processes, children, dumps, findings,
+                                 differences, other formats) fails with PYPROF_ERR_UNSUPPORTED
         PYPROF_NO_HTML           without the format .html, whose page takes some 100 KB of the program
         PYPROF_INTERPOSE_MALLOC  defines malloc and mmap, so that heap tracking sees memory allocated by C,
                                  too: for a program or a preload library, not for a module
@@ -951,6 +954,16 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+// With PYPROF_MINIMAL the code behind a test of this is never called, so the compiler drops it.
+#if defined(PYPROF_MINIMAL)
+#define PYPROF__WHOLE 0
+#if defined(PYPROF_INTERPOSE_MALLOC)
+#error "pyprof.h: PYPROF_MINIMAL tracks no memory: PYPROF_INTERPOSE_MALLOC has no use"
+#endif
+#else
+#define PYPROF__WHOLE 1
+#endif
+
 // Between these two the compiler makes the code small: two thirds of the bytes and half of the compile time.
 // Sections with code that runs in every sweep or every allocation are outside of them. The optimisations
 // that are left out cost the compiler much time here, and save next to no bytes.
@@ -966,6 +979,9 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
     _Pragma("GCC optimize(\"no-gcse,no-ivopts,no-expensive-optimizations,no-schedule-insns2\")") \
     _Pragma("GCC optimize(\"no-ipa-sra,no-ipa-cp,no-ipa-icf,no-partial-inlining\")")
 #define PYPROF__SMALL_END _Pragma("GCC pop_options")
+#endif
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_BEGIN
 #endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
@@ -1203,6 +1219,11 @@ static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
 static pyprof_result pyprof__fail_memory(const char *what)
 {
     return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+static pyprof_result pyprof__fail_minimal(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s left out of this program (PYPROF_MINIMAL)", what);
 }
 
 // ---- threads of ours, and their sleep ------------------------------------------
@@ -18995,7 +19016,8 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->site_map.nodes;
-    uint32_t count = recorder->heap ? pyprof__heap_sites() : 0, i;   // a dump has nothing to do with the heap
+    // A dump has nothing to do with the heap.
+    uint32_t count = PYPROF__WHOLE && recorder->heap ? pyprof__heap_sites() : 0, i;
     if (nodes->count >= count) return;
     if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) {
         pyprof__degrade_full(recorder);
@@ -19045,6 +19067,7 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
 // Copies the heap tracker's results into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
+    if (!PYPROF__WHOLE) return;
     if (!recorder->heap) return;
     pyprof__heap_reasons(recorder);
     pyprof__site_map_fill(&recorder->site_map, copy);
@@ -19124,7 +19147,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
     return pyprof__model_begin(&recorder->model, pyprof__pid_of(recorder->target->origin.proc),
                                recorder->target->started)
-        && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
+        && (!PYPROF__WHOLE || !recorder->heap
+            || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
@@ -19186,7 +19210,7 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     // Before the first sweep at least the main thread exists.
     if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
     pyprof__tell_thinned(recorder, stats);
-    if (!recorder->heap) return;
+    if (!PYPROF__WHOLE || !recorder->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
     stats->heap_samples = pyprof__heap_noted();
@@ -31007,12 +31031,12 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
-    if (model->heap.mode != PYPROF_HEAP_OFF) {
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF) {
         pyprof__json_heap(job);
         pyprof__json_history(job);
     }
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
-        && !pyprof__json_leaks(job, SIZE_MAX))
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff
+        && !job->profile->merged && !pyprof__json_leaks(job, SIZE_MAX))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -33740,6 +33764,7 @@ static size_t pyprof__text_findings(const pyprof__job *job)
     char text[900];
     size_t i, lines = 0, shown = 0;
     int with_memory = pyprof__is_memory(job->metric);
+    if (!PYPROF__WHOLE) return 0;
     if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
     busy = (const pyprof__busy_thread *)f.busy.data;
     found = (const pyprof__finding *)f.found.data;
@@ -33987,11 +34012,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
     used += (size_t)pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && pyprof__is_memory(job->metric)) {
+        pyprof__text_memory_alone(job, used);
+        return PYPROF_OK;
+    }
     used += pyprof__text_findings(job);
-    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    if (PYPROF__WHOLE && job->profile->model.heap.mode) pyprof__text_memory_line(job);
     used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
     pyprof__text_whole(job);
     used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
@@ -34002,7 +34030,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_children(job);
     pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
-    pyprof__text_memory(job, 0);
+    if (PYPROF__WHOLE) pyprof__text_memory(job, 0);
     return PYPROF_OK;
 }
 
@@ -40689,33 +40717,35 @@ static pyprof_result pyprof__write_html(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
+#define PYPROF__MORE(name) PYPROF__WHOLE ? pyprof__write_##name : NULL
+#define PYPROF__PAGE PYPROF__WHOLE ? PYPROF__WRITE_HTML : NULL
 // A format that separates the states of threads itself has all of their time, unless states were asked for.
 static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__WRITE_HTML,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
-    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     pyprof__write_prompt,      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            PYPROF__MORE(svg),         PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__PAGE,                PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         PYPROF__MORE(folded),      PYPROF_SAMPLES,  0, 1 },
+    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", PYPROF__MORE(speedscope),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PPROF,      ".pb.gz",          PYPROF__MORE(pprof),       PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           PYPROF__MORE(pstats),      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     PYPROF__MORE(cpuprofile),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   PYPROF__MORE(heapprofile), PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     PYPROF__MORE(trace),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   PYPROF__MORE(firefox),     PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      PYPROF__MORE(callgrind),   PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            PYPROF__MORE(pickle),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", PYPROF__MORE(perf),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         PYPROF__MORE(massif),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      PYPROF__MORE(dhat),        PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        PYPROF__MORE(openmetrics), PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", PYPROF__MORE(perfetto),    PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        PYPROF__MORE(otlp),        PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      PYPROF__MORE(table),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           PYPROF__MORE(lcov),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     PYPROF__MORE(prompt),      PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -40752,8 +40782,10 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
                             pyprof__formats_text(known, sizeof known));
     if (!pyprof__formats[*row].write)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "%s is left out of this program (PYPROF_NO_HTML); these can be written: %s",
-                            pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
+                            "%s is left out of this program (%s); these can be written: %s",
+                            pyprof__formats[*row].suffix,
+                            PYPROF__WHOLE ? "PYPROF_NO_HTML" : "PYPROF_MINIMAL",
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].takes_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative",
                             pyprof__formats[*row].suffix);
@@ -41288,7 +41320,8 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
                                int running, int64_t gc_runs)
 {
     pyprof__gauge gauge;
-    int i, lost = 0, heap = pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
+    int i, lost = 0, heap;
+    heap = PYPROF__WHOLE && pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
     house->due = now + PYPROF__HOUSE_NS;
     if (heap && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
         house->due = now + PYPROF__HOUSE_NS / 10;
@@ -41316,6 +41349,7 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
 // The clock by which ages are measured.
 static void pyprof__heap_tick(const pyprof__sampler *sampler, uint64_t now)
 {
+    if (!PYPROF__WHOLE) return;
     if (!pyprof__is_of_own(sampler) || !PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
@@ -42038,6 +42072,14 @@ static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
     return 0;
 }
 
+static pyprof_result pyprof__config_minimal(const pyprof_config *config)
+{
+    if (config->heap) return pyprof__fail_minimal("memory tracking is");
+    if (config->children) return pyprof__fail_minimal("the recording of children is");
+    if (pyprof__is_other(config->pid)) return pyprof__fail_minimal("the recording of other processes is");
+    return PYPROF_OK;
+}
+
 // Every message names the field and the values that it can have.
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
@@ -42060,6 +42102,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
                                 "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
+    if (!PYPROF__WHOLE && result == PYPROF_OK) return pyprof__config_minimal(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
     pyprof__copy_text(text, sizeof text, pyprof__error_text());
     return pyprof__fail(result, "%.460s: is the config zeroed?", text);
@@ -42232,6 +42275,7 @@ static void pyprof__heap_noting(void)
 
 static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 {
+    if (!PYPROF__WHOLE) return;
     if (!session->recorder.heap) return;
     session->recorder.heap = 0;
     PYPROF__BUMP(pyprof__heap.users, -1);
@@ -42588,7 +42632,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     pyprof__session *found;
     pyprof__following *following;
     pyprof_result result;
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     found = pyprof__session_of(token);
@@ -42597,7 +42641,8 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
-    if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
+    if (PYPROF__WHOLE && result == PYPROF_OK && following)
+        result = pyprof__following_join(following, last_s, reset, profile);
     pyprof__following_unlock(following);
     return result;
 }
@@ -43017,7 +43062,8 @@ static void pyprof__env_write(const pyprof_profile *profile)
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
-    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
+    if (PYPROF__WHOLE && !(profile->checkpoint > 0 || out->told || out->quiet || out->child))
+        pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
@@ -43558,7 +43604,7 @@ static pyprof_result pyprof__other_opened(pyprof__sampler **place)
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
@@ -44072,7 +44118,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive, other = pyprof__is_other(config->pid), headless = 0;
+    int alive, other = PYPROF__WHOLE && pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -44082,18 +44128,18 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     if (other) {
         result = pyprof__start_other(config, &slot);
-        headless = result == PYPROF_ERR_NO_PYTHON && config->children;
+        headless = PYPROF__WHOLE && result == PYPROF_ERR_NO_PYTHON && config->children;
         if (headless) result = pyprof__start_headless(config, &slot);
     }
     else {
         result = pyprof__join_running(sampler, config, again, &slot, &alive);
         if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
     }
-    if (result == PYPROF_OK && config->heap) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
-    if (result == PYPROF_OK && config->children && !again) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->children && !again) {
         result = pyprof__following_start(slot, headless);
         if (result != PYPROF_OK) {
             sampler = pyprof__g.sessions[slot].sampler;
@@ -44216,7 +44262,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     pyprof__following_quit(session);
     pyprof__control_lock();
     following = pyprof__following_lock(session);
@@ -44228,7 +44274,8 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         sampler->stopping++;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
+        unhook = PYPROF__WHOLE && found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1
+            && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
         pyprof__session_over(found);
         if (!found->torn) pyprof__recorder_close(&found->recorder);
@@ -44238,10 +44285,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         result = pyprof__no_session(session);
     }
     pyprof__sessions_unlock();
-    if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
+    if (PYPROF__WHOLE && found && made && following) result = pyprof__following_join(following, 0, 0, &made);
     pyprof__following_unlock(following);
     if (found && following) pyprof__following_close(slot);
-    if (unhook) pyprof__heap_request();
+    if (PYPROF__WHOLE && unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
@@ -44425,6 +44472,7 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("the reader of recordings is");
     pthread_testcancel();
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__load_path(path, profile);
@@ -44444,6 +44492,7 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (before->is_diff || after->is_diff)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already",
                             before->is_diff ? "before" : "after");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("differences are");
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
@@ -44474,6 +44523,7 @@ PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, si
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
                                 (unsigned long long)i);
     }
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("merging is");
     *merged = pyprof__profile_merge(profiles, count, options && options->as_one, 0);
     return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
@@ -44547,6 +44597,7 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (result != PYPROF_OK) return result;
     if (query && query->group == PYPROF_GROUP_LEAF)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("leaks are");
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
@@ -44843,6 +44894,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (!PYPROF__WHOLE && query && query->findings) return pyprof__fail_minimal("findings are");
     if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
@@ -44870,7 +44922,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
         pyprof__visit_locals(&visitor, query);
-        if (query && query->findings && !visitor.stopped && !pyprof__visit_findings(&visitor, query))
+        if (PYPROF__WHOLE && query && query->findings && !visitor.stopped
+            && !pyprof__visit_findings(&visitor, query))
             result = pyprof__fail_memory("the findings");
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
@@ -44984,6 +45037,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options && options->max_value > PYPROF__MOST_VALUE)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_value is %u: the most is %d", options->max_value,
                             PYPROF__MOST_VALUE);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("dumps are");
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
@@ -45010,6 +45064,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof_result result;
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
     memset(found, 0, sizeof *found);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("memory tracking is");
     pyprof__enter();
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
@@ -45122,7 +45177,7 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
     size_t used = 0, row;
     pyprof_output none;
     memset(&none, 0, sizeof none);
-    if (!text || !*text) text = "json,svg,txt";
+    if (!text || !*text) text = PYPROF__WHOLE ? "json,svg,txt" : "json,txt";
     if (strlen(text) >= sizeof copy) {
         pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1);
         return 0;
@@ -46279,9 +46334,16 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #endif
 #endif   // PYPROF_PRELOAD
 
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_END
+#endif
+
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
 // and does nothing.
 #undef PYPROF__COUNT
+#undef PYPROF__WHOLE
+#undef PYPROF__MORE
+#undef PYPROF__PAGE
 #undef PYPROF__SMALL_BEGIN
 #undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
