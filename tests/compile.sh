@@ -168,7 +168,7 @@ END
     PROFILING=1 PYPROF_QUIET=1 PYPROF_OUT=./by_itself "$PYTHON" -c 'if True:
         import ctypes, time
         assert ctypes.CDLL("./minimal.so").pyprof_start_from_env(None) == 0
-        time.sleep(.3)' && ls by_itself* | cmp - <(printf 'by_itself_profile.%s\n' json txt)
+        time.sleep(.3)' && printf '%s\n' by_itself* | cmp - <(printf 'by_itself_profile.%s\n' json txt)
 }
 small() { # OBJECT MOST: its code has at most so many bytes
     local bytes
