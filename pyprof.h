@@ -964,9 +964,10 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #define PYPROF__WHOLE 1
 #endif
 
-// Between these two the compiler makes the code small: two thirds of the bytes and half of the compile time.
-// Sections with code that runs in every sweep or every allocation are outside of them. The optimisations
-// that are left out cost the compiler much time here, and save next to no bytes.
+// Between these two the compiler makes the code small: two thirds of the bytes, and a shorter compile time.
+// Outside of them are sections with code that runs in every sweep or every allocation, and all that reading
+// and writing do for each value. The optimisations that are left out take the compiler much time, and save
+// next to no bytes.
 #if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PYPROF__SMALL_BEGIN
 #define PYPROF__SMALL_END
@@ -20383,6 +20384,7 @@ static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *rec
         pyprof__locals_record(&facts, pyprof__dump_thread_at(&facts, i));
     pyprof__facts_close(&facts);
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
@@ -21159,6 +21161,7 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
     return pair->ns && pair->holder < profile->model.threads.count
         && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
+PYPROF__SMALL_BEGIN
 
 // ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
 // Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
@@ -21510,6 +21513,7 @@ static void pyprof__shown_free(const pyprof_profile *shown)
 {
     if (shown->borrows) pyprof__profile_free((pyprof_profile *)(uintptr_t)shown);
 }
+PYPROF__SMALL_END
 
 // ---- grouping: rows of a table ----------------------------------------------------------
 // Tables of functions, lines and files have no rows for leaves: a leaf's own values are self values of the
@@ -21755,6 +21759,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
 }
+PYPROF__SMALL_BEGIN
 
 // ---- difference: the merged tree of two profiles; each value is the second one's less the first one's -----
 typedef struct {
@@ -23588,6 +23593,7 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     pyprof__selection_free(&selection);
     return whole;
 }
+PYPROF__SMALL_END
 
 // ---- errors: how far a value can be off by chance ---------------------------------------------------------
 // Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
@@ -24780,7 +24786,6 @@ static int pyprof__read_bool(pyprof__input *r)
     if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
     return 0;
 }
-
 // ---- the keys of an object: none may occur twice ----------------------------------------------------------
 // Hashes of keys that are not ours: the first ones in a list, more in a hash table.
 typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
@@ -26063,6 +26068,7 @@ static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profil
     pyprof__close(fd);
     return result;
 }
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
@@ -29875,6 +29881,7 @@ static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, s
     if (i == 0) pyprof__verdict_growth(&words, f);
     return 1;
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
@@ -30552,7 +30559,6 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
-
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
 static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
                                 uint32_t depth, const int64_t *values, size_t count)
@@ -31497,6 +31503,8 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__cursor_end(&cursor);
     return result;
 }
+
+PYPROF__SMALL_BEGIN
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
