@@ -8,7 +8,9 @@
 #   TEST_TIMES  =1: the result lines of tests in Python tell the CPU time, too
 #   CFLAGS      added to ours;  WERROR= lets compilers newer than ours warn
 #   ORACLE      oracle, oracle-mixed, peers: their options, as in ORACLE='--seconds 1 --workload yoyo*'
-#   PART        bench: cpu, memory, write or attach only;  ROUNDS, WORKLOADS, MODES, LIVE: see bench/memory.py
+#   QUICK       bench: =1: within three minutes;  ROUNDS, WORKLOADS, MODES, SPINNERS, MINUTES ...: see bench/proof.py
+#   PART        bench: cpu, memory, write, attach or instructions: that part in detail;  all: these and the table
+#   CSV         bench, bench-docs: the file of the figures (BUILD/bench.csv)
 #   PREFIX      install: where to (/usr/local);  LIBDIR (PREFIX/lib);  DESTDIR is put in front of both
 #   SANITIZE    -fsanitize= for all that is built (asan, ubsan and tsan set it)
 #   V=1         show the compiler commands
@@ -87,7 +89,7 @@ HOST := $(filter $(BUILD)/host,$(CAN_BUILD))
 TOOL := $(filter $(BUILD)/pyprof,$(CAN_BUILD))
 COMPILES := $(patsubst %,%.compiles,$(filter-out $(LIBRARIES) $(HOST) $(TOOL),$(CAN_BUILD)))
 NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if $(call needs,oracle),$(BUILD)/oracle_host.so) $(if $(call needs,soak),$(SOAK)) \
-    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,cases env endings workers),$(LIBRARIES)) \
+    $(if $(call needs,heap%),$(HEAP)) $(if $(call needs,bench cases env endings workers),$(LIBRARIES)) $(if $(call needs,bench),$(TOOL)) \
     $(if $(PY_INCLUDE),$(if $(call needs,module),$(BUILD)/module/_pyprof$(PY_SUFFIX))) \
     $(if $(filter %/docs.sh %/lifecycle.sh %/symbols.sh %/asserts.sh %/recipes.sh,$(SH_TESTS)),$(BUILD)/inside.o) $(if $(filter %/demo.sh %/consumers.sh,$(SH_TESTS)),$(HOST)) \
     $(if $(filter %/command.sh %/top.sh %/dump.sh %/install.sh %/profile_app.sh %/recipes.sh,$(SH_TESTS)),$(TOOL) $(LIBRARIES)) $(if $(T),,$(if $(TEST_LONG),$(CAN_BUILD),$(COMPILES)))
@@ -95,7 +97,7 @@ NEEDED_PY := $(if $(PY_TESTS),$(BUILD)/libpyprof_test.so $(BUILD)/outside) $(if 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --no-print-directory -j$(shell nproc)
 endif
-.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench \
+.PHONY: help demo test test-long test-all test-here test-c test-py test-sid test-hosts test-hosts-here interop interop-here examples compile-matrix asan ubsan tsan valgrind sanitized bench bench-docs \
     fuzz soak soak-all soak-here campaign campaign-here campaign-all oracle oracle-all oracle-mixed oracle-mixed-all peers lint html man install uninstall clean FORCE
 .DELETE_ON_ERROR:
 
@@ -169,10 +171,12 @@ valgrind: ## C tests under valgrind
 	@$(MAKE) $(C_TESTS)
 	@TEST_SLOW=20 tests/run.sh $(foreach t,$(C_TESTS),"valgrind -q --trace-children=yes --error-exitcode=9 $(t) '$(T)'")
 
-bench: ## measure the costs
+bench: ## what profiling costs and how true it is, beside every other profiler that is here (half an hour; QUICK=1: three minutes)
 	@tests/deps.sh $@
-	@$(MAKE) examples
+	@$(MAKE) $(BUILD)/libpyprof_test.so $(BUILD)/libpyprof.so $(BUILD)/pyprof
 	@bash bench/run.sh
+bench-docs: ## docs/benchmarks.md and its plot, from the figures of make bench
+	@$(PYTHON) bench/figures.py $(or $(CSV),$(BUILD)/bench.csv) docs
 
 soak: ## long runs: a million samples, 10,000 sessions, 1,000 forks, 1,000 interpreters; N=0.01 for less
 	@tests/deps.sh $@

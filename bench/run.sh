@@ -1,20 +1,22 @@
 #!/bin/bash
-# make bench: what profiling costs, as ratios against no profiler in the same run, and what the outputs cost.
-# Machines are shared: runs alternate and medians are shown.
-#   PART=cpu, memory, write or attach   only that part; write: a large recording in every format, loaded and compared;
-#                                       attach: other processes
-#   ROUNDS, WORKLOADS, MODES, LIVE, CLOCK   of the memory part: see bench/memory.py
+# make bench: a table of what profiling costs and how true it is, ours and others', and its CSV: see bench/proof.py.
+#   PART=cpu            the sampler in detail: many threads, bounds, outputs
+#   PART=memory         memory tracking in detail, 10 million live blocks too: ROUNDS, WORKLOADS, MODES, LIVE, CLOCK in bench/memory.py
+#   PART=write          a large recording in every format, loaded and compared
+#   PART=attach         other processes
+#   PART=instructions   of an allocation, counted by callgrind
+#   PART=all            the table, then all of these
 set -eu
 cd "$(dirname "$0")/.."
-PYTHON=${PYTHON:-python3} CC=${CC:-cc} BUILD=${BUILD:-build}
-mkdir -p "$BUILD"
-"$CC" -shared -fPIC -O2 -pthread tests/dll.c -o "$BUILD/libpyprof_test.so" -ldl
-echo "$("$PYTHON" -V), $("$CC" --version | head -1), $(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg)"
-if [ "${PART:-cpu}" = cpu ]; then
-    "$PYTHON" bench/cost.py "$BUILD"
-    if command -v py-spy >/dev/null; then "$PYTHON" bench/peer.py py-spy; else echo 'py-spy: not installed'; fi
-    if command -v austin >/dev/null; then "$PYTHON" bench/peer.py austin; else echo 'austin: not installed'; fi
-fi
-if [ "${PART:-memory}" = memory ]; then "$PYTHON" bench/memory.py "$BUILD"; fi
-if [ "${PART:-write}" = write ]; then "$PYTHON" bench/write.py "$BUILD"; fi
-if [ "${PART:-attach}" = attach ]; then "$PYTHON" bench/attach.py "$BUILD"; fi
+PYTHON=${PYTHON:-python3} BUILD=${BUILD:-build} PART=${PART:-proof}
+export CC=${CC:-cc}
+PATH=$PATH:$(realpath -m "$BUILD")/bench-venv/bin
+part() { [ "$PART" = "$1" ] || [ "$PART" = all ]; }
+part proof || echo "$("$PYTHON" -V), $("$CC" --version | head -1), $(uname -sr), $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg)"
+ran=''
+for name in proof cpu memory write attach instructions; do
+    part $name || continue
+    ran=yes
+    if [ $name = cpu ]; then "$PYTHON" bench/cost.py "$BUILD"; else "$PYTHON" bench/$name.py "$BUILD"; fi
+done
+[ -n "$ran" ] || { echo "PART=$PART: there are proof, cpu, memory, write, attach, instructions and all" >&2; exit 1; }

@@ -104,6 +104,14 @@ hosts_packages() {
         gunicorn uvicorn celery django ipykernel pytest pytest-xdist
 }
 
+bench_packages() { # the profilers that ours is compared with, as far as they are not there
+    local tool packages=()
+    for tool in py-spy austin memray scalene pyinstrument yappi; do
+        has $tool || packages+=("${tool/%austin/austin-dist}")
+    done
+    [ ${#packages[@]} = 0 ] || venv "$PYTHON" "${BUILD:-build}/bench-venv" "the profilers from there are not compared" "${packages[@]}"
+}
+
 interop_packages() {
     venv python3 "${BUILD:-build}/interop-venv" "the programs from there are skipped" \
         gprof2dot snakeviz tuna opentelemetry-proto protobuf perfetto prometheus-client jsonschema
@@ -114,6 +122,7 @@ target=${1:-test}
 case $target in
 test-hosts) trap hosts_packages EXIT ;;
 interop) trap interop_packages EXIT ;;
+bench) trap bench_packages EXIT ;;
 esac
 wanted=$(missing all | xargs)
 [ -n "$wanted" ] || exit 0
