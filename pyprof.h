@@ -111,6 +111,9 @@ CONFIGURATION MACROS
         PYPROF_DLL               symbols visible outside the shared object (default: hidden)
         PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:
+        PYPROF_MINIMAL           sampling of this process, JSON and text, in a third of the size: a request
+                                 for anything else (memory, other processes, children, dumps, findings,
+                                 differences, other formats) fails with PYPROF_ERR_UNSUPPORTED
         PYPROF_NO_HTML           without the format .html, whose page takes some 100 KB of the program
         PYPROF_INTERPOSE_MALLOC  defines malloc and mmap, so that heap tracking sees memory allocated by C,
                                  too: for a program or a preload library, not for a module
@@ -957,6 +960,37 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #endif
 #endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// With PYPROF_MINIMAL the code behind a test of this is never called, so the compiler drops it.
+#if defined(PYPROF_MINIMAL)
+#define PYPROF__WHOLE 0
+#if defined(PYPROF_INTERPOSE_MALLOC)
+#error "pyprof.h: PYPROF_MINIMAL tracks no memory: PYPROF_INTERPOSE_MALLOC has no use"
+#endif
+#else
+#define PYPROF__WHOLE 1
+#endif
+
+// Between these two the compiler makes the code small: two thirds of the bytes, and a shorter compile time.
+// Outside of them are sections with code that runs in every sweep or every allocation, and all that reading
+// and writing do for each value. The optimisations that are left out take the compiler much time, and save
+// next to no bytes.
+#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PYPROF__SMALL_BEGIN
+#define PYPROF__SMALL_END
+#elif defined(__clang__)
+#define PYPROF__SMALL_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+#define PYPROF__SMALL_END _Pragma("clang attribute pop")
+#else
+#define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")") \
+    _Pragma("GCC optimize(\"no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-tree-fre\")") \
+    _Pragma("GCC optimize(\"no-gcse,no-ivopts,no-expensive-optimizations,no-schedule-insns2\")") \
+    _Pragma("GCC optimize(\"no-ipa-sra,no-ipa-cp,no-ipa-icf,no-partial-inlining\")")
+#define PYPROF__SMALL_END _Pragma("GCC pop_options")
+#endif
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_BEGIN
+#endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
@@ -1193,6 +1227,11 @@ static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
 static pyprof_result pyprof__fail_memory(const char *what)
 {
     return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+static pyprof_result pyprof__fail_minimal(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s left out of this program (PYPROF_MINIMAL)", what);
 }
 
 // ---- threads of ours, and their sleep ------------------------------------------
@@ -4299,6 +4338,8 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ============================================================================
 // [SECTION] CORE -- a core file in place of a process: its memory, threads and mapped files
 //   Runs on    the thread of a dump
@@ -4795,6 +4836,8 @@ static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, c
     if (!core->pid && core->tasks.count) core->pid = core->facts.tasks[0].tid;
     return PYPROF_OK;
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
@@ -5493,6 +5536,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
     }
     pyprof__mirror_batch(mirror, ids, count);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
@@ -9397,6 +9442,8 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
                                pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>",
                                                     &codes->tasks, PYPROF__MAX_TASKS));
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
@@ -19479,7 +19526,8 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->site_map.nodes;
-    uint32_t count = recorder->heap ? pyprof__heap_sites() : 0, i;   // a dump has nothing to do with the heap
+    // A dump has nothing to do with the heap.
+    uint32_t count = PYPROF__WHOLE && recorder->heap ? pyprof__heap_sites() : 0, i;
     if (nodes->count >= count) return;
     if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) {
         pyprof__degrade_full(recorder);
@@ -19529,6 +19577,7 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
 // Copies the heap tracker's results into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
+    if (!PYPROF__WHOLE) return;
     if (!recorder->heap) return;
     pyprof__heap_reasons(recorder);
     pyprof__site_map_fill(&recorder->site_map, copy);
@@ -19609,7 +19658,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
     return pyprof__model_begin(&recorder->model, pyprof__pid_of(recorder->target->origin.proc),
                                recorder->target->started)
-        && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
+        && (!PYPROF__WHOLE || !recorder->heap
+            || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
@@ -19671,7 +19721,7 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     // Before the first sweep at least the main thread exists.
     if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
     pyprof__tell_thinned(recorder, stats);
-    if (!recorder->heap) return;
+    if (!PYPROF__WHOLE || !recorder->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
     stats->heap_samples = pyprof__heap_noted();
@@ -19681,6 +19731,8 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
     stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LOCKS -- for a dump: what threads wait for, which thread has it, and the values of variables
@@ -20842,6 +20894,7 @@ static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *rec
         pyprof__locals_record(&facts, pyprof__dump_thread_at(&facts, i));
     pyprof__facts_close(&facts);
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
@@ -21639,6 +21692,7 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
     return pair->ns && pair->holder < profile->model.threads.count
         && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
+PYPROF__SMALL_BEGIN
 
 // ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
 // Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
@@ -21981,6 +22035,7 @@ static void pyprof__shown_free(const pyprof_profile *shown)
 {
     if (shown->borrows) pyprof__profile_free((pyprof_profile *)(uintptr_t)shown);
 }
+PYPROF__SMALL_END
 
 // ---- grouping: rows of a table ----------------------------------------------------------
 // Tables of functions, lines and files have no rows for leaves: a leaf's own values are self values of the
@@ -22226,6 +22281,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
 }
+PYPROF__SMALL_BEGIN
 
 // ---- difference: the merged tree of two profiles; each value is the second one's less the first one's -----
 typedef struct {
@@ -24068,6 +24124,7 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     pyprof__selection_free(&selection);
     return whole;
 }
+PYPROF__SMALL_END
 
 // ---- errors: how far a value can be off by chance ---------------------------------------------------------
 // Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
@@ -25260,7 +25317,6 @@ static int pyprof__read_bool(pyprof__input *r)
     if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
     return 0;
 }
-
 // ---- the keys of an object: none may occur twice ----------------------------------------------------------
 // Hashes of keys that are not ours: the first ones in a list, more in a hash table.
 typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
@@ -26552,6 +26608,7 @@ static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profil
     pyprof__close(fd);
     return result;
 }
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
@@ -30364,6 +30421,7 @@ static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, s
     if (i == 0) pyprof__verdict_growth(&words, f);
     return 1;
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
@@ -31055,7 +31113,6 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
-
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
 static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
                                 uint32_t depth, const int64_t *values, size_t count)
@@ -31539,12 +31596,12 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
-    if (model->heap.mode != PYPROF_HEAP_OFF) {
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF) {
         pyprof__json_heap(job);
         pyprof__json_history(job);
     }
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
-        && !pyprof__json_leaks(job, SIZE_MAX))
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff
+        && !job->profile->merged && !pyprof__json_leaks(job, SIZE_MAX))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -32052,6 +32109,8 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__cursor_end(&cursor);
     return result;
 }
+
+PYPROF__SMALL_BEGIN
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
@@ -34334,6 +34393,7 @@ static size_t pyprof__text_findings(const pyprof__job *job)
     char text[900];
     size_t i, lines = 0, shown = 0;
     int with_memory = pyprof__is_memory(job->metric);
+    if (!PYPROF__WHOLE) return 0;
     if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
     busy = (const pyprof__busy_thread *)f.busy.data;
     found = (const pyprof__finding *)f.found.data;
@@ -34581,11 +34641,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
     used += (size_t)pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && pyprof__is_memory(job->metric)) {
+        pyprof__text_memory_alone(job, used);
+        return PYPROF_OK;
+    }
     used += pyprof__text_findings(job);
-    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    if (PYPROF__WHOLE && job->profile->model.heap.mode) pyprof__text_memory_line(job);
     used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
     pyprof__text_whole(job);
     used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
@@ -34596,7 +34659,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_children(job);
     pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
-    pyprof__text_memory(job, 0);
+    if (PYPROF__WHOLE) pyprof__text_memory(job, 0);
     return PYPROF_OK;
 }
 
@@ -41283,33 +41346,35 @@ static pyprof_result pyprof__write_html(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
+#define PYPROF__MORE(name) PYPROF__WHOLE ? pyprof__write_##name : NULL
+#define PYPROF__PAGE PYPROF__WHOLE ? PYPROF__WRITE_HTML : NULL
 // A format that separates the states of threads itself has all of their time, unless states were asked for.
 static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__WRITE_HTML,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
-    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     pyprof__write_prompt,      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            PYPROF__MORE(svg),         PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__PAGE,                PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         PYPROF__MORE(folded),      PYPROF_SAMPLES,  0, 1 },
+    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", PYPROF__MORE(speedscope),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PPROF,      ".pb.gz",          PYPROF__MORE(pprof),       PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           PYPROF__MORE(pstats),      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     PYPROF__MORE(cpuprofile),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   PYPROF__MORE(heapprofile), PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     PYPROF__MORE(trace),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   PYPROF__MORE(firefox),     PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      PYPROF__MORE(callgrind),   PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            PYPROF__MORE(pickle),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", PYPROF__MORE(perf),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         PYPROF__MORE(massif),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      PYPROF__MORE(dhat),        PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        PYPROF__MORE(openmetrics), PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", PYPROF__MORE(perfetto),    PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        PYPROF__MORE(otlp),        PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      PYPROF__MORE(table),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           PYPROF__MORE(lcov),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     PYPROF__MORE(prompt),      PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -41346,8 +41411,10 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
                             pyprof__formats_text(known, sizeof known));
     if (!pyprof__formats[*row].write)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "%s is left out of this program (PYPROF_NO_HTML); these can be written: %s",
-                            pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
+                            "%s is left out of this program (%s); these can be written: %s",
+                            pyprof__formats[*row].suffix,
+                            PYPROF__WHOLE ? "PYPROF_NO_HTML" : "PYPROF_MINIMAL",
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].takes_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative",
                             pyprof__formats[*row].suffix);
@@ -41883,7 +41950,8 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
                                int running, int64_t gc_runs)
 {
     pyprof__gauge gauge;
-    int i, lost = 0, heap = pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
+    int i, lost = 0, heap;
+    heap = PYPROF__WHOLE && pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
     house->due = now + PYPROF__HOUSE_NS;
     if (heap && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
         house->due = now + PYPROF__HOUSE_NS / 10;
@@ -41911,6 +41979,7 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
 // The clock by which ages are measured.
 static void pyprof__heap_tick(const pyprof__sampler *sampler, uint64_t now)
 {
+    if (!PYPROF__WHOLE) return;
     if (!pyprof__is_of_own(sampler) || !PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
@@ -42660,6 +42729,14 @@ static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
     return 0;
 }
 
+static pyprof_result pyprof__config_minimal(const pyprof_config *config)
+{
+    if (config->heap) return pyprof__fail_minimal("memory tracking is");
+    if (config->children) return pyprof__fail_minimal("the recording of children is");
+    if (pyprof__is_other(config->pid)) return pyprof__fail_minimal("the recording of other processes is");
+    return PYPROF_OK;
+}
+
 // Every message names the field and the values that it can have.
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
@@ -42682,6 +42759,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
                                 "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
+    if (!PYPROF__WHOLE && result == PYPROF_OK) return pyprof__config_minimal(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
     pyprof__copy_text(text, sizeof text, pyprof__error_text());
     return pyprof__fail(result, "%.460s: is the config zeroed?", text);
@@ -42862,6 +42940,7 @@ static void pyprof__heap_noting(void)
 
 static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 {
+    if (!PYPROF__WHOLE) return;
     if (!session->recorder.heap) return;
     session->recorder.heap = 0;
     PYPROF__BUMP(pyprof__heap.users, -1);
@@ -43221,7 +43300,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     pyprof__session *found;
     pyprof__following *following;
     pyprof_result result;
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     found = pyprof__session_of(token);
@@ -43231,7 +43310,8 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
     if (!reset) result = pyprof__session_finish(result, profile);
-    if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
+    if (PYPROF__WHOLE && result == PYPROF_OK && following)
+        result = pyprof__following_join(following, last_s, reset, profile);
     pyprof__following_unlock(following);
     return result;
 }
@@ -43651,7 +43731,8 @@ static void pyprof__env_write(const pyprof_profile *profile)
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
-    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
+    if (PYPROF__WHOLE && !(profile->checkpoint > 0 || out->told || out->quiet || out->child))
+        pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
@@ -44192,7 +44273,7 @@ static pyprof_result pyprof__other_opened(pyprof__sampler **place)
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
@@ -44707,7 +44788,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive, other = pyprof__is_other(config->pid), headless = 0;
+    int alive, other = PYPROF__WHOLE && pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -44717,18 +44798,18 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     if (other) {
         result = pyprof__start_other(config, &slot);
-        headless = result == PYPROF_ERR_NO_PYTHON && config->children;
+        headless = PYPROF__WHOLE && result == PYPROF_ERR_NO_PYTHON && config->children;
         if (headless) result = pyprof__start_headless(config, &slot);
     }
     else {
         result = pyprof__join_running(sampler, config, again, &slot, &alive);
         if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
     }
-    if (result == PYPROF_OK && config->heap) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
-    if (result == PYPROF_OK && config->children && !again) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->children && !again) {
         result = pyprof__following_start(slot, headless);
         if (result != PYPROF_OK) {
             sampler = pyprof__g.sessions[slot].sampler;
@@ -44851,7 +44932,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     pyprof__following_quit(session);
     pyprof__control_lock();
     following = pyprof__following_lock(session);
@@ -44863,7 +44944,8 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         sampler->stopping++;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
+        unhook = PYPROF__WHOLE && found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1
+            && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
         pyprof__session_over(found);
         if (!found->torn) pyprof__recorder_close(&found->recorder);
@@ -44874,10 +44956,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     }
     pyprof__sessions_unlock();
     result = pyprof__session_finish(result, &made);
-    if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
+    if (PYPROF__WHOLE && found && made && following) result = pyprof__following_join(following, 0, 0, &made);
     pyprof__following_unlock(following);
     if (found && following) pyprof__following_close(slot);
-    if (unhook) pyprof__heap_request();
+    if (PYPROF__WHOLE && unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
@@ -45061,6 +45143,7 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("the reader of recordings is");
     pthread_testcancel();
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__load_path(path, profile);
@@ -45080,6 +45163,7 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (before->is_diff || after->is_diff)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already",
                             before->is_diff ? "before" : "after");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("differences are");
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
@@ -45110,6 +45194,7 @@ PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, si
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
                                 (unsigned long long)i);
     }
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("merging is");
     *merged = pyprof__profile_merge(profiles, count, options && options->as_one, 0);
     return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
@@ -45183,6 +45268,7 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (result != PYPROF_OK) return result;
     if (query && query->group == PYPROF_GROUP_LEAF)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("leaks are");
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
@@ -45479,6 +45565,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (!PYPROF__WHOLE && query && query->findings) return pyprof__fail_minimal("findings are");
     if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
@@ -45506,7 +45593,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
         pyprof__visit_locals(&visitor, query);
-        if (query && query->findings && !visitor.stopped && !pyprof__visit_findings(&visitor, query))
+        if (PYPROF__WHOLE && query && query->findings && !visitor.stopped
+            && !pyprof__visit_findings(&visitor, query))
             result = pyprof__fail_memory("the findings");
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
@@ -45620,6 +45708,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options && options->max_value > PYPROF__MOST_VALUE)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_value is %u: the most is %d", options->max_value,
                             PYPROF__MOST_VALUE);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("dumps are");
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
@@ -45646,6 +45735,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof_result result;
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
     memset(found, 0, sizeof *found);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("memory tracking is");
     pyprof__enter();
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
@@ -45768,7 +45858,7 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
     size_t used = 0, row;
     pyprof_output none;
     memset(&none, 0, sizeof none);
-    if (!text || !*text) text = "json,svg,txt";
+    if (!text || !*text) text = PYPROF__WHOLE ? "json,svg,txt" : "json,txt";
     if (strlen(text) >= sizeof copy) {
         pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1);
         return 0;
@@ -46078,6 +46168,8 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (session) *session = started;
     return PYPROF_OK;
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
@@ -46924,9 +47016,18 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #endif
 #endif   // PYPROF_PRELOAD
 
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_END
+#endif
+
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
 // and does nothing.
 #undef PYPROF__COUNT
+#undef PYPROF__WHOLE
+#undef PYPROF__MORE
+#undef PYPROF__PAGE
+#undef PYPROF__SMALL_BEGIN
+#undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
 #undef PYPROF__AGAIN
