@@ -90,6 +90,8 @@ WORDS (one meaning each, in the order in which data flows)
     account      the time of an OS thread that is not distributed yet; its shares: running, and waiting
     sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of
                  the time line
+    piece        256 moments, or values of a column: a recording and its snapshots share those that do not
+                 change
     code, spot   a code object, or what stands for a frame that is not Python code; an instruction of it
     location     a spot as the model knows it: function, pyprof__source_range (lines and columns), opcode
     node, leaf   a location below another node: a stack; a node that is no Python code: a C function, a wait
@@ -1269,7 +1271,7 @@ typedef struct {
     uint32_t made;               // 0 = not yet, 1 = a thread initialises it, 2 = ready
     int cancel;                  // the owner's cancellation state before it took the lock
     pthread_mutex_t mutex;
-    int64_t owner;               // the thread that owns it
+    uint64_t owner;              // pthread_self of its owner: a thread id would take a system call
 } pyprof__mutex;
 
 static void pyprof__mutex_make(pyprof__mutex *mutex)
@@ -1304,7 +1306,7 @@ static pyprof__bool pyprof__mutex_take(pyprof__mutex *mutex)
     orphan = pthread_mutex_lock(&mutex->mutex) == EOWNERDEAD;
     if (orphan) pthread_mutex_consistent(&mutex->mutex);
     mutex->cancel = cancel;
-    __atomic_store_n(&mutex->owner, pyprof__gettid(), __ATOMIC_RELAXED);
+    __atomic_store_n(&mutex->owner, (uint64_t)(uintptr_t)pthread_self(), __ATOMIC_RELAXED);
     return orphan;
 }
 
@@ -1318,7 +1320,7 @@ static void pyprof__mutex_give(pyprof__mutex *mutex)
 
 static pyprof__bool pyprof__mutex_is_mine(const pyprof__mutex *mutex)
 {
-    return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == pyprof__gettid();
+    return __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED) == (uint64_t)(uintptr_t)pthread_self();
 }
 
 // In a forked child: the owner may be a thread of the parent.
@@ -1544,6 +1546,8 @@ static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offs
 }
 
 // Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
+enum { PYPROF__LINE = 256 };   // a shorter text that ends as a line does comes whole, also from /proc
+
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
@@ -1554,6 +1558,7 @@ static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_
         PYPROF__AGAIN(got, read(fd, text + size, capacity - 1 - size));
         if (got <= 0) break;
         size += (size_t)got;
+        if (size < PYPROF__LINE && text[size - 1] == '\n') break;
     }
     close(fd);
     text[size] = 0;
@@ -3793,11 +3798,24 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)
     return memory;
 }
 
+// The pool has that memory, too, even if that is more than it may allocate.
+static void pyprof__count(pyprof__pool *pool, size_t size)
+{
+    __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
+    if (pool->budget) __atomic_fetch_add(&pool->budget->used, size, __ATOMIC_RELAXED);
+}
+
+// The pool no longer has it.
+static void pyprof__uncount(pyprof__pool *pool, size_t size)
+{
+    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
+    pyprof__budget_give(pool->budget, size);
+}
+
 static void pyprof__free(pyprof__pool *pool, void *memory, size_t size)
 {
     if (!memory) return;
-    __atomic_store_n(&pool->used, pool->used - size, __ATOMIC_RELAXED);
-    pyprof__budget_give(pool->budget, size);
+    pyprof__uncount(pool, size);
     pool->allocator.free(pool->allocator.user, memory, size);
 }
 
@@ -3854,6 +3872,134 @@ static pyprof__bool pyprof__array_copy(pyprof__pool *pool, pyprof__array *to, co
     if (!pyprof__array_reserve(pool, to, from->count)) return 0;
     memcpy(to->data, from->data, from->count * from->item);
     to->count = from->count;
+    return 1;
+}
+
+// A long list in pieces, for lists that are copied while they grow: the copy has the same pieces, so it takes
+// a pointer each and not the items. A list that changes an item of a piece which others have, too, gets a
+// piece of its own first. All pools of these lists have one allocator; each counts the whole piece.
+enum { PYPROF__PIECE_SHIFT = 8, PYPROF__PIECE = 1 << PYPROF__PIECE_SHIFT };   // items of a piece
+
+typedef struct { uint64_t users; } pyprof__piece;                     // the items follow
+// list: of pyprof__piece *; first: how many items of the first piece are left out
+typedef struct { pyprof__array list; size_t first, count, item; } pyprof__pieces;
+
+// To be read, or changed where no other list has it.
+#define PYPROF__IN(type, pieces, i) (*(type *)pyprof__piece_item(&(pieces), i))
+
+static void pyprof__pieces_init(pyprof__pieces *pieces, size_t item)
+{
+    memset(pieces, 0, sizeof *pieces);
+    pieces->item = item;
+    pyprof__array_init(&pieces->list, sizeof(pyprof__piece *));
+}
+
+static size_t pyprof__piece_size(const pyprof__pieces *pieces)
+{
+    return sizeof(pyprof__piece) + pieces->item * PYPROF__PIECE;
+}
+
+static pyprof__piece **pyprof__piece_of(const pyprof__pieces *pieces, size_t i)
+{
+    return &PYPROF__AT(pyprof__piece *, pieces->list, (pieces->first + i) >> PYPROF__PIECE_SHIFT);
+}
+
+static void *pyprof__piece_item(const pyprof__pieces *pieces, size_t i)
+{
+    size_t within = (pieces->first + i) & (PYPROF__PIECE - 1);
+    return (char *)(*pyprof__piece_of(pieces, i) + 1) + within * pieces->item;
+}
+
+// The last user frees it.
+static void pyprof__piece_leave(pyprof__pool *pool, pyprof__piece *piece, size_t size)
+{
+    pyprof__uncount(pool, size);
+    if (__atomic_fetch_sub(&piece->users, 1, __ATOMIC_ACQ_REL) == 1)
+        pool->allocator.free(pool->allocator.user, piece, size);
+}
+
+// The item, to be changed. NULL = no memory.
+static void *pyprof__pieces_change(pyprof__pool *pool, pyprof__pieces *pieces, size_t i)
+{
+    pyprof__piece **at = pyprof__piece_of(pieces, i), *own;
+    size_t size = pyprof__piece_size(pieces);
+    if (__atomic_load_n(&(*at)->users, __ATOMIC_ACQUIRE) > 1) {
+        pyprof__uncount(pool, size);   // first: the limit may be reached, and no more memory is its own then
+        own = (pyprof__piece *)pyprof__alloc(pool, size);
+        pyprof__count(pool, size);
+        if (!own) return NULL;
+        memcpy(own + 1, *at + 1, size - sizeof *own);
+        own->users = 1;
+        pyprof__piece_leave(pool, *at, size);
+        *at = own;
+    }
+    return pyprof__piece_item(pieces, i);
+}
+
+// Room for so many items in all, zeroed. 0 = no memory
+static pyprof__bool pyprof__pieces_reserve(pyprof__pool *pool, pyprof__pieces *pieces, size_t count)
+{
+    while (pieces->list.count << PYPROF__PIECE_SHIFT < pieces->first + count) {
+        pyprof__piece *piece = pyprof__array_reserve(pool, &pieces->list, 1)
+            ? (pyprof__piece *)pyprof__alloc(pool, pyprof__piece_size(pieces)) : NULL;
+        if (!piece) return 0;
+        piece->users = 1;
+        PYPROF__AT(pyprof__piece *, pieces->list, pieces->list.count++) = piece;
+    }
+    return 1;
+}
+
+// Appends zeroed items until there are so many; nothing was ever taken off the end. 0 = no memory
+static pyprof__bool pyprof__pieces_fill(pyprof__pool *pool, pyprof__pieces *pieces, size_t count)
+{
+    if (!pyprof__pieces_reserve(pool, pieces, count)) return 0;
+    if (pieces->count < count) pieces->count = count;
+    return 1;
+}
+
+// Appends a zeroed item; NULL = no memory.
+static void *pyprof__pieces_push(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    void *item = pyprof__pieces_reserve(pool, pieces, pieces->count + 1)
+        ? pyprof__pieces_change(pool, pieces, pieces->count) : NULL;
+    if (item) {
+        memset(item, 0, pieces->item);
+        pieces->count++;
+    }
+    return item;
+}
+
+// Leaves out the first item.
+static void pyprof__pieces_drop(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    pyprof__piece **list = (pyprof__piece **)pieces->list.data;
+    pieces->count--;
+    if (++pieces->first < PYPROF__PIECE) return;
+    pieces->first = 0;
+    pyprof__piece_leave(pool, list[0], pyprof__piece_size(pieces));
+    memmove(list, list + 1, --pieces->list.count * sizeof *list);
+}
+
+static void pyprof__pieces_free(pyprof__pool *pool, pyprof__pieces *pieces)
+{
+    size_t i, size = pyprof__piece_size(pieces);
+    for (i = 0; i < pieces->list.count; i++)
+        pyprof__piece_leave(pool, PYPROF__AT(pyprof__piece *, pieces->list, i), size);
+    pyprof__array_free(pool, &pieces->list);
+    pieces->first = pieces->count = 0;
+}
+
+// 0 = no memory
+static pyprof__bool pyprof__pieces_share(pyprof__pool *pool, pyprof__pieces *to, const pyprof__pieces *from)
+{
+    size_t i, size = pyprof__piece_size(from) * from->list.count;
+    pyprof__pieces_init(to, from->item);
+    if (!pyprof__array_copy(pool, &to->list, &from->list)) return 0;
+    to->first = from->first;
+    to->count = from->count;
+    for (i = 0; i < to->list.count; i++)
+        __atomic_fetch_add(&PYPROF__AT(pyprof__piece *, to->list, i)->users, 1, __ATOMIC_RELAXED);
+    pyprof__count(pool, size);
     return 1;
 }
 
@@ -4071,9 +4217,14 @@ static pyprof__bool pyprof__is_unsafe(uint32_t c)
 // Writes the number with at least so many digits and returns the size. The text has no NUL.
 static size_t pyprof__digits(char *out, uint64_t value, int least)
 {
+    static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334"
+        "353637383940414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     char text[24];
     size_t at = sizeof text;
-    do { text[--at] = (char)('0' + value % 10); value /= 10; } while (value);
+    for (; value >= 100; value /= 100) memcpy(text + (at -= 2), pairs + value % 100 * 2, 2);
+    if (value >= 10) memcpy(text + (at -= 2), pairs + value * 2, 2);
+    else text[--at] = (char)('0' + value);
     while (sizeof text - at < (size_t)least) text[--at] = '0';
     memcpy(out, text + at, sizeof text - at);
     return sizeof text - at;
@@ -4864,9 +5015,11 @@ enum {
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
-       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20 };
+       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__SPARE = 32, PYPROF__SPARE_EPOCHS = 64 };
+// SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
-typedef struct { uint64_t base; uint32_t epoch, offset; } pyprof__block;   // offset PYPROF__NONE = unreadable
+// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it
+typedef struct { uint64_t base; uint32_t epoch, offset, used; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one.
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
@@ -5077,7 +5230,9 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
     else id = pyprof__mirror_block(mirror, base);
     note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
         ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
-    if (note) *note = id;
+    if (!note) return id;
+    *note = id;
+    PYPROF__AT(pyprof__block, mirror->blocks, id).used = mirror->epoch;
     return id;
 }
 
@@ -5129,17 +5284,30 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
+// The blocks that the owner touched are its plan from now on, and after them those that it touched lately: a
+// stack grows into blocks that it had before, and functions take turns.
+static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
+{
+    pyprof__array done = plan->ids;
+    size_t i, spare = 0;
+    plan->ids = plan->next;
+    plan->next = done;
+    for (i = 0; i < done.count && spare < PYPROF__SPARE; i++) {
+        uint32_t id = PYPROF__AT(const uint32_t, done, i), *kept;
+        uint32_t age = mirror->epoch - PYPROF__AT(const pyprof__block, mirror->blocks, id).used;
+        if (age == 0 || age > PYPROF__SPARE_EPOCHS) continue;
+        kept = (uint32_t *)pyprof__push(mirror->pool, &plan->ids);
+        if (kept) *kept = id;
+        spare++;
+    }
+    plan->next.count = 0;
+}
+
 // The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
-    // The blocks that the last owner touched are its plan from now on.
-    if (mirror->owner < mirror->plans.count) {
-        pyprof__plan *plan = &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner);
-        pyprof__array done = plan->ids;
-        plan->ids = plan->next;
-        plan->next = done;
-        plan->next.count = 0;
-    }
+    if (mirror->owner < mirror->plans.count)
+        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner));
     while (owner != PYPROF__NONE && mirror->plans.count <= owner) {
         pyprof__plan *added = (pyprof__plan *)pyprof__push(mirror->pool, &mirror->plans);
         if (!added) break;
@@ -9646,9 +9814,10 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
 //              bounded
 // ============================================================================
 enum { PYPROF__MAX_INTERPRETERS = 256, PYPROF__MAX_THREADS = 65536, PYPROF__NAME_SIZE = 64, PYPROF__MANY = 64,
-       PYPROF__CALM = 3,
+       PYPROF__FEW = 8, PYPROF__CALM = 3, PYPROF__CALM_FEW = 50,
        PYPROF__NAMES = 512, PYPROF__SOON_NS = 20000000 };
-// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep.
+// With MANY threads, a thread that has waited for CALM sweeps is no longer listed in every sweep; with more
+// than FEW threads, one that has waited for CALM_FEW sweeps.
 
 // One thread state, kept from sweep to sweep. Each group names the code that writes it; other code only reads
 // it. Fields of one sweep are reset by pyprof__thread_list_one when the sweep lists the thread.
@@ -9810,6 +9979,7 @@ typedef struct {
     pyprof__array listed, before;      // uint32_t slots: of this sweep, of the one before
     size_t free_at;            // where to look for a free slot
     size_t cold_count, cold_at;        // threads that wait among many; whose turn it is
+    size_t cold_seen;                  // so many of them were found in this sweep to have stood still
     uint32_t round;            // of the whole list
     int every;                 // all states of an OS thread are wanted, not only the one it runs
     int light;                 // this sweep lists only some threads
@@ -9926,8 +10096,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
 
 static void pyprof__thread_warm(pyprof__threads *list, pyprof__thread *thread)
 {
-    // Its last reading of the clock is old: it says nothing about the time since the last sweep.
-    if (thread->cold) thread->cpu_ns = 0;
+    // If its last reading of the clock is old, it says nothing about the time since the last sweep.
+    if (thread->cold && thread->tick + 1 < list->tick) thread->cpu_ns = 0;
     list->cold_count -= (size_t)thread->cold;
     thread->cold = 0;
     thread->calm = 0;
@@ -11299,7 +11469,8 @@ static void pyprof__spot_saw(pyprof__codes *codes, uint32_t caller_id, uint32_t 
 // [SECTION] PROFILE -- the model: one call tree, columns of metrics, time line
 //   Runs on    the sampler thread or a caller, under the lock of SESSION
 //   Uses       TEXT, CODE (what a spot is)
-//   Promise    arrays without pointers: a snapshot is a copy of each array
+//   Promise    arrays without pointers: a snapshot is a copy of each array, and shares the pieces of the time
+//              line and of the columns
 //
 //      node = (parent, location)     location = (function, line, columns)
 //      function = (kind, names, file, first line, column, content)
@@ -11494,7 +11665,8 @@ typedef struct {               // a heap tracker's results for the whole process
 typedef struct {
     pyprof__pool *pool;
     pyprof__strings strings;
-    pyprof__array functions, locations, nodes, threads, moments;
+    pyprof__array functions, locations, nodes, threads;
+    pyprof__pieces moments;        // the time line
     pyprof__array processes;       // pyprof__recorded_process; a profile bears the pid of the first
     pyprof__array gauges;          // the time line of the process
     pyprof__array rivals;
@@ -11506,10 +11678,9 @@ typedef struct {
     pyprof__array births;          // pyprof__births, one row per row of the history; empty = exact
     pyprof__heap_facts heap;
     // int64_t per node, without its children; empty = metric not used.
-    pyprof__array columns[PYPROF_METRIC_COUNT];
+    pyprof__pieces columns[PYPROF_METRIC_COUNT];
     pyprof__index function_index, location_index, node_index, waited_index;
     pyprof__index native_index;    // the first thread with a native id
-    size_t moments_first;          // the oldest moment still wanted
     uint64_t moments_gone;         // number of moments forgotten so far: a moment's number is this + its
                                    // index
     uint64_t start_ns, recorded_ns, last_ns;
@@ -11530,7 +11701,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->nodes, sizeof(pyprof__node));
     pyprof__array_init(&model->threads, sizeof(pyprof__recorded_thread));
     pyprof__array_init(&model->processes, sizeof(pyprof__recorded_process));
-    pyprof__array_init(&model->moments, sizeof(pyprof__moment));
+    pyprof__pieces_init(&model->moments, sizeof(pyprof__moment));
     pyprof__array_init(&model->gauges, sizeof(pyprof__gauge));
     pyprof__array_init(&model->rivals, sizeof(pyprof__rivals));
     pyprof__array_init(&model->waited, sizeof(pyprof__waited));
@@ -11539,7 +11710,7 @@ static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
     pyprof__array_init(&model->history, sizeof(pyprof__marks));
     pyprof__array_init(&model->history_at, sizeof(uint32_t));
     pyprof__array_init(&model->births, sizeof(pyprof__births));
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&model->columns[i], sizeof(int64_t));
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_init(&model->columns[i], sizeof(int64_t));
 }
 
 // The reverse of pyprof__model_init; may be called again.
@@ -11552,7 +11723,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->nodes);
     pyprof__array_free(model->pool, &model->threads);
     pyprof__array_free(model->pool, &model->processes);
-    pyprof__array_free(model->pool, &model->moments);
+    pyprof__pieces_free(model->pool, &model->moments);
     pyprof__array_free(model->pool, &model->gauges);
     pyprof__array_free(model->pool, &model->rivals);
     pyprof__array_free(model->pool, &model->waited);
@@ -11562,7 +11733,7 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__array_free(model->pool, &model->history);
     pyprof__array_free(model->pool, &model->history_at);
     pyprof__array_free(model->pool, &model->births);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(model->pool, &model->columns[i]);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_free(model->pool, &model->columns[i]);
     pyprof__index_free(model->pool, &model->function_index);
     pyprof__index_free(model->pool, &model->location_index);
     pyprof__index_free(model->pool, &model->node_index);
@@ -11731,17 +11902,17 @@ static uint32_t pyprof__model_spot(pyprof__model *model, const pyprof__codes *co
     return pyprof__model_instruction(model, &function, &spot->place, opcode);
 }
 
-static void pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node, int64_t value)
+// 0 = no memory: the value is not counted.
+static pyprof__bool pyprof__model_add(pyprof__model *model, pyprof_metric metric, uint32_t node,
+                                      int64_t value)
 {
-    pyprof__array *column = &model->columns[metric];
-    size_t before = column->count, need = model->nodes.count;
-    if (value == 0) return;
-    if (column->count < need) {
-        if (!pyprof__array_reserve(model->pool, column, need - before)) return;
-        memset((int64_t *)column->data + before, 0, (need - before) * sizeof(int64_t));
-        column->count = need;
-    }
-    ((int64_t *)column->data)[node] += value;
+    pyprof__pieces *column = &model->columns[metric];
+    int64_t *sum;
+    if (value == 0) return 1;
+    if (column->count <= node && !pyprof__pieces_fill(model->pool, column, model->nodes.count)) return 0;
+    sum = (int64_t *)pyprof__pieces_change(model->pool, column, node);
+    if (sum) *sum += value;
+    return sum != NULL;
 }
 
 // What a moment adds to each column; value gets PYPROF_METRIC_COUNT numbers.
@@ -11763,19 +11934,20 @@ static void pyprof__moment_values(const pyprof__moment *moment, int64_t *values)
     if (values[PYPROF_NOGIL_NS]) values[PYPROF_NOGIL_NS] -= (int64_t)moment->taken_ns;
 }
 
-static void pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)
+static pyprof__bool pyprof__model_columns(pyprof__model *model, const pyprof__moment *moment)   // likewise
 {
     int64_t values[PYPROF_METRIC_COUNT];
-    int i;
+    int i, whole = 1;
     pyprof__moment_values(moment, values);
     for (i = 0; i < PYPROF_METRIC_COUNT; i++)
-        pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i]);
+        if (!pyprof__model_add(model, (pyprof_metric)i, moment->node, values[i])) whole = 0;
+    return whole;
 }
 
 static int64_t pyprof__model_value(const pyprof__model *model, pyprof_metric metric, uint32_t node)
 {
-    const pyprof__array *column = &model->columns[metric];
-    return node < column->count ? PYPROF__AT(int64_t, *column, node) : 0;
+    const pyprof__pieces *column = &model->columns[metric];
+    return node < column->count ? PYPROF__IN(const int64_t, *column, node) : 0;
 }
 
 static uint32_t pyprof__history_row(const pyprof__model *model, uint32_t node)   // 0 = none
@@ -11860,27 +12032,32 @@ static pyprof__bool pyprof__model_waited(pyprof__model *model, uint32_t node, ui
 }
 
 // ---- time line ---------------------------------------------------------------
+static const pyprof__moment *pyprof__moment_at(const pyprof__model *model, size_t i)
+{
+    return &PYPROF__IN(const pyprof__moment, model->moments, i);
+}
+
+// The moment with that number + 1, to be changed; NULL = no longer on the time line, or no memory.
+static pyprof__moment *pyprof__moment_numbered(pyprof__model *model, uint64_t number)
+{
+    uint64_t place = number - 1 - model->moments_gone;
+    if (number <= model->moments_gone || place >= model->moments.count) return NULL;
+    return (pyprof__moment *)pyprof__pieces_change(model->pool, &model->moments, (size_t)place);
+}
+
 // forgets what is older than timeline_s
 static void pyprof__moments_trim(pyprof__model *model, uint64_t now)
 {
     uint64_t keep = (uint64_t)(model->timeline_s * 1e9);
-    pyprof__moment *moments = (pyprof__moment *)model->moments.data;
-    while (model->moments_first < model->moments.count && moments[model->moments_first].end_ns + keep < now)
-        model->moments_first++;
-    if (model->moments_first < 1024 || model->moments_first < model->moments.count / 2) return;
-    model->moments.count -= model->moments_first;
-    memmove(moments, moments + model->moments_first, model->moments.count * sizeof *moments);
-    model->moments_gone += model->moments_first;
-    model->moments_first = 0;
+    for (; model->moments.count && pyprof__moment_at(model, 0)->end_ns + keep < now; model->moments_gone++)
+        pyprof__pieces_drop(model->pool, &model->moments);
 }
 
 // last: the number + 1 of the thread's latest moment, 0 = none.
 static pyprof__bool pyprof__moment_extend(pyprof__model *model, const pyprof__moment *moment, uint64_t last)
 {
-    uint64_t place = last - 1 - model->moments_gone;
-    pyprof__moment *before;
-    if (last <= model->moments_gone + model->moments_first || place >= model->moments.count) return 0;
-    before = &PYPROF__AT(pyprof__moment, model->moments, place);
+    pyprof__moment *before = pyprof__moment_numbered(model, last);
+    if (!before) return 0;
     if (before->node != moment->node || before->state != moment->state
         || moment->start_ns > before->end_ns + 1) return 0;
     // An entry without end would keep everything that follows it.
@@ -11902,7 +12079,7 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     if (pyprof__moment_extend(model, moment, *last)) return;
     // At most a quarter of the memory: the tree matters more than the time line.
     if ((model->moments.count + 1) * sizeof *moment * 4 < model->pool->limit) {
-        added = (pyprof__moment *)pyprof__push(model->pool, &model->moments);
+        added = (pyprof__moment *)pyprof__pieces_push(model->pool, &model->moments);
         if (added) {
             *added = *moment;
             *last = model->moments_gone + model->moments.count;
@@ -11925,27 +12102,33 @@ static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__m
         && pyprof__array_copy(to->pool, &to->processes, &from->processes);
 }
 
-static pyprof__bool pyprof__model_copy_moments(pyprof__model *to, const pyprof__model *from, uint64_t since)
+// Leaves out the moments that end before. 0 = no memory
+static pyprof__bool pyprof__moments_since(pyprof__model *to, uint64_t since)
 {
+    pyprof__pieces all = to->moments;
+    int whole = 1;
     size_t i;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(pyprof__moment, from->moments, i);
+    pyprof__pieces_init(&to->moments, sizeof(pyprof__moment));
+    for (i = 0; whole && i < all.count; i++) {
+        const pyprof__moment *moment = &PYPROF__IN(const pyprof__moment, all, i);
         pyprof__moment *added;
         if (moment->end_ns < since) continue;
-        added = (pyprof__moment *)pyprof__push(to->pool, &to->moments);
-        if (!added) return 0;
-        *added = *moment;
+        added = (pyprof__moment *)pyprof__pieces_push(to->pool, &to->moments);
+        if (added) *added = *moment;
+        whole = added != NULL;
     }
-    return 1;
+    pyprof__pieces_free(to->pool, &all);
+    return whole;
 }
 
-// The columns of the last part come from the time line; the first and last moment may extend past its border
-// by one run of equal samples.
-static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
+// The columns of the last part come from the time line, whose pieces are its own then; the first and last
+// moment may extend past its border by one run of equal samples. 0 = no memory
+static pyprof__bool pyprof__model_columns_since(pyprof__model *to, uint64_t since)
 {
     size_t i;
-    for (i = 0; i < to->moments.count; i++) {
-        pyprof__moment *moment = &PYPROF__AT(pyprof__moment, to->moments, i);
+    int whole = 1;
+    for (i = 0; whole && i < to->moments.count; i++) {
+        pyprof__moment *moment = &PYPROF__IN(pyprof__moment, to->moments, i);
         uint64_t length = moment->end_ns - moment->start_ns,
             inside = moment->start_ns >= since ? length : moment->end_ns - since;
         double part = length ? (double)inside / (double)length : 1.0;
@@ -11957,8 +12140,9 @@ static void pyprof__model_columns_since(pyprof__model *to, uint64_t since)
             moment->block_ns = (uint64_t)((double)moment->block_ns * part);
             moment->count = (uint32_t)((double)moment->count * part + 0.5);
         }
-        pyprof__model_columns(to, moment);
+        whole = pyprof__model_columns(to, moment);
     }
+    return whole;
 }
 
 // Entries with a time are cut to that part. How much of a sum over the whole recording (waits for the GIL by
@@ -11977,13 +12161,14 @@ static void pyprof__model_cut(pyprof__model *to, uint64_t since)
     }
 }
 
-// A copy for reading, without an index. recent_ns 0 = everything. 0 = no memory (the caller still frees
-// `to`).
+// A copy for reading, without an index. The sampler may have to wait for it, so a long time line is not
+// copied, but shared, and so are the columns. recent_ns 0 = everything; otherwise *since becomes the time
+// that pyprof__model_recent cuts it to, 0 = none. 0 = no memory (the caller still frees `to`).
 static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, const pyprof__model *from,
-                                       uint64_t recent_ns)
+                                       uint64_t recent_ns, uint64_t *since)
 {
-    uint64_t since = 0;
     size_t i;
+    *since = 0;
     pyprof__model_init(to, pool);
     to->start_ns = from->start_ns;
     to->recorded_ns = from->recorded_ns;
@@ -11995,11 +12180,11 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     to->paths = from->paths;
     to->heap = from->heap;
     if (recent_ns && recent_ns < from->last_ns - from->start_ns) {
-        since = from->last_ns - recent_ns;
-        to->start_ns = since;
+        to->start_ns = *since = from->last_ns - recent_ns;
         if (to->recorded_ns > recent_ns) to->recorded_ns = recent_ns;
     }
-    if (!pyprof__model_copy_tables(to, from) || !pyprof__model_copy_moments(to, from, since)) return 0;
+    if (!pyprof__model_copy_tables(to, from) || !pyprof__pieces_share(pool, &to->moments, &from->moments))
+        return 0;
     if (!pyprof__array_copy(pool, &to->gauges, &from->gauges)
         || !pyprof__array_copy(pool, &to->rivals, &from->rivals)) return 0;
     if (!pyprof__array_copy(pool, &to->waited, &from->waited)) return 0;
@@ -12008,12 +12193,16 @@ static pyprof__bool pyprof__model_copy(pyprof__model *to, pyprof__pool *pool, co
     if (!pyprof__array_copy(pool, &to->history, &from->history)
         || !pyprof__array_copy(pool, &to->history_at, &from->history_at)) return 0;
     if (!pyprof__array_copy(pool, &to->births, &from->births)) return 0;
-    if (since) {
-        pyprof__model_columns_since(to, since);
-        pyprof__model_cut(to, since);
-    }
-    for (i = 0; !since && i < PYPROF_METRIC_COUNT; i++)
-        if (!pyprof__array_copy(pool, &to->columns[i], &from->columns[i])) return 0;
+    for (i = 0; !*since && i < PYPROF_METRIC_COUNT; i++)
+        if (!pyprof__pieces_share(pool, &to->columns[i], &from->columns[i])) return 0;
+    return 1;
+}
+
+// Cuts a copy. 0 = no memory
+static pyprof__bool pyprof__model_recent(pyprof__model *to, uint64_t since)
+{
+    if (!pyprof__moments_since(to, since) || !pyprof__model_columns_since(to, since)) return 0;
+    pyprof__model_cut(to, since);
     return 1;
 }
 
@@ -12390,7 +12579,7 @@ static unsigned char *pyprof__wanted(pyprof__sweeper *sweeper)   // one flag for
     flags[PYPROF__OWN_LISTS] = (unsigned char)(list->light || !list->cold_count);
     flags[PYPROF__OWN_ALL] = (unsigned char)!flags[PYPROF__OWN_LISTS];
     flags[PYPROF__OWN_NAMES] = flags[PYPROF__OWN_TWINS] = flags[PYPROF__OWN_AWAITS] = 0;
-    flags[PYPROF__OWN_STATES] = (unsigned char)sweeper->target.switch_clock;
+    flags[PYPROF__OWN_STATES] = 1;
     memset(flags + PYPROF__OWN_THREADS, 0, need - PYPROF__OWN_THREADS);
     for (i = 0; i < list->before.count + list->listed.count && count < PYPROF__AT_ONCE; i++) {
         const pyprof__array *slots = i < list->before.count ? &list->before : &list->listed;
@@ -12549,6 +12738,8 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
     thread->trial_raising = pyprof__read_pointer(&sweeper->mirror,
                                                  thread->address
                                                      + sweeper->target.runtime.layout.thread_exception) != 0;
+    // It is asked for later: from now on the word is fetched with the frames.
+    if (sweeper->target.cpu_word) pyprof__cpu_of(sweeper, thread);
     if (thread->cause == 0)
         thread->cause = pyprof__collection_place(collection, &walk, &thread->trial_collecting);
     if (thread->cause == 0 && thread->trial.spots.count == 0)
@@ -12623,8 +12814,10 @@ static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof
     const pyprof__layout *layout = &sweeper->target.runtime.layout;
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     pyprof__thread *holder = NULL;
-    uint64_t now = 0;
-    uint32_t locked = 0;
+    struct iovec from[2];
+    char raw[sizeof(uint64_t) + sizeof(uint32_t)];
+    uint64_t now;
+    uint32_t locked;
     size_t i;
     if (!gil || !gil->enabled || gil->locked != 1) return 0;
     for (i = 0; i < sweeper->list.listed.count && !holder; i++) {
@@ -12633,10 +12826,15 @@ static pyprof__bool pyprof__gil_is_frozen(pyprof__sweeper *sweeper, const pyprof
             holder = other;
     }
     if (!holder || !pyprof__did_not_run(sweeper, holder)) return 0;
-    return pyprof__copy(&sweeper->target.origin, &now, gil->address + layout->gil_holder, sizeof now)
-        && now == gil->named
-        && pyprof__copy(&sweeper->target.origin, &locked, gil->address + layout->gil_locked, sizeof locked)
-        && locked == 1;
+    from[0].iov_base = (void *)(uintptr_t)(gil->address + layout->gil_holder);
+    from[1].iov_base = (void *)(uintptr_t)(gil->address + layout->gil_locked);
+    from[0].iov_len = sizeof now;
+    from[1].iov_len = sizeof locked;
+    if (!pyprof__is_address(&sweeper->target.origin, gil->address, PYPROF__GIL_SIZE)
+        || pyprof__gather(&sweeper->target.origin, raw, from, 2, sizeof raw) != sizeof raw) return 0;
+    memcpy(&now, raw, sizeof now);
+    memcpy(&locked, raw + sizeof now, sizeof locked);
+    return now == gil->named && locked == 1;
 }
 
 static pyprof__bool pyprof__stood_still(pyprof__sweeper *sweeper, pyprof__thread *thread)
@@ -12669,15 +12867,15 @@ static void pyprof__window_sort(pyprof__sweeper *sweeper)
 
 // Does the thread wait at this moment? It does if its clock stands still and it does not hold the GIL. The
 // only thread that stands still because the sampler took its CPU is the holder or, if no thread holds the
-// GIL, one that ran lately on this CPU.
-static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread)
+// GIL, one that ran lately on this CPU. stood: its clock was just read, and has not moved.
+static pyprof__bool pyprof__is_waiting(pyprof__sweeper *sweeper, pyprof__thread *thread, int stood)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
     int ran = thread->cpu_ns != thread->last_cpu_ns, other = sweeper->target.switch_clock;
     if (!ran && (!other || pyprof__is_still(sweeper, thread))) return 1;
     if (other && !thread->holder && !thread->shared_tid && pyprof__was_blocked(thread)) return 1;
     if (thread->holder || thread->shared_tid || !pyprof__is_still(sweeper, thread)
-        || pyprof__used_cpu(sweeper, thread) != thread->cpu_ns) return 0;
+        || (!stood && pyprof__used_cpu(sweeper, thread) != thread->cpu_ns)) return 0;
     return (gil && gil->enabled && gil->locked == 1)
         || pyprof__cpu_of(sweeper, thread) != pyprof__cpu_here(sweeper->own_word);
 }
@@ -12722,10 +12920,11 @@ static pyprof__outcome pyprof__window_walk(pyprof__sweeper *sweeper)
     }
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        int still;
+        int still, stood;
         if (thread->tick != sweeper->list.tick || !thread->pending || thread->later) continue;
-        still = !thread->clocked || pyprof__stood_still(sweeper, thread);
-        thread->waiting = pyprof__is_waiting(sweeper, thread);
+        stood = thread->clocked && pyprof__did_not_run(sweeper, thread);
+        still = !thread->clocked || stood || (!thread->holder && pyprof__gil_is_frozen(sweeper, thread));
+        thread->waiting = pyprof__is_waiting(sweeper, thread, stood);
         if (!still) pyprof__doubt(sweeper, thread);
         if (still && thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         else {
@@ -12897,7 +13096,7 @@ static void pyprof__walk_later(pyprof__sweeper *sweeper)
         for (i = 0; i < count; i++) {
             pyprof__thread *thread = &PYPROF__AT(pyprof__thread, sweeper->list.threads, slots[i]);
             int still = pyprof__did_not_run(sweeper, thread);
-            thread->waiting = pyprof__is_waiting(sweeper, thread);
+            thread->waiting = pyprof__is_waiting(sweeper, thread, still);
             if (!still) pyprof__doubt(sweeper, thread);
             else if (thread->cause == 0) pyprof__accept(sweeper, thread, 0);
         }
@@ -13626,7 +13825,7 @@ static void pyprof__decide_unsure(pyprof__sweeper *sweeper, int clue, uint64_t n
         int queued;
         if (thread->tick != sweeper->list.tick || thread->clue != clue) continue;
         queue = pyprof__queue_of(&sweeper->list, thread);
-        queued = !sweeper->list.cold_count && queue && queue->waiters
+        queued = sweeper->list.cold_seen == sweeper->list.cold_count && queue && queue->waiters
             && queue->waiters >= queue->queued + queue->maybe + queue->unseen;
         if (queue) *(clue == PYPROF__CLUE_MAYBE ? &queue->maybe : &queue->unseen) -= 1;
         pyprof__decide_state(sweeper, thread, now, queued);
@@ -13665,8 +13864,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     pyprof__gil *queue;
     size_t i;
     sweeper->looks = 0;
-    pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
-    if (sweeper->target.switch_clock) pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
+    pyprof__mirror_own(&sweeper->mirror, PYPROF__OWN_STATES);
     for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         thread->blocks = 0;
@@ -13720,7 +13918,7 @@ static void pyprof__list_begin(pyprof__threads *list)
     pyprof__array swap = list->before;
     list->before = list->listed;
     list->listed = swap;
-    list->listed.count = list->free_at = 0;
+    list->listed.count = list->free_at = list->cold_seen = 0;
     list->light = list->cold_count && list->now_ns < list->whole_due;
     if (!list->light) list->whole_due = list->now_ns + 100000000 + list->cold_count * 100000;
 }
@@ -13751,6 +13949,7 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
         thread->fresh = thread->pending = thread->unfrozen = 0;
         thread->cause = PYPROF__WALK_OK;
         thread->waiting = 1;
+        list->cold_seen++;
     }
 }
 
@@ -13758,6 +13957,8 @@ static void pyprof__cold_turns(pyprof__sweeper *sweeper)
 static void pyprof__cool(pyprof__sweeper *sweeper)
 {
     pyprof__threads *list = &sweeper->list;
+    const size_t count = list->listed.count + list->cold_count - list->cold_seen;
+    const uint32_t enough = count > PYPROF__MANY ? PYPROF__CALM : PYPROF__CALM_FEW;
     size_t i;
     for (i = 0; i < list->listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(list, i);
@@ -13767,7 +13968,7 @@ static void pyprof__cool(pyprof__sweeper *sweeper)
             && pyprof__is_still(sweeper, thread)
             && !(thread->spell & (PYPROF__WANTS_CPU | PYPROF__WANTS_GIL));
         thread->calm = calm ? thread->calm + 1 : 0;
-        if (thread->cold || thread->calm < PYPROF__CALM) continue;
+        if (thread->cold || thread->calm < enough) continue;
         thread->cold = 1;
         list->cold_count++;
     }
@@ -13903,7 +14104,7 @@ static pyprof__bool pyprof__clocks_are_refused(const pyprof__threads *list)
 // came: when the sampler got its CPU
 static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
 {
-    uint64_t head = 0;
+    uint64_t head;
     uint32_t emptied = sweeper->codes.emptied;
     size_t i;
     sweeper->list.tick++;
@@ -13918,11 +14119,6 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     sweeper->list.now_ns = came;
     pyprof__list_begin(&sweeper->list);
     sweeper->listed = sweeper->hopped = 0;
-    if (!sweeper->target.switch_clock && !pyprof__target_head(&sweeper->target, &head)) {
-        sweeper->list.whole_due = 0;
-        return 1;
-    }
-    if (!sweeper->target.switch_clock && head == 0) return 0;
     if (!pyprof__codes_renew(&sweeper->codes)) {
         sweeper->list.whole_due = 0;
         return 1;
@@ -13943,7 +14139,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     if (sweeper->target.switch_clock && pyprof__sweep_is_quiet(sweeper)) return 1;
     if (sweeper->list.cold_count) pyprof__cold_turns(sweeper);
     pyprof__windows(sweeper);
-    if (sweeper->target.switch_clock && (!sweeper->listed || sweeper->list.interps.count == 0)) {
+    if (!sweeper->listed || sweeper->list.interps.count == 0) {
         sweeper->list.whole_due = 0;
         if (pyprof__target_head(&sweeper->target, &head) && head == 0) return 0;
     }
@@ -13961,7 +14157,7 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     PYPROF__TEST_DECIDE(0);
     pyprof__decide_states(sweeper);
     PYPROF__TEST_DECIDE(sweeper->list.listed.count);
-    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__MANY || sweeper->list.cold_count))
+    if (!sweeper->list.every && (sweeper->list.listed.count > PYPROF__FEW || sweeper->list.cold_count))
         pyprof__cool(sweeper);
     return 1;
 }
@@ -14294,9 +14490,11 @@ typedef struct {
     uint32_t epoch, owner;
 } pyprof__heap_site;
 
+// The two fields of a frame that tell where it stands: the frame that called it, and its instruction.
+typedef struct { uint64_t previous, instruction; } pyprof__stand;
 // Of the frames of a stack when it was last read. name: identifies the module that importlib's frame loads, 0
-// in all other frames
-typedef struct { uint64_t *frame, *instruction, *code, *name; uint32_t *site; } pyprof__chain;
+// in all other frames; near: so many frames below it lie on its page, each the caller of the one before.
+typedef struct { pyprof__stand *stand; uint64_t *frame, *code, *name; uint32_t *site, *near; } pyprof__chain;
 typedef struct { uint64_t address; uint32_t epoch, version, code, spare; } pyprof__code_memo;
 typedef struct { uint64_t code, instruction; uint32_t parent, site; } pyprof__site_memo;
 // One thread; kept after the thread's end.
@@ -14304,6 +14502,9 @@ typedef struct { uint64_t tid, started, first_ns; uint32_t root, ended; } pyprof
 // In sampled mode only. Of a site: the doubtful bytes (see pyprof__weigh) of its flows, at the high-water
 // mark, and at each mark
 typedef struct { uint64_t in, out, gone, peak; float marks[PYPROF__MARKS]; } pyprof__site_doubt;
+
+// Two words at once: of a frame, in versions where these two are neighbours.
+typedef uint64_t pyprof__two __attribute__((vector_size(16), aligned(8), may_alias));
 
 typedef struct pyprof__allocating_thread pyprof__allocating_thread;
 // of a thread that allocates; never freed, but reused after the thread's end
@@ -14550,18 +14751,21 @@ static int64_t pyprof__draw(uint64_t *random, uint64_t interval)
 // bytes * bytes * (1 - P) over its samples. Divided by the interval this is a number of bytes: the bytes that
 // the samples stand for if blocks are small, almost 0 if blocks are so large that each is noted anyway.
 typedef struct { uint64_t bytes, blocks, doubt; } pyprof__weight;
-PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+__attribute__((noinline)) static pyprof__weight pyprof__weigh_sample(uint64_t size)
 {
-    pyprof__weight weight = { size, 1, 0 };
-    double missed, bytes, interval = (double)pyprof__heap.interval;
-    // There are no doubts in exact mode.
-    if (PYPROF__GET(pyprof__heap.mode) != PYPROF_HEAP_SAMPLED) return weight;
-    missed = pyprof__exp_minus((double)(size + 1) / interval);
-    bytes = (double)size / (1 - missed);
+    pyprof__weight weight;
+    double interval = (double)pyprof__heap.interval,
+        missed = pyprof__exp_minus((double)(size + 1) / interval), bytes = (double)size / (1 - missed);
     weight.bytes = (uint64_t)(bytes + 0.5);
     weight.blocks = (uint64_t)(65536.0 / (1 - missed) + 0.5);
     weight.doubt = (uint64_t)(bytes * missed * (bytes / interval) + 0.5);
     return weight;
+}
+
+PYPROF__HOT pyprof__weight pyprof__weigh(uint64_t size)
+{
+    pyprof__weight weight = { size, 1, 0 };   // there are no doubts in exact mode
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED ? pyprof__weigh_sample(size) : weight;
 }
 
 static uint64_t pyprof__whole_blocks(uint64_t blocks)
@@ -14583,7 +14787,15 @@ static uint64_t pyprof__hash_block(uint64_t hash)
 {
     return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
 }
-static uint64_t pyprof__filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 16); }
+
+// A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
+// few pages. Large blocks of one page have places of their own.
+static inline uint32_t pyprof__filter_at(uint64_t address)
+{
+    return ((uint32_t)(address >> 12) * 0x9e3779b1u >> 16 & 0xffc0u)
+        | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
+}
+
 static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
 
 // The hash's lower bits.
@@ -14745,6 +14957,12 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
                                            __ATOMIC_RELAXED)) {}
 }
 
+// Exact mode has no use for the filter of blocks: every block is looked up.
+static void pyprof__block_filter(uint64_t address, int by)
+{
+    if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(address), by);
+}
+
 // 0 = no room, or this tracking has ended.
 PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
 {
@@ -14754,7 +14972,7 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), 1);
+        pyprof__block_filter(pyprof__hash_block(hash), 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
@@ -14770,26 +14988,36 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(hash), -1);
+        pyprof__block_filter(pyprof__hash_block(hash), -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
 }
 
-// Each shard has its own part of the filter, which changes only under the shard's lock: meanwhile threads may
-// add blocks.
+// Takes the blocks of a shard out of the filter.
+static void pyprof__shard_unfilter(const pyprof__shard *shard)
+{
+    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
+    uint32_t i;
+    for (i = 0; i < shard->waiting + shard->capacity; i++) {
+        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
+            : &shard->entries[i - shard->waiting];
+        if (entry->what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(entry)), -1);
+    }
+}
+
+// Meanwhile threads may add blocks.
 static void pyprof__blocks_drop(void)
 {
-    enum { PART = PYPROF__FILTER / PYPROF__SHARDS };
     uint32_t i;
     for (i = 0; i < PYPROF__SHARDS; i++) {
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
+        if (PYPROF__GET(pyprof__hot.mask)) pyprof__shard_unfilter(shard);
         if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
         __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
-        if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_clear(&pyprof__filter[i * PART], PART);
         pyprof__unlock(&shard->lock);
     }
     pyprof__heap_lock(&pyprof__aside.lock);
@@ -14836,6 +15064,7 @@ static void pyprof__code_died(const void *block)
         at->address = 0;
         pyprof__heap.address_free = id;
         pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
     pyprof__unlock(&pyprof__heap.names_lock);
@@ -14903,6 +15132,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     *bucket = number;
     pyprof__filter_change(pyprof__code_filter,
                           pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__block_filter(address, 1);
     errno = error;
     return id;
 }
@@ -15120,19 +15350,20 @@ static void pyprof__allocating_end(pyprof__allocating_thread *self)
 // Returns the end of the memory used.
 static char *pyprof__chain_place(pyprof__chain *chain, char *memory, size_t frames)
 {
-    chain->frame = (uint64_t *)(void *)memory;
-    chain->instruction = chain->frame + frames;
-    chain->code = chain->instruction + frames;
+    chain->stand = (pyprof__stand *)(void *)memory;
+    chain->frame = (uint64_t *)(void *)(chain->stand + frames);
+    chain->code = chain->frame + frames;
     chain->name = chain->code + frames;
     chain->site = (uint32_t *)(void *)(chain->name + frames);
-    return (char *)(chain->site + frames);
+    chain->near = chain->site + frames;
+    return (char *)(chain->near + frames);
 }
 
 static pyprof__allocating_thread *pyprof__allocating_new(uint32_t depth)
 {
     size_t frames = ((size_t)depth + 2 + 15) & ~(size_t)15,
         own = (sizeof(pyprof__allocating_thread) + 63) & ~(size_t)63;
-    char *pages = (char *)pyprof__pages(own + 2 * frames * (4 * sizeof(uint64_t) + sizeof(uint32_t)));
+    char *pages = (char *)pyprof__pages(own + 2 * frames * (5 * sizeof(uint64_t) + 2 * sizeof(uint32_t)));
     pyprof__allocating_thread *self = (pyprof__allocating_thread *)(void *)pages;
     if (!pages) return NULL;
     pyprof__chain_place(&self->fresh, pyprof__chain_place(&self->chain, pages + own, frames), frames);
@@ -15281,18 +15512,13 @@ static uint32_t pyprof__import_site(pyprof__allocating_thread *self, uint32_t pa
     return site;
 }
 
-// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
-// is still hidden.
-static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
-                                   uint64_t code, uint64_t raw, uint64_t *name)
+__attribute__((noinline))
+static uint32_t pyprof__frame_site_new(pyprof__allocating_thread *self, pyprof__site_memo *memo,
+                                       uint32_t parent, uint64_t at, uint64_t code, uint64_t raw,
+                                       uint64_t *name)
 {
-    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
-            - 1)];
-    int32_t instruction;
+    int32_t instruction = pyprof__own_instruction(at, code, raw);
     uint32_t id, site;
-    *name = 0;
-    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
-    instruction = pyprof__own_instruction(at, code, raw);
     if (instruction == PYPROF__HIDDEN) return parent;
     id = pyprof__heap_code(self, code);
     if (id != PYPROF__NONE && id == PYPROF__GET(pyprof__heap.importer))
@@ -15308,6 +15534,18 @@ static uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t par
     return site;
 }
 
+// The site of one frame below the site of its caller. Returns parent if no site can be had, or if the frame
+// is still hidden.
+PYPROF__HOT uint32_t pyprof__frame_site(pyprof__allocating_thread *self, uint32_t parent, uint64_t at,
+                                        uint64_t code, uint64_t raw, uint64_t *name)
+{
+    pyprof__site_memo *memo = &self->sites[(raw ^ raw >> 8 ^ code >> 4 ^ parent * 31u) & (PYPROF__MEMO_SITES
+            - 1)];
+    *name = 0;
+    if (memo->instruction == raw && memo->code == code && memo->parent == parent) return memo->site;
+    return pyprof__frame_site_new(self, memo, parent, at, code, raw, name);
+}
+
 // Compares the thread's last chain with its stack as it is now: which part, from the root on, is still valid?
 // Other frames go to self->fresh, innermost first. Every frame must be compared, because every caller may
 // have moved on. If all frames from some frame down to the root are equal, comparing is all that is needed.
@@ -15321,7 +15559,7 @@ static pyprof__bool pyprof__overlap_break(pyprof__allocating_thread *self, pypro
     uint32_t i;
     for (i = o->top; o->run && i > o->left && o->fresh < most; i--, o->fresh++) {
         self->fresh.frame[o->fresh] = self->chain.frame[i - 1];
-        self->fresh.instruction[o->fresh] = self->chain.instruction[i - 1];
+        self->fresh.stand[o->fresh] = self->chain.stand[i - 1];
         self->fresh.code[o->fresh] = self->chain.code[i - 1];
     }
     if (!o->run) return 1;
@@ -15346,25 +15584,62 @@ static pyprof__bool pyprof__is_shim(uint64_t frame, uint32_t owner)   // the fra
             + owner) >= pyprof__heap.layout.owner_shim;
 }
 
+// Which bits of the frame's two fields differ from the known ones? side: the fields are neighbours.
+PYPROF__HOT pyprof__two pyprof__stand_differs(uint64_t frame, const pyprof__stand *known, int side)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__two now;
+    if (side) return *(const pyprof__two *)(uintptr_t)(frame + layout->frame_previous)
+        ^ *(const pyprof__two *)known;
+    now[0] = pyprof__at(frame + layout->frame_previous);
+    now[1] = pyprof__at(frame + layout->frame_instr);
+    return now ^ *(const pyprof__two *)known;
+}
+
+// Are these entries of the chain, from `known` towards the root, still true? `frame` is the first one's. All
+// of them lie on a page that is known to be there. So they are read before it is certain that they are still
+// frames, and the CPU need not wait for one to find the next.
+PYPROF__HOT pyprof__bool pyprof__stands_same(const pyprof__stand *known, size_t count, uint64_t frame,
+                                             int side)
+{
+    pyprof__two a = { 0, 0 }, b = { 0, 0 };
+    for (; count >= 4; count -= 4, known -= 4) {
+        a |= pyprof__stand_differs(frame, known, side);
+        b |= pyprof__stand_differs(known[0].previous, known - 1, side);
+        a |= pyprof__stand_differs(known[-1].previous, known - 2, side);
+        b |= pyprof__stand_differs(known[-2].previous, known - 3, side);
+        frame = known[-3].previous;
+    }
+    for (; count > 0; count--, frame = known--->previous) a |= pyprof__stand_differs(frame, known, side);
+    a |= b;
+    return !(a[0] | a[1]);
+}
+
 // Follows the frames from *at on while they equal the chain's entries below left. Returns how many entries
-// are left then.
-static inline size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at,
-                                            int pointer)
+// are left then. pointer: the instruction is an address; side: as above.
+PYPROF__HOT size_t pyprof__overlap_run_by(const pyprof__chain *chain, size_t left, uint64_t *at, int pointer,
+                                          int side)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const size_t previous = layout->frame_previous, instruction = layout->frame_instr,
         code = layout->frame_code;
-    const uint64_t *frames = chain->frame, *instructions = chain->instruction;
+    const uint64_t *frames = chain->frame;
+    const pyprof__stand *stands = chain->stand;
     uint64_t frame = *at, known, address;
     for (; left > 0; left--) {
+        size_t near = pointer ? chain->near[left - 1] : 0;
         known = frames[left - 1];
         // = frame if they are equal. The CPU knows it before it has followed the chain to this frame.
         __asm__("" : "=r"(address) : "0"(known));
         if (known != frame) break;
-        if (pointer ? pyprof__at(address + instruction) != instructions[left - 1]
-            : pyprof__at32(address + instruction) != instructions[left - 1]
+        if (pointer ? pyprof__at(address + instruction) != stands[left - 1].instruction
+            : pyprof__at32(address + instruction) != stands[left - 1].instruction
             || pyprof__at(address + code) != chain->code[left - 1]) break;
         frame = pyprof__at(address + previous);
+        if (near < 4 || frame != stands[left - 1].previous
+            || !pyprof__stands_same(&stands[left - 2], near, frame, side)) continue;
+        left -= near;
+        frame = stands[left - 1].previous;
     }
     *at = frame;
     return left;
@@ -15376,8 +15651,10 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     const pyprof__layout *layout = &pyprof__heap.layout;
     size_t i = left;
     for (;;) {
-        if (layout->instr_form == PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 1);
-        else i = pyprof__overlap_run_by(chain, i, at, 0);
+        if (layout->instr_form != PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 0, 0);
+        else if (layout->frame_instr != layout->frame_previous + sizeof *at)
+            i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 1, 1);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
@@ -15400,21 +15677,19 @@ static pyprof__bool pyprof__overlap_agrees(pyprof__allocating_thread *self, pypr
 
 // Walks the thread's stack from the innermost frame on, into self->fresh, until the rest equals the last
 // chain.
-static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, pyprof__overlap *o)
+static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint64_t base,
+                              pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
-    uint64_t at = pyprof__at(thread + layout->thread_frame),
-        base = layout->thread_base == PYPROF__NO ? 0 : pyprof__at(thread + layout->thread_base);
-    uint64_t code, instruction;
+    uint64_t code, instruction, previous;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
-    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
     while (at && at != base && o->fresh < most) {
         code = pyprof__untagged(pyprof__at(at + layout->frame_code));
         instruction = pointer ? pyprof__at(at + layout->frame_instr) : pyprof__at32(at + layout->frame_instr);
         if (pyprof__overlap_find(self, o, at)) {
-            if (self->chain.instruction[o->left - 1] == instruction
+            if (self->chain.stand[o->left - 1].instruction == instruction
                 && self->chain.code[o->left - 1] == code) {
                 o->run = 1;
                 o->top = o->left;
@@ -15425,23 +15700,25 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t thread, 
             }
             o->left--;   // it has moved on
         }
+        previous = pyprof__at(at + layout->frame_previous);
         if (code && !pyprof__is_shim(at, layout->frame_owner)) {
             self->fresh.frame[o->fresh] = at;
             self->fresh.code[o->fresh] = code;
-            self->fresh.instruction[o->fresh++] = instruction;
+            self->fresh.stand[o->fresh].previous = previous;
+            self->fresh.stand[o->fresh++].instruction = instruction;
         }
-        at = pyprof__at(at + layout->frame_previous);
+        at = previous;
     }
     self->cut = !whole || (at && at != base);
 }
 
 // Of frame number i of the chain, counted from the root.
-static void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
+PYPROF__HOT void pyprof__chain_site(pyprof__allocating_thread *self, uint32_t i)
 {
     pyprof__chain *chain = &self->chain;
     uint32_t parent = i ? chain->site[i - 1] : self->base;
-    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i], chain->instruction[i],
-                                        &chain->name[i]);
+    chain->site[i] = pyprof__frame_site(self, parent, chain->frame[i], chain->code[i],
+                                        chain->stand[i].instruction, &chain->name[i]);
     if (chain->name[i]) self->named = i + 1;
 }
 
@@ -15457,35 +15734,86 @@ static void pyprof__chain_rename(pyprof__allocating_thread *self, uint32_t kept)
     for (; i < kept; i++) pyprof__chain_site(self, i);
 }
 
+// A frame of a generator is not near: it may be freed while other frames of its page stay.
+static void pyprof__chain_near(pyprof__chain *chain, uint32_t i)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t frame = chain->frame[i], below = i ? chain->frame[i - 1] : 0;
+    chain->near[i] = below < frame && below >= (frame & ~(uint64_t)4095) && chain->stand[i].previous == below
+        && layout->frame_owner != PYPROF__NO
+        && *(const unsigned char *)(uintptr_t)(frame + layout->frame_owner) < layout->owner_generator
+        ? chain->near[i - 1] + 1 : 0;
+}
+
+// The most common case: the thread has gone on in one of the innermost frames of its last stack, and no frame
+// below has. 0 = it is another case.
+static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    pyprof__chain *chain = &self->chain;
+    uint32_t top = self->depth, least = top > 3 ? top - 3 : 0;
+    uint64_t code, outer;
+    pyprof__stand stand;
+    if (self->cut | (int)self->named || !at) return 0;
+    while (top > least && chain->frame[top - 1] != at) top--;
+    if (top-- == least) return 0;
+    code = pyprof__untagged(pyprof__at(at + layout->frame_code));
+    stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
+        : pyprof__at32(at + layout->frame_instr);
+    stand.previous = outer = pyprof__at(at + layout->frame_previous);
+    if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
+    self->depth = top + 1;
+    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
+    chain->stand[top].instruction = stand.instruction;
+    chain->code[top] = code;
+    if (chain->stand[top].previous != stand.previous) {
+        chain->stand[top].previous = stand.previous;
+        pyprof__chain_near(chain, top);
+    }
+    pyprof__chain_site(self, top);
+    return chain->site[top];
+}
+
+// The thread's stack has another shape than the last one.
+__attribute__((noinline))
+static uint32_t pyprof__own_site_anew(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+{
+    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    uint32_t kept, leaf = PYPROF__NONE;
+    overlap.left = self->depth;
+    pyprof__own_chain(self, at, base, &overlap);
+    kept = overlap.run ? overlap.top : 0;
+    if (self->named) pyprof__chain_rename(self, kept);
+    if (!kept && self->cut) leaf = pyprof__site_find(self->root, PYPROF__SPOT_TRUNCATED, 0, self->life);
+    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : self->root;
+    for (; overlap.fresh; kept++) {
+        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
+        self->chain.code[kept] = self->fresh.code[overlap.fresh];
+        self->chain.stand[kept] = self->fresh.stand[overlap.fresh];
+        pyprof__chain_near(&self->chain, kept);
+        pyprof__chain_site(self, kept);
+    }
+    self->depth = kept;
+    return kept ? self->chain.site[kept - 1] : self->base;
+}
+
 // The site of the allocation that is being made.
 static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
-    uint64_t thread = pyprof__own_state(domain);
-    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), kept, site = self->root,
-        leaf = PYPROF__NONE;
-    pyprof__overlap overlap = { 0, 0, 0, 0 };
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    uint64_t thread = pyprof__own_state(domain), at = 0, base = 0;
+    uint32_t epoch = __atomic_load_n(&pyprof__heap.code_epoch, __ATOMIC_ACQUIRE), site, leaf;
     // A code object died: its address may now be another one's, and so may all that was remembered of it.
     if (self->code_epoch != epoch) {
         self->code_epoch = epoch;
         self->depth = 0;
         memset(self->sites, 0, sizeof self->sites);
     }
-    overlap.left = self->depth;
-    if (thread) pyprof__own_chain(self, thread, &overlap);
-    else self->cut = 0;
-    kept = overlap.run ? overlap.top : 0;
-    if (self->named) pyprof__chain_rename(self, kept);
-    if (!kept && self->cut) leaf = pyprof__site_find(site, PYPROF__SPOT_TRUNCATED, 0, self->life);
-    if (!kept) self->base = leaf != PYPROF__NONE ? leaf : site;
-    site = kept ? self->chain.site[kept - 1] : self->base;
-    for (; overlap.fresh; kept++) {
-        self->chain.frame[kept] = self->fresh.frame[--overlap.fresh];
-        self->chain.code[kept] = self->fresh.code[overlap.fresh];
-        self->chain.instruction[kept] = self->fresh.instruction[overlap.fresh];
-        pyprof__chain_site(self, kept);
-        site = self->chain.site[kept];
-    }
-    self->depth = kept;
+    if (thread) at = pyprof__at(thread + layout->thread_frame);
+    if (thread && layout->thread_base != PYPROF__NO) base = pyprof__at(thread + layout->thread_base);
+    if (layout->cframe_current != PYPROF__NO && at) at = pyprof__at(at + layout->cframe_current);
+    site = pyprof__own_site_near(self, at, base);
+    if (!site) site = pyprof__own_site_anew(self, at, base);
     if (site != self->root && domain != PYPROF_DOMAIN_NATIVE) return site;
     leaf = pyprof__site_find(site, self->native, 0, self->life);
     return leaf == PYPROF__NONE ? site : leaf;
@@ -15513,17 +15841,23 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
     return in > out ? in - out : 0;
 }
 
-// Call before it changes: keeps what was live at the high-water mark.
-PYPROF__HOT void pyprof__site_keep(uint32_t at)
+__attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_t epoch)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
-    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
-    if (PYPROF__GET(site->epoch) == epoch) return;
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
         PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
     PYPROF__SET(site->peak_blocks, pyprof__site_live_blocks(site));
     PYPROF__SET(site->epoch, epoch);
+}
+
+// Call before the site changes: keeps what was live at the high-water mark.
+PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
+{
+    pyprof__heap_site *site = pyprof__site_at(at);
+    uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
+    if (PYPROF__GET(site->epoch) != epoch) pyprof__site_keep_now(at, epoch);
+    return site;
 }
 
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
@@ -15557,11 +15891,10 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
 static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
                              uint32_t birth)
 {
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
-    pyprof__site_keep(at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
@@ -15575,14 +15908,12 @@ static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint6
 static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
-    size_t i;
-    for (i = 0; i < PYPROF__RECENT; i++) {
-        if (self->recent[i].block != block) continue;
-        self->recent[i].block = NULL;
-        return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
-            || now - self->recent[i].spent <= PYPROF__TEMP_BYTES;
-    }
-    return 0;
+    size_t i, found = PYPROF__RECENT;
+    for (i = 0; i < PYPROF__RECENT; i++) found = self->recent[i].block == block ? i : found;
+    if (found == PYPROF__RECENT) return 0;
+    self->recent[found].block = NULL;
+    return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
+        || now - self->recent[found].spent <= PYPROF__TEMP_BYTES;
 }
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
@@ -15591,10 +15922,9 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__heap_site *site = pyprof__site_at(at);
+    pyprof__heap_site *site = pyprof__site_keep(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
-    pyprof__site_keep(at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
         pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
         if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
@@ -15613,8 +15943,13 @@ static void pyprof__count_out(pyprof__allocating_thread *self, const void *block
 static void pyprof__heap_forget_live(void)
 {
     uint32_t i;
+    size_t a;
     int64_t bytes = 0;
     pyprof__heap_lock(&pyprof__heap.names_lock);
+    for (a = 0; a < pyprof__heap.addresses.count; a++) {
+        uint64_t address = PYPROF__AT(pyprof__code_address, pyprof__heap.addresses, a).address;
+        if (address) pyprof__block_filter(address, -1);
+    }
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap.addresses.count = pyprof__heap.address_free = 0;
@@ -15675,11 +16010,12 @@ static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
         : pyprof__own_renew(tracking);
 }
 
-// The thread's countdown is over, or has not begun yet: is this block to be noted? Begins the next countdown.
+// Sampled mode: the thread's countdown is over, or has not begun yet. Is this block to be noted? Begins the
+// next countdown.
+__attribute__((noinline))
 static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t size)
 {
     int fresh = self->drawn == 0, over;
-    if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT) return 1;
     if (fresh) {
         self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
@@ -15775,14 +16111,15 @@ static void pyprof__stir_now(void)   // it is certain
 PYPROF__HOT uint32_t pyprof__wants(size_t size)
 {
     uint32_t tracking = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
+    int mode = PYPROF__GET(pyprof__heap.mode);
     pyprof__allocating_thread *self;
-    if (!PYPROF__GET(pyprof__heap.mode)) {   // no session tracks memory: do not ask again for a while
+    if (!mode) {   // no session tracks memory: do not ask again for a while
         pyprof__own.tracking = tracking;
         pyprof__own.left = 1 << 20;
         return 0;
     }
     self = pyprof__own_record(tracking);
-    if (!self || !pyprof__countdown(self, size)) return 0;
+    if (!self || (mode != PYPROF_HEAP_EXACT && !pyprof__countdown(self, size))) return 0;
     if (PYPROF__GET(pyprof__heap.frozen) && !pyprof__heap_thaw()) return 0;
     return PYPROF__GET(pyprof__heap.noting) ? tracking : 0;
 }
@@ -15830,8 +16167,10 @@ static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
     pyprof__inside = 1;
     if (pyprof__is_bare_child()) pyprof__heap_forked();
     call->domain = domain;
-    if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
-    call->tracking = size == SIZE_MAX || pyprof__own.probe ? 0 : pyprof__wants(size);
+    call->tracking = 0;
+    if (pyprof__own.probe) {
+        if (pyprof__own.probe == 1 + (uint32_t)domain) pyprof__own.probe = PYPROF__REACHED;
+    } else if (size != SIZE_MAX) call->tracking = pyprof__wants(size);
     if (PYPROF__GET(pyprof__stir.armed)) pyprof__stirred(domain);
     // Until CPython's domains are hooked, its own blocks would be counted here, and dying code objects would
     // go unnoticed.
@@ -15918,9 +16257,8 @@ static inline pyprof__bool pyprof__passes(size_t size)
 
 static inline pyprof__bool pyprof__is_known(const void *block)   // 0 = certainly not known
 {
-    uint64_t hash = pyprof__block_hash(block);
-    return PYPROF__GET(pyprof__filter[pyprof__filter_at(hash) & PYPROF__GET(pyprof__hot.mask)])
-        | PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)]);
+    return PYPROF__GET(pyprof__filter[pyprof__filter_at((uint64_t)(uintptr_t)block)
+                                      & PYPROF__GET(pyprof__hot.mask)]);
 }
 
 // In the raw domain and in malloc, the call may come from inside a call of another domain, or from our own
@@ -17152,6 +17490,7 @@ static void pyprof__heap_forget(void)   // forgets all counts; under the locks
     memset(pyprof__heap.ended_sizes, 0, sizeof pyprof__heap.ended_sizes);
     memset(pyprof__heap.code_buckets, 0, sizeof pyprof__heap.code_buckets);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
+    pyprof__filter_clear(pyprof__filter, sizeof pyprof__filter);
     PYPROF__SET(pyprof__heap.ended_sampled, 0);
     PYPROF__SET(pyprof__heap.dropped, 0);
     PYPROF__SET(pyprof__heap.site_count, 1);
@@ -17337,7 +17676,7 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     }
     PYPROF__SET(pyprof__hot.mask, wish->mode == PYPROF_HEAP_EXACT ? 0 : (uint32_t)PYPROF__FILTER - 1);
     // Exact mode: every block may be known.
-    PYPROF__SET(pyprof__filter[0], (unsigned char)(wish->mode == PYPROF_HEAP_EXACT ? 255 : 0));
+    if (wish->mode == PYPROF_HEAP_EXACT) PYPROF__SET(pyprof__filter[0], 255);
     PYPROF__SET(pyprof__heap.noting, 1);
     __atomic_store_n(&pyprof__heap.mode, wish->mode, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
@@ -17353,12 +17692,13 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
 static void pyprof__heap_end(void)   // the last session has ended
 {
     __atomic_store_n(&pyprof__heap.mode, 0, __ATOMIC_RELEASE);
-    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     __atomic_add_fetch(&pyprof__hot.tracking, 1, __ATOMIC_RELEASE);
     PYPROF__SET(pyprof__heap.wanted, 0);
     PYPROF__SET(pyprof__heap.state, PYPROF_HEAP_STATE_OFF);
     pyprof__blocks_drop();
     pyprof__ranges_drop();
+    PYPROF__SET(pyprof__filter[0], 0);
+    PYPROF__SET(pyprof__hot.mask, PYPROF__FILTER - 1);
     pyprof__filter_clear(pyprof__code_filter, sizeof pyprof__code_filter);
     pyprof__heap_clear();
     pyprof__unclaim(&pyprof__heap.claim);
@@ -18287,14 +18627,10 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
 //
-// The moment of a share's latest sample; NULL = no longer on the time line.
+// The moment of a share's latest sample; NULL = no longer on the time line, or no memory.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
 {
-    pyprof__model *model = &recorder->model;
-    uint64_t place = share->moment - 1 - model->moments_gone;
-    if (share->moment <= model->moments_gone + model->moments_first || place >= model->moments.count)
-        return NULL;
-    return &PYPROF__AT(pyprof__moment, model->moments, place);
+    return pyprof__moment_numbered(&recorder->model, share->moment);
 }
 
 static void pyprof__share_block(pyprof__recorder *recorder, const pyprof__share *share, uint64_t ns)
@@ -18624,7 +18960,7 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
         account->block_ns = 0;
         pyprof__record_gil(recorder, followed, thread, moment->node, moment->end_ns, wall);
     }
-    pyprof__model_columns(model, moment);
+    if (!pyprof__model_columns(model, moment)) pyprof__degrade_full(recorder);
     if (!thread->cause) pyprof__model_moment(model, moment, &account->moment);
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
@@ -20360,6 +20696,7 @@ struct pyprof_profile {
     int free_threaded;
     uint32_t interpreters;
     uint32_t depth;                // of the deepest node
+    uint64_t since;                // it is cut to the time from then on, 0 = it is not
     int is_diff;                   // values are differences: they can be negative
     uint32_t merged;               // number of recordings in it; 0 = it is one recording
     double checkpoint;             // Unix seconds at which a checkpoint was written, while the recording went
@@ -20372,7 +20709,7 @@ struct pyprof_profile {
                                    // after
     // Of a difference: the values of the earlier recording as they were compared (scaled), as in the model's
     // columns; the later one's are these plus the difference.
-    pyprof__array earlier[PYPROF_METRIC_COUNT];
+    pyprof__pieces earlier[PYPROF_METRIC_COUNT];
     pyprof__compared compared[2];  // of a difference: before, after
     int scale;                     // pyprof_scale of a difference
     double factor;                 // the samples of its earlier recording were multiplied by it
@@ -20391,13 +20728,13 @@ static const char *const pyprof__gauge_columns[] = {
     "timestamp", "resident_bytes", "traced_bytes", "user_ns", "system_ns", "voluntary_switches",
     "involuntary_switches", "minor_faults", "major_faults", "threads", "gc_runs", "ns"
 };
-// A row of the compact time line, without its last zeroes. gap: between the end of the thread's previous
-// entry (at first: the start of the recording) and the start of this one; span: from there to its end;
-// count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns without taken_ns, or if the
-// thread waited, than 0.
+// A row of the compact time line, without its last zeroes: so numbers that are often 0 come last. gap: from
+// the end of the thread's previous entry (at first: the start of the recording) to the start of this one;
+// span: from there to its end; count_more: than one sample; wall_more: than the span; cpu_more: than wall_ns
+// without taken_ns, or if the thread waited, than 0.
 static const char *const pyprof__moment_columns[] = {
-    "thread", "node", "gap_ns", "span_ns", "bits", "wall_more_ns", "cpu_more_ns", "count_more", "block_ns",
-    "taken_ns"
+    "thread", "node", "span_ns", "bits", "wall_more_ns", "taken_ns", "cpu_more_ns", "count_more", "gap_ns",
+    "block_ns"
 };
 
 static const char *pyprof__text(const pyprof_profile *profile, uint32_t id)
@@ -20495,8 +20832,8 @@ static pyprof__bool pyprof__has_metric(const pyprof_profile *profile, int metric
 // Of a difference: the node's own value in the earlier recording, as compared.
 static int64_t pyprof__before_value(const pyprof_profile *profile, int metric, uint32_t node)
 {
-    const pyprof__array *column = &profile->earlier[metric];
-    return node < column->count ? PYPROF__AT(const int64_t, *column, node) : 0;
+    const pyprof__pieces *column = &profile->earlier[metric];
+    return node < column->count ? PYPROF__IN(const int64_t, *column, node) : 0;
 }
 
 // The earlier recording of a difference, with the same nodes. It owns nothing: it is valid as long as the
@@ -20662,7 +20999,7 @@ static void pyprof__profile_free(pyprof_profile *profile)
     if (profile->borrows) pyprof__give_back(profile);
     pyprof__array_free(&profile->pool, &profile->labels);
     pyprof__array_free(&profile->pool, &profile->titles);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_free(&profile->pool, &profile->earlier[i]);
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_free(&profile->pool, &profile->earlier[i]);
     pyprof__array_free(&profile->pool, &profile->seen);
     pyprof__array_free(&profile->pool, &profile->children);
     pyprof__model_free(&profile->model);
@@ -20681,20 +21018,36 @@ static pyprof__bool pyprof__measure_depth(pyprof_profile *profile)   // 0 = no m
     return depth != NULL;
 }
 
-// A profile from a copy of a model. recent_ns 0 = everything. NULL = no memory.
-static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns,
-                                           const pyprof_allocator *allocator)
+// A profile from a copy of a model, to be finished. recent_ns 0 = everything. NULL = no memory.
+static pyprof_profile *pyprof__profile_take(const pyprof__model *model, uint64_t recent_ns,
+                                            const pyprof_allocator *allocator)
 {
     pyprof_profile *profile = (pyprof_profile *)allocator->alloc(allocator->user, sizeof *profile);
     if (!profile) return NULL;
     memset(profile, 0, sizeof *profile);
     pyprof__pool_init(&profile->pool, allocator, UINT64_MAX);
     pyprof__array_init(&profile->children, sizeof(pyprof__child));
-    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns) && pyprof__labels_make(profile)
-        && pyprof__measure_depth(profile))
+    if (pyprof__model_copy(&profile->model, &profile->pool, model, recent_ns, &profile->since))
         return profile;
     pyprof__profile_free(profile);
     return NULL;
+}
+
+// The part of its making for which no sampler waits. NULL = no memory, and the profile is freed.
+static pyprof_profile *pyprof__profile_finish(pyprof_profile *profile)
+{
+    if ((!profile->since || pyprof__model_recent(&profile->model, profile->since))
+        && pyprof__labels_make(profile) && pyprof__measure_depth(profile)) return profile;
+    pyprof__profile_free(profile);
+    return NULL;
+}
+
+// Both. NULL = no memory.
+static pyprof_profile *pyprof__profile_new(const pyprof__model *model, uint64_t recent_ns,
+                                           const pyprof_allocator *allocator)
+{
+    pyprof_profile *profile = pyprof__profile_take(model, recent_ns, allocator);
+    return profile ? pyprof__profile_finish(profile) : NULL;
 }
 
 // ---- states: which part of the time counts -----------------------------------------
@@ -21063,11 +21416,15 @@ static pyprof__bool pyprof__moment_select(const pyprof__selection *selection, co
     int64_t values[PYPROF_METRIC_COUNT];
     int metric;
     if (!selection->chosen[moment->node]) return 0;
+    if (selection->states == PYPROF_STATES_ALL) {
+        pyprof__moment_values(moment, selected);
+        return 1;
+    }
     pyprof__moment_values(moment, values);
     selected[0] = 0;
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         selected[metric] = pyprof__moment_part(selection, metric, values);
-    return selection->states == PYPROF_STATES_ALL || selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
+    return selected[PYPROF_WALL_NS] || selected[PYPROF_SAMPLES];
 }
 
 // The time that a selection leaves out, for the note in a file: "0.14 thread-seconds of..."; empty: nothing.
@@ -21076,13 +21433,13 @@ static const char *pyprof__left_out(const pyprof__selection *selection, char *te
     static const char *const names[PYPROF_STATES_COUNT] = {
         "", "", "only time spent running", "only time spent waiting, not idle", "only time with the GIL held",
         "only time in C functions" };
-    const pyprof__array *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
+    const pyprof__pieces *idle = &selection->profile->model.columns[PYPROF_IDLE_NS];
     int64_t ns = 0;
     char number[32];
     size_t i;
     snprintf(text, capacity, "%s", names[selection->states]);
     for (i = 0; selection->states == PYPROF_STATES_DEFAULT && i < idle->count; i++)
-        if (selection->chosen[i]) ns += PYPROF__AT(const int64_t, *idle, i);
+        if (selection->chosen[i]) ns += PYPROF__IN(const int64_t, *idle, i);
     if (ns == 0) return text;
     pyprof__format_fixed(number, sizeof number, (double)ns / 1e9, 2);
     snprintf(text, capacity, "%s thread-seconds of waiting for work left out", number);
@@ -21148,25 +21505,27 @@ static pyprof__bool pyprof__part_nodes(pyprof__part *part)
     return 1;
 }
 
-// A column of the part, with room for each node. 0 = no memory.
-static pyprof__bool pyprof__part_column(pyprof__part *part, pyprof__array *column)
+static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__pieces *column, const pyprof__pieces *values)
 {
-    size_t count = part->to->model.nodes.count;
-    if (!pyprof__array_reserve(&part->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
+    uint32_t i;
+    if (!values->count) return 1;
+    if (!pyprof__pieces_fill(&part->to->pool, column, part->to->model.nodes.count)) return 0;
+    for (i = 0; i < values->count && i < part->selection.count; i++)
+        if (part->selection.chosen[i] == PYPROF__SHOWN)   // unsigned: values of hostile files wrap around
+            PYPROF__IN(uint64_t, *column, part->map[i]) += PYPROF__IN(const uint64_t, *values, i);
     return 1;
 }
 
-static pyprof__bool pyprof__part_sum(pyprof__part *part, pyprof__array *column, const pyprof__array *values)
+static pyprof__bool pyprof__part_seen(pyprof__part *part)   // 0 = no memory
 {
-    uint64_t *to;   // unsigned: values of hostile files wrap around
+    const pyprof__array *from = &part->from->seen;
+    pyprof__array *seen = &part->to->seen;
     uint32_t i;
-    if (!values->count) return 1;
-    if (!pyprof__part_column(part, column)) return 0;
-    to = (uint64_t *)column->data;
-    for (i = 0; i < values->count && i < part->selection.count; i++)
-        if (part->selection.chosen[i] == PYPROF__SHOWN)
-            to[part->map[i]] += PYPROF__AT(const uint64_t, *values, i);
+    if (!from->count) return 1;
+    if (!pyprof__array_reserve(&part->to->pool, seen, part->to->model.nodes.count)) return 0;   // zeroes
+    seen->count = part->to->model.nodes.count;
+    for (i = 0; i < from->count; i++)
+        PYPROF__AT(unsigned char, *seen, part->map[i]) |= PYPROF__AT(const unsigned char, *from, i);
     return 1;
 }
 
@@ -21197,14 +21556,10 @@ static pyprof__bool pyprof__part_values(pyprof__part *part)   // without a range
     const pyprof_profile *from = part->from;
     pyprof_profile *to = part->to;
     size_t metric;
-    uint32_t i;
     for (metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
         if (!pyprof__part_sum(part, &to->model.columns[metric], &from->model.columns[metric])
             || !pyprof__part_sum(part, &to->earlier[metric], &from->earlier[metric])) return 0;
-    if (from->seen.count && !pyprof__part_column(part, &to->seen)) return 0;
-    for (i = 0; i < from->seen.count; i++)
-        PYPROF__AT(unsigned char, to->seen, part->map[i]) |= PYPROF__AT(const unsigned char, from->seen, i);
-    return pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
+    return pyprof__part_seen(part) && pyprof__array_copy(&to->pool, &to->model.rivals, &from->model.rivals)
         && pyprof__part_history(part);
 }
 
@@ -21240,23 +21595,17 @@ static pyprof__bool pyprof__part_moments(pyprof__part *part)
     const pyprof__model *from = &part->from->model;
     pyprof__model *to = &part->to->model;
     int range = pyprof__has_range(part->query);
-    size_t i, room = 0;
+    size_t i;
     for (i = 0; range && i < PYPROF_METRIC_COUNT; i++)
         if (from->columns[i].count && pyprof__metric_row((int)i)->from == PYPROF__FROM_SAMPLES
-            && !pyprof__part_column(part, &to->columns[i])) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {   // an array that grows takes far more
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
-        room += part->selection.chosen[moment->node] == PYPROF__SHOWN
-            && (!range || (moment->start_ns < part->end_ns && moment->end_ns >= part->start_ns));
-    }
-    if (!pyprof__array_reserve(&part->to->pool, &to->moments, room)) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        pyprof__moment moment = PYPROF__AT(const pyprof__moment, from->moments, i), *added;
+            && !pyprof__pieces_fill(&part->to->pool, &to->columns[i], to->nodes.count)) return 0;
+    for (i = 0; i < from->moments.count; i++) {
+        pyprof__moment moment = *pyprof__moment_at(from, i), *added;
         if (part->selection.chosen[moment.node] != PYPROF__SHOWN) continue;
         if (range && !pyprof__moment_cut(&moment, part->start_ns, part->end_ns)) continue;
         moment.node = part->map[moment.node];
         if (range) pyprof__model_columns(to, &moment);
-        added = (pyprof__moment *)pyprof__push(&part->to->pool, &to->moments);
+        added = (pyprof__moment *)pyprof__pieces_push(&part->to->pool, &to->moments);
         if (!added) return 0;
         *added = moment;
     }
@@ -21365,7 +21714,7 @@ static pyprof_result pyprof__part_times(pyprof__part *part, uint64_t *held_ns)
     char first[32], last[32];
     *held_ns = model->start_ns;
     if (!pyprof__has_range(query)) return PYPROF_OK;
-    if (part->from->is_diff || model->moments.count <= model->moments_first)
+    if (part->from->is_diff || !model->moments.count)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no time line: from_s, to_s",
                             part->from->is_diff ? "a difference" : "this recording");
     if (kept && model->last_ns > model->start_ns + kept) *held_ns = model->last_ns - kept;
@@ -21408,7 +21757,6 @@ static pyprof_profile *pyprof__part_new(const pyprof_profile *from)   // NULL = 
     memset(&to->model.node_index, 0, sizeof to->model.node_index);
     memset(&to->model.waited_index, 0, sizeof to->model.waited_index);
     memset(&to->model.native_index, 0, sizeof to->model.native_index);
-    to->model.moments_first = 0;
     pyprof__array_init(&to->seen, 1);
     return to;
 }
@@ -22367,22 +22715,19 @@ static pyprof__bool pyprof__diff_earlier(pyprof__differ *differ, int metric)
 {
     const pyprof__diff_side *before = &differ->sides[0];
     const uint32_t *nodes = (const uint32_t *)before->nodes.data;
-    pyprof__array *column = &differ->to->earlier[metric];
-    uint64_t *to;   // unsigned: values of hostile files wrap around
+    pyprof__pieces *column = &differ->to->earlier[metric];
     uint32_t i;
     int part;
-    size_t count = differ->to->model.nodes.count;
     if (!before->from->model.columns[metric].count) return 1;
-    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
-    to = (uint64_t *)column->data;
+    if (!pyprof__pieces_fill(&differ->to->pool, column, differ->to->model.nodes.count)) return 0;
     for (part = metric; part; part = pyprof__scaled_apart(part)) {
         pyprof__scaler scaler;
         memset(&scaler, 0, sizeof scaler);
         scaler.by = differ->ratios[part];
         for (i = 0; i < before->nodes.count; i++) {
             uint64_t value = pyprof__scaled_value(before, part, i);
-            if (value && nodes[i] != PYPROF__NONE) to[nodes[i]] += pyprof__scale_next(&scaler, value);
+            if (value && nodes[i] != PYPROF__NONE)   // unsigned: values of hostile files wrap around
+                PYPROF__IN(uint64_t, *column, nodes[i]) += pyprof__scale_next(&scaler, value);
         }
     }
     return 1;
@@ -22393,18 +22738,18 @@ static pyprof__bool pyprof__diff_column(pyprof__differ *differ, int metric)
 {
     const pyprof__diff_side *after = &differ->sides[1];
     const uint32_t *nodes = (const uint32_t *)after->nodes.data;
-    const pyprof__array *from = &after->from->model.columns[metric];
-    pyprof__array *column = &differ->to->model.columns[metric];
+    const pyprof__pieces *from = &after->from->model.columns[metric];
+    pyprof__pieces *column = &differ->to->model.columns[metric];
     size_t i, count = differ->to->model.nodes.count;
-    uint64_t *to;
     if (!pyprof__diff_earlier(differ, metric)) return 0;
     if (!from->count && !differ->to->earlier[metric].count) return 1;
-    if (!pyprof__array_reserve(&differ->to->pool, column, count)) return 0;   // zeroes
-    column->count = count;
-    to = (uint64_t *)column->data;
-    for (i = 0; i < count; i++) to[i] = 0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
+    if (!pyprof__pieces_fill(&differ->to->pool, column, count)) return 0;
+    for (i = 0; i < count; i++)
+        PYPROF__IN(uint64_t, *column, i) =
+            0 - (uint64_t)pyprof__before_value(differ->to, metric, (uint32_t)i);
     for (i = 0; i < from->count && i < after->nodes.count; i++)
-        if (nodes[i] != PYPROF__NONE) to[nodes[i]] += (uint64_t)PYPROF__AT(const int64_t, *from, i);
+        if (nodes[i] != PYPROF__NONE)
+            PYPROF__IN(uint64_t, *column, nodes[i]) += PYPROF__IN(const uint64_t, *from, i);
     return 1;
 }
 
@@ -22415,19 +22760,19 @@ static pyprof__bool pyprof__diff_doubt(pyprof__differ *differ, const pyprof__met
     const pyprof__model *models[2] = { &differ->sides[0].from->model, &differ->sides[1].from->model };
     pyprof__ratio ratio = differ->ratios[metric->part_of];
     double by = (double)ratio.to / (double)ratio.from;
-    int64_t *change, *earlier;
+    pyprof__pieces *changes = &differ->to->model.columns[metric->metric],
+        *sums = &differ->to->earlier[metric->metric];
     size_t i;
     if (!pyprof__diff_column(differ, metric->metric)) return 0;
-    if (!differ->to->earlier[metric->metric].count) return 1;
-    change = (int64_t *)differ->to->model.columns[metric->metric].data;
-    earlier = (int64_t *)differ->to->earlier[metric->metric].data;
+    if (!sums->count) return 1;
     by *= by;
     if (models[1]->heap.interval) by *= (double)models[0]->heap.interval / (double)models[1]->heap.interval;
     for (i = 0; i < differ->to->model.nodes.count; i++) {
-        double scaled = (double)earlier[i] * by;
-        uint64_t after = (uint64_t)change[i] + (uint64_t)earlier[i];
-        earlier[i] = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
-        change[i] = (int64_t)(after + (uint64_t)earlier[i]);
+        int64_t *change = &PYPROF__IN(int64_t, *changes, i), *earlier = &PYPROF__IN(int64_t, *sums, i);
+        double scaled = (double)*earlier * by;
+        uint64_t after = (uint64_t)*change + (uint64_t)*earlier;
+        *earlier = scaled > 0 && scaled < 9e18 ? (int64_t)(scaled + 0.5) : 0;
+        *change = (int64_t)(after + (uint64_t)*earlier);
     }
     return 1;
 }
@@ -22764,18 +23109,15 @@ static pyprof__bool pyprof__merge_columns(pyprof__merger *merger)
     size_t k, i;
     if (to->heap.interval) interval /= (double)to->heap.interval;
     for (k = 0; k < PYPROF__COUNT(pyprof__metrics); k++) {
-        const pyprof__array *from = &side->from->model.columns[pyprof__metrics[k].metric];
-        pyprof__array *column = &to->columns[pyprof__metrics[k].metric];
-        size_t before = column->count;
+        const pyprof__pieces *from = &side->from->model.columns[pyprof__metrics[k].metric];
+        pyprof__pieces *column = &to->columns[pyprof__metrics[k].metric];
         int doubt = pyprof__metrics[k].from == PYPROF__FROM_ESTIMATES;
         if (!from->count) continue;
-        if (!pyprof__array_reserve(to->pool, column, to->nodes.count - before)) return 0;
-        memset((int64_t *)column->data + before, 0, (to->nodes.count - before) * sizeof(int64_t));
-        column->count = to->nodes.count;
+        if (!pyprof__pieces_fill(to->pool, column, to->nodes.count)) return 0;
         for (i = 0; i < from->count && i < side->nodes.count; i++) {
-            uint64_t value = (uint64_t)PYPROF__AT(const int64_t, *from, i);
+            uint64_t value = PYPROF__IN(const uint64_t, *from, i);
             if (doubt && interval > 0 && interval < 1) value = (uint64_t)((double)value * interval + 0.5);
-            PYPROF__AT(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
+            PYPROF__IN(uint64_t, *column, nodes[i]) += value;   // unsigned: hostile values wrap around
         }
     }
     return 1;
@@ -22789,12 +23131,11 @@ static pyprof__bool pyprof__merge_moments(pyprof__merger *merger)   // 0 = no me
     const uint32_t *nodes = (const uint32_t *)side->nodes.data;
     pyprof__model *to = &merger->to->model;
     size_t i;
-    if (!pyprof__array_reserve(to->pool, &to->moments, from->moments.count)) return 0;
-    for (i = from->moments_first; i < from->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, from->moments, i);
+    for (i = 0; i < from->moments.count; i++) {
+        const pyprof__moment *moment = pyprof__moment_at(from, i);
         pyprof__moment *added;
         if (moment->thread >= merger->threads.count || moment->node >= side->nodes.count) continue;
-        if (!(added = (pyprof__moment *)pyprof__push(to->pool, &to->moments))) return 0;
+        if (!(added = (pyprof__moment *)pyprof__pieces_push(to->pool, &to->moments))) return 0;
         *added = *moment;
         added->start_ns = pyprof__merge_time(merger, moment->start_ns);
         added->end_ns = pyprof__merge_time(merger, moment->end_ns);
@@ -22868,13 +23209,25 @@ static int pyprof__by_pair(const void *a, const void *b)
         : x->holder > y->holder;
 }
 
-// Sorts the time line, and makes one pair of equal pairs.
-static void pyprof__merge_sort(pyprof__model *to)
+// Sorts the time line. 0 = no memory
+static pyprof__bool pyprof__merge_order(pyprof__model *to)
+{
+    size_t i, count = to->moments.count, size = (count + 1) * sizeof(pyprof__moment);
+    pyprof__moment *moments = (pyprof__moment *)pyprof__alloc(to->pool, size);
+    if (!moments) return 0;
+    for (i = 0; i < count; i++) moments[i] = *pyprof__moment_at(to, i);
+    qsort(moments, count, sizeof *moments, pyprof__by_start);
+    for (i = 0; i < count; i++)
+        PYPROF__IN(pyprof__moment, to->moments, i) = moments[i];
+    pyprof__free(to->pool, moments, size);
+    return 1;
+}
+
+// Makes one pair of equal pairs.
+static void pyprof__merge_pairs(pyprof__model *to)
 {
     pyprof__rivals *pairs = (pyprof__rivals *)to->rivals.data;
     size_t i, kept = 0;
-    if (to->moments.count)
-        qsort(to->moments.data, to->moments.count, sizeof(pyprof__moment), pyprof__by_start);
     if (to->rivals.count) qsort(pairs, to->rivals.count, sizeof *pairs, pyprof__by_pair);
     for (i = 0; i < to->rivals.count; i++) {
         if (kept && pyprof__by_pair(&pairs[kept - 1], &pairs[i]) == 0) pairs[kept - 1].ns += pairs[i].ns;
@@ -23078,8 +23431,8 @@ static pyprof__bool pyprof__merge_fill(pyprof__merger *merger)   // 0 = no memor
     model->processes.count = 0;   // the processes of the recordings follow
     for (i = 0; i < merger->count; i++)
         if (!pyprof__merge_one(merger, merger->from[i])) return 0;
-    pyprof__merge_sort(model);
-    return pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
+    pyprof__merge_pairs(model);
+    return pyprof__merge_order(model) && pyprof__merge_facts(merger) && pyprof__labels_make(merger->to)
         && pyprof__measure_depth(merger->to);
 }
 
@@ -23090,7 +23443,7 @@ static pyprof__bool pyprof__copy_facts(pyprof_profile *to, const pyprof_profile 
     int whole = pyprof__array_copy(&to->pool, &to->seen, &from->seen)
         && pyprof__array_copy(&to->pool, &to->children, &from->children);
     for (i = 0; i < PYPROF_METRIC_COUNT && whole; i++)
-        whole = pyprof__array_copy(&to->pool, &to->earlier[i], &from->earlier[i]);
+        whole = pyprof__pieces_share(&to->pool, &to->earlier[i], &from->earlier[i]);
     to->program = from->program;
     to->python = from->python;
     to->free_threaded = from->free_threaded;
@@ -25047,6 +25400,16 @@ static void *pyprof__load_push(pyprof__loader *l, pyprof__array *array)
     return item;
 }
 
+// The same of a list in pieces.
+static void *pyprof__load_piece(pyprof__loader *l, pyprof__pieces *pieces)
+{
+    void *item = NULL;
+    if (pieces->count >= PYPROF__MOST_ITEMS) pyprof__input_expected(&l->reader, "a shorter list");
+    if (l->reader.result == PYPROF_OK && !(item = pyprof__pieces_push(l->model->pool, pieces)))
+        pyprof__input_memory(&l->reader);
+    return item;
+}
+
 // A list of objects, each of which becomes an item of the array.
 static void pyprof__load_list(pyprof__loader *l, pyprof__array *array, const pyprof__field *fields,
                               size_t count)
@@ -25363,16 +25726,14 @@ static void pyprof__load_seen(pyprof__loader *l, void *to)
 
 static void pyprof__load_column(pyprof__loader *l, void *to)
 {
-    pyprof__array *column = (pyprof__array *)to;
+    pyprof__pieces *column = (pyprof__pieces *)to;
     int64_t left = pyprof__most;
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
-    if (!column->count && l->parents && !pyprof__array_reserve(l->model->pool, column, l->parents))
-        pyprof__input_memory(&l->reader);
     while (pyprof__read_more(&l->reader, ']', &any)) {
         int64_t value = pyprof__read_int(&l->reader, -left, left), *item;
         left -= value < 0 ? -value : value;
-        item = (int64_t *)pyprof__load_push(l, column);
+        item = (int64_t *)pyprof__load_piece(l, column);
         if (item) *item = value;
     }
 }
@@ -25384,7 +25745,7 @@ static void pyprof__load_values(pyprof__loader *l, void *to)   // a column for e
     for (i = 0; i < PYPROF__COUNT(pyprof__metrics); i++, count++) {
         fields[count].key = pyprof__metrics[i].key;
         fields[count].load = pyprof__load_column;
-        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__array);
+        fields[count].at = (size_t)pyprof__metrics[i].metric * sizeof(pyprof__pieces);
         fields[count].needed = 0;
     }
     pyprof__load_fields(l, fields, count, to);
@@ -25399,7 +25760,7 @@ static void pyprof__load_tree(pyprof__loader *l, void *to)
         { "before", pyprof__load_values, offsetof(pyprof_profile, earlier), 0 },
         { "seen", pyprof__load_seen, 0, 0 },
     };
-    const pyprof__array *columns = l->model->columns, *earlier = l->profile->earlier;
+    const pyprof__pieces *columns = l->model->columns, *earlier = l->profile->earlier;
     size_t i, count;
     pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
     count = l->model->nodes.count;
@@ -25630,7 +25991,7 @@ static void pyprof__load_moments(pyprof__loader *l)
     int any = 0;
     if (!pyprof__read_open(&l->reader, '[')) return;
     while (pyprof__read_more(&l->reader, ']', &any)) {
-        pyprof__moment *moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+        pyprof__moment *moment = (pyprof__moment *)pyprof__load_piece(l, &l->model->moments);
         if (!moment) return;
         pyprof__load_fields(l, fields, PYPROF__COUNT(fields), moment);
         pyprof__load_check_moment(l, moment);
@@ -25641,28 +26002,28 @@ static void pyprof__load_moments(pyprof__loader *l)
 static void pyprof__load_compact_row(pyprof__loader *l, const int64_t *row)
 {
     pyprof__moment *moment;
-    int64_t start, wall = row[3] + row[5], cpu;
+    int64_t start, wall = row[2] + row[4], cpu;
     if (row[0] < 0 || row[0] >= (int64_t)l->model->threads.count || row[1] < 0
         || row[1] >= (int64_t)l->model->nodes.count)
         pyprof__input_expected(&l->reader, "a row with a thread and a node that were read before");
     if (l->reader.result != PYPROF_OK) return;
-    start = (int64_t)l->ends[row[0]] + row[2];
-    cpu = row[9] < 0 ? -1 : row[6] + (row[4] & PYPROF__IS_WAITING ? 0 : wall - row[9]);
-    if (start < 0 || row[3] < 0 || wall < 0 || cpu < 0 || row[4] < 0 || row[4] > UINT32_MAX || row[7] < -1
-        || row[7] >= UINT32_MAX || row[8] < 0 || row[9] < 0)
+    start = (int64_t)l->ends[row[0]] + row[8];
+    cpu = row[5] < 0 ? -1 : row[6] + (row[3] & PYPROF__IS_WAITING ? 0 : wall - row[5]);
+    if (start < 0 || row[2] < 0 || wall < 0 || cpu < 0 || row[3] < 0 || row[3] > UINT32_MAX || row[7] < -1
+        || row[7] >= UINT32_MAX || row[9] < 0 || row[5] < 0)
         pyprof__input_expected(&l->reader, "a row with no negative time");
-    moment = (pyprof__moment *)pyprof__load_push(l, &l->model->moments);
+    moment = (pyprof__moment *)pyprof__load_piece(l, &l->model->moments);
     if (!moment) return;
     moment->start_ns = (uint64_t)start;
-    moment->end_ns = (uint64_t)start + (uint64_t)row[3];
+    moment->end_ns = (uint64_t)start + (uint64_t)row[2];
     moment->wall_ns = (uint64_t)wall;
     moment->cpu_ns = (uint64_t)cpu;
-    moment->block_ns = (uint64_t)row[8];
-    moment->taken_ns = (uint64_t)row[9];
+    moment->block_ns = (uint64_t)row[9];
+    moment->taken_ns = (uint64_t)row[5];
     moment->thread = (uint32_t)row[0];
     moment->node = (uint32_t)row[1];
     moment->count = (uint32_t)(row[7] + 1);
-    moment->state = (uint32_t)row[4];
+    moment->state = (uint32_t)row[3];
     pyprof__load_check_moment(l, moment);
     l->ends[row[0]] = moment->end_ns;
 }
@@ -25975,7 +26336,7 @@ static pyprof_result pyprof__load(pyprof__source_fn *source, void *user, const c
     pyprof__model_init(&made->model, &made->pool);
     pyprof__array_init(&made->children, sizeof(pyprof__child));
     pyprof__array_init(&made->seen, 1);
-    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__array_init(&made->earlier[i], sizeof(int64_t));
+    for (i = 0; i < PYPROF_METRIC_COUNT; i++) pyprof__pieces_init(&made->earlier[i], sizeof(int64_t));
     l.profile = made;
     l.model = &made->model;
     l.reader.source = source;
@@ -29153,7 +29514,7 @@ static pyprof__bool pyprof__locked_make(const pyprof__findings *f, pyprof__pool 
     size_t i, kept = 0;
     *threads = 0;
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (!f->selection.chosen[moment->node] || !pyprof__waits_for_lock(f, moment)) continue;
         if (*threads < 2 && moment->thread != last) ++*threads;
         last = moment->thread;
@@ -29207,7 +29568,7 @@ static pyprof__bool pyprof__lockers_make(const pyprof__findings *f, unsigned cha
     if (!lockers) return 0;
     memset(lockers, 0, model->functions.count + 1);
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         uint32_t own = pyprof__own_at(f, moment);
         if (own != PYPROF__NONE && pyprof__waits_for_lock(f, moment)) lockers[own] = 1;
     }
@@ -29225,7 +29586,7 @@ static pyprof__bool pyprof__during_make(const pyprof__findings *f, pyprof__pool 
     size_t i, kept = 0;
     int whole = pyprof__lockers_make(f, lockers);
     for (i = 0; whole && i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         uint32_t own = pyprof__own_at(f, moment);
         if (own == PYPROF__NONE || moment->state & not_at_work || pyprof__waits_for_lock(f, moment)) continue;
         if ((moment->state & PYPROF__IS_IDLE) && !(lockers[own] && pyprof__sleeps(f, moment))) continue;
@@ -29866,6 +30227,11 @@ static void pyprof__put_char(pyprof__sink *s, char c)
 static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
 {
     const char *from = (const char *)data;
+    if (size < sizeof s->buffer - s->used) {   // nearly always
+        memcpy(s->buffer + s->used, from, size);
+        s->used += size;
+        return;
+    }
     while (size > 0 && !s->failed) {
         size_t n = sizeof s->buffer - s->used;
         if (n > size) n = size;
@@ -29894,11 +30260,10 @@ static void pyprof__put_format(pyprof__sink *s, const char *format, ...)
 static void pyprof__put_int(pyprof__sink *s, int64_t value)
 {
     char text[24];
-    size_t at = sizeof text;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do { text[--at] = (char)('0' + rest % 10); rest /= 10; } while (rest);
-    if (value < 0) text[--at] = '-';
-    pyprof__put_bytes(s, text + at, sizeof text - at);
+    size_t size = 0;
+    if (value < 0) text[size++] = '-';
+    size += pyprof__digits(text + size, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 1);
+    pyprof__put_bytes(s, text, size);
 }
 
 static void pyprof__put_fixed(pyprof__sink *s, double value, int digits)
@@ -29971,6 +30336,12 @@ static const pyprof__rule
     pyprof__as_page = { "\"\\\n\t\r", { "\\\"", "\\\\", "\\n", "\\t", "\\r" }, pyprof__unsafe_page,
                         "\\u%04x" };
 
+// Characters that no rule replaces: letters, digits and ./_
+static pyprof__bool pyprof__is_plain(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '.' && c <= '9') || c == '_';
+}
+
 // Writes at most `most` bytes of text; each byte that is not UTF-8 becomes U+FFFD. Returns the rest.
 static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t most,
                                        const pyprof__rule *rule)
@@ -29978,8 +30349,12 @@ static const char *pyprof__put_escaped(pyprof__sink *s, const char *text, size_t
     char number[8];
     size_t at, length, plain = 0;   // from here on, characters need no replacement
     for (at = 0; at < most && text[at]; at += length) {
-        uint32_t c = pyprof__utf8_next(text + at, &length);
-        const char *found = c < 0x80 ? strchr(rule->from, (int)c) : NULL, *other = number;
+        uint32_t c;
+        const char *found, *other = number;
+        length = 1;
+        if (pyprof__is_plain(text[at])) continue;
+        c = pyprof__utf8_next(text + at, &length);
+        found = c < 0x80 ? strchr(rule->from, (int)c) : NULL;
         if (found) other = rule->to[found - rule->from];
         else if (rule->is_unsafe(c, text + at + length))
             snprintf(number, sizeof number, c < 256 ? rule->number : "\\u%04x", c);
@@ -30178,7 +30553,7 @@ static uint32_t pyprof__group_of(const pyprof__timeline *t, uint32_t node)
 
 static const pyprof__moment *pyprof__timeline_moment(const pyprof__timeline *t, uint32_t number)
 {
-    return &PYPROF__AT(const pyprof__moment, t->job->profile->model.moments, number);
+    return pyprof__moment_at(&t->job->profile->model, number);
 }
 
 static uint32_t pyprof__group_start(const uint32_t *ends, size_t group)
@@ -31000,63 +31375,108 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node
-static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node)
+// The same names and the same stacks come again and again: the text of each is made once and copied.
+typedef struct { size_t at, size; } pyprof__span;
+typedef struct {
+    pyprof__pool *pool;
+    pyprof__array bytes;
+    pyprof__array labels, stacks;   // pyprof__span: of each function, of each node; empty = not made
+    pyprof__sink *side;
+} pyprof__json_kept;
+
+enum { PYPROF__KEPT_BYTES = 24 << 20 };
+
+static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
+{
+    pyprof__json_kept *kept = (pyprof__json_kept *)user;
+    if (!pyprof__array_reserve(kept->pool, &kept->bytes, size)) return 1;
+    memcpy((char *)kept->bytes.data + kept->bytes.count, data, size);
+    kept->bytes.count += size;
+    return 0;
+}
+
+static void pyprof__json_keep_begin(pyprof__json_kept *kept, pyprof__span *span)
+{
+    span->at = kept->bytes.count;
+    pyprof__sink_begin(kept->side, pyprof__json_keep, kept);
+}
+
+static pyprof__bool pyprof__json_keep_end(pyprof__json_kept *kept, pyprof__span *span)   // 0 = no memory
+{
+    pyprof__flush(kept->side);
+    span->size = kept->bytes.count - span->at;
+    return !kept->side->failed;
+}
+
+static void pyprof__json_put_kept(pyprof__sink *s, const pyprof__json_kept *kept, const pyprof__span *span)
+{
+    pyprof__put_bytes(s, (const char *)kept->bytes.data + span->at, span->size);
+}
+
+// 0 = no memory
+static pyprof__bool pyprof__json_keep_labels(pyprof__json_kept *kept, const pyprof_profile *profile)
+{
+    uint32_t i;
+    int whole = 1;
+    for (i = 0; whole && i < profile->model.functions.count; i++) {
+        pyprof__span *span = (pyprof__span *)pyprof__push(kept->pool, &kept->labels);
+        if (!span) return 0;
+        pyprof__json_keep_begin(kept, span);
+        pyprof__emit_text(kept->side, NULL, pyprof__label(profile, i));
+        whole = pyprof__json_keep_end(kept, span);
+    }
+    return whole;
+}
+
+static void pyprof__json_label(pyprof__sink *s, const pyprof_profile *profile, uint32_t function,
+                               const pyprof__json_kept *kept)
+{
+    pyprof__emit_gap(s, "");
+    if (!kept) {
+        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
+        return;
+    }
+    pyprof__emit_next(s, NULL);
+    pyprof__json_put_kept(s, kept, &PYPROF__AT(const pyprof__span, kept->labels, function));
+}
+
+// "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node. kept: the
+// labels, NULL = they are written anew.
+static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node,
+                               const pyprof__json_kept *kept)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t i;
     pyprof__cursor_at(cursor, node);
     pyprof__emit_open(s, NULL, "stack", '[');
-    for (i = 0; i < cursor->depth; i++) {
-        uint32_t function = pyprof__location_of(profile, cursor->path[i])->function;
-        pyprof__emit_text(s, NULL, pyprof__label(profile, function));
-    }
+    for (i = 0; i < cursor->depth; i++)
+        pyprof__json_label(s, profile, pyprof__location_of(profile, cursor->path[i])->function, kept);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "lines", '[');
     for (i = 0; i < cursor->depth; i++)
-        pyprof__emit_int(s, NULL, pyprof__location_of(profile, cursor->path[i])->place.line);
+        pyprof__emit_number(s, pyprof__location_of(profile, cursor->path[i])->place.line);
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, NULL, "frames", '[');
-    for (i = 0; i < cursor->depth; i++) pyprof__emit_int(s, NULL, pyprof__frame_of(profile, cursor->path[i]));
+    for (i = 0; i < cursor->depth; i++) pyprof__emit_number(s, pyprof__frame_of(profile, cursor->path[i]));
     pyprof__emit_close(s, "]");
 }
 
-// The same stack comes again and again: its text is made once a node and copied. 0 = no memory.
-typedef struct { size_t at, size; } pyprof__span;
-typedef struct {
-    pyprof__cursor *cursor;
-    pyprof__array bytes, spans;   // spans: of each node
-    pyprof__sink *side;
-} pyprof__json_stacks;
-
-enum { PYPROF__KEPT_STACKS = 24 << 20 };   // bytes of text
-
-static int pyprof__json_keep(void *user, const void *data, size_t size)   // a pyprof_write_fn
+// 0 = no memory.
+static pyprof__bool pyprof__json_kept_stack(pyprof__json_kept *kept, pyprof__sink *s, pyprof__cursor *cursor,
+                                            uint32_t node)
 {
-    pyprof__json_stacks *stacks = (pyprof__json_stacks *)user;
-    if (!pyprof__array_reserve(&stacks->cursor->pool, &stacks->bytes, size)) return 1;
-    memcpy((char *)stacks->bytes.data + stacks->bytes.count, data, size);
-    stacks->bytes.count += size;
-    return 0;
-}
-
-static pyprof__bool pyprof__json_kept_stack(pyprof__json_stacks *stacks, pyprof__sink *s, uint32_t node)
-{
-    pyprof__span *span = &PYPROF__AT(pyprof__span, stacks->spans, node);
-    if (!span->size && stacks->bytes.count > PYPROF__KEPT_STACKS) {   // enough is kept
-        pyprof__json_stack(s, stacks->cursor, node);
+    pyprof__span *span = &PYPROF__AT(pyprof__span, kept->stacks, node);
+    if (!span->size && kept->bytes.count > PYPROF__KEPT_BYTES) {   // enough is kept
+        pyprof__json_stack(s, cursor, node, kept);
         return 1;
     }
     if (!span->size) {
-        span->at = stacks->bytes.count;
-        pyprof__sink_begin(stacks->side, pyprof__json_keep, stacks);
-        pyprof__json_stack(stacks->side, stacks->cursor, node);
-        pyprof__flush(stacks->side);
-        if (stacks->side->failed) return 0;
-        span->size = stacks->bytes.count - span->at;
+        pyprof__json_keep_begin(kept, span);
+        pyprof__json_stack(kept->side, cursor, node, kept);
+        if (!pyprof__json_keep_end(kept, span)) return 0;
     }
     pyprof__emit_next(s, NULL);
-    pyprof__put_bytes(s, (const char *)stacks->bytes.data + span->at, span->size);
+    pyprof__json_put_kept(s, kept, span);
     return 1;
 }
 
@@ -31074,15 +31494,15 @@ static const char *pyprof__json_state(uint32_t state)
 }
 
 // 0 = no memory.
-static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_stacks *stacks,
-                                        const pyprof__moment *moment)
+static pyprof__bool pyprof__json_moment(const pyprof__job *job, pyprof__json_kept *kept,
+                                        pyprof__cursor *cursor, const pyprof__moment *moment)
 {
     pyprof__sink *s = job->sink;
     int64_t values[PYPROF_METRIC_COUNT];
     if (!pyprof__moment_select(job->selection, moment, values)) return 1;
     pyprof__emit_open(s, "\n  ", NULL, '{');
     pyprof__emit_int(s, "thread_id", (int64_t)pyprof__recorded_of(job->profile, moment->thread)->native);
-    if (!pyprof__json_kept_stack(stacks, s, moment->node)) return 0;
+    if (!pyprof__json_kept_stack(kept, s, cursor, moment->node)) return 0;
     pyprof__emit_fixed(s, "timestamp", pyprof__unix(&job->profile->model, moment->start_ns), 6);
     pyprof__emit_int(s, "count", values[PYPROF_SAMPLES]);
     pyprof__emit_int(s, "wall_ns", values[PYPROF_WALL_NS]);
@@ -31105,10 +31525,10 @@ static void pyprof__json_moment_row(pyprof__sink *s, const pyprof__moment *momen
 {
     uint64_t known = moment->state & PYPROF__IS_WAITING ? 0 : moment->wall_ns - moment->taken_ns,
         span = moment->end_ns - moment->start_ns;
-    const int64_t row[] = { moment->thread, moment->node, (int64_t)(moment->start_ns - ends[moment->thread]),
-                            (int64_t)span, moment->state, (int64_t)(moment->wall_ns - span),
+    const int64_t row[] = { moment->thread, moment->node, (int64_t)span, moment->state,
+                            (int64_t)(moment->wall_ns - span), (int64_t)moment->taken_ns,
                             (int64_t)(moment->cpu_ns - known), (int64_t)moment->count - 1,
-                            (int64_t)moment->block_ns, (int64_t)moment->taken_ns };
+                            (int64_t)(moment->start_ns - ends[moment->thread]), (int64_t)moment->block_ns };
     size_t i, count = PYPROF__COUNT(row);
     ends[moment->thread] = moment->end_ns;
     while (count > 1 && !row[count - 1]) count--;
@@ -31133,7 +31553,7 @@ static pyprof_result pyprof__json_compact(const pyprof__job *job)
     pyprof__emit_close(s, "]");
     pyprof__emit_open(s, "\n", "rows", '[');
     for (i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (job->selection->chosen[moment->node]) pyprof__json_moment_row(s, moment, ends);
     }
     pyprof__emit_close(s, "]}\n}\n");
@@ -31141,27 +31561,29 @@ static pyprof_result pyprof__json_compact(const pyprof__job *job)
     return PYPROF_OK;
 }
 
-// Entries of the time line. Labels are escaped once and kept, because a label occurs in many stacks.
+// Entries of the time line.
 static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor *cursor)
 {
     const pyprof__model *model = &job->profile->model;
-    pyprof__json_stacks stacks;
+    pyprof__pool *pool = &cursor->pool;
+    pyprof__json_kept kept;
     size_t i;
     int whole;
-    stacks.cursor = cursor;
-    pyprof__array_init(&stacks.bytes, 1);
-    pyprof__array_init(&stacks.spans, sizeof(pyprof__span));
-    stacks.side = (pyprof__sink *)pyprof__alloc(&cursor->pool, sizeof *stacks.side);
-    whole = stacks.side && pyprof__array_reserve(&cursor->pool, &stacks.spans, model->nodes.count);
+    kept.pool = pool;
+    pyprof__array_init(&kept.bytes, 1);
+    pyprof__array_init(&kept.labels, sizeof(pyprof__span));
+    pyprof__array_init(&kept.stacks, sizeof(pyprof__span));
+    kept.side = (pyprof__sink *)pyprof__alloc(pool, sizeof *kept.side);
+    whole = kept.side && pyprof__json_keep_labels(&kept, job->profile)
+        && pyprof__array_reserve(pool, &kept.stacks, model->nodes.count);
     pyprof__emit_open(job->sink, "\n", "samples", '[');
-    for (i = 0; whole && i < model->moments.count; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
-        whole = pyprof__json_moment(job, &stacks, moment);
-    }
+    for (i = 0; whole && i < model->moments.count; i++)
+        whole = pyprof__json_moment(job, &kept, cursor, pyprof__moment_at(model, i));
     pyprof__emit_close(job->sink, "]\n}\n");
-    pyprof__free(&cursor->pool, stacks.side, sizeof *stacks.side);
-    pyprof__array_free(&cursor->pool, &stacks.bytes);
-    pyprof__array_free(&cursor->pool, &stacks.spans);
+    pyprof__free(pool, kept.side, sizeof *kept.side);
+    pyprof__array_free(pool, &kept.bytes);
+    pyprof__array_free(pool, &kept.labels);
+    pyprof__array_free(pool, &kept.stacks);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
 
@@ -31203,7 +31625,7 @@ static void pyprof__json_gil(const pyprof__job *job, pyprof__cursor *cursor)
         pyprof__emit_int(s, "thread_id", (int64_t)recorded->native);
         pyprof__emit_int(s, "hold_ns", (int64_t)recorded->hold_ns);
         pyprof__emit_fixed(s, "end", pyprof__unix(model, recorded->hold_end_ns), 6);
-        pyprof__json_stack(s, cursor, recorded->hold_node);
+        pyprof__json_stack(s, cursor, recorded->hold_node, NULL);
         pyprof__emit_int(s, "thread", i);
         pyprof__emit_int(s, "node", recorded->hold_node);
         pyprof__emit_int(s, "end_ns", (int64_t)recorded->hold_end_ns);
@@ -31366,7 +31788,7 @@ static void pyprof__json_tasks(const pyprof__job *job, pyprof__cursor *cursor)  
         pyprof__emit_int(s, "node", waited->node);
         pyprof__emit_int(s, "count", (int64_t)waited->count);
         pyprof__emit_int(s, "wait_ns", (int64_t)waited->ns);
-        pyprof__json_stack(s, cursor, waited->node);
+        pyprof__json_stack(s, cursor, waited->node, NULL);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -31394,7 +31816,7 @@ static void pyprof__json_waits(const pyprof__job *job, pyprof__cursor *cursor)  
         pyprof__emit_int(s, "thread", wait->thread);
         if (wait->other) pyprof__emit_int(s, "holder_thread", wait->other - 1);
         pyprof__emit_int(s, "node", wait->node);
-        pyprof__json_stack(s, cursor, wait->node);
+        pyprof__json_stack(s, cursor, wait->node, NULL);
         pyprof__emit_close(s, "}");
     }
     pyprof__emit_close(s, "]");
@@ -41453,6 +41875,14 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     pyprof__schedule_replan(schedule, now);
 }
 
+static pyprof__bool pyprof__has_events(const pyprof__sampler *sampler)   // under the lock
+{
+    int i;
+    for (i = 0; i < PYPROF__SESSIONS; i++)
+        if (sampler->sessions[i] && sampler->sessions[i]->recorder.events) return 1;
+    return 0;
+}
+
 // Calls back without any lock. `delivering` holds the token meanwhile: pyprof_stop waits for it.
 static void pyprof__deliver_events(pyprof__sampler *sampler)
 {
@@ -41679,7 +42109,7 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__sweeper *sweeper = &sampler->sweeper;
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
-    int i, present;
+    int i, present, events;
     memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
@@ -41732,9 +42162,10 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
         pyprof__record(&session->recorder, sweeper, &tick);
         if (present && sweeper->awaits.count) pyprof__record_awaits(&session->recorder, sweeper);
     }
+    events = pyprof__has_events(sampler);
     pyprof__sessions_unlock();
     pyprof__busy_note(sweeper, tick.now);
-    pyprof__deliver_events(sampler);
+    if (events) pyprof__deliver_events(sampler);
     schedule->governor.sweeps++;
     pyprof__govern(sampler, schedule, tick.now);
     pyprof__sweep_done(sweeper);
@@ -42129,13 +42560,13 @@ static pyprof__bool pyprof__session_renew(pyprof__session *session, uint64_t sta
     return whole;
 }
 
-// under the lock
+// The profile is to be finished after that. Under the lock.
 static pyprof_result pyprof__session_profile(pyprof__session *session, double last_s,
                                              pyprof_profile **profile)
 {
     pyprof_profile *made;
     pyprof__record_sites(&session->recorder);
-    made = pyprof__profile_new(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0,
+    made = pyprof__profile_take(&session->recorder.model, last_s > 0 ? (uint64_t)(last_s * 1e9) : 0,
                                &session->recorder.pool.allocator);
     if (!made) return pyprof__fail_memory("the profile");
     pyprof__record_heap(&session->recorder, &made->model);
@@ -42148,6 +42579,14 @@ static pyprof_result pyprof__session_profile(pyprof__session *session, double la
     return PYPROF_OK;
 }
 
+// Without the lock. *profile: NULL = none; the result is that of the making so far, or no memory.
+static pyprof_result pyprof__session_finish(pyprof_result result, pyprof_profile **profile)
+{
+    if (!*profile) return result;
+    *profile = pyprof__profile_finish(*profile);
+    return *profile ? result : pyprof__fail_memory("the profile");
+}
+
 // A recording that a dying thread left half changed is not handed out.
 static pyprof_result pyprof__session_whole(const pyprof__session *session)
 {
@@ -42156,7 +42595,7 @@ static pyprof_result pyprof__session_whole(const pyprof__session *session)
                         "the recording is lost: a thread was ended from outside while it changed it");
 }
 
-// under the lock
+// The profile is to be finished after that. Under the lock.
 static pyprof_result pyprof__session_end(pyprof__session *session, pyprof_profile **profile)
 {
     pyprof_result result = pyprof__session_whole(session);
@@ -42391,7 +42830,8 @@ static pyprof__kin *pyprof__kin_at(const pyprof__following *following, size_t i)
     return &PYPROF__AT(pyprof__kin, following->kin, i);
 }
 
-// A session's recording so far; sampling goes on. reset: it restarts without a gap in time. Under the lock.
+// A session's recording so far, to be finished; sampling goes on. reset: it restarts without a gap in time,
+// and the profile is finished, because nothing can fail after that. Under the lock.
 static pyprof_result pyprof__session_take(pyprof__session *session, double last_s, int reset,
                                           pyprof_profile **profile)
 {
@@ -42400,8 +42840,9 @@ static pyprof_result pyprof__session_take(pyprof__session *session, double last_
     if (result != PYPROF_OK) return result;
     pyprof__record_end(&session->recorder, pyprof__sampler_failed(session->sampler) || blind, blind);
     result = pyprof__session_profile(session, last_s, profile);
-    if (result != PYPROF_OK || !reset || pyprof__session_renew(session, session->recorder.last_ns))
-        return result;
+    if (result != PYPROF_OK || !reset) return result;
+    result = pyprof__session_finish(result, profile);
+    if (result != PYPROF_OK || pyprof__session_renew(session, session->recorder.last_ns)) return result;
     pyprof__profile_free(*profile);
     *profile = NULL;
     return pyprof__fail_memory("the session");
@@ -42462,6 +42903,7 @@ static pyprof_result pyprof__following_take(pyprof__following *following, double
         if (kin->session) result = pyprof__session_take(kin->session, last_s, reset, &made);
         if (made && made->model.stats.samples) kin->sampled = 1;
         pyprof__sessions_unlock();
+        if (!reset) result = pyprof__session_finish(result, &made);
         if (!kin->session) result = pyprof__kept_take(kin->kept, last_s, &made);
         if (made) *(pyprof_profile **)pyprof__push(pool, profiles) = made;
     }
@@ -42570,6 +43012,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
         result = pyprof__fail(PYPROF_ERR_STATE, "last_s needs a time line, and timeline_s is negative");
     else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
+    if (!reset) result = pyprof__session_finish(result, profile);
     if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
     pyprof__following_unlock(following);
     return result;
@@ -43662,6 +44105,7 @@ static void pyprof__kin_end(pyprof__following *following, pyprof__descendant *on
         pyprof__session_end(kin->session, &made);
         pyprof__kin_over(following, kin);
         pyprof__sessions_unlock();
+        if (made) made = pyprof__profile_finish(made);
         any = made && made->model.stats.samples;
         missed = !any && !kin->sampled;
         if (any) {
@@ -44211,6 +44655,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         result = pyprof__no_session(session);
     }
     pyprof__sessions_unlock();
+    result = pyprof__session_finish(result, &made);
     if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
     pyprof__following_unlock(following);
     if (found && following) pyprof__following_close(slot);
@@ -44647,7 +45092,7 @@ static void pyprof__visit_states(pyprof__visitor *visitor)
     const pyprof__model *model = &visitor->profile->model;
     size_t i;
     for (i = 0; i < model->moments.count && !visitor->stopped; i++) {
-        const pyprof__moment *moment = &PYPROF__AT(const pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         int64_t self[PYPROF_METRIC_COUNT];
         pyprof_item item;
         if (!pyprof__moment_select(visitor->selection, moment, self)) continue;
@@ -44882,7 +45327,7 @@ PYPROF__DEF pyprof_result pyprof_profile_info(const pyprof_profile *profile, pyp
     memcpy(info->sizes, model->heap.sizes, sizeof info->sizes);
     for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
         for (i = 0; i < model->columns[metric].count; i++)
-            info->total[metric] += PYPROF__AT(int64_t, model->columns[metric], i);
+            info->total[metric] += PYPROF__IN(int64_t, model->columns[metric], i);
     return PYPROF_OK;
 }
 
@@ -44928,7 +45373,7 @@ static pyprof_result pyprof__dump_run(pyprof__dump_job *job, int *left, pyprof_p
         return pyprof__fail(PYPROF_ERR_DENIED,
                             "the thread of the dump was ended by the kernel: a filter of system calls?");
     if (job->result != PYPROF_OK) return pyprof__fail(job->result, "%s", job->error);
-    return pyprof__session_profile(&job->session, 0, profile);
+    return pyprof__session_finish(pyprof__session_profile(&job->session, 0, profile), profile);
 }
 
 // The sweep runs on a thread of its own, because it moves that thread to other CPUs.

@@ -31,10 +31,14 @@ static void test_wait(uint64_t ns)
     do clock_gettime(CLOCK_MONOTONIC, &now); while ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec < end);
 }
 
+static struct { uint64_t calls, bytes; } test_copies;   // guarded copies so far: each is a system call
+
 static size_t test_read(void *to, size_t size, size_t done)
 {
     uint64_t kind;
     size_t i;
+    __atomic_add_fetch(&test_copies.calls, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&test_copies.bytes, size, __ATOMIC_RELAXED);
     if (test_fault.slow_ns) test_wait(test_random() % test_fault.slow_ns);
     if (!(test_fault.rate > 0) || (double)(test_random() >> 11) / 9007199254740992.0 >= test_fault.rate) return done;
     do kind = (uint64_t)1 << test_random() % 3; while (!(kind & test_fault.kinds));
@@ -85,6 +89,12 @@ void pyprof_test_decided(uint64_t *ns, uint64_t *threads, uint64_t *sweeps)
     *threads = test_decided.threads;
     *sweeps = test_decided.sweeps;
     memset(&test_decided, 0, sizeof test_decided);
+}
+
+EXPORT uint64_t pyprof_test_copies(int bytes);
+uint64_t pyprof_test_copies(int bytes)
+{
+    return __atomic_load_n(bytes ? &test_copies.bytes : &test_copies.calls, __ATOMIC_RELAXED);
 }
 
 // As on systems whose CPU clocks move by the tick: for sessions that start the sampler after this call.

@@ -3,6 +3,8 @@
 #define MODEL_H
 
 #define AT(type, array, i) (((type *)(array).data)[i])   // as the header's own, which it undefines
+#define IN(type, pieces, i) (*(type *)pyprof__piece_item(&(pieces), i))
+#define MOMENT(model, i) IN(pyprof__moment, (model).moments, i)
 enum { NONE = -1 };                                       // (int) of the header's id for "no such thing"
 static const uint64_t ms = 1000000;                       // ns
 

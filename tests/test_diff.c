@@ -69,7 +69,7 @@ static int64_t all_values(const pyprof_profile *profile)
 {
     int64_t any = 0;
     for (size_t metric = 0; metric < PYPROF_METRIC_COUNT; metric++)
-        for (size_t i = 0; i < profile->model.columns[metric].count; i++) any |= AT(int64_t, profile->model.columns[metric], i);
+        for (size_t i = 0; i < profile->model.columns[metric].count; i++) any |= IN(int64_t, profile->model.columns[metric], i);
     return any;
 }
 
@@ -428,10 +428,10 @@ TEST(threads_with_numbers_in_their_names_pair_up)
     CHECK_INT(all_values(difference(before, after, NULL)), 0);
 }
 
-static int64_t sum_of(const pyprof__array *column)
+static int64_t sum_of(const pyprof__pieces *column)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < column->count; i++) sum += AT(int64_t, *column, i);
+    for (size_t i = 0; i < column->count; i++) sum += IN(int64_t, *column, i);
     return sum;
 }
 

@@ -358,7 +358,7 @@ TEST(a_lock_that_is_held_asleep)
         scene s;
         scene_begin(&s);
         wait_in(&s, leaf(&s, frame(&s, there ? "price" : "tick", 5), "[sleep]", PYPROF_KIND_WAIT), 1000, PYPROF_IDLE_NS);
-        for (size_t i = 0; i < s.r.model.moments.count; i++) AT(pyprof__moment, s.r.model.moments, i).state |= PYPROF__IS_IDLE;
+        for (size_t i = 0; i < s.r.model.moments.count; i++) MOMENT(s.r.model, i).state |= PYPROF__IS_IDLE;
         for (int i = 0; i < 2; i++) {
             scene_thread(&s, i ? "two" : "one");
             wait_for(&s, "price", "[futex]", 1000);

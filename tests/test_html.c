@@ -174,7 +174,7 @@ static void check_big(uint32_t stacks, uint32_t moments)
         for (; span; span = span->next, entries++) wall += span->integer;
         for (const parsed *one = more->first->next->first; one; one = one->next) wall += one->integer;
     }
-    for (uint32_t i = 0; i < profile->model.moments.count; i++) want += (long long)AT(pyprof__moment, profile->model.moments, i).wall_ns / 1000;
+    for (uint32_t i = 0; i < profile->model.moments.count; i++) want += (long long)pyprof__moment_at(&profile->model, i)->wall_ns / 1000;
     CHECK_INT(wall, want);
     CHECK(entries <= PYPROF__PAGE_MOMENTS + BIG_THREADS);
     CHECK_INT(get(line, "step")->integer, (long long)profile->model.moments.count / PYPROF__PAGE_MOMENTS + 1);

@@ -67,7 +67,7 @@ static pyprof_profile *some_merged(int as_one)
 static int64_t sum_of(const pyprof_profile *profile, int metric)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < profile->model.columns[metric].count; i++) sum += AT(int64_t, profile->model.columns[metric], i);
+    for (size_t i = 0; i < profile->model.columns[metric].count; i++) sum += IN(int64_t, profile->model.columns[metric], i);
     return sum;
 }
 
@@ -90,7 +90,7 @@ static void check_whole(const pyprof_profile *profile, int processes)
         CHECK((pyprof__process_name(profile, recorded) != NULL) == processes);
     }
     for (size_t i = 0; i < model->moments.count; i++) {
-        const pyprof__moment *moment = &AT(pyprof__moment, model->moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(model, i);
         if (i) CHECK(moment[-1].start_ns <= moment->start_ns);
         uint32_t node = moment->node;
         while (pyprof__function_of(profile, node)->kind != PYPROF_KIND_THREAD) node = pyprof__parent_of(profile, node);
@@ -294,7 +294,7 @@ TEST(merged_profiles_can_be_compared)
         for (int group = 0; group <= PYPROF_GROUP_THREAD; group++) {
             CHECK_INT(pyprof_diff(before, after, &(pyprof_diff_options){ .group = group }, &delta), PYPROF_OK);
             for (int metric = 1; metric < PYPROF_ALLOC_DOUBT; metric++)
-                for (size_t i = 0; i < delta->model.columns[metric].count; i++) CHECK_INT(AT(int64_t, delta->model.columns[metric], i), 0);
+                for (size_t i = 0; i < delta->model.columns[metric].count; i++) CHECK_INT(IN(int64_t, delta->model.columns[metric], i), 0);
             CHECK_INT(delta->model.threads.count, before->model.threads.count);
             check_whole(delta, 0);
         }
@@ -341,7 +341,7 @@ TEST(loaded_profiles_are_merged_and_compared_alike)
     for (int as_one = 0; as_one < 2; as_one++) {
         pyprof_profile *merged = merged_of(list, 3, as_one), *again = merged_of(loaded, 3, as_one);
         for (size_t i = 0; i < again->model.moments.count; i++) {   // a file has times to the microsecond
-            const pyprof__moment *one = &AT(pyprof__moment, merged->model.moments, i), *two = &AT(pyprof__moment, again->model.moments, i);
+            const pyprof__moment *one = pyprof__moment_at(&merged->model, i), *two = pyprof__moment_at(&again->model, i);
             CHECK(llabs((int64_t)(one->start_ns - two->start_ns)) <= 2000 && one->node == two->node && one->thread == two->thread);
         }
         for (int metric = 1; metric < PYPROF_METRIC_COUNT; metric++) CHECK_INT(sum_of(again, metric), sum_of(merged, metric));
@@ -384,11 +384,11 @@ TEST(hostile_values_do_no_harm)
     for (int i = 0; i < 2; i++) {
         pyprof__model *model = &list[i]->model;
         AT(pyprof__rivals, model->rivals, 0).holder = 77;
-        AT(pyprof__moment, model->moments, 0).thread = 99;
+        MOMENT(*model, 0).thread = 99;
         AT(pyprof__waited, model->waited, 0).node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 1).hold_node = 1 << 30;
         AT(pyprof__recorded_thread, model->threads, 0).process = 5;
-        AT(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? -(1ll << 60) : 1ll << 60;
+        IN(int64_t, model->columns[PYPROF_WALL_NS], 2) = i ? -(1ll << 60) : 1ll << 60;
         list[i]->program = pyprof__model_string(model, HOSTILE);
         model->unix_offset = i ? 8e9 : -1e9;
     }

@@ -527,7 +527,7 @@ TEST(perfetto_samples)
     for (uint64_t number = 0; number < 12; number++) {
         pyprof_profile *profile = some_profile(number);
         long long samples = 0;
-        for (size_t i = 0; i < profile->model.moments.count; i++) samples += AT(pyprof__moment, profile->model.moments, i).count;
+        for (size_t i = 0; i < profile->model.moments.count; i++) samples += pyprof__moment_at(&profile->model, i)->count;
         read_perfetto(&p, written(profile, (pyprof_output){ .format = PYPROF_FORMAT_PERFETTO, .filter = &everything }));
         CHECK_INT(p.samples, samples);
         CHECK(p.begun > 0 || !samples);

@@ -97,7 +97,7 @@ static int64_t line_of(int counted, int metric)   // from the time line, by the 
 {
     int64_t sum = 0;
     for (size_t i = 0; i < profile->model.moments.count; i++) {
-        const pyprof__moment *moment = &AT(const pyprof__moment, profile->model.moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(&profile->model, i);
         int waits = (moment->state & PYPROF__IS_WAITING) != 0, idle = (moment->state & PYPROF__IS_IDLE) != 0;
         int in = counted == PYPROF_STATES_ALL || (counted == PYPROF_STATES_DEFAULT && !idle) || (counted == PYPROF_STATES_RUNNING && !waits)
             || (counted == PYPROF_STATES_WAITING && waits && !idle) || (counted == PYPROF_STATES_GIL && moment->state & PYPROF__HAS_GIL)
@@ -402,7 +402,7 @@ static void check_definition(pyprof_query query)
         for (int metric = 1; metric < PYPROF_METRIC_COUNT; metric++) to->values[metric] += value(metric, node);
     }
     for (size_t i = 0; i < profile->model.moments.count; i++) {
-        const pyprof__moment *moment = &AT(const pyprof__moment, profile->model.moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(&profile->model, i);
         int64_t values[PYPROF_METRIC_COUNT];
         stack s = stack_of(moment->node);
         if (!show(&query, &s)) continue;
@@ -557,7 +557,7 @@ static void check_range(double from_s, double to_s)
     sums found = visited((pyprof_query){ .states = PYPROF_STATES_ALL, .from_s = from_s, .to_s = to_s });
     double wall = 0, cut = 0;
     for (size_t i = 0; i < profile->model.moments.count; i++) {
-        const pyprof__moment *moment = &AT(const pyprof__moment, profile->model.moments, i);
+        const pyprof__moment *moment = pyprof__moment_at(&profile->model, i);
         uint64_t a = moment->start_ns > start ? moment->start_ns : start, b = moment->end_ns < end ? moment->end_ns : end;
         if (b <= a) continue;
         cut += b - a < moment->end_ns - moment->start_ns;
@@ -611,7 +611,7 @@ TEST(what_the_time_line_does_not_hold_is_said)
     CHECK_STR(pyprof_last_error(), "the time line holds only 2.8 s to 3.8 s");
     pyprof_query late = { .from_s = 9 };
     CHECK_INT(pyprof_visit(profile, &late, add_item, NULL), PYPROF_ERR_UNSUPPORTED);
-    r.model.moments.count = r.model.moments_first = 0;
+    r.model.moments.count = r.model.moments.first = 0;
     profile = seal(&r, 0);
     CHECK_INT(pyprof_visit(profile, &inside, add_item, NULL), PYPROF_ERR_UNSUPPORTED);
     CHECK_STR(pyprof_last_error(), "this recording has no time line: from_s, to_s");

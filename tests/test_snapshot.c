@@ -211,4 +211,180 @@ TEST(visits)
     CHECK(counts[PYPROF_ITEM_FINDING] == 0);   // only if it is asked for
 }
 
+// ---- what a snapshot takes while the sampler waits -------------------------------------------------------------------
+static counting counted;
+
+static uint32_t long_recording(int frames)   // of one thread, with so many lines of a function; returns the first one's node
+{
+    pyprof_allocator allocator = counting_allocator(&counted);
+    recording_begin(&r, &allocator);
+    r.model.timeline_s = 1e6;
+    main_thread = add_thread(&r, "MainThread", 1);
+    for (int i = 0; i < frames; i++) add_frame(&r, thread_node(&r, main_thread), "/a/x.py", "f", 1, 2 + i);
+    return (uint32_t)r.model.nodes.count - (uint32_t)frames;
+}
+
+static void long_samples(uint32_t first, uint32_t frames, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++) add_samples(&r, main_thread, first + (uint32_t)(i % frames), 10 * i + 10, 1, 0);
+}
+
+static long long taken(void)   // bytes that a snapshot allocates under the lock
+{
+    long long before = counted.live, took;
+    pyprof_profile *made = pyprof__profile_take(&r.model, 0, &r.pool.allocator);
+    took = counted.live - before;
+    pyprof__profile_free(made);
+    CHECK_INT(counted.live, before);
+    return took;
+}
+
+TEST(a_snapshot_copies_neither_moments_nor_columns)
+{
+    uint32_t first = long_recording(5000);
+    long_samples(first, 5000, 0, 10000);
+    long long few = taken(), many;
+    long_samples(first, 5000, 10000, 100000);
+    CHECK_INT(r.model.moments.count, 100000);
+    many = taken();
+    CHECK(many - few >= 0 && many - few <= 90000 / PYPROF__PIECE * (long long)sizeof(void *) + 64);
+    for (uint32_t node = first; node < first + 5000; node++) pyprof__model_add(&r.model, PYPROF_GIL_NS, node, 1);
+    CHECK(taken() - many <= 5100 / PYPROF__PIECE * (long long)sizeof(void *) + 64);
+    recording_end(&r);
+    CHECK_INT(counted.live, 0);
+}
+
+static uint64_t sums_of(const pyprof_profile *made)   // of all that can change in the recording
+{
+    uint64_t sum = made->model.moments.count;
+    for (size_t i = 0; i < made->model.moments.count; i++) {
+        const pyprof__moment *one = pyprof__moment_at(&made->model, i);
+        sum = pyprof__mix(pyprof__mix(pyprof__mix(sum, one->wall_ns), one->end_ns), one->node << 8 | one->count);
+    }
+    for (uint32_t node = 0; node < made->model.nodes.count; node++)
+        sum = pyprof__mix(sum, (uint64_t)pyprof__model_value(&made->model, PYPROF_WALL_NS, node));
+    return sum;
+}
+
+TEST(a_snapshot_stays_as_it_was)   // however the recording goes on, and whichever is freed first
+{
+    for (int order = 0; order < 4; order++) {
+        uint32_t first = long_recording(600);
+        pyprof_profile *made[3], *copy;
+        uint64_t sums[3];
+        r.model.timeline_s = order & 1 ? 1 : 1e6;   // 1 s: the oldest moments are forgotten meanwhile
+        for (uint64_t i = 0; i < 3; i++) {
+            long_samples(first, 600, 1000 * i, 1000 * i + 999);
+            made[i] = seal(&r, 0);
+            sums[i] = sums_of(made[i]);
+            add_samples(&r, main_thread, first + (uint32_t)((1000 * i + 998) % 600), 10 * (1000 * i + 999) + 10, 1, 0);   // one more of the last
+        }
+        long_samples(first, 600, 3000, 6000);
+        for (int i = 0; i < 3; i++) CHECK(sums_of(made[i]) == sums[i]);
+        copy = pyprof__profile_copy(made[1]);
+        if (order & 2) recording_end(&r);
+        for (int i = 0; i < 3; i++) {
+            CHECK(sums_of(made[i]) == sums[i] && sums_of(copy) == sums[1]);
+            pyprof_profile_free(made[i]);
+        }
+        if (!(order & 2)) recording_end(&r);
+        CHECK(sums_of(copy) == sums[1]);
+        pyprof_profile_free(copy);
+        CHECK_INT(counted.live, 0);
+    }
+}
+
+TEST(a_recording_at_its_limit_goes_on_beside_a_snapshot)   // pieces of its own take the place of those that are shared
+{
+    uint32_t first = long_recording(600);
+    long_samples(first, 600, 0, 1200);
+    profile = seal(&r, 0);
+    r.pool.limit = r.pool.used;
+    long_samples(first, 600, 1200, 1800);
+    for (uint32_t node = first; node < first + 600; node++) CHECK_INT(pyprof__model_value(&r.model, PYPROF_SAMPLES, node), 3);
+    CHECK(r.pool.used <= r.pool.limit);
+    pyprof_profile_free(profile);
+    recording_end(&r);
+    CHECK_INT(counted.live, 0);
+}
+
+TEST(each_allocation_of_a_snapshot_fails_once)
+{
+    for (int recent = 0; recent < 2; recent++) {
+        uint32_t first = long_recording(600);
+        failures f = { &counted, 0, 0 };
+        pyprof_result result = PYPROF_OK;
+        long_samples(first, 600, 0, 1200);
+        while (fails_next(&f, result, 10)) {
+            profile = pyprof__profile_new(&r.model, recent ? 3000 * ms : 0, &r.pool.allocator);
+            result = profile ? PYPROF_OK : PYPROF_ERR_MEMORY;
+            if (profile) pyprof_profile_free(profile);
+        }
+        recording_end(&r);
+        CHECK_INT(counted.live, 0);
+    }
+}
+
+TEST(changes_beside_a_snapshot_that_find_no_memory)   // the snapshot stays as it was; each value is counted, or it is not
+{
+    uint32_t first = long_recording(600);
+    long_samples(first, 600, 0, 1200);
+    profile = seal(&r, 0);
+    uint64_t sum = sums_of(profile);
+    for (int turn = 1; turn < 40; turn++) {
+        counted.calls = 0;
+        counted.fail_at = turn;
+        long_samples(first, 600, 1200 + 10 * (uint64_t)turn, 1210 + 10 * (uint64_t)turn);
+        CHECK(sums_of(profile) == sum);
+        if (turn % 8) continue;
+        pyprof_profile_free(profile);
+        counted.fail_at = 0;
+        profile = seal(&r, 0);
+        sum = sums_of(profile);
+    }
+    pyprof_profile_free(profile);
+    recording_end(&r);
+    CHECK_INT(counted.live, 0);
+}
+
+// ---- snapshots on other threads ------------------------------------------------------------------------------------
+static pthread_mutex_t recording_lock = PTHREAD_MUTEX_INITIALIZER;
+static int recording_is_over;
+
+static void *takes_snapshots(void *unused)
+{
+    for (int over = 0; !over;) {
+        pthread_mutex_lock(&recording_lock);
+        over = recording_is_over;
+        pyprof_profile *made = pyprof__profile_take(&r.model, over ? 0 : 500 * ms, &r.pool.allocator);
+        pthread_mutex_unlock(&recording_lock);
+        made = pyprof__profile_finish(made);
+        CHECK(made && sums_of(made) == sums_of(made));
+        pyprof_profile_free(made);
+    }
+    return unused;
+}
+
+TEST(snapshots_are_read_and_freed_while_the_recording_goes_on)
+{
+    pthread_t threads[2];
+    recording_begin(&r, NULL);
+    r.model.timeline_s = 20;
+    main_thread = add_thread(&r, "MainThread", 1);
+    uint32_t first = add_frame(&r, thread_node(&r, main_thread), "/a/x.py", "f", 1, 2), frames = 300;
+    for (uint32_t i = 1; i < frames; i++) add_frame(&r, thread_node(&r, main_thread), "/a/x.py", "f", 1, 2 + (int)i);
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, takes_snapshots, NULL);
+    for (uint64_t i = 0; i < 200; i++) {
+        pthread_mutex_lock(&recording_lock);
+        long_samples(first, frames, 50 * i, 50 * i + 50);
+        recording_is_over = i == 199;
+        pthread_mutex_unlock(&recording_lock);
+        if (i % 10 == 0) usleep(1000);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    for (uint32_t node = first; node < first + frames; node++)
+        CHECK_INT(pyprof__model_value(&r.model, PYPROF_SAMPLES, node), 10000 / frames + (node - first < 10000 % frames));
+    recording_end(&r);
+}
+
 TEST_MAIN

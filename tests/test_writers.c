@@ -308,4 +308,21 @@ TEST(save_and_write_reject_invalid_options)
     }
 }
 
+TEST(plain_characters_are_replaced_by_no_rule)
+{
+    const pyprof__rule *rules[] = { &pyprof__as_it_is, &pyprof__as_text, &pyprof__as_folded, &pyprof__as_xml, &pyprof__as_json, &pyprof__as_page, &pyprof__as_comm,
+                                    &pyprof__as_openmetrics, &pyprof__as_csv };
+    int plain = 0;
+    for (int c = -128; c < 128; c++) {
+        if (!pyprof__is_plain((char)c)) continue;
+        plain++;
+        for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+            for (int next = 0; next < 128; next++) {
+                char after[2] = { (char)next, 0 };
+                CHECK(c > 0 && !strchr(rules[i]->from, c) && !rules[i]->is_unsafe((uint32_t)c, after));
+            }
+    }
+    CHECK_INT(plain, 26 + 26 + 10 + 3);
+}
+
 TEST_MAIN

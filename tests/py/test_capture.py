@@ -267,6 +267,59 @@ def coarse_clocks():
     print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
 
 
+# --- the cost of a sweep ----------------------------------------------------------------------------------------------
+
+
+def copied_in_a_sweep(rate, of_bytes=0, stretches=8):
+    """Guarded copies, or their bytes, of each sweep. A lone thread is busy, and its stack grows and shrinks: the least of
+    some stretches."""
+    found = [ctypes.c_uint64() for _ in range(3)]
+    hooks.pyprof_test_copies.restype = ctypes.c_uint64
+    hooks.pyprof_test_decided.argtypes = [ctypes.POINTER(ctypes.c_uint64)] * 3
+
+    def down(depth):
+        return down(depth - 1) + down(depth - 2) if depth > 1 else 1
+
+    def work(sweeps):
+        copied = hooks.pyprof_test_copies(of_bytes)
+        hooks.pyprof_test_decided(*found)
+        seen = 0
+        while seen < sweeps:
+            for depth in 3, 9, 14:
+                down(depth)
+            sum(i * i for i in range(2000))
+            hooks.pyprof_test_decided(*found)
+            seen += found[2].value
+        return (hooks.pyprof_test_copies(of_bytes) - copied) / seen
+
+    with bind.record(rate_hz=rate) as r:
+        work(300)
+        each = [work(200) for _ in range(stretches)]
+    balanced(r.profile.stats())
+    print('%d Hz: %s %s a sweep' % (rate, ' '.join('%.2f' % one for one in each), 'bytes' if of_bytes else 'copies'))
+    return min(each)
+
+
+@bind.test(limit=90)
+def a_sweep_is_one_copy():
+    if bind.FREE_THREADED:
+        bind.skip('threads are read while they run')
+    check(copied_in_a_sweep(1000) < 1.6, 'a sweep takes several copies')
+
+
+@bind.test(limit=90)
+def threads_that_wait_are_not_copied():
+    """Each has a thread state of some 300 bytes, that of the busy one included."""
+    if bind.FREE_THREADED:
+        bind.skip('threads are read while they run')
+    alone = copied_in_a_sweep(1000, 1)
+    stop = threading.Event()
+    with running(stop.wait, count=24):
+        many = copied_in_a_sweep(1000, 1)
+        stop.set()
+    check(many - alone < 24 * 200, '%.0f bytes a sweep for one thread, %.0f with 24 that wait', alone, many)
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 

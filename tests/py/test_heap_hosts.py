@@ -293,6 +293,53 @@ def a_deep_stack_is_not_built_anew():
     bind.equal(profile.info().total[LIVE_BLOCKS] >= 2 * 2991, True, 'all are there')
 
 
+def descend(depth, kept, i):
+    """Allocates at the bottom, where every stack is the same but for one frame in the middle."""
+    if depth == 37 and i & 1:
+        descend(36, kept, i)   # odd
+    elif depth:
+        descend(depth - 1, kept, i)   # even
+    else:
+        kept[i] = b'x' * (PAGE - HEADER)
+
+
+def through(depth, kept, i):
+    """The same, with generators between the frames, which suspend and go on in the same place."""
+    if depth == 37 and i & 1:
+        yield from through(36, kept, i)   # odd
+    elif depth % 8:
+        descend(7, [None], 0)
+        yield from through(depth - 1, kept, i)   # even
+    elif depth:
+        list(through(depth - 1, kept, i))   # even, anew
+    else:
+        kept[i] = b'x' * (PAGE - HEADER)
+
+
+def odd_and_even(function, kept, profile):
+    """Half of the blocks came by either line."""
+    odd, counts = line(function, '# odd'), collections.Counter()
+    for item in profile.visit(bind.ITEM_STACK, function=function.__name__):
+        lines = [frame.line for frame in item.stack if frame.name == function.__name__]
+        if item.self[LIVE_BYTES] >= PAGE * len(kept) // 4 and len(lines) == 61:
+            counts[lines.count(odd)] += item.self[LIVE_BYTES]
+    each = PAGE * len(kept) // 2
+    bind.equal(dict(counts), {0: each, 1: each}, 'bytes by frames at the odd line')
+
+
+@bind.test
+def a_frame_far_below_moves_on():
+    kept = shelf(200), shelf(200)
+    session = start()
+    for i in range(200):
+        descend(60, kept[0], i)
+    for i in range(200):
+        list(through(60, kept[1], i))
+    profile = session.stop()
+    odd_and_even(descend, kept[0], profile)
+    odd_and_even(through, kept[1], profile)
+
+
 @bind.test
 def greenlets():
     try:
