@@ -111,6 +111,9 @@ CONFIGURATION MACROS
         PYPROF_DLL               symbols visible outside the shared object (default: hidden)
         PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:
+        PYPROF_MINIMAL           sampling of this process, JSON and text, in a third of the size: a request
+                                 for anything else (memory, other processes, children, dumps, findings,
+                                 differences, other formats) fails with PYPROF_ERR_UNSUPPORTED
         PYPROF_NO_HTML           without the format .html, whose page takes some 100 KB of the program
         PYPROF_INTERPOSE_MALLOC  defines malloc and mmap, so that heap tracking sees memory allocated by C,
                                  too: for a program or a preload library, not for a module
@@ -361,10 +364,13 @@ typedef struct pyprof_on_event {
     void *user;
 } pyprof_on_event;
 
+enum { PYPROF_RATE_AUTO = -1 };     // for pyprof_config.rate_hz
+
 typedef struct pyprof_config {      // leave every other field 0: 0 = default
     int64_t pid;                    // 0 = this process; another one is sampled from outside, and neither
                                     // stopped nor signalled
-    double rate_hz;                 // samples a second, up to 100,000 (default 100)
+    double rate_hz;                 // samples a second, up to 100,000 (default 100); PYPROF_RATE_AUTO: as
+                                    // many as max_cpu allows at each time, 10 to 10,000
     double duration_s;              // pause after so many seconds; pyprof_stop is still needed (default:
                                     // none)
     int heap;                       // pyprof_heap_mode (default off)
@@ -399,7 +405,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
     double max_cpu;                 // the sampler's CPU time may be at most this fraction of the CPU time of
                                     // the process's other threads (which counts as at least 0.4 CPU, at most
                                     // one); beyond it ticks are left out. The smallest value of all sessions
-                                    // applies; 1e6 is no bound (0.25)
+                                    // applies; 1e6 is no bound (0.25; with PYPROF_RATE_AUTO 0.01)
     uint64_t reserved[4];           // must be 0
 } pyprof_config;
 
@@ -665,6 +671,8 @@ typedef struct pyprof_stats {
     uint64_t processes, processes_missed;
     int ended;                      // 1: the process that was sampled from outside has ended
     uint64_t processes_unknown;     // descendants that ended before it was known whether they ran Python
+    // PYPROF_RATE_AUTO: the rate that is sampled at now, and the extremes so far, in Hz; otherwise 0
+    uint64_t rate_now, rate_lowest, rate_highest;
 } pyprof_stats;
 
 typedef struct pyprof_allocation {
@@ -952,6 +960,37 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #endif
 #endif
 #define PYPROF__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// With PYPROF_MINIMAL the code behind a test of this is never called, so the compiler drops it.
+#if defined(PYPROF_MINIMAL)
+#define PYPROF__WHOLE 0
+#if defined(PYPROF_INTERPOSE_MALLOC)
+#error "pyprof.h: PYPROF_MINIMAL tracks no memory: PYPROF_INTERPOSE_MALLOC has no use"
+#endif
+#else
+#define PYPROF__WHOLE 1
+#endif
+
+// Between these two the compiler makes the code small: two thirds of the bytes, and a shorter compile time.
+// Outside of them are sections with code that runs in every sweep or every allocation, and all that reading
+// and writing do for each value. The optimisations that are left out take the compiler much time, and save
+// next to no bytes.
+#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PYPROF__SMALL_BEGIN
+#define PYPROF__SMALL_END
+#elif defined(__clang__)
+#define PYPROF__SMALL_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+#define PYPROF__SMALL_END _Pragma("clang attribute pop")
+#else
+#define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")") \
+    _Pragma("GCC optimize(\"no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-tree-fre\")") \
+    _Pragma("GCC optimize(\"no-gcse,no-ivopts,no-expensive-optimizations,no-schedule-insns2\")") \
+    _Pragma("GCC optimize(\"no-ipa-sra,no-ipa-cp,no-ipa-icf,no-partial-inlining\")")
+#define PYPROF__SMALL_END _Pragma("GCC pop_options")
+#endif
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_BEGIN
+#endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
@@ -1188,6 +1227,11 @@ static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
 static pyprof_result pyprof__fail_memory(const char *what)
 {
     return pyprof__fail(PYPROF_ERR_MEMORY, "no memory for %s", what);
+}
+
+static pyprof_result pyprof__fail_minimal(const char *what)
+{
+    return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s left out of this program (PYPROF_MINIMAL)", what);
 }
 
 // ---- threads of ours, and their sleep ------------------------------------------
@@ -4294,6 +4338,8 @@ static const char *pyprof__size_text(char *text, size_t capacity, double bytes)
     return text;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ============================================================================
 // [SECTION] CORE -- a core file in place of a process: its memory, threads and mapped files
 //   Runs on    the thread of a dump
@@ -4791,6 +4837,8 @@ static pyprof_result pyprof__core_open(pyprof__core *core, pyprof__pool *pool, c
     return PYPROF_OK;
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] COPY -- guarded copies of foreign memory, batched
 //   Runs on    the sampler thread, or the caller's thread during start
@@ -5018,8 +5066,9 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
        PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__SPARE = 32, PYPROF__SPARE_EPOCHS = 64 };
 // SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
-// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it
-typedef struct { uint64_t base; uint32_t epoch, offset, used; } pyprof__block;
+// offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
+// that owner, if it still is there
+typedef struct { uint64_t base; uint32_t epoch, offset, used, place; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one.
 typedef struct { pyprof__array ids, next; } pyprof__plan;
 
@@ -5217,22 +5266,29 @@ static void pyprof__mirror_miss(pyprof__mirror *mirror, uint32_t id)
 }
 
 // The block's number: the next one in the plan, or one a few places further on (one call more or less), or
-// the result of a search.
+// the result of a search. From there the plan goes on: the frames in between have returned.
 static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 {
     pyprof__plan *plan = mirror->owner < mirror->plans.count
         ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
-    uint32_t id = PYPROF__NONE, i, *note;
+    uint32_t id = PYPROF__NONE, i, known = 0;
+    pyprof__array *next;
+    pyprof__block *block;
     for (i = mirror->cursor; plan && i < plan->ids.count && i < mirror->cursor + 4 && id == PYPROF__NONE; i++)
         if (PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(uint32_t, plan->ids, i)).base == base)
             id = PYPROF__AT(uint32_t, plan->ids, i);
-    if (id != PYPROF__NONE) mirror->cursor = i;
+    if (id != PYPROF__NONE) { mirror->cursor = i; known = 1; }
     else id = pyprof__mirror_block(mirror, base);
-    note = plan && id != PYPROF__NONE && plan->next.count < PYPROF__MAX_BLOCKS
-        ? (uint32_t *)pyprof__push(mirror->pool, &plan->next) : NULL;
-    if (!note) return id;
-    *note = id;
-    PYPROF__AT(pyprof__block, mirror->blocks, id).used = mirror->epoch;
+    if (!plan || id == PYPROF__NONE) return id;
+    block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+    if (!known && block->place < plan->ids.count && PYPROF__AT(uint32_t, plan->ids, block->place) == id)
+        mirror->cursor = block->place + 1;
+    next = &plan->next;
+    if (next->count == next->capacity
+        && (next->count >= PYPROF__MAX_BLOCKS || !pyprof__array_reserve(mirror->pool, next, 1))) return id;
+    block->place = (uint32_t)next->count;
+    ((uint32_t *)next->data)[next->count++] = id;
+    block->used = mirror->epoch;
     return id;
 }
 
@@ -5270,6 +5326,19 @@ static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from
     return 1;
 }
 
+// The bytes where the mirror has them, valid until the next read; in room, which has size bytes, if they lie
+// in more than one block. NULL = unreadable.
+static const char *pyprof__peek(pyprof__mirror *mirror, char *room, uint64_t from, size_t size)
+{
+    size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
+    const char *bytes;
+    if (mirror->direct || offset + size > PYPROF__BLOCK
+        || !pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK))
+        return pyprof__read(mirror, room, from, size) ? room : NULL;
+    bytes = pyprof__mirror_fetch(mirror, from - offset);
+    return bytes ? bytes + offset : NULL;
+}
+
 // The same, but past the mirror: too long to keep.
 static pyprof__bool pyprof__read_long(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
 {
@@ -5284,15 +5353,15 @@ static uint64_t pyprof__read_pointer(pyprof__mirror *mirror, uint64_t from)
     return pyprof__read(mirror, &value, from, sizeof value) ? value : 0;
 }
 
-// The blocks that the owner touched are its plan from now on, and after them those that it touched lately: a
+// The blocks that the owner touched are its plan from now on, and after them `most` that it touched lately: a
 // stack grows into blocks that it had before, and functions take turns.
-static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
+static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan, size_t most)
 {
     pyprof__array done = plan->ids;
     size_t i, spare = 0;
     plan->ids = plan->next;
     plan->next = done;
-    for (i = 0; i < done.count && spare < PYPROF__SPARE; i++) {
+    for (i = 0; i < done.count && spare < most; i++) {
         uint32_t id = PYPROF__AT(const uint32_t, done, i), *kept;
         uint32_t age = mirror->epoch - PYPROF__AT(const pyprof__block, mirror->blocks, id).used;
         if (age == 0 || age > PYPROF__SPARE_EPOCHS) continue;
@@ -5306,8 +5375,10 @@ static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan)
 // The thread whose plan the next reads belong to; PYPROF__NONE = no plan.
 static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 {
+    // Blocks that are read twice are exactly those of the last walk: see pyprof__twins_learn.
     if (mirror->owner < mirror->plans.count)
-        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner));
+        pyprof__plan_renew(mirror, &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner),
+                           mirror->owner == PYPROF__OWN_TWINS ? 0 : PYPROF__SPARE);
     while (owner != PYPROF__NONE && mirror->plans.count <= owner) {
         pyprof__plan *added = (pyprof__plan *)pyprof__push(mirror->pool, &mirror->plans);
         if (!added) break;
@@ -5465,6 +5536,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
     }
     pyprof__mirror_batch(mirror, ids, count);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LAYOUT -- where CPython keeps things: a table of fields by version
@@ -8097,8 +8170,10 @@ typedef struct {               // an instruction of a code object
     pyprof__route route;
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-// What was found at an address lately.
-typedef struct { uint64_t address, stamp; uint32_t code; } pyprof__known_code;
+// What was found at an address lately; epoch, owner: of the mirror, at that time.
+typedef struct { uint64_t address, stamp; uint32_t code, epoch, owner, padding; } pyprof__known_code;
+// The file name met last, likewise. made: its code objects were compiled at run time.
+typedef struct { uint64_t address, fingerprint; uint32_t epoch, owner; int made; } pyprof__known_file;
 
 // Spots that are not a place in Python code
 enum {
@@ -8119,6 +8194,7 @@ typedef struct {
     uint64_t importers[4];   // addresses of importlib's function: each interpreter may have its own copy
     uint32_t importer;                     // the one to replace next
     pyprof__known_code *memo;  // PYPROF__MEMOS of them
+    pyprof__known_file file;
     // Of an interpreter: changes when one of its code objects dies (3.14 and later); 0 = unknown.
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
@@ -8515,21 +8591,43 @@ static pyprof__bool pyprof__code_content(pyprof__codes *codes, pyprof__mirror *m
 }
 
 // Adds an object to fingerprint: the hash of a str that is hashed (all names are), otherwise the first 128
-// bytes.
+// bytes. hash_at, if not 0, lies behind size_at.
 static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerprint, uint64_t object,
                                        uint32_t size_at, uint32_t hash_at, uint32_t data_at)
 {
-    uint64_t words[16], size = 0, hash = ~(uint64_t)0;
+    char room[128];
+    uint64_t word, size = 0, hash = ~(uint64_t)0;
     size_t i, n;
-    memset(words, 0, sizeof words);
-    pyprof__read(mirror, &size, object + size_at, sizeof size);
-    if (hash_at) pyprof__read(mirror, &hash, object + hash_at, sizeof hash);
+    const char *bytes = pyprof__peek(mirror, room, object + size_at,
+                                     hash_at ? hash_at - size_at + sizeof hash : sizeof size);
+    if (bytes) memcpy(&size, bytes, sizeof size);
+    if (bytes && hash_at) PYPROF__FIELD_AT(hash, bytes, hash_at - size_at);
     fingerprint = pyprof__mix(pyprof__mix(fingerprint, size), hash);
     if (hash != ~(uint64_t)0) return fingerprint;
-    n = size < sizeof words ? (size_t)size : sizeof words;
-    pyprof__read(mirror, words, object + data_at, n);
-    for (i = 0; i * 8 < n; i++) fingerprint = pyprof__mix(fingerprint, words[i]);
+    n = size < sizeof room ? (size_t)size : sizeof room;
+    bytes = pyprof__peek(mirror, room, object + data_at, n);
+    for (i = 0; i < n && bytes; i += sizeof word) {
+        word = 0;
+        memcpy(&word, bytes + i, n - i < sizeof word ? n - i : sizeof word);
+        fingerprint = pyprof__mix(fingerprint, word);
+    }
     return fingerprint;
+}
+
+// Code objects of one file mostly have the same str: it is hashed once in a walk. Threads that read their own
+// memory note nothing, as they have no lock.
+static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
+{
+    const pyprof__layout *layout = codes->layout;
+    pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
+    char first = 0;
+    if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
+        && codes->file.owner == mirror->owner) return codes->file;
+    file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
+                                              layout->str_ascii);
+    file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
+    if (!mirror->direct) codes->file = file;
+    return file;
 }
 
 // Hash of what the key's addresses refer to. An unreadable part counts as zero: the key then matches no
@@ -8540,17 +8638,15 @@ static uint64_t pyprof__code_fingerprint(pyprof__codes *codes, pyprof__mirror *m
     const pyprof__layout *layout = codes->layout;
     uint32_t hash_at = layout->str_hash;
     pyprof__content content;
-    char first;
-    uint64_t fingerprint = pyprof__fingerprint_of(mirror, 1, key->name, layout->str_length, hash_at,
-                                                  layout->str_ascii);
-    if (key->qualname)
+    pyprof__known_file file = pyprof__file_find(codes, mirror, key->filename);
+    uint64_t fingerprint = pyprof__fingerprint_of(mirror, file.fingerprint, key->name, layout->str_length,
+                                                  hash_at, layout->str_ascii);
+    if (key->qualname && key->qualname != key->name)
         fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->qualname, layout->str_length, hash_at,
                                              layout->str_ascii);
-    fingerprint = pyprof__fingerprint_of(mirror, fingerprint, key->filename, layout->str_length, hash_at,
-                                         layout->str_ascii);
     // Code compiled at run time is often freed soon, and the next code object gets its memory: hash its
     // contents, too.
-    if (pyprof__read(mirror, &first, key->filename + layout->str_ascii, 1) && first == '<') {
+    if (file.made) {
         pyprof__content_begin(&content, codes, mirror, key->address);
         fingerprint = pyprof__mix(fingerprint, content.hash);
     }
@@ -8564,14 +8660,14 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
                                                  uint64_t address, pyprof__code_key *key)
 {
     const pyprof__layout *layout = codes->layout;
-    char raw[256];
+    char room[256];
+    const char *raw;
     uint64_t type, refs = 0;
     memset(key, 0, sizeof *key);
     if (address % 8) return PYPROF__WALK_CODE;
-    if (!pyprof__read(mirror, raw, address, layout->code_linetable + sizeof(uint64_t)))
-        return PYPROF__WALK_UNREADABLE;
+    raw = pyprof__peek(mirror, room, address, layout->code_linetable + sizeof(uint64_t));
+    if (!raw) return PYPROF__WALK_UNREADABLE;
     PYPROF__FIELD_AT(type, raw, layout->object_type);
-    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (layout->object_refs != PYPROF__NO) PYPROF__FIELD_AT(refs, raw, layout->object_refs);
     // Dead, or free memory with a link in it.
     if (layout->object_refs != PYPROF__NO && ((uint32_t)refs == 0 || (refs >> 32 & 0xffff)))
@@ -8584,6 +8680,7 @@ static pyprof__walk_result pyprof__code_key_read(pyprof__codes *codes, pyprof__m
     if (layout->code_qualname != PYPROF__NO) PYPROF__FIELD_AT(key->qualname, raw, layout->code_qualname);
     if (layout->code_units != PYPROF__NO) PYPROF__FIELD_AT(key->units, raw, layout->code_units);
     if (layout->code_version != PYPROF__NO) PYPROF__FIELD_AT(key->version, raw, layout->code_version);
+    if (!pyprof__is_code(codes, mirror, type)) return PYPROF__WALK_CODE;
     if (!key->version) key->fingerprint = pyprof__code_fingerprint(codes, mirror, key);
     return PYPROF__WALK_OK;
 }
@@ -8650,7 +8747,7 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     return PYPROF__WALK_OK;
 }
 
-// The number of the code object at address, decoded if it is new. Its identity is read again each time,
+// The number of the code object at address, decoded if it is new. Its identity is read again in each walk,
 // unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
                                              uint32_t *id)
@@ -8661,6 +8758,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     pyprof__code_key key;
     *id = memo->code;
     if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
+    if (known && memo->epoch == mirror->epoch && memo->owner == mirror->owner && !mirror->direct)
+        return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -8671,6 +8770,8 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     }
     memo->address = address;
     memo->stamp = codes->stamp;
+    memo->epoch = mirror->epoch;
+    memo->owner = mirror->owner;
     memo->code = *id;
     return PYPROF__WALK_OK;
 }
@@ -9342,6 +9443,8 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
                                                     &codes->tasks, PYPROF__MAX_TASKS));
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
 //   Runs on    the sampler thread, the GIL not held
@@ -9350,8 +9453,16 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
+    pyprof__array places;      // pyprof__known_frame, innermost first, without those of special kinds
     int truncated;
 } pyprof__stack;
+
+// A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
+// object at that time.
+typedef struct {
+    uint64_t at, code, instruction;
+    uint32_t owner, code_id, spot, padding;
+} pyprof__known_frame;
 
 typedef struct {
     uint64_t code, instruction, previous;
@@ -9361,15 +9472,16 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_MOST = 8 };
+enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
                                        pyprof__raw_frame *frame)
 {
-    char raw[512];
+    char room[512];
+    const char *raw = pyprof__peek(mirror, room, at, layout->frame_size);
     int32_t lasti;
-    if (!pyprof__read(mirror, raw, at, layout->frame_size)) return 0;
+    if (!raw) return 0;
     memset(frame, 0, sizeof *frame);
     PYPROF__FIELD_AT(frame->previous, raw, layout->frame_previous);
     PYPROF__FIELD_AT(frame->code, raw, layout->frame_code);
@@ -9429,11 +9541,31 @@ static pyprof__walk_result pyprof__frame_is_incomplete(pyprof__mirror *mirror, c
     return PYPROF__WALK_OK;
 }
 
+static void pyprof__stack_init(pyprof__stack *stack)
+{
+    memset(stack, 0, sizeof *stack);
+    pyprof__array_init(&stack->spots, sizeof(uint32_t));
+    pyprof__array_init(&stack->places, sizeof(pyprof__known_frame));
+}
+
+static void pyprof__stack_free(pyprof__pool *pool, pyprof__stack *stack)
+{
+    pyprof__array_free(pool, &stack->spots);
+    pyprof__array_free(pool, &stack->places);
+}
+
+static void pyprof__stack_clear(pyprof__stack *stack)
+{
+    stack->spots.count = stack->places.count = 0;
+}
+
 static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
 {
-    uint32_t *item = spot == PYPROF__NONE ? NULL : (uint32_t *)pyprof__push(codes->pool, &stack->spots);
-    if (!item) return PYPROF__WALK_MEMORY;
-    *item = spot;
+    pyprof__array *spots = &stack->spots;
+    if (spot == PYPROF__NONE
+        || (spots->count == spots->capacity && !pyprof__array_reserve(codes->pool, spots, 1)))
+        return PYPROF__WALK_MEMORY;
+    ((uint32_t *)spots->data)[spots->count++] = spot;
     return PYPROF__WALK_OK;
 }
 
@@ -9468,6 +9600,9 @@ typedef struct {               // the input and the state of a walk
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
+    const pyprof__array *known;    // NULL, or places of an earlier walk of this thread,
+    size_t next;               // and the one after the last that was met
+    size_t strayed;            // how many of them were looked at in vain
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
     int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
@@ -9514,13 +9649,52 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
-// Pushes the spot of one frame, and notes the frame in steps if wanted.
+// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not
+// there. Frames that have returned since are passed over, STRAY in a walk at most.
+static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at,
+                                                     const pyprof__raw_frame *frame)
+{
+    const pyprof__known_frame *places, *place;
+    size_t i;
+    if (!walk->known || walk->steps || frame->tlbc > 0) return NULL;
+    places = (const pyprof__known_frame *)walk->known->data;
+    for (i = walk->next; i < walk->known->count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
+        walk->strayed++;
+    if (i == walk->known->count || places[i].at != at) return NULL;
+    walk->next = i + 1;
+    place = &places[i];
+    return place->code == frame->code && place->instruction == frame->instruction
+        && place->owner == frame->owner && place->code_id == walk->last_code ? place : NULL;
+}
+
+// Notes it for the next walk; without memory it is looked up again then.
+static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
+                               uint32_t spot)
+{
+    pyprof__array *places = &walk->stack->places;
+    pyprof__known_frame *place;
+    if (!walk->known || (places->count == places->capacity
+                         && !pyprof__array_reserve(walk->codes->pool, places, 1))) return;
+    place = &((pyprof__known_frame *)places->data)[places->count++];
+    place->at = at;
+    place->code = frame->code;
+    place->instruction = frame->instruction;
+    place->owner = frame->owner;
+    place->code_id = walk->last_code;
+    place->spot = spot;
+    place->padding = 0;
+}
+
+// Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of
+// the thread's last sample: if the code object is the same, so is the spot.
 static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
 {
     const pyprof__layout *layout = walk->codes->layout;
+    const pyprof__known_frame *known;
     pyprof__walked_frame *step;
     int64_t instruction;
     int32_t role;
+    uint32_t spot;
     pyprof__bool incomplete;
     pyprof__walk_result cause = PYPROF__WALK_OK;
     if (frame->code != walk->last_address) {
@@ -9528,6 +9702,11 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         walk->last_address = cause ? 0 : frame->code;
     }
     if (cause) return cause;
+    known = pyprof__walk_known(walk, at, frame);
+    if (known) {
+        pyprof__walk_learn(walk, at, frame, known->spot);
+        return pyprof__stack_push(walk->codes, walk->stack, known->spot);
+    }
     cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
     if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
     if (cause) return cause;
@@ -9544,8 +9723,9 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
         step->role = role;
         step->from_c = layout->frame_owner == PYPROF__NO || frame->entry;
     }
-    cause = pyprof__stack_push(walk->codes, walk->stack,
-                               pyprof__spot_find(walk->codes, walk->last_code, instruction));
+    spot = pyprof__spot_find(walk->codes, walk->last_code, instruction);
+    cause = pyprof__stack_push(walk->codes, walk->stack, spot);
+    if (cause == 0 && role == PYPROF__ROLE_NONE) pyprof__walk_learn(walk, at, frame, spot);
     return cause || role != PYPROF__ROLE_IMPORT ? cause : pyprof__walk_import(walk, at, frame);
 }
 
@@ -9580,7 +9760,8 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->unsure = 0;
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->stack->truncated = 0;
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
@@ -10023,8 +10204,8 @@ static void pyprof__threads_free(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        pyprof__array_free(list->pool, &thread->stack.spots);
-        pyprof__array_free(list->pool, &thread->trial.spots);
+        pyprof__stack_free(list->pool, &thread->stack);
+        pyprof__stack_free(list->pool, &thread->trial);
         pyprof__array_free(list->pool, &thread->twins);
     }
     for (i = 0; i < list->collections.count; i++) {
@@ -10088,8 +10269,8 @@ static pyprof__thread *pyprof__slot_new(pyprof__threads *list)
     list->idents.count++;
     slot->slot = (uint32_t)list->threads.count - 1;
     list->free_at = list->threads.count;
-    pyprof__array_init(&slot->stack.spots, sizeof(uint32_t));
-    pyprof__array_init(&slot->trial.spots, sizeof(uint32_t));
+    pyprof__stack_init(&slot->stack);
+    pyprof__stack_init(&slot->trial);
     pyprof__array_init(&slot->twins, sizeof(uint64_t));
     return slot;
 }
@@ -10140,7 +10321,8 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->serial = serial;
     slot->cpu_ns = pyprof__clock_before(list, slot);   // if it belongs to the same OS thread
     slot->proven_cpu_ns = slot->still_ns = slot->call_ns = 0;
-    slot->stack.spots.count = slot->twins.count = 0;
+    pyprof__stack_clear(&slot->stack);
+    slot->twins.count = 0;
     slot->deaf = slot->deaf_until = 0;
     slot->listens = 0;
     slot->raising = slot->collecting = 0;
@@ -12714,6 +12896,7 @@ static void pyprof__trial_begin(pyprof__walk *walk, pyprof__sweeper *sweeper, py
     walk->codes = &sweeper->codes;
     walk->mirror = &sweeper->mirror;
     walk->stack = &thread->trial;
+    walk->known = &thread->stack.places;
     walk->max_depth = sweeper->max_depth;
 }
 
@@ -12750,7 +12933,7 @@ static void pyprof__walk_thread(pyprof__sweeper *sweeper, pyprof__thread *thread
 // The trial becomes the thread's stack.
 static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int unfrozen)
 {
-    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap;
+    pyprof__stack *old = &thread->stack, *fresh = &thread->trial, swap = *old;
     pyprof__collection *collection = thread->trial_collecting
         ? pyprof__collection_of(&sweeper->list, thread->interp) : NULL;
     if (collection) pyprof__collection_learn(&sweeper->list, collection);
@@ -12761,12 +12944,11 @@ static void pyprof__accept(pyprof__sweeper *sweeper, pyprof__thread *thread, int
     thread->proven_cpu_ns = unfrozen ? 0 : thread->cpu_ns;
     if (!unfrozen) thread->root = thread->trial_root;
     thread->proven_top = thread->top;
-    if (old->truncated == fresh->truncated && old->spots.count == fresh->spots.count
-        && memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) == 0) return;
-    swap = *old;
-    *old = *fresh;
+    if (old->truncated != fresh->truncated || old->spots.count != fresh->spots.count
+        || memcmp(old->spots.data, fresh->spots.data, fresh->spots.count * sizeof(uint32_t)) != 0)
+        thread->version++;
+    *old = *fresh;   // the same spots can be those of other frames
     *fresh = swap;
-    thread->version++;
 }
 
 // The thread is not proven to have stood still, so the names that were read may be wrong: let no later sample
@@ -13245,7 +13427,8 @@ static pyprof__walk_result pyprof__links_resolve(pyprof__sweeper *sweeper, pypro
     pyprof__walk_result cause = PYPROF__WALK_OK;
     int64_t instruction;
     walk->gc_met = 0;
-    walk->stack->spots.count = 0;
+    walk->next = walk->strayed = 0;
+    pyprof__stack_clear(walk->stack);
     walk->last_address = 0;
     sweeper->codes.stamp = 0;
     for (i = 0; i < links->count && cause == 0; i++) {
@@ -13901,7 +14084,8 @@ static void pyprof__forget_stacks(pyprof__threads *list)
     size_t i;
     for (i = 0; i < list->threads.count; i++) {
         pyprof__thread *thread = &PYPROF__AT(pyprof__thread, list->threads, i);
-        thread->stack.spots.count = thread->trial.spots.count = 0;
+        pyprof__stack_clear(&thread->stack);
+        pyprof__stack_clear(&thread->trial);
         thread->proven_cpu_ns = thread->spell_ns = 0;
         thread->native_leaf = PYPROF__NONE;
         thread->stable = 0;
@@ -15763,7 +15947,8 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     stand.previous = outer = pyprof__at(at + layout->frame_previous);
     if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
     self->depth = top + 1;
-    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code) return chain->site[top];
+    if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code)
+        return chain->site[top];
     chain->stand[top].instruction = stand.instruction;
     chain->code[top] = code;
     if (chain->stand[top].previous != stand.previous) {
@@ -18238,6 +18423,38 @@ static pyprof__followed_thread *pyprof__followed_at(const pyprof__recorder *reco
         : NULL;
 }
 
+enum { PYPROF__AUTO_LEAST = 10, PYPROF__AUTO_FIRST = 100, PYPROF__AUTO_MOST = 10000 };
+
+static pyprof__bool pyprof__is_auto(const pyprof_config *config) { return config->rate_hz < 0; }
+
+// The rate that a session asks for: the highest one if it leaves the choice to the governor.
+static double pyprof__rate_of(const pyprof_config *config)
+{
+    return pyprof__is_auto(config) ? (double)PYPROF__AUTO_MOST : config->rate_hz;
+}
+
+static double pyprof__pace_of(const pyprof__recorder *recorder)   // ticks per second lately
+{
+    return recorder->pace > 0 ? recorder->pace : pyprof__rate_of(recorder->config);
+}
+
+// The rate whose period a thread is sampled in.
+static double pyprof__period_rate(const pyprof__recorder *recorder)
+{
+    return pyprof__is_auto(recorder->config) ? pyprof__pace_of(recorder) : recorder->config->rate_hz;
+}
+
+// The sampler has chosen this rate.
+static void pyprof__recorder_pace(pyprof__recorder *recorder, double pace)
+{
+    pyprof_stats *stats = &recorder->model.stats;
+    recorder->pace = pace;
+    if (!pyprof__is_auto(recorder->config)) return;
+    stats->rate_now = (uint64_t)(pace + 0.5);
+    if (!stats->rate_lowest || stats->rate_now < stats->rate_lowest) stats->rate_lowest = stats->rate_now;
+    if (stats->rate_now > stats->rate_highest) stats->rate_highest = stats->rate_now;
+}
+
 // Adds a reason once, if there is room. 1 = added.
 static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
@@ -18884,7 +19101,7 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
                               old || (account->tick && account->spell != recorder->spells)
-                                  ? (uint64_t)(0.5e9 / recorder->config->rate_hz) : 0);
+                                  ? (uint64_t)(0.5e9 / pyprof__period_rate(recorder)) : 0);
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
@@ -19043,7 +19260,7 @@ static pyprof__bool pyprof__is_thinned(uint64_t thinned, uint64_t asked)
 }
 
 // How many ticks of this recorder fall into these periods of the sampler. At most `most` of them coincide
-// with a tick of the sampler: the others are left out.
+// with a tick of the sampler: the others are left out, or nobody has asked for them.
 static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double periods, uint64_t most)
 {
     uint64_t many;
@@ -19051,14 +19268,14 @@ static uint64_t pyprof__record_periods(pyprof__recorder *recorder, double period
     many = (uint64_t)(recorder->phase + 0.000001);
     recorder->phase -= (double)many;
     if (many <= most) return many;
-    recorder->thinned += many - most;
+    if (!pyprof__is_auto(recorder->config)) recorder->thinned += many - most;
     return most;
 }
 
 // Finds this recorder's ticks among the sampler's due ticks.
 static void pyprof__record_due(pyprof__recorder *recorder, const pyprof__tick *tick)
 {
-    double ratio = recorder->config->rate_hz / tick->rate;
+    double ratio = pyprof__rate_of(recorder->config) / tick->rate;
     uint64_t before = recorder->due, thinned = recorder->thinned, many;
     uint32_t i;
     many = pyprof__record_periods(recorder, ratio * (double)tick->skipped_periods, tick->skipped);
@@ -19099,7 +19316,7 @@ static void pyprof__record_gap(pyprof__recorder *recorder, const pyprof__tick *t
 // thread if there was none. Under the lock.
 static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
 {
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t threads = 0;
     size_t i;
     if (recorder->paused || now < recorder->last_ns) return 0;
@@ -19155,14 +19372,15 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
-    double pace = recorder->pace > 0 ? recorder->pace : recorder->config->rate_hz;
+    double pace = pyprof__pace_of(recorder);
     uint64_t due = (uint64_t)((double)wall * pace / 1e9);
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
     if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
-    recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
+    if (!pyprof__is_auto(recorder->config))
+        recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
     for (i = 0; i < recorder->accounts.count; i++)
         pyprof__account_end(recorder, pyprof__account_at(recorder, i), now,
                             due > counted ? due - counted : 0);
@@ -19247,6 +19465,8 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     recorder->last_ns = model->last_ns = now;
     recorder->due_now = recorder->took_ns = recorder->thinned_now = 0;
     model->stats.threads = model->threads.count;
+    if (pyprof__is_auto(recorder->config) && model->recorded_ns)   // on average
+        model->rate_hz = (double)recorder->ticks_late * 1e9 / (double)model->recorded_ns;
     if (pyprof__is_over(recorder, now)) pyprof__record_over(recorder);
 }
 
@@ -19306,7 +19526,8 @@ static uint32_t pyprof__site_node(pyprof__recorder *recorder, uint32_t below, co
 static void pyprof__record_sites(pyprof__recorder *recorder)
 {
     pyprof__array *nodes = &recorder->site_map.nodes;
-    uint32_t count = recorder->heap ? pyprof__heap_sites() : 0, i;   // a dump has nothing to do with the heap
+    // A dump has nothing to do with the heap.
+    uint32_t count = PYPROF__WHOLE && recorder->heap ? pyprof__heap_sites() : 0, i;
     if (nodes->count >= count) return;
     if (!pyprof__array_reserve(&recorder->pool, nodes, count - nodes->count)) {
         pyprof__degrade_full(recorder);
@@ -19356,6 +19577,7 @@ static void pyprof__heap_reasons(pyprof__recorder *recorder)
 // Copies the heap tracker's results into a copy of the model.
 static void pyprof__record_heap(pyprof__recorder *recorder, pyprof__model *copy)
 {
+    if (!PYPROF__WHOLE) return;
     if (!recorder->heap) return;
     pyprof__heap_reasons(recorder);
     pyprof__site_map_fill(&recorder->site_map, copy);
@@ -19421,7 +19643,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
     pyprof__model_init(&recorder->model, &recorder->pool);
     recorder->model.start_ns = recorder->model.last_ns = recorder->last_ns = recorder->awake_ns = start_ns;
     recorder->model.unix_offset = ((double)now - (double)monotonic) / 1e9;
-    recorder->model.rate_hz = recorder->config->rate_hz;
+    recorder->model.rate_hz = pyprof__is_auto(recorder->config) ? (double)PYPROF__AUTO_FIRST
+        : recorder->config->rate_hz;
     recorder->model.timeline_s = recorder->config->timeline_s;
     recorder->model.paths = recorder->config->paths;
     recorder->model.opcodes = recorder->config->opcodes;
@@ -19435,7 +19658,8 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
         pyprof__account_renew(pyprof__account_at(recorder, i), start_ns, recorder->due, recorder->thinned);
     return pyprof__model_begin(&recorder->model, pyprof__pid_of(recorder->target->origin.proc),
                                recorder->target->started)
-        && (!recorder->heap || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
+        && (!PYPROF__WHOLE || !recorder->heap
+            || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
@@ -19497,7 +19721,7 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     // Before the first sweep at least the main thread exists.
     if (!stats->asked && !stats->thinned) stats->thinned = recorder->thinned - recorder->awake_thinned;
     pyprof__tell_thinned(recorder, stats);
-    if (!recorder->heap) return;
+    if (!PYPROF__WHOLE || !recorder->heap) return;
     stats->own_bytes += pyprof__heap_bytes();
     stats->heap_state = PYPROF__GET(pyprof__heap.state);
     stats->heap_samples = pyprof__heap_noted();
@@ -19507,6 +19731,8 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
     stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] LOCKS -- for a dump: what threads wait for, which thread has it, and the values of variables
@@ -20668,6 +20894,7 @@ static void pyprof__facts_record(pyprof__sweeper *sweeper, pyprof__recorder *rec
         pyprof__locals_record(&facts, pyprof__dump_thread_at(&facts, i));
     pyprof__facts_close(&facts);
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] SNAPSHOT -- the immutable profile: labels, totals, tables, differences, leaks, views
@@ -21465,6 +21692,7 @@ static pyprof__bool pyprof__rivals_wanted(const pyprof_profile *profile, const p
     return pair->ns && pair->holder < profile->model.threads.count
         && pyprof__recorded_wanted(profile, query, pair->waiter);
 }
+PYPROF__SMALL_BEGIN
 
 // ---- the part of a profile that a query shows, where it is more than a choice of nodes -------------------
 // Hidden frames, a first frame and a range of time make another tree. So they make another profile, which all
@@ -21807,6 +22035,7 @@ static void pyprof__shown_free(const pyprof_profile *shown)
 {
     if (shown->borrows) pyprof__profile_free((pyprof_profile *)(uintptr_t)shown);
 }
+PYPROF__SMALL_END
 
 // ---- grouping: rows of a table ----------------------------------------------------------
 // Tables of functions, lines and files have no rows for leaves: a leaf's own values are self values of the
@@ -22052,6 +22281,7 @@ static pyprof__ranked *pyprof__rank(pyprof__table *table, int sort, int by_total
     if (ranked) qsort(ranked, count, sizeof *ranked, pyprof__by_value);
     return ranked;
 }
+PYPROF__SMALL_BEGIN
 
 // ---- difference: the merged tree of two profiles; each value is the second one's less the first one's -----
 typedef struct {
@@ -23270,6 +23500,10 @@ static void pyprof__merge_stats(pyprof_stats *to, const pyprof_stats *from)
     to->processes += from->processes;
     to->processes_missed += from->processes_missed;
     to->processes_unknown += from->processes_unknown;
+    if (from->rate_now > to->rate_now) to->rate_now = from->rate_now;
+    if (from->rate_highest > to->rate_highest) to->rate_highest = from->rate_highest;
+    if (from->rate_lowest && (!to->rate_lowest || from->rate_lowest < to->rate_lowest))
+        to->rate_lowest = from->rate_lowest;
 }
 
 static void pyprof__merge_degraded(pyprof_stats *to, const char *why)   // each reason once
@@ -23890,6 +24124,7 @@ static pyprof__bool pyprof__leaks_make(pyprof__leak_table *table, const pyprof_p
     pyprof__selection_free(&selection);
     return whole;
 }
+PYPROF__SMALL_END
 
 // ---- errors: how far a value can be off by chance ---------------------------------------------------------
 // Uncertain bytes of the memory that a metric counts, and that memory; NULL = its values are not estimates
@@ -25082,7 +25317,6 @@ static int pyprof__read_bool(pyprof__input *r)
     if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
     return 0;
 }
-
 // ---- the keys of an object: none may occur twice ----------------------------------------------------------
 // Hashes of keys that are not ours: the first ones in a list, more in a hash table.
 typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
@@ -25459,6 +25693,7 @@ static void pyprof__load_stats(pyprof__loader *l, void *to)
         PYPROF__STAT(heap_samples), PYPROF__STAT(heap_dropped), PYPROF__STAT(heap_live_bytes),
         PYPROF__STAT(heap_live_blocks), PYPROF__STAT(heap_peak_bytes), PYPROF__STAT(heap_reserved_bytes),
         PYPROF__STAT(processes), PYPROF__STAT(processes_missed), PYPROF__STAT(processes_unknown),
+        PYPROF__STAT(rate_now), PYPROF__STAT(rate_lowest), PYPROF__STAT(rate_highest),
         { "rejected_by_cause", pyprof__load_causes, offsetof(pyprof_stats, rejected_by_cause), 0 },
         { "degraded", pyprof__load_degraded, offsetof(pyprof_stats, degraded), 0 },
     };
@@ -26373,6 +26608,7 @@ static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profil
     pyprof__close(fd);
     return result;
 }
+PYPROF__SMALL_BEGIN
 
 // ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
@@ -30185,6 +30421,7 @@ static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, s
     if (i == 0) pyprof__verdict_growth(&words, f);
     return 1;
 }
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] WRITERS -- JSON, text, folded, SVG, speedscope, pprof, pickle, HTML
@@ -30876,7 +31113,6 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
-
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
 static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
                                 uint32_t depth, const int64_t *values, size_t count)
@@ -30949,6 +31185,11 @@ static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
     size_t i;
     for (i = 0; i < PYPROF__COUNT(rows); i++) pyprof__emit_int(s, rows[i].key, (int64_t)rows[i].value);
     if (stats->ended) pyprof__emit_int(s, "ended", 1);
+    if (stats->rate_highest) {
+        pyprof__emit_int(s, "rate_now", (int64_t)stats->rate_now);
+        pyprof__emit_int(s, "rate_lowest", (int64_t)stats->rate_lowest);
+        pyprof__emit_int(s, "rate_highest", (int64_t)stats->rate_highest);
+    }
     pyprof__emit_open(s, NULL, "rejected_by_cause", '{');
     for (i = 0; i < PYPROF_CAUSE_COUNT && *pyprof__cause_names[i]; i++)
         pyprof__emit_int(s, pyprof__cause_names[i], (int64_t)stats->rejected_by_cause[i]);
@@ -31355,12 +31596,12 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     if (model->heap.mode == PYPROF_HEAP_OFF && model->gauges.count == 0) return PYPROF_OK;
     pyprof__emit_open(s, "\n", "memory", '{');
     pyprof__emit_text(s, "mode", pyprof__heap_modes[model->heap.mode]);
-    if (model->heap.mode != PYPROF_HEAP_OFF) {
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF) {
         pyprof__json_heap(job);
         pyprof__json_history(job);
     }
-    if (model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff && !job->profile->merged
-        && !pyprof__json_leaks(job, SIZE_MAX))
+    if (PYPROF__WHOLE && model->heap.mode != PYPROF_HEAP_OFF && !job->profile->is_diff
+        && !job->profile->merged && !pyprof__json_leaks(job, SIZE_MAX))
         return pyprof__fail_memory("the leaks");
     pyprof__emit_open(s, "\n", "timeline", '[');
     for (i = 0; i < model->gauges.count; i++) {
@@ -31872,6 +32113,8 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     pyprof__cursor_end(&cursor);
     return result;
 }
+
+PYPROF__SMALL_BEGIN
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
@@ -33345,6 +33588,17 @@ static pyprof__bool pyprof__is_bad(const pyprof__job *job)
     return (double)stats->gap_ns > time || (double)stats->late_mean_ns > 1e9 / job->profile->model.rate_hz;
 }
 
+// The rates that were chosen, if that was left to the governor.
+static void pyprof__text_rates(pyprof__sink *s, const pyprof_stats *stats)
+{
+    if (!stats->rate_highest) return;
+    pyprof__put(s, "; rate chosen by cost: ");
+    pyprof__put_count(s, (int64_t)stats->rate_lowest, 0);
+    pyprof__put(s, " to ");
+    pyprof__put_count(s, (int64_t)stats->rate_highest, 0);
+    pyprof__put(s, " Hz");
+}
+
 // How good the recording is, and what it cost, in a line.
 static void pyprof__text_quality_line(const pyprof__job *job)
 {
@@ -33355,7 +33609,9 @@ static void pyprof__text_quality_line(const pyprof__job *job)
     pyprof__put_fixed(s, pyprof__lost_percent(stats), 2);
     pyprof__put(s, " % of ");
     pyprof__put_count(s, (int64_t)stats->asked, 0);
-    pyprof__put(s, " samples lost; cost ");
+    pyprof__put(s, " samples lost");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "; cost ");
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
@@ -33405,7 +33661,9 @@ static void pyprof__text_quality(const pyprof__job *job)
     pyprof__put_fixed(s, elapsed > 0 ? 100.0 * (double)stats->own_cpu_ns / elapsed : 0, 2);
     pyprof__put(s, " % of one CPU, ");
     pyprof__put_fixed(s, (double)stats->own_bytes / 1048576.0, 1);
-    pyprof__put(s, " MiB\n");
+    pyprof__put(s, " MiB");
+    pyprof__text_rates(s, stats);
+    pyprof__put(s, "\n");
     pyprof__text_degraded(job);
 }
 
@@ -34139,6 +34397,7 @@ static size_t pyprof__text_findings(const pyprof__job *job)
     char text[900];
     size_t i, lines = 0, shown = 0;
     int with_memory = pyprof__is_memory(job->metric);
+    if (!PYPROF__WHOLE) return 0;
     if (!pyprof__findings_make(&f, job->profile, job->output->filter)) job->report->failed = 1;
     busy = (const pyprof__busy_thread *)f.busy.data;
     found = (const pyprof__finding *)f.found.data;
@@ -34386,11 +34645,14 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
         pyprof__brief_name(&line, job->output->title, line.left);
         pyprof__put(job->sink, "\n");
     }
-    if (job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && job->profile->is_diff) { pyprof__text_diff(job, used); return PYPROF_OK; }
     used += (size_t)pyprof__text_head(job);
-    if (pyprof__is_memory(job->metric)) { pyprof__text_memory_alone(job, used); return PYPROF_OK; }
+    if (PYPROF__WHOLE && pyprof__is_memory(job->metric)) {
+        pyprof__text_memory_alone(job, used);
+        return PYPROF_OK;
+    }
     used += pyprof__text_findings(job);
-    if (job->profile->model.heap.mode) pyprof__text_memory_line(job);
+    if (PYPROF__WHOLE && job->profile->model.heap.mode) pyprof__text_memory_line(job);
     used += job->profile->model.heap.mode != PYPROF_HEAP_OFF;
     pyprof__text_whole(job);
     used = pyprof__text_screen(job, used + 1, pyprof__brief_tables, PYPROF__COUNT(pyprof__brief_tables));
@@ -34401,7 +34663,7 @@ static pyprof_result pyprof__write_text(pyprof__job *job)
     pyprof__text_children(job);
     pyprof__text_tree(job, used);
     pyprof__text_tables(job, pyprof__time_tables, PYPROF__COUNT(pyprof__time_tables));
-    pyprof__text_memory(job, 0);
+    if (PYPROF__WHOLE) pyprof__text_memory(job, 0);
     return PYPROF_OK;
 }
 
@@ -41088,33 +41350,35 @@ static pyprof_result pyprof__write_html(pyprof__job *job)
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
+#define PYPROF__MORE(name) PYPROF__WHOLE ? pyprof__write_##name : NULL
+#define PYPROF__PAGE PYPROF__WHOLE ? PYPROF__WRITE_HTML : NULL
 // A format that separates the states of threads itself has all of their time, unless states were asked for.
 static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
     // format suffix writer metric separates states, takes negative values
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_SVG,        ".svg",            pyprof__write_svg,         PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__WRITE_HTML,        PYPROF_WALL_NS,  1, 1 },
-    { PYPROF_FORMAT_FOLDED,     ".folded",         pyprof__write_folded,      PYPROF_SAMPLES,  0, 1 },
-    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", pyprof__write_speedscope, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PPROF,      ".pb.gz",          pyprof__write_pprof,       PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_PSTATS,     ".prof",           pyprof__write_pstats,      PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     pyprof__write_cpuprofile,  PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   pyprof__write_heapprofile,  PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_TRACE,      ".trace.json",     pyprof__write_trace,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   pyprof__write_firefox,     PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      pyprof__write_callgrind,   PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PICKLE,     ".pkl",            pyprof__write_pickle,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", pyprof__write_perf,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_MASSIF,     ".massif",         pyprof__write_massif,      PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_DHAT,       ".dhat.json",      pyprof__write_dhat,        PYPROF_LIVE_BYTES, 0, 0 },
-    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        pyprof__write_openmetrics, PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", pyprof__write_perfetto,    PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        pyprof__write_otlp,        PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_TABLE,      ".table.csv",      pyprof__write_table,       PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_LCOV,       ".info",           pyprof__write_lcov,        PYPROF_WALL_NS,  0, 0 },
-    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     pyprof__write_prompt,      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_SVG,        ".svg",            PYPROF__MORE(svg),         PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__PAGE,                PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_FOLDED,     ".folded",         PYPROF__MORE(folded),      PYPROF_SAMPLES,  0, 1 },
+    { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", PYPROF__MORE(speedscope),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PPROF,      ".pb.gz",          PYPROF__MORE(pprof),       PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_PSTATS,     ".prof",           PYPROF__MORE(pstats),      PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CPUPROFILE, ".cpuprofile",     PYPROF__MORE(cpuprofile),  PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_HEAPPROFILE, ".heapprofile",   PYPROF__MORE(heapprofile), PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_TRACE,      ".trace.json",     PYPROF__MORE(trace),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_FIREFOX,    ".firefox.json",   PYPROF__MORE(firefox),     PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_CALLGRIND,  ".callgrind",      PYPROF__MORE(callgrind),   PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PICKLE,     ".pkl",            PYPROF__MORE(pickle),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_PERF,       ".linux-perf.txt", PYPROF__MORE(perf),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_MASSIF,     ".massif",         PYPROF__MORE(massif),      PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_DHAT,       ".dhat.json",      PYPROF__MORE(dhat),        PYPROF_LIVE_BYTES, 0, 0 },
+    { PYPROF_FORMAT_OPENMETRICS, ".om.txt",        PYPROF__MORE(openmetrics), PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PERFETTO,   ".perfetto-trace", PYPROF__MORE(perfetto),    PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_OTLP,       ".otlp.pb",        PYPROF__MORE(otlp),        PYPROF_WALL_NS,  0, 1 },
+    { PYPROF_FORMAT_TABLE,      ".table.csv",      PYPROF__MORE(table),       PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_LCOV,       ".info",           PYPROF__MORE(lcov),        PYPROF_WALL_NS,  0, 0 },
+    { PYPROF_FORMAT_PROMPT,     ".prompt.txt",     PYPROF__MORE(prompt),      PYPROF_WALL_NS,  0, 0 },
 };
 
 static int pyprof__format_by_suffix(const char *path)   // the longest suffix wins; 0 = none
@@ -41151,8 +41415,10 @@ static pyprof_result pyprof__output_check(const pyprof_output *output, int forma
                             pyprof__formats_text(known, sizeof known));
     if (!pyprof__formats[*row].write)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED,
-                            "%s is left out of this program (PYPROF_NO_HTML); these can be written: %s",
-                            pyprof__formats[*row].suffix, pyprof__formats_text(known, sizeof known));
+                            "%s is left out of this program (%s); these can be written: %s",
+                            pyprof__formats[*row].suffix,
+                            PYPROF__WHOLE ? "PYPROF_NO_HTML" : "PYPROF_MINIMAL",
+                            pyprof__formats_text(known, sizeof known));
     if (is_diff && !pyprof__formats[*row].takes_diffs)
         return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s cannot hold a difference: its values can be negative",
                             pyprof__formats[*row].suffix);
@@ -41673,6 +41939,7 @@ typedef struct {
                                  // left out
     double rate, allowed;        // the rate asked for; the governor's limit, 0 = none
     double max_cpu, stretch;     // stretch: the value from which the stride was drawn
+    int chooses;                 // a session has PYPROF_RATE_AUTO
     uint32_t seen;
     pyprof__governor governor;
 } pyprof__schedule;
@@ -41687,7 +41954,8 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
                                int running, int64_t gc_runs)
 {
     pyprof__gauge gauge;
-    int i, lost = 0, heap = pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
+    int i, lost = 0, heap;
+    heap = PYPROF__WHOLE && pyprof__is_of_own(sampler) && PYPROF__GET(pyprof__heap.users);
     house->due = now + PYPROF__HOUSE_NS;
     if (heap && PYPROF__GET(pyprof__heap.state) != PYPROF_HEAP_STATE_ON)
         house->due = now + PYPROF__HOUSE_NS / 10;
@@ -41715,6 +41983,7 @@ static void pyprof__keep_house(const pyprof__sampler *sampler, pyprof__house *ho
 // The clock by which ages are measured.
 static void pyprof__heap_tick(const pyprof__sampler *sampler, uint64_t now)
 {
+    if (!PYPROF__WHOLE) return;
     if (!pyprof__is_of_own(sampler) || !PYPROF__GET(pyprof__heap.users)) return;
     PYPROF__SET(pyprof__heap.clock_ms, (uint32_t)((now - PYPROF__GET(pyprof__heap.start_ns)) / 1000000));
     pyprof__objects_watch(0);
@@ -41730,11 +41999,12 @@ typedef struct {
     double rate, max_cpu;      // highest rate of the running sessions, 0 = none runs; their smallest max_cpu
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
+    int chooses;                    // see pyprof__schedule
 } pyprof__demand;
 
 static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
-    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0 };
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = sampler->sessions[i];
@@ -41747,7 +42017,8 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         if (session->recorder.paused) continue;
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
-        if (session->config.rate_hz > wanted.rate) wanted.rate = session->config.rate_hz;
+        wanted.chooses |= pyprof__is_auto(&session->config);
+        if (pyprof__rate_of(&session->config) > wanted.rate) wanted.rate = pyprof__rate_of(&session->config);
     }
     return wanted;
 }
@@ -41848,14 +42119,23 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
 // Passes the rate at which they are sampled to the sessions. Under the lock.
 static void pyprof__schedule_tell(const pyprof__sampler *sampler, const pyprof__schedule *schedule)
 {
-    double pace = schedule->rate / pyprof__schedule_stretch(schedule);
+    double pace = schedule->rate / pyprof__schedule_stretch(schedule), rate;
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         pyprof__session *session = sampler->sessions[i];
         if (!session || session->recorder.paused) continue;
-        session->recorder.pace = pace < session->config.rate_hz ? pace : session->config.rate_hz;
-        if (pace < session->config.rate_hz) session->recorder.bound = schedule->max_cpu;
+        rate = pyprof__rate_of(&session->config);
+        pyprof__recorder_pace(&session->recorder, pace < rate ? pace : rate);
+        if (pace < rate) session->recorder.bound = schedule->max_cpu;
     }
+}
+
+// Within the bounds of PYPROF_RATE_AUTO; allowed 0: the cost of a sweep is not known yet.
+static void pyprof__schedule_choose(pyprof__schedule *schedule)
+{
+    if (!schedule->chooses) return;
+    if (!(schedule->allowed > 0)) schedule->allowed = PYPROF__AUTO_FIRST;
+    if (schedule->allowed < PYPROF__AUTO_LEAST) schedule->allowed = PYPROF__AUTO_LEAST;
 }
 
 // At intervals, compares the cost of sampling with the allowance and chooses the rate.
@@ -41869,6 +42149,7 @@ static void pyprof__govern(const pyprof__sampler *sampler, pyprof__schedule *sch
     all = pyprof__process_cpu(sampler->sweeper.target.origin.proc);
     if (all && !pyprof__is_of_own(sampler)) all += own;   // as if the sampler were a thread of that process
     schedule->allowed = own && all ? pyprof__governor_weigh(governor, now, own, all, schedule->max_cpu) : 0;
+    pyprof__schedule_choose(schedule);
     // refused: then threads cannot be read either, and sweeps cost next to nothing.
     if (!own || !all) memset(governor, 0, sizeof *governor);
     took = pyprof__now() - now;
@@ -42277,6 +42558,11 @@ static void *pyprof__sampler_main(void *argument)
         pyprof__sweeper_obey(sweeper, &wanted);
         if (!wanted.any) break;
         if (wanted.rate > 0) schedule.max_cpu = wanted.max_cpu;
+        if (wanted.chooses != schedule.chooses) {
+            schedule.chooses = wanted.chooses;
+            schedule.allowed = 0;
+            pyprof__schedule_choose(&schedule);
+        }
         pyprof__schedule_rate(&schedule, wanted.rate);
         pyprof__schedule_tell(sampler, &schedule);
         pyprof__sessions_unlock();
@@ -42355,11 +42641,12 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     };
     size_t i;
     int value;
-    if (!(config->rate_hz >= 0 && config->rate_hz <= 100000)
-        || (config->rate_hz > 0 && config->rate_hz < 0.001))
+    if (!(config->rate_hz >= 0.001 && config->rate_hz <= 100000)
+        && !(config->rate_hz >= 0 && config->rate_hz <= 0)
+        && !(config->rate_hz >= PYPROF_RATE_AUTO && config->rate_hz <= PYPROF_RATE_AUTO))
         return pyprof__fail(PYPROF_ERR_ARGUMENT,
-                            "rate_hz is %g: it must be 0.001 to 100000, or 0 for the default, 100",
-                            config->rate_hz);
+                            "rate_hz is %g: it must be 0.001 to 100000, 0 for the default, 100, or "
+                            "PYPROF_RATE_AUTO (-1)", config->rate_hz);
     if (!(config->duration_s >= 0 && config->duration_s < 1e9))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "duration_s is %g: it must be 0 (no end) or more",
                             config->duration_s);
@@ -42446,6 +42733,14 @@ static pyprof__bool pyprof__config_is_wild(const pyprof_config *config)
     return 0;
 }
 
+static pyprof_result pyprof__config_minimal(const pyprof_config *config)
+{
+    if (config->heap) return pyprof__fail_minimal("memory tracking is");
+    if (config->children) return pyprof__fail_minimal("the recording of children is");
+    if (pyprof__is_other(config->pid)) return pyprof__fail_minimal("the recording of other processes is");
+    return PYPROF_OK;
+}
+
 // Every message names the field and the values that it can have.
 static pyprof_result pyprof__config_check(const pyprof_config *config)
 {
@@ -42468,6 +42763,7 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
                                 "%s is 0x%llx, where nothing is mapped: is the config zeroed?",
                                 pointers[i].name, (unsigned long long)pointers[i].to);
     result = pyprof__config_values(config);
+    if (!PYPROF__WHOLE && result == PYPROF_OK) return pyprof__config_minimal(config);
     if (result == PYPROF_OK || !pyprof__config_is_wild(config)) return result;
     pyprof__copy_text(text, sizeof text, pyprof__error_text());
     return pyprof__fail(result, "%.460s: is the config zeroed?", text);
@@ -42475,9 +42771,9 @@ static pyprof_result pyprof__config_check(const pyprof_config *config)
 
 static void pyprof__config_defaults(pyprof_config *config)
 {
-    if (!(config->rate_hz > 0)) config->rate_hz = 100;
+    if (!(config->rate_hz > 0) && !pyprof__is_auto(config)) config->rate_hz = 100;
     if (!(config->timeline_s < 0) && !(config->timeline_s > 0)) config->timeline_s = 60;
-    if (!(config->max_cpu > 0)) config->max_cpu = 0.25;
+    if (!(config->max_cpu > 0)) config->max_cpu = pyprof__is_auto(config) ? 0.01 : 0.25;
     if (!config->max_depth) config->max_depth = 1024;
     if (!config->max_bytes) config->max_bytes = 256u << 20;
     if (!config->heap_interval_bytes) config->heap_interval_bytes = 512u << 10;
@@ -42648,6 +42944,7 @@ static void pyprof__heap_noting(void)
 
 static void pyprof__heap_leave(pyprof__session *session)   // under the lock
 {
+    if (!PYPROF__WHOLE) return;
     if (!session->recorder.heap) return;
     session->recorder.heap = 0;
     PYPROF__BUMP(pyprof__heap.users, -1);
@@ -43007,7 +43304,7 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     pyprof__session *found;
     pyprof__following *following;
     pyprof_result result;
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     found = pyprof__session_of(token);
@@ -43017,7 +43314,8 @@ static pyprof_result pyprof__take(pyprof *token, double last_s, int reset, pypro
     else result = pyprof__session_take(found, last_s, reset, profile);
     pyprof__sessions_unlock();
     if (!reset) result = pyprof__session_finish(result, profile);
-    if (result == PYPROF_OK && following) result = pyprof__following_join(following, last_s, reset, profile);
+    if (PYPROF__WHOLE && result == PYPROF_OK && following)
+        result = pyprof__following_join(following, last_s, reset, profile);
     pyprof__following_unlock(following);
     return result;
 }
@@ -43437,7 +43735,8 @@ static void pyprof__env_write(const pyprof_profile *profile)
     out->failed = 0;
     if (out->stream && (profile->checkpoint > 0 || out->told)) return;
     pyprof__env_formats_write(profile);
-    if (!(profile->checkpoint > 0 || out->told || out->quiet || out->child)) pyprof__env_verdict(profile);
+    if (PYPROF__WHOLE && !(profile->checkpoint > 0 || out->told || out->quiet || out->child))
+        pyprof__env_verdict(profile);
     out->told |= !(profile->checkpoint > 0);
 }
 
@@ -43568,7 +43867,7 @@ static pyprof__bool pyprof__was_starved(const pyprof__session *session, uint64_t
     const pyprof__recorder *recorder = &session->recorder;
     const pyprof_stats *stats = &recorder->model.stats;
     return session->use & 1 && session->writes && !recorder->paused && !stats->asked && !stats->thinned
-        && (double)used_ns * session->config.rate_hz > 2e9 && pyprof__is_running(session->sampler);
+        && (double)used_ns * pyprof__pace_of(recorder) > 2e9 && pyprof__is_running(session->sampler);
 }
 
 // On a busy machine a process can end before its sampler thread gets a CPU. Its end waits for the first
@@ -43978,7 +44277,7 @@ static pyprof_result pyprof__other_opened(pyprof__sampler **place)
 static pyprof_result pyprof__start_other(const pyprof_config *config, int *slot)
 {
     pyprof__sampler **place, *sampler = pyprof__other_find(config->pid);
-    pyprof_result result;
+    pyprof_result result = PYPROF_OK;
     int alive = 0;
     if (sampler) result = pyprof__join_running(sampler, config, 0, slot, &alive);
     if (alive) return result;
@@ -44493,7 +44792,7 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
 {
     pyprof__sampler *sampler = &pyprof__g.samplers[0];
     pyprof_result result;
-    int alive, other = pyprof__is_other(config->pid), headless = 0;
+    int alive, other = PYPROF__WHOLE && pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
     if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
         pyprof__control_unlock();
@@ -44503,18 +44802,18 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     if (!pyprof__g.atfork) pyprof__g.atfork = pthread_atfork(NULL, NULL, pyprof__after_fork) == 0;
     if (other) {
         result = pyprof__start_other(config, &slot);
-        headless = result == PYPROF_ERR_NO_PYTHON && config->children;
+        headless = PYPROF__WHOLE && result == PYPROF_ERR_NO_PYTHON && config->children;
         if (headless) result = pyprof__start_headless(config, &slot);
     }
     else {
         result = pyprof__join_running(sampler, config, again, &slot, &alive);
         if (!alive) result = pyprof__start_first(sampler, config, again, &slot);
     }
-    if (result == PYPROF_OK && config->heap) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->heap) {
         result = pyprof__start_heap(slot);
         if (result != PYPROF_OK) { pyprof__start_undo(slot); pyprof__sampler_stop(sampler); }
     }
-    if (result == PYPROF_OK && config->children && !again) {
+    if (PYPROF__WHOLE && result == PYPROF_OK && config->children && !again) {
         result = pyprof__following_start(slot, headless);
         if (result != PYPROF_OK) {
             sampler = pyprof__g.sessions[slot].sampler;
@@ -44637,7 +44936,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     char checkpoint[1024] = "";
     if (profile) *profile = NULL;
     pyprof__enter();
-    pyprof__objects_watch(1);
+    if (PYPROF__WHOLE) pyprof__objects_watch(1);
     pyprof__following_quit(session);
     pyprof__control_lock();
     following = pyprof__following_lock(session);
@@ -44649,7 +44948,8 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         sampler->stopping++;
         memcpy(checkpoint, found->checkpoint, sizeof checkpoint);
         if (profile || from_env || checkpoint[0]) result = pyprof__session_end(found, &made);
-        unhook = found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1 && pyprof__is_running(sampler);
+        unhook = PYPROF__WHOLE && found->recorder.heap && PYPROF__GET(pyprof__heap.users) == 1
+            && pyprof__is_running(sampler);
         pyprof__heap_leave(found);
         pyprof__session_over(found);
         if (!found->torn) pyprof__recorder_close(&found->recorder);
@@ -44660,10 +44960,10 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     }
     pyprof__sessions_unlock();
     result = pyprof__session_finish(result, &made);
-    if (found && made && following) result = pyprof__following_join(following, 0, 0, &made);
+    if (PYPROF__WHOLE && found && made && following) result = pyprof__following_join(following, 0, 0, &made);
     pyprof__following_unlock(following);
     if (found && following) pyprof__following_close(slot);
-    if (unhook) pyprof__heap_request();
+    if (PYPROF__WHOLE && unhook) pyprof__heap_request();
     pyprof__control_unlock();
     if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
     blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
@@ -44847,6 +45147,7 @@ PYPROF__DEF pyprof_result pyprof_load(const char *path, pyprof_profile **profile
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     *profile = NULL;
     if (!path || !*path) return pyprof__fail(PYPROF_ERR_ARGUMENT, "path is %s", path ? "empty" : "NULL");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("the reader of recordings is");
     pthread_testcancel();
     cancel = pyprof__cancel_off();   // cancelling would leak memory
     result = pyprof__load_path(path, profile);
@@ -44866,6 +45167,7 @@ PYPROF__DEF pyprof_result pyprof_diff(const pyprof_profile *before, const pyprof
     if (before->is_diff || after->is_diff)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "%s is a difference already",
                             before->is_diff ? "before" : "after");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("differences are");
     if (result != PYPROF_OK) return result;
     if (options && (options->group < 0 || options->group > PYPROF_GROUP_THREAD))
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "group is %d: no such value", options->group);
@@ -44896,6 +45198,7 @@ PYPROF__DEF pyprof_result pyprof_merge(const pyprof_profile *const *profiles, si
             return pyprof__fail(PYPROF_ERR_ARGUMENT, "profiles[%llu] is a difference: it cannot be merged",
                                 (unsigned long long)i);
     }
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("merging is");
     *merged = pyprof__profile_merge(profiles, count, options && options->as_one, 0);
     return *merged ? PYPROF_OK : pyprof__fail_memory("the merged profile");
 }
@@ -44969,6 +45272,7 @@ PYPROF__DEF pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypr
     if (result != PYPROF_OK) return result;
     if (query && query->group == PYPROF_GROUP_LEAF)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "leaves have no leaks: ask for their callers");
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("leaks are");
     if (profile->is_diff)
         return pyprof__fail(PYPROF_ERR_STATE,
                             "a difference has no history: ask the later profile for its leaks");
@@ -45265,6 +45569,7 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
     pyprof_result result = pyprof__query_check(query);
     if (!profile) return pyprof__fail(PYPROF_ERR_ARGUMENT, "profile is NULL");
     if (!fn) return pyprof__fail(PYPROF_ERR_ARGUMENT, "fn is NULL");
+    if (!PYPROF__WHOLE && query && query->findings) return pyprof__fail_minimal("findings are");
     if (result == PYPROF_OK) result = pyprof__shown(profile, query, &profile);
     if (result != PYPROF_OK) return result;
     threads = (profile->model.threads.count + 1) * sizeof(pyprof_thread);
@@ -45292,7 +45597,8 @@ PYPROF__DEF pyprof_result pyprof_visit(const pyprof_profile *profile, const pypr
         pyprof__visit_tasks(&visitor);
         pyprof__visit_waits(&visitor, query);
         pyprof__visit_locals(&visitor, query);
-        if (query && query->findings && !visitor.stopped && !pyprof__visit_findings(&visitor, query))
+        if (PYPROF__WHOLE && query && query->findings && !visitor.stopped
+            && !pyprof__visit_findings(&visitor, query))
             result = pyprof__fail_memory("the findings");
     } else result = pyprof__fail_memory("the visit");
     pyprof__free(pool, visitor.threads, threads);
@@ -45406,6 +45712,7 @@ PYPROF__DEF pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *op
     if (options && options->max_value > PYPROF__MOST_VALUE)
         return pyprof__fail(PYPROF_ERR_ARGUMENT, "max_value is %u: the most is %d", options->max_value,
                             PYPROF__MOST_VALUE);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("dumps are");
     job = (pyprof__dump_job *)calloc(1, sizeof *job);
     if (!job) return pyprof__fail_memory("the dump");
     cancel = pyprof__cancel_off();
@@ -45432,6 +45739,7 @@ PYPROF__DEF pyprof_result pyprof_find_allocation(const pyprof *session, const vo
     pyprof_result result;
     if (!found) return pyprof__fail(PYPROF_ERR_ARGUMENT, "found is NULL");
     memset(found, 0, sizeof *found);
+    if (!PYPROF__WHOLE) return pyprof__fail_minimal("memory tracking is");
     pyprof__enter();
     pyprof__sessions_lock();
     of = pyprof__heap_session(session, &result);
@@ -45497,6 +45805,16 @@ static pyprof__bool pyprof__env_number(const char *name, double least, double mo
     return 0;
 }
 
+static pyprof__bool pyprof__env_rate(double *rate)   // likewise
+{
+    const char *text = pyprof__getenv("PYPROF_RATE");
+    if (text && strcmp(text, "auto") == 0) { *rate = PYPROF_RATE_AUTO; return 1; }
+    if (pyprof__env_number("PYPROF_RATE", 0.001, 100000, rate)) return 1;
+    pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_RATE=%.100s: neither auto nor a number from 0.001 to 100000",
+                 text);
+    return 0;
+}
+
 // The number of letters to change, add or remove (Levenshtein distance).
 static size_t pyprof__distance(const char *a, const char *b)
 {
@@ -45544,7 +45862,7 @@ static pyprof__bool pyprof__env_formats(char *formats, size_t capacity)
     size_t used = 0, row;
     pyprof_output none;
     memset(&none, 0, sizeof none);
-    if (!text || !*text) text = "json,svg,txt";
+    if (!text || !*text) text = PYPROF__WHOLE ? "json,svg,txt" : "json,txt";
     if (strlen(text) >= sizeof copy) {
         pyprof__fail(PYPROF_ERR_ARGUMENT, "PYPROF_FORMATS: longer than %d characters", (int)sizeof copy - 1);
         return 0;
@@ -45661,12 +45979,13 @@ static void pyprof__env_place(void)   // checks the place now, while a message c
 // Printed as soon as Python runs, because a program may load Python and never start it.
 static void pyprof__env_announce(void)
 {
-    char path[PYPROF__OUT_PATH];
+    char path[PYPROF__OUT_PATH], rate[40] = "as many Hz as the cost allows";
     const pyprof__out *out = &pyprof__g.out;
     pyprof__g.announced = 1;
     pyprof__out_path(path, "profile");
-    pyprof__say(0, "pyprof: profiling pid %ld at %g Hz; at exit it writes %s%s%s%s\n",
-                (long)pyprof__own_pid(), out->rate, path,
+    if (out->rate > 0) snprintf(rate, sizeof rate, "%g Hz", out->rate);
+    pyprof__say(0, "pyprof: profiling pid %ld at %s; at exit it writes %s%s%s%s\n",
+                (long)pyprof__own_pid(), rate, path,
                 out->suffix[0] || out->stream ? "" : ".{", out->suffix[0] || out->stream ? "" : out->formats,
                 out->suffix[0] || out->stream ? "" : "}");
     if (out->heap && !out->suffix[0] && !out->stream) {
@@ -45756,7 +46075,7 @@ static pyprof_result pyprof__env_config(pyprof_config *config)
     config->checkpoint_s = 60;
     config->after_fork = PYPROF_AFTER_FORK_START;
     out->quiet = quiet && *quiet && strcmp(quiet, "0") != 0;
-    if (!pyprof__env_number("PYPROF_RATE", 0.001, 100000, &config->rate_hz)) return PYPROF_ERR_ARGUMENT;
+    if (!pyprof__env_rate(&config->rate_hz)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_INTERVAL", 0.1, 1e9, &config->checkpoint_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_TIMELINE", 0.1, 1e9, &config->timeline_s)) return PYPROF_ERR_ARGUMENT;
     if (!pyprof__env_number("PYPROF_MAX_CPU", 0.0001, 1000, &config->max_cpu)) return PYPROF_ERR_ARGUMENT;
@@ -45853,6 +46172,8 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (session) *session = started;
     return PYPROF_OK;
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
@@ -46699,9 +47020,18 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 #endif
 #endif   // PYPROF_PRELOAD
 
+#if defined(PYPROF_MINIMAL)
+PYPROF__SMALL_END
+#endif
+
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
 // and does nothing.
 #undef PYPROF__COUNT
+#undef PYPROF__WHOLE
+#undef PYPROF__MORE
+#undef PYPROF__PAGE
+#undef PYPROF__SMALL_BEGIN
+#undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
 #undef PYPROF__FENCE
 #undef PYPROF__AGAIN

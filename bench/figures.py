@@ -290,8 +290,9 @@ def document(machine, rows):
 
 # --- the plot --------------------------------------------------------------------------------------------------------
 
-LEFT, RIGHT, ROW, TOP = 300, 620, 20, 60
-TICKS = 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50
+LEFT, RIGHT, ROW, TOP = 330, 620, 20, 60
+TICKS = 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100
+APART = 34   # of two labels of the scale
 
 
 def plot(rows):
@@ -309,10 +310,12 @@ def plot(rows):
     parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">' % (LEFT + RIGHT + 40, height),
              '<rect width="100%" height="100%" fill="#fff"/>',
              '<text x="12" y="24" font-size="15">Slowdown of the program, %s: a dot for each workload, a bar at the geometric mean</text>' % html.escape(first)]
-    for tick in TICKS:
-        if least <= tick <= most:
-            parts.append('<path d="M%.1f %d V%d" stroke="%s"/><text x="%.1f" y="%d" text-anchor="middle">%gx</text>' % (
-                x(tick), TOP - 8, height - 32, '#888' if tick == 1 else '#ddd', x(tick), height - 14, tick))
+    last = None
+    for tick in sorted((tick for tick in TICKS if least <= tick <= most), key=lambda tick: (tick < 1, tick)):
+        parts.append('<path d="M%.1f %d V%d" stroke="%s"/>' % (x(tick), TOP - 8, height - 32, '#888' if tick == 1 else '#ddd'))
+        if last is None or abs(x(tick) - last) >= APART and tick > 1:
+            last = x(tick)
+            parts.append('<text x="%.1f" y="%d" text-anchor="middle">%gx</text>' % (last, height - 14, tick))
     for i, (name, values) in enumerate(found):
         y = TOP + ROW * i
         parts.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (LEFT - 12, y + 4, html.escape(name)))

@@ -260,6 +260,10 @@ Runs a program as python does, records all of its threads, and writes the files 
 """
 
 
+def _rate(text):
+    return -1.0 if text == 'auto' else float(text)   # PYPROF_RATE_AUTO
+
+
 def _usage_error(text):
     print('pyprof: %s\n%s' % (text, _USAGE.split('\n', 1)[0]), file=sys.stderr)
     sys.exit(2)
@@ -286,7 +290,7 @@ def _arguments(words):
             if name in ('-m', '-c'):
                 return options, {'-m': 'module', '-c': 'code'}[name], value, words
             try:
-                options[name] = options['-o'] + [value] if name == '-o' else float(value)
+                options[name] = options['-o'] + [value] if name == '-o' else _rate(value) if name == '-r' else float(value)
             except ValueError:
                 _usage_error('%s: %r is no number' % (word, value))
         elif name == '--heap':
@@ -477,7 +481,7 @@ _MAGIC = """%pyprof [OPTIONS] STATEMENT profiles a statement, %%pyprof [OPTIONS]
     -q        no table
     -R        returns the Profile
 """
-_VALUES = {'-o': str, '-r': float, '-s': str, '-l': int}
+_VALUES = {'-o': str, '-r': _rate, '-s': str, '-l': int}
 
 
 def _magic_options(line):

@@ -320,7 +320,7 @@ static const struct cli_option cli_option_table[] = {
     { CLI_RECORD | CLI_FLAMEGRAPH | CLI_DIFF | CLI_MERGE | CLI_CONVERT, "format", 'f', "FORMAT", NULL,
       "the format of all files, whatever their suffixes are", CLI_CHOICE, CLI_AT(format), cli_formats, NULL, 1 },
     { CLI_LIVE, "duration", 'd', "SECONDS", "unlimited", "end after so many seconds", CLI_DURATION, CLI_AT(duration_s), NULL, NULL, 1 },
-    { CLI_LIVE, "rate", 'r', "HZ", "100", "samples a second", CLI_NUMBER, CLI_AT(rate_hz), NULL, NULL, 1 },
+    { CLI_LIVE, "rate", 'r', "HZ", "100", "samples a second; auto: as many as 1 % of a CPU allows", CLI_NUMBER, CLI_AT(rate_hz), NULL, NULL, 1 },
     { CLI_LIVE | CLI_DUMP, "subprocesses", 's', NULL, NULL, "follow child processes, too", CLI_FLAG, CLI_AT(subprocesses), NULL, "children", 1 },
     { CLI_RECORD, "heap", 0, "[=MODE]", NULL, "record memory, too; only for a COMMAND", CLI_CHOICE, CLI_AT(heap), cli_heaps, NULL, 0 },
     { CLI_RECORD, "threads", 't', NULL, NULL, "keep threads apart in formats that join them", CLI_FLAG, CLI_AT(threads), NULL, NULL, 1 },

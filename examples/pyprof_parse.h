@@ -120,8 +120,9 @@ static int cli_set(struct cli_options *options, const struct cli_option *option,
         break;
     case CLI_NUMBER: case CLI_DURATION:
         if (option->kind == CLI_DURATION && strcmp(text, "unlimited") == 0) number = 0;
+        else if (strcmp(option->name, "rate") == 0 && strcmp(text, "auto") == 0) number = PYPROF_RATE_AUTO;
         else if (!cli_number(text, &number) || number > 1e9 || (number <= 0 && strcmp(option->name, "from") != 0))
-            return cli_misuse(options, "--%s %s: not a number above 0", option->name, text);
+            return cli_misuse(options, "--%s %s: not a number above 0%s", option->name, text, strcmp(option->name, "rate") == 0 ? ", nor auto" : "");
         memcpy(place, &number, sizeof number);
         return 0;
     case CLI_PID: return cli_pid(options, text, &options->pid);

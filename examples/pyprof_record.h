@@ -219,7 +219,8 @@ static int cli_start_preloaded(struct cli_recording *r)
     snprintf(names[1], sizeof names[1], "PYPROF_OUT=%s/run", r->folder);
     snprintf(names[2], sizeof names[2], "PYPROF_TRIGGER=%s/switch", r->folder);
     snprintf(names[3], sizeof names[3], "PYPROF_HEAP=%s", r->options->heap == PYPROF_HEAP_EXACT ? "exact" : r->options->heap ? "sampled" : "off");
-    snprintf(names[4], sizeof names[4], "PYPROF_RATE=%g", r->options->rate_hz);
+    if (r->options->rate_hz < 0) snprintf(names[4], sizeof names[4], "PYPROF_RATE=auto");
+    else snprintf(names[4], sizeof names[4], "PYPROF_RATE=%g", r->options->rate_hz);
     snprintf(names[5], sizeof names[5], "PYPROF_FORMATS=json");
     snprintf(names[6], sizeof names[6], "PYPROF_QUIET=1");
     snprintf(names[7], sizeof names[7], "PYPROF_TIMELINE=%ld", CLI_ALL_TIME);

@@ -20,11 +20,15 @@ LIMITS = {'max_s': 'seconds', 'max_bytes': 'bytes', 'no_leak': 'true or false'}
 WARM, ROUNDS = 3, 5   # rounds before memory is measured: caches fill; rounds in each of which it must grow
 
 
+def _rate(text):
+    return -1.0 if text == 'auto' else float(text)   # PYPROF_RATE_AUTO
+
+
 def pytest_addoption(parser):
     group = parser.getgroup('pyprof', 'profiling with pyprof')
     group.addoption('--pyprof', nargs='?', const='', metavar='FILE',
                     help='record the run; FILE: .svg .json .txt .folded .pb.gz .prof ... (several: separated by commas)')
-    group.addoption('--pyprof-rate', type=float, default=100, metavar='HZ', help='samples a second (100)')
+    group.addoption('--pyprof-rate', type=_rate, default=100, metavar='HZ', help='samples a second, or auto (100)')
 
 
 def pytest_configure(config):

@@ -59,7 +59,7 @@ matrix() { # COMPILER C++COMPILER
         check "$1 -std=$std, implementation" $1 $c -std=$std -O2 -c implementation.c -o $1-$std.o
     done
     for std in c99 c11 c17; do check "$1 -std=$std, declarations" $1 $c -std=$std -c use.c -o $1-use.o; done
-    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC -DPYPROF_NO_HTML; do
+    for flags in -DPYPROF_STATIC -DPYPROF_DLL -DPYPROF_DISABLE -DPYPROF_INTERPOSE_MALLOC -DPYPROF_NO_HTML -DPYPROF_MINIMAL; do
         check "$1 $flags" $1 $c -std=c11 $flags -c implementation.c -o $1$flags.o
     done
     check "$1 -DPYPROF_PRELOAD" $1 $c -std=c11 $preload -c implementation.c -o $1-preload.o
@@ -85,6 +85,7 @@ matrix() { # COMPILER C++COMPILER
     for std in c++11 c++17 c++20; do
         check "$2 -std=$std, declarations" $2 $warn -Wold-style-cast -std=$std -x c++ -c use.c -o $2-use.o
     done
+    check "$2 -DPYPROF_MINIMAL" $2 $warn -std=c++17 -DPYPROF_MINIMAL -x c++ -c implementation.c -o $2-minimal.o
     check "$2 -DPYPROF_STATIC" $2 $warn -std=c++17 -DPYPROF_STATIC -x c++ -c implementation.c -o $2-static.o
     check "$2 -DPYPROF_DISABLE -std=c++11, declarations" $2 $warn -std=c++11 -DPYPROF_DISABLE -x c++ -c use.c -o $2-use.o
 }
@@ -129,6 +130,51 @@ without_page() { # the format is refused, and the reason named
     return pyprof_save(p, "x.html", 0) != PYPROF_ERR_UNSUPPORTED || !strstr(pyprof_last_error(), "PYPROF_NO_HTML"); }'; } >page.c
     build_and_run gcc -std=gnu11 -O0 -DPYPROF_NO_HTML -DRECORDING="\"$root/tests/golden/example.json\"" -I"$root" page.c
 }
+minimal() { # it records and writes JSON and text; whatever it lacks is refused, and the reason named
+    shared -DPYPROF_DLL -DPYPROF_MINIMAL -O2 -o minimal.so && "$PYTHON" - "$root" ./minimal.so <<'END' || return
+import ctypes, json, sys, time
+sys.path.insert(0, sys.argv[1] + '/tests/py')
+import header
+library, session, profile, other = ctypes.CDLL(sys.argv[2]), *[ctypes.c_void_p() for _ in range(3)]
+Config, result = header.structures['pyprof_config'], ctypes.byref(other)
+library.pyprof_last_error.restype = ctypes.c_char_p
+def refused(code):
+    said = library.pyprof_last_error().decode()
+    assert code == 8 and 'PYPROF_MINIMAL' in said, (code, said)
+def burn(end):
+    while time.monotonic() < end:
+        json.dumps(list(range(1000)))
+for field in 'heap', 'children', 'pid':
+    refused(library.pyprof_start(ctypes.byref(Config(**{field: 1})), result))
+assert library.pyprof_start(ctypes.byref(Config(rate_hz=1000)), ctypes.byref(session)) == 0
+burn(time.monotonic() + .5)
+refused(library.pyprof_find_allocation(session, None, ctypes.create_string_buffer(4096)))
+assert library.pyprof_stop(session, ctypes.byref(profile)) == 0
+for suffix in b'json', b'txt':
+    assert library.pyprof_save(profile, b'minimal.' + suffix, None) == 0, library.pyprof_last_error()
+with open('minimal.json') as recording, open('minimal.txt') as text:
+    functions = json.load(recording)['functions']
+    assert sum(one['samples'] for name, one in functions.items() if name.endswith('burn')) > 0, functions
+    assert 'burn' in text.read()
+for suffix in b'svg', b'html', b'folded', b'pb.gz', b'prof', b'pkl', b'speedscope.json':
+    refused(library.pyprof_save(profile, b'minimal.' + suffix, None))
+refused(library.pyprof_load(b'minimal.json', result))
+refused(library.pyprof_diff(profile, profile, None, result))
+refused(library.pyprof_merge((ctypes.c_void_p * 1)(profile), ctypes.c_size_t(1), None, result))
+refused(library.pyprof_dump(ctypes.c_int64(0), None, result))
+refused(library.pyprof_visit(profile, ctypes.byref(header.structures['pyprof_query'](findings=1)),
+                             ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0), None))
+END
+    PROFILING=1 PYPROF_QUIET=1 PYPROF_OUT=./by_itself "$PYTHON" -c 'if True:
+        import ctypes, time
+        assert ctypes.CDLL("./minimal.so").pyprof_start_from_env(None) == 0
+        time.sleep(.3)' && printf '%s\n' by_itself* | cmp - <(printf 'by_itself_profile.%s\n' json txt)
+}
+small() { # OBJECT MOST: its code has at most so many bytes
+    local bytes
+    bytes=$(size -A "$1" | awk '/^\.text/ { sum += $2 } END { print sum }')
+    echo "$bytes bytes of code, more than $2"; [ "$bytes" -le "$2" ]
+}
 two_copies() {
     shared -DPYPROF_DLL -o one.so && shared -DPYPROF_DLL -O1 -o two.so && "$PYTHON" - ./one.so ./two.so <<'END'
 import ctypes, sys
@@ -162,6 +208,10 @@ check "PYPROF_DISABLE leaves no symbol, no thread" disabled_leaves
 check "no macro without prefix" leaked_macros
 check "declarations: at most 600 preprocessed lines" few_lines
 check "another system: functions that say so" other_platform
+check "PYPROF_MINIMAL: it records, and refuses what it lacks" minimal
+# The numbers of gcc 12 and a tenth more
+check "the code is small" small gcc-c11.o 545000
+check "the code with PYPROF_MINIMAL is small" small minimal.so 230000
 check "PYPROF_NO_HTML: the format says so" without_page
 # shellcheck disable=SC2086
 check "a 32-bit system" gcc $c -std=c11 -m32 -ffreestanding -c implementation.c -o 32.o

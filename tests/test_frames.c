@@ -166,6 +166,59 @@ TEST(a_reused_address_is_another_code_object)
     CHECK_INT(((const pyprof__spot *)codes.spots.data)[after].place.line, 90);
 }
 
+// A walk from there, after an earlier one; how many of its spots are taken over from that one and not looked up. For this
+// they get another number, of another spot of the same code object.
+static size_t taken_over(pyprof__stack *earlier, const void *from)
+{
+    const pyprof__known_frame *first = (const pyprof__known_frame *)earlier->places.data;
+    uint32_t mark = pyprof__spot_find(&codes, first->code_id, 7);
+    size_t i, count = 0;
+    pyprof__walk w;
+    for (i = 0; i < earlier->places.count; i++) ((pyprof__known_frame *)earlier->places.data)[i].spot = mark;
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = &stack;
+    w.known = &earlier->places;
+    w.max_depth = 100;
+    stack.truncated = 0;
+    stack.spots.count = stack.places.count = 0;
+    pyprof__mirror_begin(&mirror);
+    CHECK_INT(pyprof__walk_chain(&w, (uint64_t)(uintptr_t)from, 0), 0);
+    for (i = 0; i < stack.spots.count; i++) count += ((const uint32_t *)stack.spots.data)[i] == mark;
+    return count;
+}
+
+TEST(frames_of_the_last_walk_are_not_looked_up)
+{
+    pyprof__stack earlier, none;
+    pyprof__walk w;
+    int i;
+    setup(50);
+    pyprof__stack_init(&earlier);
+    pyprof__stack_init(&none);
+    pyprof__array_init(&stack.places, sizeof(pyprof__known_frame));
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = &earlier;
+    w.known = &none.places;
+    w.max_depth = 100;
+    CHECK_INT(pyprof__walk_chain(&w, (uint64_t)(uintptr_t)frames[0], 0), 0);
+    CHECK_INT(earlier.spots.count, 50);
+    CHECK_INT(earlier.places.count, 50);
+    CHECK_INT(taken_over(&earlier, frames[0]), 50);
+    CHECK_INT(taken_over(&earlier, frames[40]), 10);   // the others have returned
+    for (i = 0; i < 3; i++) put64(frames[i], layout.frame_instr, code + layout.code_bytes + 6);
+    CHECK_INT(taken_over(&earlier, frames[0]), 47);
+    CHECK_INT(((const pyprof__spot *)codes.spots.data)[((const uint32_t *)stack.spots.data)[2]].instruction, 3);
+    frames[20][layout.frame_owner] = 1;   // a generator's: it may be in its first instructions
+    CHECK_INT(taken_over(&earlier, frames[3]), 46);
+    put32(code, layout.code_firstline, 90);   // all are those of another code object
+    CHECK_INT(taken_over(&earlier, frames[3]), 0);
+    CHECK_INT(((const pyprof__spot *)codes.spots.data)[((const uint32_t *)stack.spots.data)[0]].place.line, 90);
+}
+
 static const pyprof__spot *spot_with(int tlbc)   // the spot of a frame that says it runs copy number tlbc
 {
     put32(frames[0], layout.frame_tlbc, (uint32_t)tlbc);

@@ -190,6 +190,7 @@ static void made_weigh(pyprof__made *m)
 {
     if (m->now < m->s.governor.due) return;
     m->s.allowed = pyprof__governor_weigh(&m->s.governor, m->now, m->own, m->own + m->host, m->s.max_cpu);
+    pyprof__schedule_choose(&m->s);
     m->s.governor.due = m->now + (m->s.allowed > 0 ? PYPROF__WEIGH_NS : PYPROF__WEIGH_NS / 10);
     pyprof__schedule_replan(&m->s, m->now);
 }
@@ -287,6 +288,50 @@ TEST(governor_with_a_tiny_bound)
     CHECK(was.rate > 0.2 && was.rate < 0.3);
 }
 
+TEST(governor_chooses_the_rate)
+{
+    static const struct { uint64_t sweep_ns; double cpus, least, most; } rows[] = {   // of the rate, in Hz
+        { 20 * US, 1, 480, 520 }, { 100 * US, 1, 95, 105 }, { 5 * US, 1, 1900, 2100 }, { 100 * US, 0, 38, 42 }, { 1, 1, 9900, 10001 },
+        { 20 * MS, 1, 9, 11 },   // it costs more than it may, but 10 Hz is the least
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pyprof__made m;
+        pyprof__was was;
+        made_begin(&m, 10000, 0.01);
+        m.s.chooses = 1;
+        pyprof__schedule_choose(&m.s);
+        CHECK(m.s.allowed <= 100 && m.s.allowed >= 100);   // before any cost is known
+        made_run(&m, 2, rows[i].sweep_ns, rows[i].cpus);
+        was = made_span(&m, 10, rows[i].sweep_ns, rows[i].cpus);
+        CHECK(was.rate > rows[i].least && was.rate < rows[i].most);
+    }
+}
+
+TEST(a_rate_that_is_chosen_leaves_no_tick_out)
+{
+    static pyprof__recorder r;
+    static pyprof_config config = { .rate_hz = PYPROF_RATE_AUTO };
+    static pyprof__tick tick;
+    r.config = &config;
+    pyprof__config_defaults(&config);
+    CHECK(config.max_cpu < 0.0101 && config.max_cpu > 0.0099);
+    tick.rate = 10000;
+    for (uint32_t i = 0; i < 50; i++) {
+        tick.at[0] = 1000 + i;
+        tick.periods[0] = 1 + i % 7;   // of 0.1 ms each
+        tick.count = 1;
+        pyprof__record_due(&r, &tick);
+    }
+    CHECK_INT(r.due, 50);
+    CHECK_INT(r.thinned, 0);
+    pyprof__recorder_pace(&r, 500.4);
+    pyprof__recorder_pace(&r, 20);
+    pyprof__recorder_pace(&r, 300);
+    CHECK_INT(r.model.stats.rate_now, 300);
+    CHECK_INT(r.model.stats.rate_lowest, 20);
+    CHECK_INT(r.model.stats.rate_highest, 500);
+}
+
 // A tick that stands for several periods falls anywhere in them: a host that repeats itself as often as ticks come is seen
 // in all of its parts alike.
 TEST(thinned_ticks_are_in_step_with_nothing)
@@ -361,8 +406,8 @@ TEST(configurations_refused)
     char longer[300];
     memset(longer, 'a', sizeof longer);
     longer[299] = '\0';
-    const double rates[] = { -1, (double)NAN, (double)INFINITY, 100001, 1e-9 };
-    for (size_t i = 0; i < 5; i++) refused((pyprof_config){ .rate_hz = rates[i] }, PYPROF_ERR_ARGUMENT, "rate_hz");
+    const double rates[] = { -2, -0.5, (double)NAN, (double)INFINITY, 100001, 1e-9 };
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) refused((pyprof_config){ .rate_hz = rates[i] }, PYPROF_ERR_ARGUMENT, "rate_hz");
     const double times[] = { -1, (double)NAN, (double)INFINITY, 1e10 };
     for (size_t i = 0; i < 4; i++) refused((pyprof_config){ .duration_s = times[i] }, PYPROF_ERR_ARGUMENT, "duration_s");
     const double shares[] = { -0.25, (double)NAN, (double)INFINITY, 1.1e6 };
@@ -549,6 +594,7 @@ TEST(environment_refused)
     from_env("PROFILING", "0", PYPROF_ERR_DISABLED);
     from_env("PROFILING", "", PYPROF_ERR_DISABLED);
     from_env("PYPROF_RATE", "abc", PYPROF_ERR_ARGUMENT);
+    CHECK(strstr(pyprof_last_error(), "PYPROF_RATE=abc: neither auto nor a number") != NULL);
     from_env("PYPROF_FORMATS", "json,nonsense", PYPROF_ERR_ARGUMENT);
     from_env("PYPROF_FORMATS", "json,html", PYPROF_ERR_NO_PYTHON);
     from_env("PYPROF_FORMATS", "son", PYPROF_ERR_ARGUMENT);

@@ -97,7 +97,7 @@ for match in re.finditer(r'typedef struct (\w+) \{(.*?)\} \1;|(?:typedef )?enum 
         structures[struct] = type(name, (Described,), {'_fields_': fields(body)})
     elif values is not None:
         ENUMERATIONS.add(enum)
-        constants.update((name, int(value)) for name, value in re.findall(r'(\w+) = (\d+)', values))
+        constants.update((name, int(value)) for name, value in re.findall(r'(\w+) = (-?\d+)', values))
     elif callback:
         callbacks[callback] = CFUNCTYPE(BASIC[result], *parameters(taken))
     else:

@@ -141,7 +141,7 @@ def keys_of_the_json():
     for frame in document['frames']:
         bind.check({'name', 'qualname', 'file', 'line', 'kind'} <= set(frame), 'frame %r', frame)
     for name, _ in bind.Stats._fields_:
-        bind.check(name in document['stats'] or name == 'ended', 'no key %s in stats', name)
+        bind.check(name in document['stats'] or name == 'ended' or name.startswith('rate_'), 'no key %s in stats', name)
 
 
 @bind.test
@@ -185,6 +185,11 @@ def rates():
             expect(run(folder, 'main(1)\n', PYPROF_RATE=rate), 0, '', all_files())
             counts[rate] = read_json(folder)['stats']['asked']
     bind.check(4 < counts['500'] / counts['50'] < 25, 'samples asked for: %r', counts)
+    with bind.folder() as folder:
+        result = run(folder, 'main(1)\n', PYPROF_RATE='auto', PYPROF_QUIET=None)
+        stats = read_json(folder)['stats']
+        bind.check(10 <= stats['rate_lowest'] <= stats['rate_now'] <= stats['rate_highest'] <= 10000 and stats['thinned'] == 0, '%r', stats)
+        bind.check(' at as many Hz as the cost allows; ' in result.err, 'what is printed: %s', result.err)
 
 
 @bind.test

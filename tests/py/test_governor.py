@@ -6,7 +6,7 @@ import threading
 import time
 
 import bind
-from bind import CPU_NS, EVENT_DEGRADED, TEXT
+from bind import CPU_NS, EVENT_DEGRADED, RATE_AUTO, TEXT
 
 
 def burn(rounds):
@@ -90,6 +90,33 @@ def none_is_left_out_at_100_hz():
     stats = r.profile.stats()
     bind.equal((stats.thinned, stats.degraded), (0, b''), 'left out')
     bind.check('left out' not in text_of(r.profile), 'told for nothing')
+
+
+@bind.test
+def the_rate_is_chosen():
+    """The sampler stays within its budget, nothing is left out, and times are right while the rate changes."""
+    clocks = [0.0, 0.0]
+    begin = time.thread_time()
+    with bind.record(rate_hz=RATE_AUTO, max_cpu=0.03) as r:
+        mixture(bind.length(4.0, 1.0), clocks)
+        time.sleep(0.5)
+        mixture(bind.length(4.0, 1.0), clocks)
+    cpu = time.thread_time() - begin
+    stats, document = r.profile.stats(), r.profile.json()
+    print(stats, clocks)
+    balanced(stats)
+    bind.equal((stats.thinned, stats.degraded), (0, b''), 'left out')
+    bind.check(10 <= stats.rate_lowest <= stats.rate_now <= stats.rate_highest <= 10000 and stats.rate_lowest < stats.rate_highest, '%r', stats)
+    bind.check(stats.rate_lowest * r.elapsed * 0.9 - 10 < stats.asked < stats.rate_highest * r.elapsed * 1.1 + 10, '%r', stats)
+    # 0.03 of a CPU, the sampler's start (which reads all code objects for the first time), and what was saved before
+    bind.check(stats.own_cpu_ns / 1e9 < 0.045 * r.elapsed + 0.1, '%d ns of %.2f s', stats.own_cpu_ns, r.elapsed)
+    bind.near(document['rate_hz'], stats.asked / r.elapsed, 0.1, 10, 'the average rate')
+    bind.equal([document['stats'][name] for name in ('rate_lowest', 'rate_highest')], [stats.rate_lowest, stats.rate_highest], 'in the JSON')
+    bind.check('; rate chosen by cost: ' in text_of(r.profile), 'the text')
+    rows = {row.name: row for row in r.profile.top()}
+    more, less = rows['burn_more'].total[CPU_NS], rows['burn'].total[CPU_NS]
+    bind.near(more / (more + less), clocks[0] / sum(clocks), 0, 0.12, 'the share of burn_more')
+    bind.near(sum(row.self[CPU_NS] for row in r.profile.top()) / 1e9, cpu, 0.01, 0.02, 'the CPU time of all functions')
 
 
 @bind.test

@@ -26,7 +26,7 @@ def table():
     """[(format, suffix, metric, is idle time in it by default)] of those with a writer, as the header's table has them."""
     with open(header.PATH, encoding='utf-8') as file:
         rows = re.search(r'\} pyprof__formats\[\] = \{\n(.*?)\n\};', file.read(), re.S).group(1)
-    found = re.findall(r'\{ PYPROF_FORMAT_(\w+), +"([^"]+)", +(\w+), +PYPROF_(\w+), +(\d),', rows)
+    found = re.findall(r'\{ PYPROF_FORMAT_(\w+), +"([^"]+)", +([\w()]+), +PYPROF_(\w+), +(\d),', rows)
     bind.equal(len(found), bind.FORMAT_COUNT - 1, 'rows of the table of formats')
     return [(getattr(bind, name), suffix, metric.lower(), int(whole)) for name, suffix, writer, metric, whole in found if writer != 'NULL']
 

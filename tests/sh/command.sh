@@ -210,7 +210,7 @@ misuses() {
     wrong "'record'?" "$pyprof" recrod && wrong "unknown option" "$pyprof" --pid 5 && wrong '--rate?' "$pyprof" record --rat 5 && wrong '--duration?' "$pyprof" record --druation=5 x &&
         wrong 'belongs to pyprof dump' "$pyprof" record --locals x && wrong 'unknown option -z' "$pyprof" record -z x && wrong 'needs a value: HZ' "$pyprof" record --rate &&
         wrong 'needs a value: PID' "$pyprof" dump -p && wrong 'takes no value' "$pyprof" record --gil=1 x && wrong 'not a number above 0' "$pyprof" record -r -5 x &&
-        wrong 'not a number above 0' "$pyprof" record -d 0 x && wrong 'not a number above 0' "$pyprof" record -r 1e x && wrong 'not the number of a process' "$pyprof" record -p me &&
+        wrong 'not a number above 0' "$pyprof" record -d 0 x && wrong 'not a number above 0, nor auto' "$pyprof" record -r automatic x && wrong 'not a number above 0' "$pyprof" record -r 1e x && wrong 'not the number of a process' "$pyprof" record -p me &&
         wrong "'speedscope'?" "$pyprof" record -f speedscop x && wrong "'gil-wait'?" "$pyprof" report x.json --sort gil_wai && wrong 'record what?' "$pyprof" record &&
         wrong 'not both' "$pyprof" record --pid 5 true && wrong 'no command after --' "$pyprof" record -- && wrong '--heap needs a command' "$pyprof" record --heap --pid 5 &&
         wrong 'cannot tell the format of x.unknown' "$pyprof" record -o x.unknown true && wrong 'recorded with --heap' "$pyprof" record -o x.massif true &&

@@ -21,7 +21,7 @@ functions() { grep '^PYPROF_API' "$root/pyprof.h" | grep -o 'pyprof_[a-z_]*(' | 
 codes() { grep -o 'PYPROF_ERR_[A-Z_]* = [0-9]*' "$root/pyprof.h" | tr -d '=' | while read -r name value; do
         grep -q "\`$name\` $value" "$root/docs/api.md" || { echo "docs/api.md lacks $name $value"; exit 1; }; done; }
 # The rows of the header's table of formats: suffix, writer, metric.
-formats() { sed -n '/} pyprof__formats\[\] = {/,/^};/s/.*"\(\.[^"]*\)", *\([A-Za-z_]*\), *PYPROF_\([A-Z_]*\),.*/\1 \2 \3/p' "$root/pyprof.h"; }
+formats() { sed -n '/} pyprof__formats\[\] = {/,/^};/s/.*"\(\.[^"]*\)", *\([A-Za-z_()]*\), *PYPROF_\([A-Z_]*\),.*/\1 \2 \3/p' "$root/pyprof.h"; }
 # shellcheck disable=SC2016 # these are the marks of code
 suffixes() { # FILE: those in the first column of its table below its heading Formats
     awk -F'|' '/^#+ .*[Ff]ormats$/ { on = 1; next } on && /^#/ { exit } on && /^\| `\./ { print $2 }' "$1" | grep -o '`[^`]*`' | tr -d '`' | sort; }
