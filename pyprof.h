@@ -31649,9 +31649,11 @@ static pyprof__bool pyprof__json_keep_end(pyprof__json_kept *kept, pyprof__span 
     return !kept->side->failed;
 }
 
-static void pyprof__json_put_kept(pyprof__sink *s, const pyprof__json_kept *kept, const pyprof__span *span)
+static void pyprof__json_put_kept(pyprof__sink *s, pyprof__json_kept *kept, const pyprof__span *span)
 {
-    pyprof__put_bytes(s, (const char *)kept->bytes.data + span->at, span->size);
+    // The copy may go to the end of the same bytes, which must not move meanwhile.
+    if (!pyprof__array_reserve(kept->pool, &kept->bytes, sizeof s->buffer + span->size)) s->failed = 1;
+    else pyprof__put_bytes(s, (const char *)kept->bytes.data + span->at, span->size);
 }
 
 // 0 = no memory
@@ -31670,7 +31672,7 @@ static pyprof__bool pyprof__json_keep_labels(pyprof__json_kept *kept, const pypr
 }
 
 static void pyprof__json_label(pyprof__sink *s, const pyprof_profile *profile, uint32_t function,
-                               const pyprof__json_kept *kept)
+                               pyprof__json_kept *kept)
 {
     pyprof__emit_gap(s, "");
     if (!kept) {
@@ -31684,7 +31686,7 @@ static void pyprof__json_label(pyprof__sink *s, const pyprof_profile *profile, u
 // "stack": [...], "lines": [...], "frames": [...] of a node, root first, without the thread's node. kept: the
 // labels, NULL = they are written anew.
 static void pyprof__json_stack(pyprof__sink *s, pyprof__cursor *cursor, uint32_t node,
-                               const pyprof__json_kept *kept)
+                               pyprof__json_kept *kept)
 {
     const pyprof_profile *profile = cursor->profile;
     uint32_t i;
