@@ -19662,11 +19662,20 @@ static pyprof__bool pyprof__recorder_clear(pyprof__recorder *recorder, uint64_t 
             || pyprof__site_map_begin(&recorder->site_map, &recorder->pool));
 }
 
+enum { PYPROF__RENEW_BYTES = 1 << 16 };
+
 // Restarts the recording at start_ns. 0 = no memory, and the recording stays as it is.
 static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t start_ns)
 {
     pyprof__model before = recorder->model, made;
-    int whole = pyprof__recorder_clear(recorder, start_ns);
+    pyprof__pool *pool = &recorder->pool;
+    // A full recording leaves no room for the few bytes that the new one begins with: it may take them from
+    // its own, which are freed right after.
+    uint64_t room = pool->used < PYPROF__RENEW_BYTES ? pool->used : PYPROF__RENEW_BYTES;
+    int whole;
+    pyprof__uncount(pool, (size_t)room);
+    whole = pyprof__recorder_clear(recorder, start_ns);
+    pyprof__count(pool, (size_t)room);
     made = recorder->model;
     if (!whole) recorder->model = before;
     pyprof__model_free(whole ? &before : &made);

@@ -46,7 +46,7 @@ def sentence():
 
 @bind.test
 def rates():
-    for rate, words in ((math.nan, ['rate', 'nan']), (-1.0, ['rate', '-1']), (200000.0, ['rate', '200000']),
+    for rate, words in ((math.nan, ['rate', 'nan']), (-2.0, ['rate', '-2']), (200000.0, ['rate', '200000']),
                         (100001.0, ['rate', '100001']), (math.inf, ['rate', 'inf']), (-math.inf, ['rate', 'inf']),
                         (-1e-300, ['rate'])):
         detail = refused(ARGUMENT, ['rate'], rate_hz=rate)
@@ -741,7 +741,7 @@ def failures_leave_nothing_behind():
     gc.collect()
     tasks, descriptors = bind.tasks(), bind.descriptors()
     for _ in range(300):
-        for config in ({'rate_hz': -1}, {'pid': 2 ** 31 - 2}, {'duration_s': -1}, {'native': 1}):
+        for config in ({'rate_hz': -2}, {'pid': 2 ** 31 - 2}, {'duration_s': -1}, {'native': 1}):
             try:
                 bind.Session(**config)
             except bind.Error:

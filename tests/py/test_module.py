@@ -126,7 +126,7 @@ def errors_carry_their_text():
         raises(FileNotFoundError, 'there is no folder', run, os.path.join(folder, 'none', 'out.svg'))
         raises(TypeError, "unexpected keyword argument 'rat'", run, os.path.join(folder, 'out.svg'), rat=1)
         raises(ValueError, "heap is 'much': not one of off, sampled, exact", run, os.path.join(folder, 'out.svg'), heap='much')
-        raises(pyprof.Error, 'rate_hz', run, os.path.join(folder, 'out.svg'), rate=-1)
+        raises(pyprof.Error, 'rate_hz', run, os.path.join(folder, 'out.svg'), rate=-2)
         raises(TypeError, 'write @pyprof.profile', pyprof.profile, run)
         raises(TypeError, '', run, os.path.join(folder, 'out.svg'), rate='fast')
         raises(ValueError, 'null', pyprof.load, 'a\0b')
@@ -383,7 +383,7 @@ def nothing_is_left_behind():
             profile.write(mark, title=Text('a title'), hide='x')
             pyprof.diff(profile, profile, scale='none')
             pyprof.merge((profile, profile))
-            for call in (lambda: pyprof.start(rate=-1), lambda: pyprof.start(heap='x'), lambda: pyprof.start(x=1),
+            for call in (lambda: pyprof.start(rate=-2), lambda: pyprof.start(heap='x'), lambda: pyprof.start(x=1),
                          lambda: profile.top(1, sort='gpu_ns'), lambda: pyprof.load('/none'), lambda: profile.save('a.xyz')):
                 try:
                     call()
@@ -440,7 +440,7 @@ def subinterpreters():
     code = ('import sys\nsys.path.insert(0, %r)\nimport pyprof\n'
             'with pyprof.start() as session: sum(range(1000))\n'
             'assert session.profile.info()["pid"] > 0\n'
-            'try: pyprof.start(rate=-1)\nexcept pyprof.Error: pass\n' % folder)
+            'try: pyprof.start(rate=-2)\nexcept pyprof.Error: pass\n' % folder)
     module()
     for _ in range(3):
         one = interpreters.create()
