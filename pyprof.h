@@ -19671,8 +19671,9 @@ static pyprof__bool pyprof__recorder_renew(pyprof__recorder *recorder, uint64_t 
     pyprof__pool *pool = &recorder->pool;
     // A full recording leaves no room for the few bytes that the new one begins with: it may take them from
     // its own, which are freed right after.
-    uint64_t room = pool->used < PYPROF__RENEW_BYTES ? pool->used : PYPROF__RENEW_BYTES;
+    uint64_t room = PYPROF__RENEW_BYTES;
     int whole;
+    if (room > pool->used) room = pool->used;
     pyprof__uncount(pool, (size_t)room);
     whole = pyprof__recorder_clear(recorder, start_ns);
     pyprof__count(pool, (size_t)room);
@@ -41351,16 +41352,15 @@ static pyprof_result pyprof__write_html(pyprof__job *job)
     }
     return result;
 }
-#define PYPROF__WRITE_HTML pyprof__write_html
+#define PYPROF__HTML_WRITER PYPROF__MORE(html)
 #else
-#define PYPROF__WRITE_HTML NULL
+#define PYPROF__HTML_WRITER NULL
 #endif
 
 // ---- the table of formats -------------------------------------------------------------------------------
 typedef pyprof_result pyprof__writer(pyprof__job *job);
 
 #define PYPROF__MORE(name) PYPROF__WHOLE ? pyprof__write_##name : NULL
-#define PYPROF__PAGE PYPROF__WHOLE ? PYPROF__WRITE_HTML : NULL
 // A format that separates the states of threads itself has all of their time, unless states were asked for.
 static const struct { int format; const char *suffix; pyprof__writer *write; int metric, separates_states,
                       takes_diffs; } pyprof__formats[] = {
@@ -41368,7 +41368,7 @@ static const struct { int format; const char *suffix; pyprof__writer *write; int
     { PYPROF_FORMAT_JSON,       ".json",           pyprof__write_json,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_TEXT,       ".txt",            pyprof__write_text,        PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_SVG,        ".svg",            PYPROF__MORE(svg),         PYPROF_WALL_NS,  0, 1 },
-    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__PAGE,                PYPROF_WALL_NS,  1, 1 },
+    { PYPROF_FORMAT_HTML,       ".html",           PYPROF__HTML_WRITER,       PYPROF_WALL_NS,  1, 1 },
     { PYPROF_FORMAT_FOLDED,     ".folded",         PYPROF__MORE(folded),      PYPROF_SAMPLES,  0, 1 },
     { PYPROF_FORMAT_SPEEDSCOPE, ".speedscope.json", PYPROF__MORE(speedscope),  PYPROF_WALL_NS,  0, 0 },
     { PYPROF_FORMAT_PPROF,      ".pb.gz",          PYPROF__MORE(pprof),       PYPROF_WALL_NS,  0, 1 },
@@ -42144,7 +42144,7 @@ static void pyprof__schedule_choose(pyprof__schedule *schedule)
 {
     if (!schedule->chooses) return;
     if (!(schedule->allowed > 0)) schedule->allowed = PYPROF__AUTO_FIRST;
-    if (schedule->allowed < PYPROF__AUTO_LEAST) schedule->allowed = PYPROF__AUTO_LEAST;
+    if (schedule->allowed < (double)PYPROF__AUTO_LEAST) schedule->allowed = PYPROF__AUTO_LEAST;
 }
 
 // At intervals, compares the cost of sampling with the allowance and chooses the rate.
@@ -42652,7 +42652,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     int value;
     if (!(config->rate_hz >= 0.001 && config->rate_hz <= 100000)
         && !(config->rate_hz >= 0 && config->rate_hz <= 0)
-        && !(config->rate_hz >= PYPROF_RATE_AUTO && config->rate_hz <= PYPROF_RATE_AUTO))
+        && !pyprof__is_auto(config))
         return pyprof__fail(PYPROF_ERR_ARGUMENT,
                             "rate_hz is %g: it must be 0.001 to 100000, 0 for the default, 100, or "
                             "PYPROF_RATE_AUTO (-1)", config->rate_hz);
@@ -47038,7 +47038,7 @@ PYPROF__SMALL_END
 #undef PYPROF__COUNT
 #undef PYPROF__WHOLE
 #undef PYPROF__MORE
-#undef PYPROF__PAGE
+#undef PYPROF__HTML_WRITER
 #undef PYPROF__SMALL_BEGIN
 #undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
