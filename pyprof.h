@@ -42652,7 +42652,7 @@ static pyprof_result pyprof__config_values(const pyprof_config *config)
     int value;
     if (!(config->rate_hz >= 0.001 && config->rate_hz <= 100000)
         && !(config->rate_hz >= 0 && config->rate_hz <= 0)
-        && !pyprof__is_auto(config))
+        && !(config->rate_hz >= (double)PYPROF_RATE_AUTO && config->rate_hz <= (double)PYPROF_RATE_AUTO))
         return pyprof__fail(PYPROF_ERR_ARGUMENT,
                             "rate_hz is %g: it must be 0.001 to 100000, 0 for the default, 100, or "
                             "PYPROF_RATE_AUTO (-1)", config->rate_hz);
