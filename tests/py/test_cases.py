@@ -11,10 +11,10 @@ import header
 FINDING = header.constants['PYPROF_ITEM_FINDING']
 CASES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'examples', 'cases')
 # Of each case: its kind of finding, the function or file at which, and the kinds that may come before it at the same place:
-# what a thread does, beside why that is a trouble.
+# what a thread does, beside why that is a trouble; and the caller, if it takes about as long.
 TROUBLES = {
     'cpu_bound': ('hot-function', 'unique'),
-    'small_calls': ('small-calls', 'brighter', 'hot-function'),
+    'small_calls': ('small-calls', 'brighter', 'hot-function', 'convert'),
     'gil_bound': ('gil', 'checksum'),
     'slow_peer': ('peer', 'ask'),
     'lock_held': ('lock', 'price'),
@@ -79,10 +79,10 @@ def examine(names, seconds):
         found = {name: about(findings(slow[name])) for name in names}
         gone = {name: about(findings(mended[name])) for name in names}
     for name in names:
-        kind, place, before = (TROUBLES[name] + (None,))[:3]
+        kind, place, before, caller = (TROUBLES[name] + (None, None))[:4]
         there = [one for one in found[name] if place in (one[1].split('.')[-1], one[2])]
-        bind.enough(there and there[0] == found[name][0] and there[0][0] in (kind, before), '%s: not %s at %s, but %s', name, kind, place,
-                    found[name][:1])
+        first = [one for one in found[name][:1] if place in (one[1].split('.')[-1], one[2]) or one[:2] == (before, caller)]
+        bind.enough(first and first[0][0] in (kind, before), '%s: not %s at %s, but %s', name, kind, place, found[name][:1])
         bind.enough(any(one[0] == kind for one in there), '%s: no %s at %s, but %s', name, kind, place, there)
         for one in gone[name]:
             bind.enough(one[0] != kind or place not in (one[1].split('.')[-1], one[2]) or one[3] < LEAST, '%s, mended: %s', name, one)

@@ -274,7 +274,8 @@ for at in random.sample(kept, 5000): munmap(at + PAGE, PAGE)
     page = os.sysconf('SC_PAGESIZE')
     bind.near(live['f_many'][0], (20000 * 4 - 5000) * page, 0.02, 0, 'bytes')
     bind.check(live['f_more'][0] < MIB, 'unmapped: %r', live)
-    bind.equal((stats['heap_dropped'], stats['degraded']), (0, ''))
+    bind.equal(stats['heap_dropped'], 0)
+    bind.check(not stats['degraded'].strip() or stats['degraded'].startswith('max_cpu:'), 'degraded: %r', stats['degraded'])
 
 
 @bind.test(limit=120)
