@@ -15178,15 +15178,22 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
     return found != NULL;
 }
 
+// ThreadSanitizer does not see that pages are given back by a system call of ours: it takes the next use of
+// their addresses for a race with the last reading of them.
+#if defined(__SANITIZE_THREAD__)
+#define PYPROF__LAST_LOOK __attribute__((no_sanitize_thread))
+#else
+#define PYPROF__LAST_LOOK
+#endif
+
 // Takes the blocks of a shard out of the filter.
-static void pyprof__shard_unfilter(const pyprof__shard *shard)
+PYPROF__LAST_LOOK static void pyprof__shard_unfilter(const pyprof__shard *shard)
 {
     uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
-        const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
-            : &shard->entries[i - shard->waiting];
-        if (entry->what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(entry)), -1);
+        const pyprof__entry entry = i < shard->waiting ? shard->front[i] : shard->entries[i - shard->waiting];
+        if (entry.what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(&entry)), -1);
     }
 }
 
@@ -30474,6 +30481,7 @@ static void pyprof__put_char(pyprof__sink *s, char c)
 static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
 {
     const char *from = (const char *)data;
+    if (size == 0) return;                     // data can be NULL
     if (size < sizeof s->buffer - s->used) {   // nearly always
         memcpy(s->buffer + s->used, from, size);
         s->used += size;
@@ -47039,6 +47047,7 @@ PYPROF__SMALL_END
 #undef PYPROF__WHOLE
 #undef PYPROF__MORE
 #undef PYPROF__HTML_WRITER
+#undef PYPROF__LAST_LOOK
 #undef PYPROF__SMALL_BEGIN
 #undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
