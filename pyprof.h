@@ -1589,9 +1589,9 @@ static pyprof__bool pyprof__read_at(int fd, void *to, size_t size, uint64_t offs
     return 1;
 }
 
-// Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
 enum { PYPROF__LINE = 256 };   // a shorter text that ends as a line does comes whole, also from /proc
 
+// Reads a whole small file and returns its size, -1 = unreadable. The text ends with a NUL.
 static ssize_t pyprof__read_file(int folder, const char *path, char *text, size_t capacity)
 {
     size_t size = 0;
@@ -7404,6 +7404,8 @@ static void *pyprof__runtime_function(const pyprof__runtime *runtime, pyprof__po
                                                    name);
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] TARGET -- a process as a value: its memory, its runtime, and how to see where its threads run
 //   Runs on    the thread that calls pyprof_start or pyprof_dump, then the one that reads the target
@@ -8170,7 +8172,7 @@ typedef struct {               // an instruction of a code object
     pyprof__route route;
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-// What was found at an address lately; epoch, owner: of the mirror, at that time.
+// A code object that was found at an address lately; epoch, owner: of the mirror, at that time.
 typedef struct { uint64_t address, stamp; uint32_t code, epoch, owner, padding; } pyprof__known_code;
 // The file name met last, likewise. made: its code objects were compiled at run time.
 typedef struct { uint64_t address, fingerprint; uint32_t epoch, owner; int made; } pyprof__known_file;
@@ -9442,8 +9444,6 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
                                pyprof__pseudo_named(codes, PYPROF_KIND_TASK, name, "<more tasks>",
                                                     &codes->tasks, PYPROF__MAX_TASKS));
 }
-
-PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] FRAMES -- thread state -> frames
