@@ -5067,17 +5067,21 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
 // SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
 // offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
-// that owner, if it still is there
-typedef struct { uint64_t base; uint32_t epoch, offset, used, place; } pyprof__block;
-// uint32_t block numbers: of the last walk, and of this one.
-typedef struct { pyprof__array ids, next; } pyprof__plan;
+// that owner, if it still is there; asked: the epoch in which it was last fetched ahead; since: each epoch from
+// that one to this one copied the block, and all copies have the same bytes
+typedef struct { uint64_t base; uint32_t epoch, offset, used, place, asked, since; } pyprof__block;
+// uint32_t block numbers: of the last walk, and of this one; and the turns in which they were noted.
+typedef struct { pyprof__array ids, next; uint64_t ids_turn, next_turn; } pyprof__plan;
 
 typedef struct {
     const pyprof__origin *origin;
     pyprof__pool *pool;
     pyprof__array blocks, bytes, plans;
+    pyprof__array before;                  // the bytes of the last epoch
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
+    uint64_t turn;                         // counts the owners' turns, and the parts of a turn
+    int lost;                              // the plan lacks blocks that were touched in this turn
     // Position in the owner's plan; blocks of this epoch that had not been fetched ahead.
     uint32_t cursor, misses;
     size_t twins;                          // so many blocks were copied three times by pyprof__mirror_twice
@@ -5096,6 +5100,7 @@ static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, cons
     mirror->last = mirror->owner = PYPROF__NONE;
     pyprof__array_init(&mirror->blocks, sizeof(pyprof__block));
     pyprof__array_init(&mirror->bytes, 1);
+    pyprof__array_init(&mirror->before, 1);
     pyprof__array_init(&mirror->plans, sizeof(pyprof__plan));
 }
 
@@ -5105,10 +5110,12 @@ static void pyprof__mirror_clear(pyprof__mirror *mirror)
     size_t i;
     mirror->blocks.count = 0;
     mirror->last = PYPROF__NONE;
+    mirror->lost = 1;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < mirror->plans.count; i++) {
         pyprof__plan *plan = &PYPROF__AT(pyprof__plan, mirror->plans, i);
         plan->ids.count = plan->next.count = 0;
+        plan->ids_turn = plan->next_turn = 0;
     }
 }
 
@@ -5122,6 +5129,7 @@ static void pyprof__mirror_free(pyprof__mirror *mirror)
     pyprof__index_free(mirror->pool, &mirror->index);
     pyprof__array_free(mirror->pool, &mirror->blocks);
     pyprof__array_free(mirror->pool, &mirror->bytes);
+    pyprof__array_free(mirror->pool, &mirror->before);
     pyprof__array_free(mirror->pool, &mirror->plans);
 }
 
@@ -5150,6 +5158,17 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
+// The block's copy of this epoch lies at offset.
+static void pyprof__block_came(pyprof__mirror *mirror, pyprof__block *block, size_t offset)
+{
+    if (block->epoch + 1 != mirror->epoch || block->offset == PYPROF__NONE
+        || block->offset + (size_t)PYPROF__BLOCK > mirror->before.count
+        || memcmp((const char *)mirror->before.data + block->offset,
+                  (const char *)mirror->bytes.data + offset, PYPROF__BLOCK) != 0) block->since = mirror->epoch;
+    block->epoch = mirror->epoch;
+    block->offset = (uint32_t)offset;
+}
+
 // Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
 // bytes than asked, it stopped at an unreadable block: that block is skipped.
 static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, int count)
@@ -5172,9 +5191,13 @@ static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, i
         }
         for (i = first; i < count && i < first + whole + bad; i++) {
             pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, ids[i]);
-            block->epoch = mirror->epoch;
-            block->offset = i < first + whole ? (uint32_t)mirror->bytes.count : PYPROF__NONE;
-            if (i < first + whole) mirror->bytes.count += PYPROF__BLOCK;
+            if (i < first + whole) {
+                pyprof__block_came(mirror, block, mirror->bytes.count);
+                mirror->bytes.count += PYPROF__BLOCK;
+            } else {
+                block->epoch = mirror->epoch;
+                block->offset = PYPROF__NONE;
+            }
         }
     }
 }
@@ -5220,8 +5243,7 @@ static int pyprof__mirror_merged(pyprof__mirror *mirror, const pyprof__sought *s
             base = (uint64_t)(uintptr_t)from[pieces].iov_base;
         }
         if (done < block->base - base + PYPROF__BLOCK) break;
-        block->epoch = mirror->epoch;
-        block->offset = (uint32_t)(size + (block->base - base));
+        pyprof__block_came(mirror, block, size + (size_t)(block->base - base));
     }
     return i;
 }
@@ -5285,7 +5307,10 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
         mirror->cursor = block->place + 1;
     next = &plan->next;
     if (next->count == next->capacity
-        && (next->count >= PYPROF__MAX_BLOCKS || !pyprof__array_reserve(mirror->pool, next, 1))) return id;
+        && (next->count >= PYPROF__MAX_BLOCKS || !pyprof__array_reserve(mirror->pool, next, 1))) {
+        mirror->lost = 1;
+        return id;
+    }
     block->place = (uint32_t)next->count;
     ((uint32_t *)next->data)[next->count++] = id;
     block->used = mirror->epoch;
@@ -5360,6 +5385,7 @@ static void pyprof__plan_renew(pyprof__mirror *mirror, pyprof__plan *plan, size_
     pyprof__array done = plan->ids;
     size_t i, spare = 0;
     plan->ids = plan->next;
+    plan->ids_turn = plan->next_turn;
     plan->next = done;
     for (i = 0; i < done.count && spare < most; i++) {
         uint32_t id = PYPROF__AT(const uint32_t, done, i), *kept;
@@ -5388,6 +5414,57 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
     mirror->owner = owner;
     mirror->cursor = 0;
     mirror->last = PYPROF__NONE;   // so that the new owner's plan begins with its own first block
+    mirror->turn++;
+    mirror->lost = 0;
+    if (owner < mirror->plans.count)
+        PYPROF__AT(pyprof__plan, mirror->plans, owner).next_turn = mirror->turn;
+}
+
+// NULL = these reads have no plan.
+static pyprof__plan *pyprof__mirror_plan(pyprof__mirror *mirror)
+{
+    return mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
+}
+
+// A new part of the turn: whatever it depends on is noted in the plan from here on, even if an earlier part
+// noted it. Returns the place in the plan.
+static uint32_t pyprof__mirror_part(pyprof__mirror *mirror)
+{
+    const pyprof__plan *plan = pyprof__mirror_plan(mirror);
+    mirror->last = PYPROF__NONE;
+    mirror->turn++;
+    return plan ? (uint32_t)plan->next.count : PYPROF__NONE;
+}
+
+// The place in the owner's last plan from which on, up to `end`, no block has changed since that epoch.
+static uint32_t pyprof__mirror_firm(pyprof__mirror *mirror, uint32_t end, uint32_t epoch)
+{
+    const pyprof__plan *plan = pyprof__mirror_plan(mirror);
+    for (; end > 0; end--) {
+        const pyprof__block *block =
+            &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, plan->ids, end - 1));
+        if (block->epoch != mirror->epoch || block->offset == PYPROF__NONE || block->since > epoch) break;
+    }
+    return end;
+}
+
+// Takes blocks of the owner's last plan over into this one. 0 = no memory.
+static pyprof__bool pyprof__mirror_keep(pyprof__mirror *mirror, uint32_t from, uint32_t end)
+{
+    pyprof__plan *plan = pyprof__mirror_plan(mirror);
+    uint32_t i;
+    if (plan->next.count + (end - from) > PYPROF__MAX_BLOCKS
+        || !pyprof__array_reserve(mirror->pool, &plan->next, end - from)) return 0;
+    for (i = from; i < end; i++) {
+        uint32_t id = PYPROF__AT(uint32_t, plan->ids, i);
+        pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+        block->used = mirror->epoch;
+        block->place = (uint32_t)plan->next.count;
+        ((uint32_t *)plan->next.data)[plan->next.count++] = id;
+    }
+    mirror->cursor = end;
+    mirror->last = PYPROF__NONE;
+    return 1;
 }
 
 // The converging copy, part one (part two is pyprof__converge in SAMPLER). It reads a stack while its thread
@@ -5424,9 +5501,11 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     // The mirror shows the bytes of step 2.
     for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
+        pyprof__block *block;
         if (id == PYPROF__NONE) return;
-        PYPROF__AT(pyprof__block, mirror->blocks, id).epoch = mirror->epoch;
-        PYPROF__AT(pyprof__block, mirror->blocks, id).offset = (uint32_t)((count + i) * PYPROF__BLOCK);
+        block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
+        block->epoch = block->since = mirror->epoch;
+        block->offset = (uint32_t)((count + i) * PYPROF__BLOCK);
     }
     if (done < size) mirror->unreadable = (uint64_t)(uintptr_t)from[done / PYPROF__BLOCK].iov_base;
     mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // step 5
@@ -5485,6 +5564,7 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
         if (block->offset != PYPROF__NONE) PYPROF__AT(pyprof__block, mirror->blocks, block->offset) = *block;
     }
     mirror->blocks.count = kept;
+    mirror->before.count = 0;   // the offsets are no longer those of its bytes
     mirror->last = PYPROF__NONE;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < kept; i++)
@@ -5499,9 +5579,12 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
 // Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets those.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
+    pyprof__array swap = mirror->before;
     size_t i, planned = 0;
     pyprof__mirror_own(mirror, PYPROF__NONE);
-    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->bytes.count < mirror->bytes.capacity / 8)
+    mirror->before = mirror->bytes;
+    mirror->bytes = swap;
+    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->before.count < mirror->bytes.capacity / 8)
         pyprof__array_free(mirror->pool, &mirror->bytes);
     mirror->bytes.count = 0;
     mirror->misses = 0;
@@ -5523,11 +5606,8 @@ static void pyprof__mirror_prefetch(pyprof__mirror *mirror, const unsigned char 
         for (i = 0; i < plan->count && wanted[owner]; i++) {
             pyprof__block *block =
                 &PYPROF__AT(pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, *plan, i));
-            if (block->epoch == mirror->epoch) continue;
-            // pyprof__mirror_batch overwrites both; until then an owner that shares the block must not ask
-            // for it again.
-            block->epoch = mirror->epoch;
-            block->offset = PYPROF__NONE;
+            if (block->epoch == mirror->epoch || block->asked == mirror->epoch) continue;
+            block->asked = mirror->epoch;   // an owner that shares the block must not ask for it again
             ids[count++] = PYPROF__AT(const uint32_t, *plan, i);
             if (count < PYPROF__BATCH) continue;
             pyprof__mirror_batch(mirror, ids, count);
@@ -8172,10 +8252,10 @@ typedef struct {               // an instruction of a code object
     pyprof__route route;
     uint32_t called;           // pyprof__called, as far as it is known without looking at the frame
 } pyprof__spot;
-// A code object that was found at an address lately; epoch, owner: of the mirror, at that time.
-typedef struct { uint64_t address, stamp; uint32_t code, epoch, owner, padding; } pyprof__known_code;
+// A code object that was found at an address lately, and in which turn of the mirror.
+typedef struct { uint64_t address, stamp, turn; uint32_t code, padding; } pyprof__known_code;
 // The file name met last, likewise. made: its code objects were compiled at run time.
-typedef struct { uint64_t address, fingerprint; uint32_t epoch, owner; int made; } pyprof__known_file;
+typedef struct { uint64_t address, fingerprint, turn; int made; } pyprof__known_file;
 
 // Spots that are not a place in Python code
 enum {
@@ -8201,6 +8281,8 @@ typedef struct {
     uint64_t stamp;
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
     uint32_t emptied;          // so often: spot numbers then start again
+    uint32_t distrusts;        // so often every code object had to be read again
+    uint64_t taken;            // spots that walks took over with the outer part of a stack
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
@@ -8250,6 +8332,7 @@ static pyprof__bool pyprof__codes_init(pyprof__codes *codes, pyprof__pool *pool,
 
 static void pyprof__codes_distrust(pyprof__codes *codes)   // so that every code object is read again
 {
+    codes->distrusts++;
     if (codes->memo) memset(codes->memo, 0, PYPROF__MEMOS * sizeof *codes->memo);
 }
 
@@ -8621,10 +8704,10 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
 static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
 {
     const pyprof__layout *layout = codes->layout;
-    pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
+    pyprof__known_file file = { address, 0, mirror->turn, 0 };
     char first = 0;
-    if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
-        && codes->file.owner == mirror->owner) return codes->file;
+    if (!mirror->direct && codes->file.address == address && codes->file.turn == mirror->turn)
+        return codes->file;
     file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
                                               layout->str_ascii);
     file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
@@ -8760,8 +8843,7 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     pyprof__code_key key;
     *id = memo->code;
     if (known && codes->stamp && memo->stamp == codes->stamp) return PYPROF__WALK_OK;
-    if (known && memo->epoch == mirror->epoch && memo->owner == mirror->owner && !mirror->direct)
-        return PYPROF__WALK_OK;
+    if (known && memo->turn == mirror->turn && !mirror->direct) return PYPROF__WALK_OK;
     cause = pyprof__code_key_read(codes, mirror, address, &key);
     if (cause) return cause;
     if (!known || memcmp(&PYPROF__AT(pyprof__code, codes->codes, *id).key, &key, sizeof key) != 0) {
@@ -8772,8 +8854,7 @@ static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirro
     }
     memo->address = address;
     memo->stamp = codes->stamp;
-    memo->epoch = mirror->epoch;
-    memo->owner = mirror->owner;
+    memo->turn = mirror->turn;
     memo->code = *id;
     return PYPROF__WALK_OK;
 }
@@ -9451,17 +9532,30 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 //   Uses       CODE
 //   Promise    a chain that does not end where it must is refused with its cause, never cut short silently
 // ============================================================================
+// Where a stack was read: only the stack of a whole, plain walk can be taken over by the next one.
+typedef struct {
+    uint64_t turn;             // of the owner in the mirror; 0 = nothing can be taken over
+    uint32_t epoch;            // the copies were of this one
+    uint32_t touched;          // the end of the walk in the owner's plan
+    uint32_t distrusts;        // of the codes
+    uint32_t entry_place;      // the number of places before the first frame of a C eval loop
+    uint64_t entry, below;     // that frame, 0 = none, and the frame below it
+    uint64_t root, base, stamp;
+} pyprof__stack_from;
+
 typedef struct {
     pyprof__array spots;       // uint32_t, innermost first
     pyprof__array places;      // pyprof__known_frame, innermost first, without those of special kinds
     int truncated;
+    pyprof__stack_from from;
 } pyprof__stack;
 
 // A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
-// object at that time.
+// object at that time. first_spot: the number of spots inside it. part: PYPROF__NONE, or the place in the plan
+// from which on all is noted that this frame and those outside it depend on.
 typedef struct {
     uint64_t at, code, instruction;
-    uint32_t owner, code_id, spot, padding;
+    uint32_t owner, code_id, spot, first_spot, part, padding;
 } pyprof__known_frame;
 
 typedef struct {
@@ -9472,7 +9566,7 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096 };
+enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 8192, PYPROF__PART_FRAMES = 4 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
@@ -9600,9 +9694,12 @@ typedef struct {               // the input and the state of a walk
     pyprof__mirror *mirror;
     pyprof__stack *stack;
     uint32_t max_depth;
-    const pyprof__array *known;    // NULL, or places of an earlier walk of this thread,
-    size_t next;               // and the one after the last that was met
+    const pyprof__stack *known;    // NULL, or the stack of an earlier walk of this thread,
+    size_t next;               // and, of its places, the one after the last that was met
     size_t strayed;            // how many of them were looked at in vain
+    uint32_t firm;             // the place in the mirror's plan from which on nothing has changed since
+    // The part of the plan that began last, until a frame is noted with it; the frames that it still takes.
+    uint32_t part, part_frames;
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
     int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
@@ -9649,25 +9746,32 @@ static pyprof__walk_result pyprof__walk_import(pyprof__walk *walk, uint64_t at,
     return pyprof__stack_push(walk->codes, walk->stack, pyprof__pseudo_spot(walk->codes, code));
 }
 
-// The same frame in the earlier walk, with the same code object at the same instruction; NULL = it is not
-// there. Frames that have returned since are passed over, STRAY in a walk at most.
+// The frame at this address in the earlier walk; NULL = it is not there. Frames that have returned since are
+// passed over, STRAY in a walk at most.
+static const pyprof__known_frame *pyprof__walk_place(pyprof__walk *walk, uint64_t at)
+{
+    const pyprof__known_frame *places;
+    size_t i, count;
+    if (!walk->known || walk->steps) return NULL;
+    places = (const pyprof__known_frame *)walk->known->places.data;
+    count = walk->known->places.count;
+    for (i = walk->next; i < count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
+        walk->strayed++;
+    if (i == count || places[i].at != at) return NULL;
+    walk->next = i;
+    return &places[i];
+}
+
+// The same, with the same code object at the same instruction.
 static const pyprof__known_frame *pyprof__walk_known(pyprof__walk *walk, uint64_t at,
                                                      const pyprof__raw_frame *frame)
 {
-    const pyprof__known_frame *places, *place;
-    size_t i;
-    if (!walk->known || walk->steps || frame->tlbc > 0) return NULL;
-    places = (const pyprof__known_frame *)walk->known->data;
-    for (i = walk->next; i < walk->known->count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
-        walk->strayed++;
-    if (i == walk->known->count || places[i].at != at) return NULL;
-    walk->next = i + 1;
-    place = &places[i];
-    return place->code == frame->code && place->instruction == frame->instruction
+    const pyprof__known_frame *place = frame->tlbc > 0 ? NULL : pyprof__walk_place(walk, at);
+    return place && place->code == frame->code && place->instruction == frame->instruction
         && place->owner == frame->owner && place->code_id == walk->last_code ? place : NULL;
 }
 
-// Notes it for the next walk; without memory it is looked up again then.
+// Notes the frame that was pushed last for the next walk; without memory it is looked up again then.
 static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame,
                                uint32_t spot)
 {
@@ -9682,7 +9786,10 @@ static void pyprof__walk_learn(pyprof__walk *walk, uint64_t at, const pyprof__ra
     place->owner = frame->owner;
     place->code_id = walk->last_code;
     place->spot = spot;
+    place->first_spot = (uint32_t)walk->stack->spots.count - 1;
+    place->part = walk->part;
     place->padding = 0;
+    walk->part = PYPROF__NONE;
 }
 
 // Pushes the spot of one frame, and notes the frame in steps if wanted. Most frames of a stack are those of
@@ -9704,8 +9811,9 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
     if (cause) return cause;
     known = pyprof__walk_known(walk, at, frame);
     if (known) {
-        pyprof__walk_learn(walk, at, frame, known->spot);
-        return pyprof__stack_push(walk->codes, walk->stack, known->spot);
+        cause = pyprof__stack_push(walk->codes, walk->stack, known->spot);
+        if (cause == 0) pyprof__walk_learn(walk, at, frame, known->spot);
+        return cause;
     }
     cause = pyprof__frame_instruction(walk->mirror, layout, frame, &instruction);
     if (!cause) cause = pyprof__frame_is_incomplete(walk->mirror, layout, frame, instruction, &incomplete);
@@ -9761,8 +9869,11 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
     walk->next = walk->strayed = 0;
+    walk->part = PYPROF__NONE;
+    walk->part_frames = 0;
     pyprof__stack_clear(walk->stack);
     walk->stack->truncated = 0;
+    memset(&walk->stack->from, 0, sizeof walk->stack->from);
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
 }
@@ -9901,6 +10012,123 @@ static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
     return cause;
 }
 
+// Is this walk a plain one, which depends on nothing but the bytes that it reads?
+static pyprof__bool pyprof__walk_is_plain(const pyprof__walk *walk)
+{
+    return walk->known && !walk->links && !walk->steps && !walk->task_count && !walk->gc_frame
+        && !walk->mirror->direct && !walk->mirror->lost;
+}
+
+// Where the mirror's plan of the known stack begins to be unchanged; PYPROF__NONE = it is of no use.
+static uint32_t pyprof__walk_firm(const pyprof__walk *walk, uint64_t base)
+{
+    const pyprof__plan *plan = pyprof__mirror_plan(walk->mirror);
+    const pyprof__stack_from *from = walk->known ? &walk->known->from : NULL;
+    if (!plan || !pyprof__walk_is_plain(walk) || !from->turn || from->turn != plan->ids_turn
+        || from->touched > plan->ids.count || from->base != base || from->stamp != walk->codes->stamp
+        || from->distrusts != walk->codes->distrusts) return PYPROF__NONE;
+    return pyprof__mirror_firm(walk->mirror, from->touched, from->epoch);
+}
+
+// Does the known stack from this place on have its first frame of a C eval loop?
+static pyprof__bool pyprof__stack_has_entry(const pyprof__stack *known, size_t place)
+{
+    const pyprof__stack_from *from = &known->from;
+    if (!from->entry || place > from->entry_place) return 0;
+    return place < from->entry_place
+        || PYPROF__AT(const pyprof__known_frame, known->places, place).at == from->entry;
+}
+
+// Copies the known stack from this place on to the end of this one. 0 = no memory.
+static pyprof__bool pyprof__stack_join(pyprof__pool *pool, pyprof__stack *stack, const pyprof__stack *known,
+                                       size_t place, uint32_t part)
+{
+    const pyprof__known_frame *first = &PYPROF__AT(const pyprof__known_frame, known->places, place);
+    const size_t spots = known->spots.count - first->first_spot, places = known->places.count - place;
+    const uint32_t begin = (uint32_t)stack->spots.count, old_part = first->part,
+        old_spot = first->first_spot;
+    pyprof__known_frame *to;
+    size_t i;
+    if (!pyprof__array_reserve(pool, &stack->spots, spots)
+        || !pyprof__array_reserve(pool, &stack->places, places)) return 0;
+    memcpy((uint32_t *)stack->spots.data + begin, (const uint32_t *)known->spots.data + old_spot,
+           spots * sizeof(uint32_t));
+    to = (pyprof__known_frame *)stack->places.data + stack->places.count;
+    memcpy(to, first, places * sizeof *to);
+    for (i = 0; i < places; i++) {
+        to[i].first_spot += begin - old_spot;
+        if (to[i].part != PYPROF__NONE) to[i].part += part - old_part;
+    }
+    stack->spots.count += spots;
+    stack->places.count += places;
+    return 1;
+}
+
+// If nothing has changed that this frame and those outside it depended on in the last walk, they are what they
+// were: takes them over. 1 = the walk has ended.
+static pyprof__bool pyprof__walk_take(pyprof__walk *walk, uint64_t at)
+{
+    const pyprof__known_frame *place = walk->firm == PYPROF__NONE ? NULL : pyprof__walk_place(walk, at);
+    const pyprof__stack *known = walk->known;
+    pyprof__stack_from *from = &walk->stack->from;
+    pyprof__bool has_entry;
+    uint32_t part;
+    size_t i;
+    if (!place || place->part == PYPROF__NONE || place->part < walk->firm || walk->mirror->lost) return 0;
+    i = (size_t)(place - (const pyprof__known_frame *)known->places.data);
+    has_entry = pyprof__stack_has_entry(known, i);
+    if (walk->stack->spots.count + known->spots.count - place->first_spot >= walk->max_depth
+        || (walk->unsure && (!has_entry || known->from.below != walk->below))) return 0;
+    part = (uint32_t)pyprof__mirror_plan(walk->mirror)->next.count;
+    if (!from->entry && has_entry) {
+        from->entry = known->from.entry;
+        from->below = known->from.below;
+        from->entry_place = known->from.entry_place - (uint32_t)i + (uint32_t)walk->stack->places.count;
+    }
+    if (!pyprof__mirror_keep(walk->mirror, place->part, known->from.touched)
+        || !pyprof__stack_join(walk->codes->pool, walk->stack, known, i, part)) return 0;
+    walk->root = known->from.root;
+    walk->unsure = 0;
+    walk->codes->taken += known->spots.count - place->first_spot;
+    return 1;
+}
+
+// Notes where the whole stack was read, for the next walk.
+static void pyprof__walk_end(const pyprof__walk *walk, uint64_t base)
+{
+    const pyprof__plan *plan = pyprof__mirror_plan(walk->mirror);
+    pyprof__stack_from *from = &walk->stack->from;
+    if (!plan || !pyprof__walk_is_plain(walk) || walk->stack->truncated) return;
+    from->turn = plan->next_turn;
+    from->touched = (uint32_t)plan->next.count;
+    from->epoch = walk->mirror->epoch;
+    from->distrusts = walk->codes->distrusts;
+    from->stamp = walk->codes->stamp;
+    from->root = walk->root;
+    from->base = base;
+}
+
+// A part of the plan takes so many frames: the next walk can take over from its first one on.
+static void pyprof__walk_part(pyprof__walk *walk)
+{
+    if (walk->part_frames == 0) {
+        walk->part = pyprof__mirror_part(walk->mirror);
+        walk->last_address = 0;
+        walk->part_frames = PYPROF__PART_FRAMES;
+    }
+    walk->part_frames--;
+}
+
+// The first frame of a C eval loop that the walk meets.
+static void pyprof__walk_entry(const pyprof__walk *walk, uint64_t at, const pyprof__raw_frame *frame)
+{
+    pyprof__stack_from *from = &walk->stack->from;
+    if (from->entry) return;
+    from->entry = at;
+    from->below = frame->previous;
+    from->entry_place = (uint32_t)walk->stack->places.count;
+}
+
 // Walks from the innermost frame to the root. base: the address at which the chain must end (3.15), 0 = NULL.
 static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, uint64_t base)
 {
@@ -9914,13 +10142,16 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
         if (at == walk->gc_frame) pyprof__walk_meet(walk);
         if (at == 0 || at % 8 || at == mark || steps++ > walk->max_depth * 4 + 64) return PYPROF__WALK_CHAIN;
         if (steps == next_mark) { mark = at; next_mark *= 2; }
+        if (pyprof__walk_take(walk, at)) return PYPROF__WALK_OK;
         if (walk->stack->spots.count >= walk->max_depth
             || (walk->links && walk->links->count >= walk->max_depth)) {
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
+        if (walk->known && !walk->links) pyprof__walk_part(walk);
         if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
         if (frame.previous == at) return PYPROF__WALK_CHAIN;
+        if (frame.entry) pyprof__walk_entry(walk, at, &frame);
         if (walk->unsure && frame.entry) {
             if (frame.previous != walk->below) return PYPROF__WALK_CHAIN;
             walk->unsure = 0;
@@ -9979,8 +10210,10 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
         walk->unsure = loop != 0;
     }
     if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
+    walk->firm = pyprof__walk_firm(walk, base);
     // At 0: the thread is attached, but runs no Python code.
     cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);
+    if (cause == PYPROF__WALK_OK && !walk->unsure) pyprof__walk_end(walk, base);
     if (!walk->unsure || cause == PYPROF__WALK_AGAIN || walk->stack->truncated) return cause;
     // Its first loop is about to begin, or it runs: try again.
     if (!walk->below || walk->links) return PYPROF__WALK_CHAIN;
@@ -12896,7 +13129,7 @@ static void pyprof__trial_begin(pyprof__walk *walk, pyprof__sweeper *sweeper, py
     walk->codes = &sweeper->codes;
     walk->mirror = &sweeper->mirror;
     walk->stack = &thread->trial;
-    walk->known = &thread->stack.places;
+    walk->known = &thread->stack;
     walk->max_depth = sweeper->max_depth;
 }
 

@@ -179,7 +179,7 @@ static size_t taken_over(pyprof__stack *earlier, const void *from)
     w.codes = &codes;
     w.mirror = &mirror;
     w.stack = &stack;
-    w.known = &earlier->places;
+    w.known = earlier;
     w.max_depth = 100;
     stack.truncated = 0;
     stack.spots.count = stack.places.count = 0;
@@ -202,7 +202,7 @@ TEST(frames_of_the_last_walk_are_not_looked_up)
     w.codes = &codes;
     w.mirror = &mirror;
     w.stack = &earlier;
-    w.known = &none.places;
+    w.known = &none;
     w.max_depth = 100;
     CHECK_INT(pyprof__walk_chain(&w, (uint64_t)(uintptr_t)frames[0], 0), 0);
     CHECK_INT(earlier.spots.count, 50);
@@ -217,6 +217,114 @@ TEST(frames_of_the_last_walk_are_not_looked_up)
     put32(code, layout.code_firstline, 90);   // all are those of another code object
     CHECK_INT(taken_over(&earlier, frames[3]), 0);
     CHECK_INT(((const pyprof__spot *)codes.spots.data)[((const uint32_t *)stack.spots.data)[0]].place.line, 90);
+}
+
+// ---- stacks whose outer part is taken over -----------------------------------------------------------------------------------
+static _Alignas(16) unsigned char thread_state[512], codes_of[4][512];
+static pyprof__stack last, plain;   // of the last walk, which knew the one before; of a walk that knows none
+
+static void build_walks(void)   // the codes differ in their first lines
+{
+    int i;
+    setup(60);
+    for (i = 0; i < 4; i++) {
+        memcpy(codes_of[i], code, sizeof code);
+        put32(codes_of[i], layout.code_firstline, (uint32_t)(100 * i + 10));
+    }
+    pyprof__stack_init(&stack);
+    pyprof__stack_init(&last);
+    pyprof__stack_init(&plain);
+}
+
+static void set_frame(int i, const void *previous, int which, int instruction)
+{
+    frame(i, previous, codes_of[which], 0);
+    put64(frames[i], layout.frame_instr, codes_of[which] + layout.code_bytes + 2 * instruction);
+}
+
+static int walk_into(pyprof__stack *into, const pyprof__stack *known, uint32_t max_depth)
+{
+    pyprof__walk w;
+    memset(&w, 0, sizeof w);
+    w.codes = &codes;
+    w.mirror = &mirror;
+    w.stack = into;
+    w.known = known;
+    w.max_depth = max_depth;
+    return pyprof__walk_from(&w, (uint64_t)(uintptr_t)thread_state, 0);
+}
+
+// A sweep: the stack of this frame is walked by a walk that knows the last one, and by one that knows none.
+static void sweep_from(int innermost, uint32_t max_depth)
+{
+    static const unsigned char wanted[PYPROF__OWN_THREADS + 1] = { [PYPROF__OWN_THREADS] = 1 };
+    pyprof__stack swap = last;
+    put64(thread_state, layout.thread_frame, frames[innermost]);
+    codes.decoded = 0;
+    pyprof__mirror_begin(&mirror);
+    pyprof__mirror_prefetch(&mirror, wanted, sizeof wanted);
+    pyprof__mirror_own(&mirror, PYPROF__OWN_THREADS);
+    CHECK_INT(walk_into(&stack, &last, max_depth), 0);
+    pyprof__mirror_own(&mirror, PYPROF__OWN_NAMES);
+    CHECK_INT(walk_into(&plain, NULL, max_depth), 0);
+    CHECK_INT(stack.truncated, plain.truncated);
+    CHECK_INT(stack.spots.count, plain.spots.count);
+    CHECK(memcmp(stack.spots.data, plain.spots.data, plain.spots.count * sizeof(uint32_t)) == 0);
+    last = stack;
+    stack = swap;
+}
+
+TEST(the_outer_part_of_a_stack_is_taken_over)   // of 50 frames that are as before, all but those of the part that changed
+{
+    size_t taken;
+    int i, k;
+    build_walks();
+    for (i = 0; i < 53; i++) set_frame(i, frames[i + 1], i % 4, 2);
+    frame(53, NULL, wrong_type, 3);
+    sweep_from(3, 100);
+    taken = codes.taken;
+    for (k = 0; k < 8; k++) {
+        for (i = 0; i < 3; i++) set_frame(i, frames[i + 1], k % 4, 1 + k % 7);
+        sweep_from(k & 1 ? 0 : 2, 100);
+        CHECK_INT(last.spots.count, k & 1 ? 53 : 51);
+        CHECK(codes.taken - taken >= 50 - 8);   // two parts of four frames may begin inside the change, or share its blocks
+        taken = codes.taken;
+    }
+    codes.stamp = 1;   // a code object has died: nothing is taken over on trust
+    sweep_from(0, 100);
+    CHECK_INT(codes.taken, taken);
+    sweep_from(0, 100);
+    CHECK_INT(codes.taken, taken + 53);
+    pyprof__codes_distrust(&codes);
+    sweep_from(0, 100);
+    CHECK_INT(codes.taken, taken + 53);
+}
+
+TEST(stacks_that_are_taken_over_are_those_of_a_whole_walk)   // while frames, code objects and chains change at random
+{
+    uint32_t state = 12345, i, round;
+    size_t seen = 0;
+    int top = 30;   // the stack: frames from this one on, and a shim
+    build_walks();
+    for (i = 0; i < 62; i++) set_frame((int)i, frames[i + 1], (int)i % 4, 2);
+    frame(60, NULL, wrong_type, 3);
+    for (round = 0; round < 20000; round++) {
+        uint32_t dice = (state = state * 1664525 + 1013904223) >> 8, change = dice % 64;
+        int calls = (int)(dice >> 8) % 4, where = top + (int)((dice >> 12) % (uint32_t)(60 - top));
+        top += calls - (int)(dice >> 10) % 4;   // some return, others are called
+        top = top < 0 ? 0 : top > 55 ? 55 : top;
+        for (i = 0; i < (uint32_t)calls && top + (int)i < 60; i++)
+            set_frame(top + (int)i, frames[top + (int)i + 1], (int)(dice >> (14 + i)) % 4, 1 + (int)(dice >> (16 + i)) % 7);
+        if (where < 60 && change == 0) set_frame(where, frames[where + 1], (int)(dice >> 18) % 4, 3);
+        if (where < 59 && change == 1) frame(where, frames[where + 1], wrong_type, 3);   // a C eval loop begins outside it
+        if (change == 2) put32(codes_of[dice >> 20 & 3], layout.code_firstline, dice >> 16);   // another code object
+        if (change == 3) put64(frames[where], layout.frame_instr, codes_of[0] + layout.code_bytes + 6);
+        if (where < 57 && change == 4) put64(frames[where], layout.frame_previous, frames[where + 3]);   // some are left out
+        sweep_from(top, change == 5 ? 12 : 100);
+        seen += last.spots.count;
+    }
+    CHECK(codes.taken > seen / 3);
+    CHECK(codes.taken < seen);
 }
 
 static const pyprof__spot *spot_with(int tlbc)   // the spot of a frame that says it runs copy number tlbc
