@@ -5063,13 +5063,15 @@ enum {
 };
 enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, PYPROF__PAGE = 4096,
        PYPROF__GAP = 512, PYPROF__FEW_MISSES = 8,
-       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__SPARE = 32, PYPROF__SPARE_EPOCHS = 64 };
+       PYPROF__TWINS = 256, PYPROF__ROOM = 4 << 20, PYPROF__KEPT_SHARE = 16, PYPROF__SPARE = 32,
+       PYPROF__SPARE_EPOCHS = 64 };
 // SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
 // offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
-// that owner, if it still is there; asked: the epoch in which it was last fetched ahead; since: each epoch from
-// that one to this one copied the block, and all copies have the same bytes
-typedef struct { uint64_t base; uint32_t epoch, offset, used, place, asked, since; } pyprof__block;
+// that owner, if it still is there; asked: the epoch in which it was last fetched ahead; before: the offset of
+// its bytes in the epoch before, PYPROF__NONE = none; alike: the epoch in which they were last found to be
+// those of the epoch before
+typedef struct { uint64_t base; uint32_t epoch, offset, used, place, asked, before, alike; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one; and the turns in which they were noted.
 typedef struct { pyprof__array ids, next; uint64_t ids_turn, next_turn; } pyprof__plan;
 
@@ -5077,7 +5079,7 @@ typedef struct {
     const pyprof__origin *origin;
     pyprof__pool *pool;
     pyprof__array blocks, bytes, plans;
-    pyprof__array before;                  // the bytes of the last epoch
+    pyprof__array before;                  // the bytes of the last epoch; empty if they were too many to keep
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
     uint64_t turn;                         // counts the owners' turns, and the parts of a turn
@@ -5158,15 +5160,24 @@ static uint32_t pyprof__mirror_block(pyprof__mirror *mirror, uint64_t base)
     return PYPROF__NONE;
 }
 
-// The block's copy of this epoch lies at offset.
-static void pyprof__block_came(pyprof__mirror *mirror, pyprof__block *block, size_t offset)
+// The block's copy of this epoch lies at offset; PYPROF__NONE = it is unreadable.
+static void pyprof__block_came(const pyprof__mirror *mirror, pyprof__block *block, size_t offset)
 {
-    if (block->epoch + 1 != mirror->epoch || block->offset == PYPROF__NONE
-        || block->offset + (size_t)PYPROF__BLOCK > mirror->before.count
-        || memcmp((const char *)mirror->before.data + block->offset,
-                  (const char *)mirror->bytes.data + offset, PYPROF__BLOCK) != 0) block->since = mirror->epoch;
+    block->before = block->epoch + 1 == mirror->epoch ? block->offset : PYPROF__NONE;
     block->epoch = mirror->epoch;
     block->offset = (uint32_t)offset;
+}
+
+// Has it the same bytes as in the epoch before?
+static pyprof__bool pyprof__block_is_alike(const pyprof__mirror *mirror, pyprof__block *block)
+{
+    if (block->epoch != mirror->epoch || block->offset == PYPROF__NONE) return 0;
+    if (block->alike == mirror->epoch) return 1;
+    if (block->before == PYPROF__NONE || block->before + (size_t)PYPROF__BLOCK > mirror->before.count
+        || memcmp((const char *)mirror->before.data + block->before,
+                  (const char *)mirror->bytes.data + block->offset, PYPROF__BLOCK) != 0) return 0;
+    block->alike = mirror->epoch;
+    return 1;
 }
 
 // Fetches blocks that have no copy of this epoch yet, each as a piece of its own. If a call copies fewer
@@ -5191,13 +5202,8 @@ static void pyprof__mirror_pieces(pyprof__mirror *mirror, const uint32_t *ids, i
         }
         for (i = first; i < count && i < first + whole + bad; i++) {
             pyprof__block *block = &PYPROF__AT(pyprof__block, mirror->blocks, ids[i]);
-            if (i < first + whole) {
-                pyprof__block_came(mirror, block, mirror->bytes.count);
-                mirror->bytes.count += PYPROF__BLOCK;
-            } else {
-                block->epoch = mirror->epoch;
-                block->offset = PYPROF__NONE;
-            }
+            pyprof__block_came(mirror, block, i < first + whole ? mirror->bytes.count : PYPROF__NONE);
+            if (i < first + whole) mirror->bytes.count += PYPROF__BLOCK;
         }
     }
 }
@@ -5436,15 +5442,13 @@ static uint32_t pyprof__mirror_part(pyprof__mirror *mirror)
     return plan ? (uint32_t)plan->next.count : PYPROF__NONE;
 }
 
-// The place in the owner's last plan from which on, up to `end`, no block has changed since that epoch.
-static uint32_t pyprof__mirror_firm(pyprof__mirror *mirror, uint32_t end, uint32_t epoch)
+// The place in the owner's last plan from which on, up to `end`, all blocks are as they were in the epoch before.
+static uint32_t pyprof__mirror_firm(pyprof__mirror *mirror, uint32_t end)
 {
     const pyprof__plan *plan = pyprof__mirror_plan(mirror);
-    for (; end > 0; end--) {
-        const pyprof__block *block =
-            &PYPROF__AT(const pyprof__block, mirror->blocks, PYPROF__AT(const uint32_t, plan->ids, end - 1));
-        if (block->epoch != mirror->epoch || block->offset == PYPROF__NONE || block->since > epoch) break;
-    }
+    while (end > 0
+           && pyprof__block_is_alike(mirror, &PYPROF__AT(pyprof__block, mirror->blocks,
+                                                         PYPROF__AT(const uint32_t, plan->ids, end - 1)))) end--;
     return end;
 }
 
@@ -5501,11 +5505,9 @@ static void pyprof__mirror_twice(pyprof__mirror *mirror, const uint64_t *bases, 
     // The mirror shows the bytes of step 2.
     for (i = 0; i < count && (count + i + 1) * PYPROF__BLOCK <= done; i++) {
         uint32_t id = pyprof__mirror_block(mirror, bases[count - 1 - i]);
-        pyprof__block *block;
         if (id == PYPROF__NONE) return;
-        block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
-        block->epoch = block->since = mirror->epoch;
-        block->offset = (uint32_t)((count + i) * PYPROF__BLOCK);
+        pyprof__block_came(mirror, &PYPROF__AT(pyprof__block, mirror->blocks, id),
+                           (count + i) * PYPROF__BLOCK);
     }
     if (done < size) mirror->unreadable = (uint64_t)(uintptr_t)from[done / PYPROF__BLOCK].iov_base;
     mirror->twins = done == size && each * 2 <= 3 * mirror->twins_ns ? count : 0;   // step 5
@@ -5576,17 +5578,29 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
         }
 }
 
+// The bytes of this epoch become those of the epoch before. Where they take much memory they do not: there would
+// be twice as much of it, and what an epoch that met many new code objects needed is given back.
+static void pyprof__mirror_turn_over(pyprof__mirror *mirror)
+{
+    pyprof__array bytes = mirror->bytes;
+    uint64_t most = mirror->pool->limit / PYPROF__KEPT_SHARE;
+    if (most > PYPROF__ROOM) most = PYPROF__ROOM;
+    if (bytes.capacity <= most) {
+        mirror->bytes = mirror->before;
+        mirror->before = bytes;
+    } else {
+        mirror->before.count = 0;
+        if (bytes.count < bytes.capacity / 8) pyprof__array_free(mirror->pool, &mirror->bytes);
+    }
+    mirror->bytes.count = 0;
+}
+
 // Makes all copies stale. If most known blocks are in no plan any more, the mirror forgets those.
 static void pyprof__mirror_begin(pyprof__mirror *mirror)
 {
-    pyprof__array swap = mirror->before;
     size_t i, planned = 0;
     pyprof__mirror_own(mirror, PYPROF__NONE);
-    mirror->before = mirror->bytes;
-    mirror->bytes = swap;
-    if (mirror->bytes.capacity > PYPROF__ROOM && mirror->before.count < mirror->bytes.capacity / 8)
-        pyprof__array_free(mirror->pool, &mirror->bytes);
-    mirror->bytes.count = 0;
+    pyprof__mirror_turn_over(mirror);
     mirror->misses = 0;
     mirror->twins = 0;
     mirror->epoch++;
@@ -9651,6 +9665,7 @@ static void pyprof__stack_free(pyprof__pool *pool, pyprof__stack *stack)
 static void pyprof__stack_clear(pyprof__stack *stack)
 {
     stack->spots.count = stack->places.count = 0;
+    memset(&stack->from, 0, sizeof stack->from);
 }
 
 static pyprof__walk_result pyprof__stack_push(pyprof__codes *codes, pyprof__stack *stack, uint32_t spot)
@@ -9698,6 +9713,7 @@ typedef struct {               // the input and the state of a walk
     size_t next;               // and, of its places, the one after the last that was met
     size_t strayed;            // how many of them were looked at in vain
     uint32_t firm;             // the place in the mirror's plan from which on nothing has changed since
+    int same;                  // the last frame was in that stack, at the same instruction
     // The part of the plan that began last, until a frame is noted with it; the frames that it still takes.
     uint32_t part, part_frames;
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
@@ -9810,6 +9826,7 @@ static pyprof__walk_result pyprof__walk_frame(pyprof__walk *walk, uint64_t at, c
     }
     if (cause) return cause;
     known = pyprof__walk_known(walk, at, frame);
+    walk->same = known != NULL;
     if (known) {
         cause = pyprof__stack_push(walk->codes, walk->stack, known->spot);
         if (cause == 0) pyprof__walk_learn(walk, at, frame, known->spot);
@@ -9871,9 +9888,9 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->next = walk->strayed = 0;
     walk->part = PYPROF__NONE;
     walk->part_frames = 0;
+    walk->same = 0;
     pyprof__stack_clear(walk->stack);
     walk->stack->truncated = 0;
-    memset(&walk->stack->from, 0, sizeof walk->stack->from);
     if (walk->links) walk->links->count = 0;
     if (walk->steps) walk->steps->count = 0;
 }
@@ -10025,9 +10042,10 @@ static uint32_t pyprof__walk_firm(const pyprof__walk *walk, uint64_t base)
     const pyprof__plan *plan = pyprof__mirror_plan(walk->mirror);
     const pyprof__stack_from *from = walk->known ? &walk->known->from : NULL;
     if (!plan || !pyprof__walk_is_plain(walk) || !from->turn || from->turn != plan->ids_turn
-        || from->touched > plan->ids.count || from->base != base || from->stamp != walk->codes->stamp
+        || from->epoch + 1 != walk->mirror->epoch || from->touched > plan->ids.count || from->base != base
+        || from->stamp != walk->codes->stamp
         || from->distrusts != walk->codes->distrusts) return PYPROF__NONE;
-    return pyprof__mirror_firm(walk->mirror, from->touched, from->epoch);
+    return pyprof__mirror_firm(walk->mirror, from->touched);
 }
 
 // Does the known stack from this place on have its first frame of a C eval loop?
@@ -10108,7 +10126,8 @@ static void pyprof__walk_end(const pyprof__walk *walk, uint64_t base)
     from->base = base;
 }
 
-// A part of the plan takes so many frames: the next walk can take over from its first one on.
+// A part of the plan takes so many frames: the next walk can take over from its first one on. Frames that are not
+// those of the last walk are in no part: a stack of which nothing stays is not worth it.
 static void pyprof__walk_part(pyprof__walk *walk)
 {
     if (walk->part_frames == 0) {
@@ -10148,7 +10167,7 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
-        if (walk->known && !walk->links) pyprof__walk_part(walk);
+        if (walk->same && !walk->links) pyprof__walk_part(walk);
         if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
         if (frame.previous == at) return PYPROF__WALK_CHAIN;
         if (frame.entry) pyprof__walk_entry(walk, at, &frame);
