@@ -9712,7 +9712,7 @@ typedef struct {               // the input and the state of a walk
     const pyprof__stack *known;    // NULL, or the stack of an earlier walk of this thread,
     size_t next;               // and, of its places, the one after the last that was met
     size_t strayed;            // how many of them were looked at in vain
-    uint32_t firm;             // the place in the mirror's plan from which on nothing has changed since
+    uint32_t firm;             // the place in the mirror's plan from which on nothing has changed, or PYPROF__NONE
     int same;                  // the last frame was in that stack, at the same instruction
     // The part of the plan that began last, until a frame is noted with it; the frames that it still takes.
     uint32_t part, part_frames;
@@ -9886,7 +9886,7 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
     walk->next = walk->strayed = 0;
-    walk->part = PYPROF__NONE;
+    walk->firm = walk->part = PYPROF__NONE;
     walk->part_frames = 0;
     walk->same = 0;
     pyprof__stack_clear(walk->stack);

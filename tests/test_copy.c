@@ -157,6 +157,30 @@ TEST(mirror_forgets_only_blocks_out_of_use)   // planned blocks are still fetche
     pyprof__mirror_free(&mirror);
 }
 
+TEST(mirror_keeps_the_last_epoch_only_where_it_is_small)   // so that one with many blocks does not need twice its memory
+{
+    enum { MANY = 1200, FEW = 48 };   // whole pages
+    pyprof__origin origin = opened(PYPROF__BY_WRITEV);
+    unsigned char *p = pages(MANY * 256 / PAGE), byte;
+    pyprof__pool pool;
+    pyprof__mirror mirror;
+    pyprof__pool_init(&pool, NULL, 1 << 20);
+    pyprof__mirror_init(&mirror, &pool, &origin);
+    for (int epoch = 0; epoch < 12; epoch++) {
+        size_t count = epoch % 4 < 2 ? MANY : FEW;
+        pyprof__mirror_begin(&mirror);
+        pyprof__mirror_own(&mirror, 0);
+        for (size_t i = 0; i < count; i++) CHECK(pyprof__read(&mirror, &byte, address(p + i * 256), 1));
+        CHECK_INT(mirror.bytes.count, count * 256);
+        CHECK(mirror.before.count <= FEW * 256);
+    }
+    pyprof__mirror_begin(&mirror);
+    CHECK_INT(mirror.before.count, FEW * 256);
+    CHECK(mirror.before.capacity + mirror.bytes.capacity <= 4 * FEW * 256);
+    pyprof__mirror_free(&mirror);
+    CHECK_INT(pool.used, 0);
+}
+
 TEST(mirror_beside_impossible_addresses)   // the kernel refuses a whole call for one of them
 {
     pyprof__origin origin = opened(PYPROF__BY_WRITEV);
