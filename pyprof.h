@@ -9548,13 +9548,14 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 // Where a stack was read: only the stack of a whole, plain walk can be taken over by the next one.
 typedef struct {
-    uint64_t turn;             // of the owner in the mirror; 0 = nothing can be taken over
+    uint64_t turn;             // of the owner in the mirror; 0 = nothing can be taken over: the plan has no parts
     uint32_t epoch;            // the copies were of this one
     uint32_t touched;          // the end of the walk in the owner's plan
     uint32_t distrusts;        // of the codes
     uint32_t entry_place;      // the number of places before the first frame of a C eval loop
     uint64_t entry, below;     // that frame, 0 = none, and the frame below it
     uint64_t root, base, stamp;
+    uint32_t vain;             // so many walks in a row took over less than is worth it
 } pyprof__stack_from;
 
 typedef struct {
@@ -9580,7 +9581,8 @@ typedef struct {
     int entry;                 // it is the first frame of a C eval loop
 } pyprof__raw_frame;
 
-enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 8192, PYPROF__PART_FRAMES = 4 };
+enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096, PYPROF__PART_FRAMES = 4,
+       PYPROF__WORTH = 8, PYPROF__VAIN = 4, PYPROF__VAIN_TURNS = 16 };
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
@@ -9712,10 +9714,13 @@ typedef struct {               // the input and the state of a walk
     const pyprof__stack *known;    // NULL, or the stack of an earlier walk of this thread,
     size_t next;               // and, of its places, the one after the last that was met
     size_t strayed;            // how many of them were looked at in vain
+    uint64_t absent;           // a frame that is not there
     uint32_t firm;             // the place in the mirror's plan from which on nothing has changed, or PYPROF__NONE
     int same;                  // the last frame was in that stack, at the same instruction
     // The part of the plan that began last, until a frame is noted with it; the frames that it still takes.
     uint32_t part, part_frames;
+    int parts;                 // 0 = none are noted, 1 = they are, 2 = there is one
+    uint32_t taken;            // spots that were taken over
     uint64_t last_address;     // for recursion: a frame with the same code object needs no second lookup
     uint32_t last_code;
     int unsure;   // 3.11, 3.12: the first entry frame has not yet proved that its eval loop has set it up
@@ -9768,12 +9773,12 @@ static const pyprof__known_frame *pyprof__walk_place(pyprof__walk *walk, uint64_
 {
     const pyprof__known_frame *places;
     size_t i, count;
-    if (!walk->known || walk->steps) return NULL;
+    if (!walk->known || walk->steps || at == walk->absent) return NULL;
     places = (const pyprof__known_frame *)walk->known->places.data;
     count = walk->known->places.count;
     for (i = walk->next; i < count && places[i].at != at && walk->strayed < PYPROF__STRAY; i++)
         walk->strayed++;
-    if (i == count || places[i].at != at) return NULL;
+    if (i == count || places[i].at != at) { walk->absent = at; return NULL; }
     walk->next = i;
     return &places[i];
 }
@@ -9886,6 +9891,9 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     walk->root = 0;
     walk->gc_met = walk->task_at = 0;
     walk->next = walk->strayed = 0;
+    walk->absent = 0;
+    walk->taken = 0;
+    walk->parts = 0;
     walk->firm = walk->part = PYPROF__NONE;
     walk->part_frames = 0;
     walk->same = 0;
@@ -10107,7 +10115,8 @@ static pyprof__bool pyprof__walk_take(pyprof__walk *walk, uint64_t at)
         || !pyprof__stack_join(walk->codes->pool, walk->stack, known, i, part)) return 0;
     walk->root = known->from.root;
     walk->unsure = 0;
-    walk->codes->taken += known->spots.count - place->first_spot;
+    walk->taken = (uint32_t)known->spots.count - place->first_spot;
+    walk->codes->taken += walk->taken;
     return 1;
 }
 
@@ -10117,6 +10126,8 @@ static void pyprof__walk_end(const pyprof__walk *walk, uint64_t base)
     const pyprof__plan *plan = pyprof__mirror_plan(walk->mirror);
     pyprof__stack_from *from = &walk->stack->from;
     if (!plan || !pyprof__walk_is_plain(walk) || walk->stack->truncated) return;
+    from->vain = walk->taken < PYPROF__WORTH ? walk->known->from.vain + 1 : 0;
+    if (walk->parts < 2 && !walk->taken) return;
     from->turn = plan->next_turn;
     from->touched = (uint32_t)plan->next.count;
     from->epoch = walk->mirror->epoch;
@@ -10134,6 +10145,7 @@ static void pyprof__walk_part(pyprof__walk *walk)
         walk->part = pyprof__mirror_part(walk->mirror);
         walk->last_address = 0;
         walk->part_frames = PYPROF__PART_FRAMES;
+        walk->parts = 2;
     }
     walk->part_frames--;
 }
@@ -10167,7 +10179,7 @@ static pyprof__walk_result pyprof__walk_chain(pyprof__walk *walk, uint64_t at, u
             walk->stack->truncated = 1;
             return pyprof__stack_push(walk->codes, walk->stack, PYPROF__SPOT_TRUNCATED);
         }
-        if (walk->same && !walk->links) pyprof__walk_part(walk);
+        if (walk->same && walk->parts) pyprof__walk_part(walk);
         if (!pyprof__frame_read(walk->mirror, layout, at, &frame)) return PYPROF__WALK_UNREADABLE;
         if (frame.previous == at) return PYPROF__WALK_CHAIN;
         if (frame.entry) pyprof__walk_entry(walk, at, &frame);
@@ -10230,6 +10242,8 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
     }
     if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
     walk->firm = pyprof__walk_firm(walk, base);
+    walk->parts = pyprof__walk_is_plain(walk) && (walk->known->from.vain < PYPROF__VAIN
+                                                  || walk->known->from.vain % PYPROF__VAIN_TURNS == 0);
     // At 0: the thread is attached, but runs no Python code.
     cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);
     if (cause == PYPROF__WALK_OK && !walk->unsure) pyprof__walk_end(walk, base);
