@@ -325,6 +325,8 @@ TEST(stacks_that_are_taken_over_are_those_of_a_whole_walk)   // while frames, co
         if (where < 59 && change == 1) frame(where, frames[where + 1], wrong_type, 3);   // a C eval loop begins outside it
         if (change == 2) put32(codes_of[dice >> 20 & 3], layout.code_firstline, dice >> 16);   // another code object
         if (change == 3) put64(frames[where], layout.frame_instr, codes_of[0] + layout.code_bytes + 6);
+        if (change == 6) put32(name, layout.str_hash, dice);   // other strings at the same addresses
+        if (change == 7) line_table[layout.bytes_data + 1] = (unsigned char)((dice & 1) << 1);   // a line on, or not
         if (where < 57 && change == 4) put64(frames[where], layout.frame_previous, frames[where + 3]);   // some are left out
         sweep_from(top, change == 5 ? 12 : 100);
         seen += last.spots.count;
