@@ -25334,6 +25334,7 @@ static int pyprof__read_bool(pyprof__input *r)
     if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
     return 0;
 }
+
 // ---- the keys of an object: none may occur twice ----------------------------------------------------------
 // Hashes of keys that are not ours: the first ones in a list, more in a hash table.
 typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
@@ -31131,6 +31132,7 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
+
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
 static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
                                 uint32_t depth, const int64_t *values, size_t count)
