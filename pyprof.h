@@ -5068,8 +5068,8 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
 // SPARE: blocks of a plan that its last walk did not touch, but one of the last SPARE_EPOCHS did
 
 // offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
-// that owner, if it still is there; asked: the epoch in which it was last fetched ahead; before: the offset of
-// its bytes in the epoch before, PYPROF__NONE = none; alike: the epoch in which they were last found to be
+// that owner, if it still is there; asked: the epoch in which it was last fetched ahead; before: the offset
+// of its bytes in the epoch before, PYPROF__NONE = none; alike: the epoch in which they were last found to be
 // those of the epoch before
 typedef struct { uint64_t base; uint32_t epoch, offset, used, place, asked, before, alike; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one; and the turns in which they were noted.
@@ -5079,7 +5079,7 @@ typedef struct {
     const pyprof__origin *origin;
     pyprof__pool *pool;
     pyprof__array blocks, bytes, plans;
-    pyprof__array before;                  // the bytes of the last epoch; empty if they were too many to keep
+    pyprof__array before;                  // the bytes of the last epoch; empty if too many to keep
     pyprof__index index;
     uint32_t epoch, owner, last;           // last: the block used last
     uint64_t turn;                         // counts the owners' turns, and the parts of a turn
@@ -5429,7 +5429,8 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
 // NULL = these reads have no plan.
 static pyprof__plan *pyprof__mirror_plan(pyprof__mirror *mirror)
 {
-    return mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner) : NULL;
+    return mirror->owner < mirror->plans.count ? &PYPROF__AT(pyprof__plan, mirror->plans, mirror->owner)
+        : NULL;
 }
 
 // A new part of the turn: whatever it depends on is noted in the plan from here on, even if an earlier part
@@ -5442,13 +5443,13 @@ static uint32_t pyprof__mirror_part(pyprof__mirror *mirror)
     return plan ? (uint32_t)plan->next.count : PYPROF__NONE;
 }
 
-// The place in the owner's last plan from which on, up to `end`, all blocks are as they were in the epoch before.
+// The place in the owner's last plan from which on, up to `end`, all blocks are as they were in the epoch
+// before.
 static uint32_t pyprof__mirror_firm(pyprof__mirror *mirror, uint32_t end)
 {
-    const pyprof__plan *plan = pyprof__mirror_plan(mirror);
-    while (end > 0
-           && pyprof__block_is_alike(mirror, &PYPROF__AT(pyprof__block, mirror->blocks,
-                                                         PYPROF__AT(const uint32_t, plan->ids, end - 1)))) end--;
+    const uint32_t *ids = (const uint32_t *)pyprof__mirror_plan(mirror)->ids.data;
+    pyprof__block *blocks = (pyprof__block *)mirror->blocks.data;
+    while (end > 0 && pyprof__block_is_alike(mirror, &blocks[ids[end - 1]])) end--;
     return end;
 }
 
@@ -5578,8 +5579,8 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
         }
 }
 
-// The bytes of this epoch become those of the epoch before. Where they take much memory they do not: there would
-// be twice as much of it, and what an epoch that met many new code objects needed is given back.
+// The bytes of this epoch become those of the epoch before. Large ones do not, so that there are not two
+// buffers of that size in a small pool: an epoch that meets many new code objects needs much room.
 static void pyprof__mirror_turn_over(pyprof__mirror *mirror)
 {
     pyprof__array bytes = mirror->bytes;
@@ -8296,7 +8297,6 @@ typedef struct {
     uint64_t code_type;        // the address of PyCode_Type, learnt from the first code object
     uint32_t emptied;          // so often: spot numbers then start again
     uint32_t distrusts;        // so often every code object had to be read again
-    uint64_t taken;            // spots that walks took over with the outer part of a stack
     uint32_t decoded;          // code objects decoded since the window opened
     int asyncio;               // a function of asyncio has been seen
     uint64_t str_type, int_type, await_types[6];   // like code_type
@@ -9548,7 +9548,7 @@ static uint32_t pyprof__task_spot(pyprof__codes *codes, const char *name)
 // ============================================================================
 // Where a stack was read: only the stack of a whole, plain walk can be taken over by the next one.
 typedef struct {
-    uint64_t turn;             // of the owner in the mirror; 0 = nothing can be taken over: the plan has no parts
+    uint64_t turn;             // of the owner in the mirror; 0 = nothing can be taken over: no parts
     uint32_t epoch;            // the copies were of this one
     uint32_t touched;          // the end of the walk in the owner's plan
     uint32_t distrusts;        // of the codes
@@ -9566,8 +9566,8 @@ typedef struct {
 } pyprof__stack;
 
 // A frame whose spot is known: at this address, with this code object and instruction. code_id: of the code
-// object at that time. first_spot: the number of spots inside it. part: PYPROF__NONE, or the place in the plan
-// from which on all is noted that this frame and those outside it depend on.
+// object at that time. first_spot: the number of spots inside it. part: PYPROF__NONE, or the place in the
+// plan from which on all is noted that this frame and those outside it depend on.
 typedef struct {
     uint64_t at, code, instruction;
     uint32_t owner, code_id, spot, first_spot, part, padding;
@@ -9583,6 +9583,9 @@ typedef struct {
 
 enum { PYPROF__OWNER_MOST = 8, PYPROF__STRAY = 4096, PYPROF__PART_FRAMES = 4,
        PYPROF__WORTH = 8, PYPROF__VAIN = 4, PYPROF__VAIN_TURNS = 16 };
+// WORTH: so many frames that are taken over make up for noting the parts. After VAIN walks with less in a
+// row, parts are noted in one of VAIN_TURNS only: if the frames outside call themselves, the reference counts
+// of their code objects change all the time.
 
 // Copies the fields of a frame; those that a version lacks are 0. 0 = unreadable.
 static pyprof__bool pyprof__frame_read(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t at,
@@ -9715,7 +9718,8 @@ typedef struct {               // the input and the state of a walk
     size_t next;               // and, of its places, the one after the last that was met
     size_t strayed;            // how many of them were looked at in vain
     uint64_t absent;           // a frame that is not there
-    uint32_t firm;             // the place in the mirror's plan from which on nothing has changed, or PYPROF__NONE
+    // PYPROF__NONE, or the place in the mirror's plan from which on nothing has changed.
+    uint32_t firm;
     int same;                  // the last frame was in that stack, at the same instruction
     // The part of the plan that began last, until a frame is noted with it; the frames that it still takes.
     uint32_t part, part_frames;
@@ -10090,8 +10094,8 @@ static pyprof__bool pyprof__stack_join(pyprof__pool *pool, pyprof__stack *stack,
     return 1;
 }
 
-// If nothing has changed that this frame and those outside it depended on in the last walk, they are what they
-// were: takes them over. 1 = the walk has ended.
+// If nothing has changed that this frame and those outside it depended on in the last walk, they are what
+// they were: takes them over. 1 = the walk has ended.
 static pyprof__bool pyprof__walk_take(pyprof__walk *walk, uint64_t at)
 {
     const pyprof__known_frame *place = walk->firm == PYPROF__NONE ? NULL : pyprof__walk_place(walk, at);
@@ -10116,7 +10120,6 @@ static pyprof__bool pyprof__walk_take(pyprof__walk *walk, uint64_t at)
     walk->root = known->from.root;
     walk->unsure = 0;
     walk->taken = (uint32_t)known->spots.count - place->first_spot;
-    walk->codes->taken += walk->taken;
     return 1;
 }
 
@@ -10137,8 +10140,8 @@ static void pyprof__walk_end(const pyprof__walk *walk, uint64_t base)
     from->base = base;
 }
 
-// A part of the plan takes so many frames: the next walk can take over from its first one on. Frames that are not
-// those of the last walk are in no part: a stack of which nothing stays is not worth it.
+// A part of the plan takes so many frames: the next walk can take over from its first one on. It begins only
+// below a frame that is as in the last walk: a stack of which nothing stays is not worth the trouble.
 static void pyprof__walk_part(pyprof__walk *walk)
 {
     if (walk->part_frames == 0) {
@@ -10242,8 +10245,8 @@ static pyprof__walk_result pyprof__walk_from(pyprof__walk *walk, uint64_t thread
     }
     if (chain && (walk->unsure ? loop : at) == 0 && chain - thread > 4096) return PYPROF__WALK_CHAIN;
     walk->firm = pyprof__walk_firm(walk, base);
-    walk->parts = pyprof__walk_is_plain(walk) && (walk->known->from.vain < PYPROF__VAIN
-                                                  || walk->known->from.vain % PYPROF__VAIN_TURNS == 0);
+    walk->parts = pyprof__walk_is_plain(walk)
+        && (walk->known->from.vain < PYPROF__VAIN || walk->known->from.vain % PYPROF__VAIN_TURNS == 0);
     // At 0: the thread is attached, but runs no Python code.
     cause = at == 0 && !walk->unsure ? PYPROF__WALK_OK : pyprof__walk_chain(walk, at, base);
     if (cause == PYPROF__WALK_OK && !walk->unsure) pyprof__walk_end(walk, base);
