@@ -8,7 +8,8 @@ static pyprof__mirror mirror;
 static pyprof__codes codes;
 static pyprof__layout layout;
 static pyprof__stack stack;
-static _Alignas(16) unsigned char type[512], wrong_type[512], code[512], name[64], line_table[64], frames[64][128];
+// In blocks of the mirror that nothing else is in.
+static _Alignas(256) unsigned char type[512], wrong_type[512], code[512], name[256], line_table[256], frames[64][128];
 
 static void put64(unsigned char *at, uint32_t offset, const void *pointer)
 {
@@ -222,7 +223,7 @@ TEST(frames_of_the_last_walk_are_not_looked_up)
 }
 
 // ---- stacks whose outer part is taken over -----------------------------------------------------------------------------------
-static _Alignas(16) unsigned char thread_state[512], codes_of[4][512];
+static _Alignas(256) unsigned char thread_state[512], codes_of[4][512];
 static size_t taken_spots;
 static pyprof__stack last, plain;   // of the last walk, which knew the one before; of a walk that knows none
 
