@@ -42641,7 +42641,7 @@ static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
     __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELAXED);   // a callback may have ended the last thread
+    __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELAXED);   // it may have ended in a callback
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
