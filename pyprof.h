@@ -8616,18 +8616,29 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
     return fingerprint;
 }
 
+// Was its code compiled at run time? That of frozen modules stays as long as that of a file.
+static pyprof__bool pyprof__file_is_made(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t file)
+{
+    static const char frozen[] = "<frozen ";
+    char text[sizeof frozen - 1];
+    uint64_t size = 0;
+    if (!pyprof__read(mirror, text, file + layout->str_ascii, 1) || text[0] != '<') return 0;
+    return !pyprof__read(mirror, &size, file + layout->str_length, sizeof size) || size < sizeof text
+        || !pyprof__read(mirror, text, file + layout->str_ascii, sizeof text)
+        || memcmp(text, frozen, sizeof text) != 0;
+}
+
 // Code objects of one file mostly have the same str: it is hashed once in a walk. Threads that read their own
 // memory note nothing, as they have no lock.
 static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
 {
     const pyprof__layout *layout = codes->layout;
     pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
-    char first = 0;
     if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
         && codes->file.owner == mirror->owner) return codes->file;
     file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
                                               layout->str_ascii);
-    file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
+    file.made = pyprof__file_is_made(mirror, layout, address);
     if (!mirror->direct) codes->file = file;
     return file;
 }
@@ -9627,13 +9638,14 @@ static pyprof__bool pyprof__frame_agrees(const pyprof__walk *walk, uint64_t at,
                                          const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    const pyprof__origin *origin = walk->mirror->origin;
-    uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(origin, &code, at + layout->frame_code, sizeof code)
-        && pyprof__untagged(code) == frame->code
-        && pyprof__copy(origin, &previous, at + layout->frame_previous, sizeof previous)
-        && previous == frame->previous
-        && pyprof__copy(origin, &now, at + layout->frame_locals, sizeof now) && now == local;
+    uint64_t code, previous, now;
+    char raw[512];
+    if (layout->frame_locals + sizeof now > sizeof raw
+        || !pyprof__copy(walk->mirror->origin, raw, at, layout->frame_locals + sizeof now)) return 0;
+    PYPROF__FIELD_AT(code, raw, layout->frame_code);
+    PYPROF__FIELD_AT(previous, raw, layout->frame_previous);
+    PYPROF__FIELD_AT(now, raw, layout->frame_locals);
+    return pyprof__untagged(code) == frame->code && previous == frame->previous && now == local;
 }
 
 // Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
