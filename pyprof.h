@@ -30490,15 +30490,9 @@ static void pyprof__put_char(pyprof__sink *s, char c)
     if (s->used == sizeof s->buffer) pyprof__flush(s);
 }
 
-static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
+__attribute__((noinline))
+static void pyprof__put_long(pyprof__sink *s, const char *from, size_t size)
 {
-    const char *from = (const char *)data;
-    if (size == 0) return;                     // data can be NULL
-    if (size < sizeof s->buffer - s->used) {   // nearly always
-        memcpy(s->buffer + s->used, from, size);
-        s->used += size;
-        return;
-    }
     while (size > 0 && !s->failed) {
         size_t n = sizeof s->buffer - s->used;
         if (n > size) n = size;
@@ -30508,6 +30502,15 @@ static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
         size -= n;
         if (s->used == sizeof s->buffer) pyprof__flush(s);
     }
+}
+
+static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
+{
+    char *to = s->buffer + s->used;
+    if (size == 0) return;                       // data can be NULL
+    if (size >= sizeof s->buffer - s->used) { pyprof__put_long(s, (const char *)data, size); return; }
+    s->used += size;
+    memcpy(to, data, size);
 }
 
 static void pyprof__put(pyprof__sink *s, const char *text) { pyprof__put_bytes(s, text, strlen(text)); }
@@ -30647,6 +30650,16 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     int i;
     for (i = 0; i < bytes; i++) text[i] = (char)(value >> (8 * i) & 255u);
     pyprof__put_bytes(s, text, (size_t)bytes);
+}
+
+// An operation of a pickle and its argument.
+static void pyprof__put_op(pyprof__sink *s, char op, uint64_t value, int bytes)
+{
+    char *to;
+    if (sizeof s->buffer - s->used < 16) pyprof__flush(s);
+    to = s->buffer + s->used;
+    s->used += (size_t)bytes + 1;
+    for (*to++ = op; bytes > 0; bytes--, value >>= 8) *to++ = (char)(value & 255u);
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
@@ -35334,17 +35347,11 @@ typedef struct {
     int items;                               // of a trace
 } pyprof__pickler;
 
-static void pyprof__pickle_op(pyprof__sink *s, char op, uint64_t value, int bytes)
-{
-    pyprof__put_bytes(s, &op, 1);
-    pyprof__put_little(s, value, bytes);
-}
-
 static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
 {
-    if (value >= 0 && value < 256) pyprof__pickle_op(s, 'K', (uint64_t)value, 1);
-    else if (value >= 0 && value < 65536) pyprof__pickle_op(s, 'M', (uint64_t)value, 2);
-    else if (value >= INT32_MIN && value <= INT32_MAX) pyprof__pickle_op(s, 'J', (uint64_t)value, 4);
+    if (value >= 0 && value < 256) pyprof__put_op(s, 'K', (uint64_t)value, 1);
+    else if (value >= 0 && value < 65536) pyprof__put_op(s, 'M', (uint64_t)value, 2);
+    else if (value >= INT32_MIN && value <= INT32_MAX) pyprof__put_op(s, 'J', (uint64_t)value, 4);
     else {
         pyprof__put(s, "\x8a\x08");
         pyprof__put_little(s, (uint64_t)value, 8);
@@ -35358,20 +35365,20 @@ static void pyprof__pickle_text(pyprof__sink *s, const char *text)
     const char *at;
     for (at = text; *at; at += length)
         if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
-    pyprof__pickle_op(s, 'X', size, 4);
+    pyprof__put_op(s, 'X', size, 4);
     pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
 }
 
 static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
 {
-    if (number < 256) pyprof__pickle_op(s, 'h', number, 1);
-    else pyprof__pickle_op(s, 'j', number, 4);
+    if (number < 256) pyprof__put_op(s, 'h', number, 1);
+    else pyprof__put_op(s, 'j', number, 4);
 }
 
 static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // keeps what was written last; returns its number
 {
-    if (p->memo < 256) pyprof__pickle_op(p->sink, 'q', p->memo, 1);
-    else pyprof__pickle_op(p->sink, 'r', p->memo, 4);
+    if (p->memo < 256) pyprof__put_op(p->sink, 'q', p->memo, 1);
+    else pyprof__put_op(p->sink, 'r', p->memo, 4);
     return p->memo++;
 }
 
