@@ -16366,7 +16366,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
 typedef struct { int domain; uint32_t tracking; int64_t left; } pyprof__hooked;
 
 // Before the real allocation. Marks the thread as inside a hook, and decides whether to note the block.
-static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
+PYPROF__HOT void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
     if (pyprof__is_bare_child()) pyprof__heap_forked();
