@@ -169,7 +169,7 @@ TEST(a_reused_address_is_another_code_object)
 
 static uint64_t fingerprint_with(const char *file, char constant)
 {
-    static _Alignas(16) unsigned char path[128], bytes_type[512], bytes[128];
+    static _Alignas(16) unsigned char path[256], bytes_type[512], bytes[128];
     static const char bytes_text[] = "bytes";
     uint64_t size = strlen(file);
     pyprof__code_key key;
