@@ -93,7 +93,7 @@ def sessions_come_and_go_while_threads_allocate():
     try:
         with running(churn, count=2):
             try:
-                for i in range(bind.length(200, 40)):
+                for i in range(bind.length(200, 20)):
                     session = bind.Session(bind.held if i % 3 else bind.released, heap=1 + i % 2, rate_hz=1,
                                            heap_interval_bytes=0 if i % 2 else 1024)
                     time.sleep(random.random() * 0.005)
