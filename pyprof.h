@@ -25334,6 +25334,7 @@ static int pyprof__read_bool(pyprof__input *r)
     if (!pyprof__read_word(r, "false")) pyprof__input_expected(r, "true or false");
     return 0;
 }
+
 // ---- the keys of an object: none may occur twice ----------------------------------------------------------
 // Hashes of keys that are not ours: the first ones in a list, more in a hash table.
 typedef struct { uint64_t few[16], *slots; size_t mask, count; } pyprof__keys;
@@ -31131,6 +31132,7 @@ static int pyprof__shows(const pyprof_profile *profile, const pyprof__function *
     if (strncmp(name, "<import ", 8) == 0) return PYPROF__SHOWS_IMPORT;
     return strcmp(name, pyprof__pseudo_names[PYPROF__SPOT_GC]) == 0 ? PYPROF__SHOWS_GC : PYPROF__SHOWS_OTHER;
 }
+
 // ---- folded: frame;frame;frame COUNT, of a difference frame;frame;frame BEFORE AFTER ----------------------
 static void pyprof__folded_line(pyprof__sink *s, const pyprof__view *view, const uint32_t *path,
                                 uint32_t depth, const int64_t *values, size_t count)
@@ -42639,6 +42641,7 @@ static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
     __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELAXED);   // a callback may have ended the last thread
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);
