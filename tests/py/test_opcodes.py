@@ -267,13 +267,13 @@ def is_told(callee, names):
 
 @test
 def names_of_callees_in_the_library():
-    """Every call of some modules, against their syntax trees: no wrong name, and few unknown ones."""
+    """Every call of some modules (a third of them in make test), against their syntax trees: no wrong name, and few unknown ones."""
     told = calls = 0
     wrong, partial = [], []
     for module in ('argparse', 'ast', 'base64', 'calendar', 'collections', 'configparser', 'csv', 'dataclasses', 'datetime',
                    'difflib', 'enum', 'fractions', 'functools', 'gettext', 'inspect', 'json.decoder', 'json.encoder', 'logging',
                    'os', 'pprint', 'random', 'shutil', 'statistics', 'subprocess', 'tarfile', 'textwrap', 'threading',
-                   'tokenize', 'typing', 'unittest.mock', 'uuid', 'zipfile', 'asyncio.base_events', 'asyncio.tasks'):
+                   'tokenize', 'typing', 'unittest.mock', 'uuid', 'zipfile', 'asyncio.base_events', 'asyncio.tasks')[::bind.length(1, 3)]:
         path = importlib.import_module(module).__file__
         with tokenize.open(path) as file:
             source = file.read()
@@ -302,7 +302,7 @@ def names_of_callees_in_the_library():
     print('%d calls, %.1f %% told whole' % (calls, 100.0 * told / calls))
     print('\n'.join(map(repr, partial[::max(1, len(partial) // 30)])))
     assert not wrong, (len(wrong), wrong[:20])
-    assert calls > 5000 and told > 0.8 * calls, (calls, told)
+    assert calls > bind.length(5000, 1000) and told > 0.8 * calls, (calls, told)
 
 
 # --- the same of threads that run --------------------------------------------------------------------------------------
