@@ -41,7 +41,8 @@ QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
 LINKED = $(if $(filter -O1,$(OPTIMIZE)),$(if $(TEST_LONG)$(SANITIZE),,$(BUILD)/inside.o))
 UPPER = $(if $(SANITIZE)$(TEST_LONG),,$(BUILD)/upper.o)
 LOWER = $(if $(LINKED),$(BUILD)/upper.o)
-IS_LOWER = $(if $(LOWER),-fvisibility=hidden -I$(BUILD) -DTEST_HEADER='"lower.h"')
+ONE_PART = -Wno-unused-const-variable
+IS_LOWER = $(if $(LOWER),$(ONE_PART) -fvisibility=hidden -I$(BUILD) -DTEST_HEADER='"lower.h"')
 IS_LINKED = $(if $(LINKED),-DPYPROF__IMPLEMENTED)
 EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
 LIBS = -pthread -ldl
@@ -80,7 +81,8 @@ PY_TESTS := $(if $(strip $(PY_FOUND) $(if $(T),$(C_TESTS) $(SH_TESTS))),$(filter
 needs = $(if $(filter $(1:%=tests/py/test_%.py),$(PY_TESTS)),yes)
 LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
-RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
+run_py = $(foreach t,$(1),"$(PYTHON) $(t) $(BUILD)")
+RUN_PY = $(call run_py,$(filter $(LONGEST),$(PY_TESTS))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 CAMPAIGN_SOURCES := $(filter-out %/shim.c %/tls.c %/plugin.c %/tsan.c,$(wildcard tests/campaign/*.c))
@@ -280,7 +282,7 @@ WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEM
 $(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
 $(BUILD)/test_assert: examples/pyprof_assert.h
 $(WHOLE): $(UPPER)
-$(WHOLE): QUICK_COMPILE += $(if $(UPPER),-DTEST_HEADER='"lower.h"')
+$(WHOLE): QUICK_COMPILE += $(if $(UPPER),$(ONE_PART) -DTEST_HEADER='"lower.h"')
 $(BUILD)/test_%: tests/test_%.c
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
 $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memory_writers.c $(BUILD)/inside.o
@@ -290,10 +292,10 @@ $(BUILD)/inside.h: pyprof.h tests/inside.py
 	@mkdir -p $(BUILD)
 	@$(PYTHON) tests/inside.py $< $(BUILD)
 $(BUILD)/upper.o: $(BUILD)/inside.h
-	$(QUICK_COMPILE) -std=c11 -O1 -fPIC -fvisibility=hidden -c $(BUILD)/upper.c -o $@
+	$(QUICK_COMPILE) -std=c11 -O1 -fPIC -fvisibility=hidden $(ONE_PART) -c $(BUILD)/upper.c -o $@
 $(BUILD)/inside.o: $(BUILD)/inside.h $(UPPER)
-	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden -c -x c $(BUILD)/$(if $(UPPER),lower.h -o $@.lower,whole.h -o $@)
-	$(if $(UPPER),@$(CC) -r $(UPPER) $@.lower -o $@)
+	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden $(ONE_PART) -c -x c $(BUILD)/$(if $(UPPER),lower.h -o $@.lower,whole.h -o $@)
+	$(if $(UPPER),@$(CC) -nostdlib -r $(UPPER) $@.lower -o $@)
 $(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h $(LOWER)
 	$(COMPILE) -std=c11 $(SHARED) $(IS_LOWER) $< $(LOWER) -o $@ $(LIBS)
 $(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
@@ -326,7 +328,7 @@ PRELOAD_MACROS := $(shell sed -n 's/^.define \(PYPROF_[A-Z_]*\).*/-D\1=/p' examp
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
 $(BUILD)/libpyprof.so: examples/preload.c $(LOWER)
-	$(COMPILE) -std=gnu11 $(SHARED) $(if $(LOWER),-fvisibility=hidden $(PRELOAD_MACROS) -include $(BUILD)/lower.h) $< $(LOWER) -o $@ $(LIBS)
+	$(COMPILE) -std=gnu11 $(SHARED) $(if $(LOWER),$(ONE_PART) -fvisibility=hidden $(PRELOAD_MACROS) -include $(BUILD)/lower.h) $< $(LOWER) -o $@ $(LIBS)
 $(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
 $(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)

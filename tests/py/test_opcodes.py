@@ -431,11 +431,12 @@ def opcodes_on_request():
     calls = [frame.opcode for frame in sleeping if 'CALL' in frame.opcode]
     assert calls and sleeping[0].opcode, sleeping
     spins = {frame.opcode for frame in spinning}
-    assert len(spins) > 3 and not any('CALL' in name for name in spins), spins
+    bind.enough(len(spins) > 3, 'opcodes: %r', spins)
+    assert not any('CALL' in name for name in spins), spins
     lines = {}
     for frame in spinning:
         lines.setdefault(frame.line, set()).add(frame.opcode)
-    assert max(len(names) for names in lines.values()) > 3, lines   # one line, several nodes
+    bind.enough(max(len(names) for names in lines.values()) > 3, 'one line, several nodes: %r', lines)
     recorded = {frame.get('opcode') for frame in data['frames'] if frame['name'] == 'spinner'}
     assert spins <= recorded, (spins, recorded)
 

@@ -20,7 +20,7 @@ for folder in "$(var LIBPL)" "$(var LIBDIR)"; do
 done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
-compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" -I"$build" tests/sh/host.c "$@"; }
+compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Wno-unused-const-variable -Werror -I"$root" -I"$build" tests/sh/host.c "$@"; }
 host() { # -o FILE, and how. A host of the same -D is compiled once, and linked to inside.o or, after Python.h, to upper.o; in test-long it is compiled as the options say
     local define=-DWITH_NOTHING option
     if [ -n "${TEST_LONG:-}" ]; then compiled "$@" -pthread -ldl; return; fi
