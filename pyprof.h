@@ -8616,18 +8616,29 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
     return fingerprint;
 }
 
+// Was its code compiled at run time? That of frozen modules stays as long as that of a file.
+static pyprof__bool pyprof__file_is_made(pyprof__mirror *mirror, const pyprof__layout *layout, uint64_t file)
+{
+    static const char frozen[] = "<frozen ";
+    char text[sizeof frozen - 1];
+    uint64_t size = 0;
+    if (!pyprof__read(mirror, text, file + layout->str_ascii, 1) || text[0] != '<') return 0;
+    return !pyprof__read(mirror, &size, file + layout->str_length, sizeof size) || size < sizeof text
+        || !pyprof__read(mirror, text, file + layout->str_ascii, sizeof text)
+        || memcmp(text, frozen, sizeof text) != 0;
+}
+
 // Code objects of one file mostly have the same str: it is hashed once in a walk. Threads that read their own
 // memory note nothing, as they have no lock.
 static pyprof__known_file pyprof__file_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address)
 {
     const pyprof__layout *layout = codes->layout;
     pyprof__known_file file = { address, 0, mirror->epoch, mirror->owner, 0 };
-    char first = 0;
     if (!mirror->direct && codes->file.address == address && codes->file.epoch == mirror->epoch
         && codes->file.owner == mirror->owner) return codes->file;
     file.fingerprint = pyprof__fingerprint_of(mirror, 1, address, layout->str_length, layout->str_hash,
                                               layout->str_ascii);
-    file.made = pyprof__read(mirror, &first, address + layout->str_ascii, 1) && first == '<';
+    file.made = pyprof__file_is_made(mirror, layout, address);
     if (!mirror->direct) codes->file = file;
     return file;
 }
@@ -9627,13 +9638,14 @@ static pyprof__bool pyprof__frame_agrees(const pyprof__walk *walk, uint64_t at,
                                          const pyprof__raw_frame *frame, uint64_t local)
 {
     const pyprof__layout *layout = walk->codes->layout;
-    const pyprof__origin *origin = walk->mirror->origin;
-    uint64_t code = 0, previous = 0, now = 0;
-    return pyprof__copy(origin, &code, at + layout->frame_code, sizeof code)
-        && pyprof__untagged(code) == frame->code
-        && pyprof__copy(origin, &previous, at + layout->frame_previous, sizeof previous)
-        && previous == frame->previous
-        && pyprof__copy(origin, &now, at + layout->frame_locals, sizeof now) && now == local;
+    uint64_t code, previous, now;
+    char raw[512];
+    if (layout->frame_locals + sizeof now > sizeof raw
+        || !pyprof__copy(walk->mirror->origin, raw, at, layout->frame_locals + sizeof now)) return 0;
+    PYPROF__FIELD_AT(code, raw, layout->frame_code);
+    PYPROF__FIELD_AT(previous, raw, layout->frame_previous);
+    PYPROF__FIELD_AT(now, raw, layout->frame_locals);
+    return pyprof__untagged(code) == frame->code && previous == frame->previous && now == local;
 }
 
 // Pushes <import NAME>, outside the frame of importlib's function that loads the module NAME.
@@ -16354,7 +16366,7 @@ __attribute__((noinline)) static void pyprof__stirred(int domain)
 typedef struct { int domain; uint32_t tracking; int64_t left; } pyprof__hooked;
 
 // Before the real allocation. Marks the thread as inside a hook, and decides whether to note the block.
-static inline void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
+PYPROF__HOT void pyprof__go_in(pyprof__hooked *call, int domain, size_t size)
 {
     pyprof__inside = 1;
     if (pyprof__is_bare_child()) pyprof__heap_forked();
@@ -30479,15 +30491,9 @@ static void pyprof__put_char(pyprof__sink *s, char c)
     if (s->used == sizeof s->buffer) pyprof__flush(s);
 }
 
-static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
+__attribute__((noinline))
+static void pyprof__put_long(pyprof__sink *s, const char *from, size_t size)
 {
-    const char *from = (const char *)data;
-    if (size == 0) return;                     // data can be NULL
-    if (size < sizeof s->buffer - s->used) {   // nearly always
-        memcpy(s->buffer + s->used, from, size);
-        s->used += size;
-        return;
-    }
     while (size > 0 && !s->failed) {
         size_t n = sizeof s->buffer - s->used;
         if (n > size) n = size;
@@ -30497,6 +30503,15 @@ static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
         size -= n;
         if (s->used == sizeof s->buffer) pyprof__flush(s);
     }
+}
+
+static void pyprof__put_bytes(pyprof__sink *s, const void *data, size_t size)
+{
+    char *to = s->buffer + s->used;
+    if (size == 0) return;                       // data can be NULL
+    if (size >= sizeof s->buffer - s->used) { pyprof__put_long(s, (const char *)data, size); return; }
+    s->used += size;
+    memcpy(to, data, size);
 }
 
 static void pyprof__put(pyprof__sink *s, const char *text) { pyprof__put_bytes(s, text, strlen(text)); }
@@ -30636,6 +30651,16 @@ static void pyprof__put_little(pyprof__sink *s, uint64_t value, int bytes)   // 
     int i;
     for (i = 0; i < bytes; i++) text[i] = (char)(value >> (8 * i) & 255u);
     pyprof__put_bytes(s, text, (size_t)bytes);
+}
+
+// An operation of a pickle and its argument.
+static void pyprof__put_op(pyprof__sink *s, char op, uint64_t value, int bytes)
+{
+    char *to;
+    if (sizeof s->buffer - s->used < 16) pyprof__flush(s);
+    to = s->buffer + s->used;
+    s->used += (size_t)bytes + 1;
+    for (*to++ = op; bytes > 0; bytes--, value >>= 8) *to++ = (char)(value & 255u);
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
@@ -35324,17 +35349,11 @@ typedef struct {
     int items;                               // of a trace
 } pyprof__pickler;
 
-static void pyprof__pickle_op(pyprof__sink *s, char op, uint64_t value, int bytes)
-{
-    pyprof__put_bytes(s, &op, 1);
-    pyprof__put_little(s, value, bytes);
-}
-
 static void pyprof__pickle_int(pyprof__sink *s, int64_t value)
 {
-    if (value >= 0 && value < 256) pyprof__pickle_op(s, 'K', (uint64_t)value, 1);
-    else if (value >= 0 && value < 65536) pyprof__pickle_op(s, 'M', (uint64_t)value, 2);
-    else if (value >= INT32_MIN && value <= INT32_MAX) pyprof__pickle_op(s, 'J', (uint64_t)value, 4);
+    if (value >= 0 && value < 256) pyprof__put_op(s, 'K', (uint64_t)value, 1);
+    else if (value >= 0 && value < 65536) pyprof__put_op(s, 'M', (uint64_t)value, 2);
+    else if (value >= INT32_MIN && value <= INT32_MAX) pyprof__put_op(s, 'J', (uint64_t)value, 4);
     else {
         pyprof__put(s, "\x8a\x08");
         pyprof__put_little(s, (uint64_t)value, 8);
@@ -35348,20 +35367,20 @@ static void pyprof__pickle_text(pyprof__sink *s, const char *text)
     const char *at;
     for (at = text; *at; at += length)
         if (pyprof__utf8_next(at, &length) == 0xfffd && length == 1) size += 2;
-    pyprof__pickle_op(s, 'X', size, 4);
+    pyprof__put_op(s, 'X', size, 4);
     pyprof__put_escaped(s, text, SIZE_MAX, &pyprof__as_it_is);
 }
 
 static void pyprof__pickle_get(pyprof__sink *s, uint32_t number)
 {
-    if (number < 256) pyprof__pickle_op(s, 'h', number, 1);
-    else pyprof__pickle_op(s, 'j', number, 4);
+    if (number < 256) pyprof__put_op(s, 'h', number, 1);
+    else pyprof__put_op(s, 'j', number, 4);
 }
 
 static uint32_t pyprof__pickle_keep(pyprof__pickler *p)   // keeps what was written last; returns its number
 {
-    if (p->memo < 256) pyprof__pickle_op(p->sink, 'q', p->memo, 1);
-    else pyprof__pickle_op(p->sink, 'r', p->memo, 4);
+    if (p->memo < 256) pyprof__put_op(p->sink, 'q', p->memo, 1);
+    else pyprof__put_op(p->sink, 'r', p->memo, 4);
     return p->memo++;
 }
 
@@ -42641,7 +42660,7 @@ static pyprof_result pyprof__sampler_start(pyprof__sampler *sampler)
 {
     int error;
     __atomic_store_n(&sampler->tid, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELAXED);   // a callback may have ended the last thread
+    __atomic_store_n(&sampler->delivering, 0, __ATOMIC_RELAXED);   // it may have ended in a callback
     __atomic_store_n(&sampler->alive, 1, __ATOMIC_RELEASE);
     __atomic_add_fetch(&pyprof__g.sampling, 1, __ATOMIC_ACQ_REL);
     error = pyprof__thread_start(&sampler->thread, pyprof__sampler_main, sampler);

@@ -166,6 +166,40 @@ TEST(a_reused_address_is_another_code_object)
     CHECK_INT(((const pyprof__spot *)codes.spots.data)[after].place.line, 90);
 }
 
+static uint64_t fingerprint_with(const char *file, char constant)
+{
+    static _Alignas(16) unsigned char path[128], bytes_type[512], bytes[128];
+    static const char bytes_text[] = "bytes";
+    uint64_t size = strlen(file);
+    pyprof__code_key key;
+    memcpy(path, name, sizeof name);
+    memcpy(path + layout.str_length, &size, sizeof size);
+    memset(path + layout.str_hash, 255, 8);   // not hashed yet
+    memcpy(path + layout.str_ascii, file, size + 1);
+    put64(code, layout.code_filename, path);
+    put64(bytes_type, layout.type_name, bytes_text);
+    put64(bytes, layout.object_type, bytes_type);
+    size = 1;
+    memcpy(bytes + layout.bytes_size, &size, sizeof size);
+    bytes[layout.bytes_data] = (unsigned char)constant;
+    put64(code, layout.code_consts, bytes);
+    pyprof__mirror_begin(&mirror);
+    CHECK_INT(pyprof__code_key_read(&codes, &mirror, (uint64_t)(uintptr_t)code, &key), PYPROF__WALK_OK);
+    return key.fingerprint;
+}
+
+// Only that is freed and made anew all the time. The code of an import, which each sweep meets, would be read whole each time.
+TEST(contents_are_read_of_code_compiled_at_run_time)
+{
+    setup(1);
+    CHECK(fingerprint_with("<string>", 'a') != fingerprint_with("<string>", 'b'));
+    CHECK(fingerprint_with("<x>", 'a') != fingerprint_with("<x>", 'b'));
+    CHECK(fingerprint_with("<frozen", 'a') != fingerprint_with("<frozen", 'b'));
+    CHECK(fingerprint_with("<frozen os>", 'a') == fingerprint_with("<frozen os>", 'b'));
+    CHECK(fingerprint_with("/x/os.py", 'a') == fingerprint_with("/x/os.py", 'b'));
+    CHECK(fingerprint_with("<frozen os>", 'a') != fingerprint_with("<frozen io>", 'a'));
+}
+
 // A walk from there, after an earlier one; how many of its spots are taken over from that one and not looked up. For this
 // they get another number, of another spot of the same code object.
 static size_t taken_over(pyprof__stack *earlier, const void *from)
