@@ -30,14 +30,19 @@ export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-# make test compiles the library of the tests with -O1 and all else with -O0, in a half and a quarter of the time, and links the examples
-# that run to the object of the C tests; make test-long has all of it -O2, and compiles what is inside the header for each program.
+# make test compiles libraries with -O1 and all else with -O0, in a half and a quarter of the time. All of them share one object of the
+# upper sections of the header, see tests/inside.py, and the examples that run are linked to the object of the C tests; make test-long
+# has all of it -O2, and compiles what is inside the header for each program.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
-LINKED = $(if $(filter -O1,$(OPTIMIZE)),$(if $(TEST_LONG),,$(BUILD)/inside.o))
+LINKED = $(if $(filter -O1,$(OPTIMIZE)),$(if $(TEST_LONG)$(SANITIZE),,$(BUILD)/inside.o))
+UPPER = $(if $(SANITIZE)$(TEST_LONG),,$(BUILD)/upper.o)
+LOWER = $(if $(LINKED),$(BUILD)/upper.o)
+ONE_PART = -Wno-unused-const-variable
+IS_LOWER = $(if $(LOWER),$(ONE_PART) -fvisibility=hidden -I$(BUILD) -DTEST_HEADER='"lower.h"')
 IS_LINKED = $(if $(LINKED),-DPYPROF__IMPLEMENTED)
 EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
 LIBS = -pthread -ldl
@@ -76,7 +81,8 @@ PY_TESTS := $(if $(strip $(PY_FOUND) $(if $(T),$(C_TESTS) $(SH_TESTS))),$(filter
 needs = $(if $(filter $(1:%=tests/py/test_%.py),$(PY_TESTS)),yes)
 LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
-RUN_PY = $(foreach t,$(PY_TESTS),"$(PYTHON) $(t) $(BUILD)") $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") \
+run_py = $(foreach t,$(1),"$(PYTHON) $(t) $(BUILD)")
+RUN_PY = $(call run_py,$(filter $(LONGEST),$(PY_TESTS))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 CAMPAIGN_SOURCES := $(filter-out %/shim.c %/tls.c %/plugin.c %/tsan.c,$(wildcard tests/campaign/*.c))
@@ -263,7 +269,7 @@ clean: ## remove what was built
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS) $(BUILD)/interop_make: tests/test.h tests/model.h tests/written.h tests/chance.h tests/big.h
 $(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
-$(C_TESTS) $(BUILD)/interop_make $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
+$(C_TESTS) $(BUILD)/interop_make $(BUILD)/upper.o $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(COMMAND) $(EMBED)' >$@
@@ -275,16 +281,23 @@ $(BUILD)/quick_commands: FORCE
 WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEMENTATION' tests/test_*.c))
 $(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
 $(BUILD)/test_assert: examples/pyprof_assert.h
+$(WHOLE): $(UPPER)
+$(WHOLE): QUICK_COMPILE += $(if $(UPPER),$(ONE_PART) -DTEST_HEADER='"lower.h"')
 $(BUILD)/test_%: tests/test_%.c
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
 $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memory_writers.c $(BUILD)/inside.o
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) -DINTEROP_MEMORY -c $< -o $@.o
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $< $@.o $(BUILD)/inside.o -o $@ $(LIBS)
-$(BUILD)/inside.o: pyprof.h tests/inside.py
+$(BUILD)/inside.h: pyprof.h tests/inside.py
+	@mkdir -p $(BUILD)
 	@$(PYTHON) tests/inside.py $< $(BUILD)
-	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden -c $(BUILD)/inside.c -o $@
-$(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h
-	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/upper.o: $(BUILD)/inside.h
+	$(QUICK_COMPILE) -std=c11 -O1 -fPIC -fvisibility=hidden $(ONE_PART) -c $(BUILD)/upper.c -o $@
+$(BUILD)/inside.o: $(BUILD)/inside.h $(UPPER)
+	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden $(ONE_PART) -c -x c $(BUILD)/$(if $(UPPER),lower.h -o $@.lower,whole.h -o $@)
+	$(if $(UPPER),@$(CC) -nostdlib -r $(UPPER) $@.lower -o $@)
+$(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h $(LOWER)
+	$(COMPILE) -std=c11 $(SHARED) $(IS_LOWER) $< $(LOWER) -o $@ $(LIBS)
 $(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
 	$(QUICK_COMPILE) -std=gnu11 $^ -o $@ -Wl,-rpath,$(abspath $(BUILD)) $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
@@ -311,10 +324,11 @@ $(BUILD)/campaign_tsan: $(CAMPAIGN_SOURCES) tests/campaign/tsan.c $(wildcard tes
 	    tests/campaign/tsan.c -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS) -lrt
+PRELOAD_MACROS := $(shell sed -n 's/^.define \(PYPROF_[A-Z_]*\).*/-D\1=/p' examples/preload.c)
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/libpyprof.so: examples/preload.c
-	$(EXAMPLE_COMPILE) -std=gnu11 $(SHARED) $< -o $@ $(LIBS)
+$(BUILD)/libpyprof.so: examples/preload.c $(LOWER)
+	$(COMPILE) -std=gnu11 $(SHARED) $(if $(LOWER),$(ONE_PART) -fvisibility=hidden $(PRELOAD_MACROS) -include $(BUILD)/lower.h) $< $(LOWER) -o $@ $(LIBS)
 $(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
 	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
 $(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)

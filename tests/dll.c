@@ -105,7 +105,10 @@ void pyprof_test_coarse(unsigned on) { test_fault.coarse = on; }
 #define PYPROF__TEST_WINDOW() test_window()
 #define PYPROF__TEST_DECIDE(threads) test_decide(threads)
 #define PYPROF__TEST_FINE(fine) ((fine) && !test_fault.coarse)
-#include "../pyprof.h"
+#ifndef TEST_HEADER
+#define TEST_HEADER "../pyprof.h"   // lower.h: see inside.py
+#endif
+#include TEST_HEADER
 #include "big.h"
 
 static int decoder_of(int minor_version) { return minor_version < 10 ? 0 : minor_version == 10 ? 1 : 2; }

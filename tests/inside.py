@@ -2,14 +2,18 @@
 
     inside.py pyprof.h BUILD_DIR
 
-BUILD_DIR/inside.c is the header with its functions and variables visible to other files; inside.h declares them. A file
-that changes the header by macros of its own includes pyprof.h itself. Constant tables whose length the compiler counts
-are in both: they hold the same, but at two places.
+BUILD_DIR/inside.h declares all functions and variables of the header, which are visible to other files then. upper.c has
+the bodies of the sections named below, which no macro of a user changes: one object of them serves all that is built for
+make test. lower.h has all other bodies: a file that changes these by macros of its own includes it in place of pyprof.h.
+whole.h has all. Constant tables whose length the compiler counts are in each: they hold the same, but at two places.
 """
 import re
 import sys
 
 STATIC = re.compile(r'(#define PYPROF__\w+ +|__attribute__\(\(\w+\)\) )?static (inline (__attribute__\(\(always_inline\)\))?)?')
+
+
+UPPER = 'SNAPSHOT', 'LOAD', 'REPORT', 'FINDINGS', 'WRITERS'
 
 
 def visible(lines):
@@ -74,8 +78,23 @@ def declared(lines):
     return found
 
 
+def sections(lines):
+    """The header in pieces: (is the piece of UPPER?, its lines)."""
+    pieces = [(False, [])]
+    for line in lines:
+        name = re.match(r'// \[SECTION\] (\w+) ', line)
+        if name and (name.group(1) in UPPER) != pieces[-1][0]:
+            pieces.append((name.group(1) in UPPER, []))
+        pieces[-1][1].append(line)
+    return pieces
+
+
+def cut(pieces, upper, lower):
+    return [line for is_upper, lines in pieces for line in (upper if is_upper else lower)(lines)]
+
+
 with open(sys.argv[1], encoding='utf-8') as file:
-    lines = file.read().split('\n')
-for name, cut in ('inside.c', visible), ('inside.h', declared):
+    pieces = sections(file.read().split('\n'))
+for name, upper, lower in (('whole.h', visible, visible), ('inside.h', declared, declared), ('upper.c', visible, declared), ('lower.h', declared, visible)):
     with open('%s/%s' % (sys.argv[2], name), 'w', encoding='utf-8') as file:
-        file.write('#define PYPROF_IMPLEMENTATION\n#line 1 "%s"\n%s' % (sys.argv[1], '\n'.join(cut(lines))))
+        file.write('#ifndef PYPROF_IMPLEMENTATION\n#define PYPROF_IMPLEMENTATION\n#endif\n#line 1 "%s"\n%s' % (sys.argv[1], '\n'.join(cut(pieces, upper, lower))))

@@ -147,17 +147,17 @@ static int covered(const crowd *population, double *half)
 
 TEST(errors_cover_the_truth)
 {
-    enum { TIMES = 500 };
+    const int times = test_long() ? 500 : 100;
     pyprof__heap.mode = PYPROF_HEAP_SAMPLED;
     pyprof__heap.interval = 524288;
     for (size_t p = 0; p < sizeof crowds / sizeof *crowds; p++) {
         int inside = 0;
         double half = 0, bytes = 0;
-        for (int i = 0; i < TIMES; i++) inside += covered(crowds[p], &half);
+        for (int i = 0; i < times; i++) inside += covered(crowds[p], &half);
         for (int c = 0; c < 4; c++) bytes += (double)crowds[p][c].count * (double)crowds[p][c].size;
-        printf("mix %zu: %.1f %% covered, +- %.1f %%; as small blocks +- %.1f %%\n", p, inside * 100.0 / TIMES,
-               half / TIMES / bytes * 100, 196 * pyprof__sqrt(524288 / bytes));
-        CHECK(inside >= TIMES * 90 / 100 && inside <= TIMES * 99 / 100);
+        printf("mix %zu: %.1f %% covered, +- %.1f %%; as small blocks +- %.1f %%\n", p, inside * 100.0 / times,
+               half / times / bytes * 100, 196 * pyprof__sqrt(524288 / bytes));
+        CHECK(inside >= times * 90 / 100 && inside <= times * 99 / 100);
     }
 }
 

@@ -262,7 +262,7 @@ static void check_peaks(uint32_t stacks, uint32_t moments)
 TEST_LIMIT(writers_take_little_memory, 600)
 {
     int all = test_long();
-    check_peaks(all ? 50000 : 5000, all ? 1000000 : 100000);
+    check_peaks(all ? 50000 : 3000, all ? 1000000 : 60000);
 }
 
 // ---- names with %p, %t, %h --------------------------------------------------------------------------------------------

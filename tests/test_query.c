@@ -482,7 +482,7 @@ TEST_LIMIT(stacks_are_what_the_query_says, 100)
     static const char *const of_processes[] = { NULL, NULL, NULL, "4242", "ho*|7", "7" };
     static const char *const of_tasks[] = { NULL, NULL, NULL, NULL, "Task-*|x", "nobody" };
     uint64_t chance = 1;
-    for (uint64_t n = 0; n < 48; n++) {
+    for (uint64_t n = 0; n < (test_long() ? 48 : 16); n++) {
         profile = some_profile(n);
         seed = chance;
         for (int i = 0; i < 6; i++) {
@@ -570,7 +570,7 @@ static void check_range(double from_s, double to_s)
 
 TEST_LIMIT(a_part_of_the_time_has_its_part_of_the_moments, 60)
 {
-    for (uint64_t n = 0; n < RECORDINGS; n++) {
+    for (uint64_t n = 0; n < (test_long() ? RECORDINGS : RECORDINGS / 3); n++) {
         profile = some_profile(n);
         double whole = (double)(profile->model.last_ns - profile->model.start_ns) / 1e9;
         if (!profile->model.moments.count) continue;

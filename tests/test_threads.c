@@ -8,7 +8,10 @@
 static int no_way;   // bits: these ways of reading memory fail
 #define PYPROF__TEST_READ(to, size, done) (__atomic_load_n(&no_way, __ATOMIC_RELAXED) & 1 << origin->method ? 0 : (done))
 #define PYPROF_IMPLEMENTATION
-#include "../pyprof.h"
+#ifndef TEST_HEADER
+#define TEST_HEADER "../pyprof.h"   // lower.h: see inside.py
+#endif
+#include TEST_HEADER
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

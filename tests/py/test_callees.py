@@ -111,7 +111,7 @@ NAMES = ('sorted', 'TEXT.split', 'words.upper', 'zlib.crc32', 'held.squeeze', 't
 @test
 def c_functions_are():
     with bind.record(rate_hz=1000) as r:
-        call_c(time.perf_counter() + bind.length(4, 2))
+        call_c(time.perf_counter() + bind.length(4, 1))
     leaves = r.profile.leaves(function='call_c', metric=NATIVE_NS)
     print({name: round(ns / 1e9, 3) for name, ns in leaves.items()})
     for name in NAMES:
@@ -134,7 +134,7 @@ def a_call_of_now_the_one_now_the_other():
                 dispatch(short, 1)
             dispatch(sorted, NUMBERS)
     with bind.record(rate_hz=1000) as r:
-        work(time.perf_counter() + bind.length(3, 1.5))
+        work(time.perf_counter() + bind.length(3, 0.8))
     leaves = r.profile.leaves(function='dispatch', metric=NATIVE_NS)
     print(dict(leaves))
     took = [0.0, 0.0]

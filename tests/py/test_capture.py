@@ -253,8 +253,8 @@ def a_wide_window_of_coarse_clocks():
     hooks.pyprof_test_coarse(1)
     hooks.pyprof_test_window(100000)
     with hogs(3):
-        wrong, stats = survey(bind.length(5, 2.5), rate_hz=2000)
-    good = all_good(wrong, bind.length(200, 80))
+        wrong, stats = survey(bind.length(5, 1.5), rate_hz=2000)
+    good = all_good(wrong, bind.length(200, 50))
     print('frozen: %.1f %%' % (100 - 100.0 * stats.unfrozen / good))
 
 
@@ -360,7 +360,7 @@ def foreign_signals_reach_their_handler():
     heard = []
     signal.signal(URG, lambda number, frame: heard.append(number))
     with counted() as count:
-        with running(spin, bind.length(3), name='spinner'):
+        with running(spin, bind.length(3, 0.8), name='spinner'):
             with bind.record(rate_hz=2000, capture=CAPTURE_SIGNAL) as r:
                 bind.eventually(lambda: r.stats().samples > 100, 'samples')
                 for i in range(100):
@@ -548,7 +548,7 @@ thread.join()
 def exec_while_held():
     """A signal that is under way when the program executes another one must not end that: a chain of programs."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    process = subprocess.run([sys.executable, '-S', '-c', EXEC, str(bind.length(100, 20)), bind.BUILD, folder],
+    process = subprocess.run([sys.executable, '-S', '-c', EXEC, str(bind.length(100, 10)), bind.BUILD, folder],
                              env=dict(os.environ, EXEC=EXEC), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
     bind.equal((process.returncode, process.stdout), (7, b'done\n'), 'end of the chain')
 
@@ -738,7 +738,7 @@ def a_real_time_thread_starves_the_sampler():
         session.stop()
         bind.skip('no real-time scheduling here: %s' % refused[0])
     starved = session.stats()
-    with running(churn_main, 0, bind.length(4), name='churn'):
+    with running(churn_main, 0, bind.length(4, 1), name='churn'):
         pass
     stats = session.stats()
     profile = session.stop()

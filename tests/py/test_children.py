@@ -184,7 +184,7 @@ for pid in workers: os.waitpid(pid, 0)
 
 @bind.test(limit=120)
 def short_lived():
-    count = bind.length(500, 24)
+    count = bind.length(500, 16)
     tree = Tree('''
 wait()
 pids = []
@@ -213,7 +213,7 @@ tell('root')
 @bind.test(limit=200)
 def short_lived_of_all_kinds():
     """Each descendant is recorded, missed or not Python, and counted once: the sum is the parent's own list."""
-    count = bind.length(500, 48)
+    count = bind.length(500, 24)
     tree = Tree('''
 import multiprocessing
 SECONDS = (0.005, 0.02, 0.06, 0.2)

@@ -13,7 +13,7 @@ import bind
 
 PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
 HERE = os.path.dirname(os.path.abspath(__file__))
-WORK_S = bind.length(0.6, 0.2)   # CPU time of each program before it ends
+WORK_S = bind.length(0.6, 0.15)   # CPU time of each program before it ends
 PROGRAM = '''
 import ctypes, os, signal, sys, threading, time
 how, start, prefix, build, here, work, whole = sys.argv[1:8]

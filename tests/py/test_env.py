@@ -18,7 +18,7 @@ PRELOAD = os.path.join(bind.BUILD, 'libpyprof.so')
 MEMORY = ['memory.svg', 'memory_final.txt', 'memory_snapshot.pkl', 'memory_snapshot.txt']
 FILES = MEMORY + ['profile.json', 'profile.svg', 'profile.txt']
 
-MAIN_S = bind.length(0.5, 0.3)
+MAIN_S = bind.length(0.5, 0.2)
 WORK = '''
 import sys, threading, time
 def leaf(end):
@@ -182,11 +182,11 @@ def rates():
     counts = {}
     for rate in ('50', '500'):
         with bind.folder() as folder:
-            expect(run(folder, 'main(1)\n', PYPROF_RATE=rate), 0, '', all_files())
+            expect(run(folder, 'main(%g)\n' % bind.length(1, 0.6), PYPROF_RATE=rate), 0, '', all_files())
             counts[rate] = read_json(folder)['stats']['asked']
     bind.check(4 < counts['500'] / counts['50'] < 25, 'samples asked for: %r', counts)
     with bind.folder() as folder:
-        result = run(folder, 'main(1)\n', PYPROF_RATE='auto', PYPROF_QUIET=None)
+        result = run(folder, 'main(%g)\n' % bind.length(1, 0.6), PYPROF_RATE='auto', PYPROF_QUIET=None)
         stats = read_json(folder)['stats']
         bind.check(10 <= stats['rate_lowest'] <= stats['rate_now'] <= stats['rate_highest'] <= 10000 and stats['thinned'] == 0, '%r', stats)
         bind.check(' at as many Hz as the cost allows; ' in result.err, 'what is printed: %s', result.err)

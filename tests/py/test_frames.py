@@ -523,7 +523,7 @@ def dumps_at_once_from_many_threads():
 
     def many(lib):
         try:
-            for _ in range(bind.length(200, 50)):
+            for _ in range(bind.length(200, 25)):
                 profile = bind.dump_profile(lib)
                 assert profile.stats().threads >= 2
                 profile.free()
@@ -593,9 +593,9 @@ def after_code_was_moved():
         bind.equal(dumped[position], expected[-1])
         seen.append(expected[-1])
 
-    for i in range(bind.length(1000, 300)):
+    for i in range(bind.length(1000, 150)):
         one(i, block)
-    bind.equal(len(set(seen)), bind.length(1000, 300))
+    bind.equal(len(set(seen)), bind.length(1000, 150))
 
 
 # --- sub-interpreters -----------------------------------------------------------------------------------------------

@@ -410,7 +410,7 @@ def recursion_allocates_nothing():
 def in_and_out_a_thousand_times():
     before = allocators()
     kept = shelf(1000)
-    for i in range(int(os.environ.get('SESSIONS', bind.length(1000, 300)))):
+    for i in range(int(os.environ.get('SESSIONS', bind.length(1000, 150)))):
         session = start([SAMPLED, EXACT][i % 2], rate_hz=1)
         text = 600 + i % 3000
         for j in range(i % 10, 1000, 10):

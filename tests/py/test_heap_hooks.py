@@ -93,7 +93,7 @@ def sessions_come_and_go_while_threads_allocate():
     try:
         with running(churn, count=2):
             try:
-                for i in range(bind.length(200, 40)):
+                for i in range(bind.length(200, 20)):
                     session = bind.Session(bind.held if i % 3 else bind.released, heap=1 + i % 2, rate_hz=1,
                                            heap_interval_bytes=0 if i % 2 else 1024)
                     time.sleep(random.random() * 0.005)
@@ -406,12 +406,12 @@ def embedded(mode, count):
 
 @bind.test
 def a_session_in_each_life():
-    embedded('lives', 12)
+    embedded('lives', bind.length(12, 6))
 
 
 @bind.test
 def a_session_across_lives():
-    count = 6
+    count = bind.length(6, 4)
     told = embedded('across', count)
     print(told)
     bind.equal(told['seen'] + told['lost'], count, 'lives whose allocations were seen, or told to be lost')
@@ -429,13 +429,13 @@ def a_session_before_the_first_life():
 
 @bind.test
 def a_session_between_lives():
-    embedded('late', 5)
+    embedded('late', bind.length(5, 3))
 
 
 @bind.test(limit=60)
 def sessions_beside_lives_that_end():
     """No call is asked of an interpreter that is ending or not yet up: it would print, run Python code, or crash."""
-    embedded('beside', 12)
+    embedded('beside', bind.length(12, 8))
 
 
 # --- fork -------------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def no_impossible_stacks_of_four_threads():
 def no_impossible_stacks_beside_busy_processes():
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(3)]
     try:
-        hunt(bind.length(8, 5), 2, rate_hz=2000)
+        hunt(bind.length(8, 3), 2, rate_hz=2000)
     finally:
         for hog in hogs:
             hog.kill()
@@ -52,7 +52,7 @@ def no_impossible_calls_by_copying():
     """The converging copy may tell an old line of a caller, never a call that is none."""
     steps = trace_run()
     with bind.record(rate_hz=5000, capture=bind.CAPTURE_COPY) as r:
-        with running(churn_main, 0, bind.length(8), name='churn'):
+        with running(churn_main, 0, bind.length(8, 2), name='churn'):
             pass
     wrong = impossible(r.profile, steps, {})
     print(dict(wrong), r.profile.stats())

@@ -63,7 +63,7 @@ def run(folder, body, **variables):
 def recorded(body, heap='exact', preload=PRELOAD):
     """The JSON, and what body printed."""
     with bind.folder() as folder:
-        out = run(folder, body, LD_PRELOAD=preload, PROFILING='1', PYPROF_QUIET='1', PYPROF_HEAP=heap, PYPROF_OUT=folder + '/run')
+        out = run(folder, body, LD_PRELOAD=preload, PROFILING='1', PYPROF_QUIET='1', PYPROF_HEAP=heap, PYPROF_OUT=folder + '/run', **bind.length({}, {'PYPROF_FORMATS': 'json'}))
         with open(folder + '/run_profile.json', 'rb') as file:
             return bind.strict_json(file.read()), out
 

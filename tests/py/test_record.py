@@ -44,8 +44,8 @@ def a_spinner_gets_its_time():
 @bind.test
 def two_equal_functions_get_equal_shares():
     with bind.record(rate_hz=2000) as r:
-        with running(spin_hot, bind.length(3.0), name='spinner'):
-            time.sleep(bind.length(3.0))
+        with running(spin_hot, bind.length(3.0, 0.8), name='spinner'):
+            time.sleep(bind.length(3.0, 0.8))
     hot, warm = share(r.profile, 'spinner', 'hot', CPU_NS), share(r.profile, 'spinner', 'warm', CPU_NS)
     print('hot %.3f, warm %.3f' % (hot, warm))
     bind.enough(hot + warm > 0.9, 'hot %.3f and warm %.3f are not all', hot, warm)
@@ -358,7 +358,7 @@ def names_of_code_that_is_gone():
 
     made = []
     with bind.record(rate_hz=5000) as r:
-        with running(lambda: made.append(churn(bind.length(4))), name='churner'):
+        with running(lambda: made.append(churn(bind.length(4, 0.8))), name='churner'):
             pass
     seen = set()
     frames = [frame for item in r.profile.visit(bind.ITEM_STACK) for frame in item.stack]

@@ -88,7 +88,7 @@ def a_slower_session_counts_missed_ticks():
     try:
         fast = bind.Session(rate_hz=5000)
         with bind.record(rate_hz=100) as r:
-            spin(bind.length(3.0))
+            spin(bind.length(3.0, 0.8))
         fast = fast.stop().stats()
     finally:
         for hog in hogs:
@@ -420,7 +420,7 @@ def memory_stays_in_its_bounds():
             raise
         limit = 16 << 20
         session = bind.Session(rate_hz=5000, max_bytes=limit)
-    end = time.perf_counter() + bind.length(4)
+    end = time.perf_counter() + bind.length(4, 1)
     i = 0
     while time.perf_counter() < end:
         i += 1

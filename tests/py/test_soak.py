@@ -12,7 +12,7 @@ import bounds, churn, cycles, embed, forks, reuse   # each adds its program to s
 
 def short_form(name):
     run, _, scale = soak.PROGRAMS[name]
-    bind.test(lambda: print(run(bind.length(scale, 0.01))), name=name, limit=180)
+    bind.test(lambda: print(run(bind.length(scale, 0.005))), name=name, limit=180)
 
 
 bind.FRESH = True   # a program each: soak sets the allocator of those that are started from here on

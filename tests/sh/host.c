@@ -12,7 +12,10 @@ int Py_FinalizeEx(void);
 #ifndef LINKED
 #define PYPROF_IMPLEMENTATION
 #endif
-#include "pyprof.h"
+#ifndef TEST_HEADER
+#define TEST_HEADER "pyprof.h"   // lower.h: see inside.py
+#endif
+#include TEST_HEADER
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -20,13 +20,13 @@ for folder in "$(var LIBPL)" "$(var LIBDIR)"; do
 done
 read -r -a needs < <(var LIBS SYSLIBS MODLIBS LOCALMODLIBS)
 
-compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Werror -I"$root" tests/sh/host.c "$@"; }
-host() { # -o FILE, and how. A host of the same -D is compiled once, and linked to inside.o; in test-long it is compiled as the options say
+compiled() { "$CC" ${TEST_LONG:+-O1} -g -Wall -Wextra -Wno-unused-const-variable -Werror -I"$root" -I"$build" tests/sh/host.c "$@"; }
+host() { # -o FILE, and how. A host of the same -D is compiled once, and linked to inside.o or, after Python.h, to upper.o; in test-long it is compiled as the options say
     local define=-DWITH_NOTHING option
     if [ -n "${TEST_LONG:-}" ]; then compiled "$@" -pthread -ldl; return; fi
     local linked=("-DLINKED" "$build/inside.o")
     for option; do [[ $option != -D* ]] || define=$option; done
-    [ "$define" != -DWITH_PYTHON_H ] && [ -e "$build/inside.o" ] || linked=(-DWHOLE)
+    if [ "$define" = -DWITH_PYTHON_H ]; then linked=('-DTEST_HEADER="lower.h"' "$build/upper.o"); fi
     [ -e "$dir/host$define.o" ] || compiled "$define" "${linked[0]}" ${include:+"$include"} -c -o "$dir/host$define.o" || return
     "$CC" "$dir/host$define.o" "${linked[@]:1}" "$@" -pthread -ldl
 }

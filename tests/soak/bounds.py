@@ -105,7 +105,7 @@ def endless(count, counted):
     full = entries = 0
     with Rest() as rest, workers:
         session = bind.Session(rate_hz=10000, max_bytes=LIMIT, timeline_s=KEEP_S, allocator=counted.allocator, max_cpu=1e6)
-        end = time.monotonic() + (2 if count > 20000 else 1)
+        end = time.monotonic() + (2 if count > 20000 else 1 if count > 500 else 0.4)
         while workers.rounds['fresh'] < count or time.monotonic() < end:
             time.sleep(0.1)
             workers.check()
