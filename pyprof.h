@@ -45059,8 +45059,10 @@ static void pyprof__at_exit(void)
         pyprof__leave();
         return;
     }
-    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid())
-        pyprof_stop(pyprof__g.env_session, NULL);
+    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()
+        && pyprof_stop(pyprof__g.env_session, NULL) == PYPROF_ERR_MEMORY && !pyprof__g.out.told)
+        pyprof__say(1, "pyprof: no memory at the end: nothing is written of what was recorded since the last "
+                       "file\n");
     // The writer has ended: see pyprof__is_alone.
     if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();
     else pyprof__leave();

@@ -152,27 +152,54 @@ f_middle(); f_piece_by_piece(); f_several(); f_replaced(); f_failed(); f_twice()
         bind.check(live.get(name, (0, 0))[0] < MIB // 2, '%s: %r', name, live)
 
 
-@bind.test
-def a_munmap_that_the_system_refuses():
-    """With the number of mappings used up a hole cannot be made: what the failed call was about still counts."""
-    with open('/proc/sys/vm/max_map_count') as file:
-        most = int(file.read())
-    if most > 300000:
-        bind.skip('max_map_count is %d' % most)
-    live, _, _ = record('''
+USED_UP = '''
 def f_kept():
     return map(6 * M)
 def fill():
     at = map(PAGE * %d, NONE)
     for i in range(0, %d, 2):
-        if mprotect(at + i * PAGE, PAGE, READ) != 0: break
+        if mprotect(at + i * PAGE, PAGE, READ) != 0: return at
 at = f_kept()
-fill()
+filled = fill()
+'''
+
+
+def used_up():
+    with open('/proc/sys/vm/max_map_count') as file:
+        most = int(file.read())
+    if most > 300000:
+        bind.skip('max_map_count is %d' % most)
+    return USED_UP % (most + 1000, most + 1000)
+
+
+@bind.test
+def a_munmap_that_the_system_refuses():
+    """With the number of mappings used up a hole cannot be made: what the failed call was about still counts."""
+    live, _, _ = record(used_up() + '''
 ctypes.set_errno(0)
 fails(munmap(at + M, M), 12)
 fails(munmap(at + 3 * M, M), 12)
-''' % (most + 1000, most + 1000))
+assert munmap(filled, PAGE * 20000) == 0   # so that there is memory to write files
+''')
     bind.equal(mib(live, 'f_kept'), 6)
+
+
+@bind.test
+def no_memory_at_the_end_is_told():
+    """The process ends while the number of mappings is used up: the files are there, or a message says that they are not."""
+    if not os.path.exists(PRELOAD):
+        bind.skip('no %s (it is built from examples/preload.c)' % PRELOAD)
+    with bind.folder() as folder:
+        script = os.path.join(folder, 'app.py')
+        with open(script, 'w') as file:
+            file.write(CALLS + used_up() + 'munmap(at + M, M)\ntime.sleep(0.15)\n')
+        environment = {name: value for name, value in os.environ.items() if name != 'PROFILING' and not name.startswith('PYPROF_')}
+        process = subprocess.run([sys.executable, script], timeout=60, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env=dict(environment, LD_PRELOAD=PRELOAD, PROFILING='1', PYPROF_QUIET='1', PYPROF_HEAP='exact',
+                                          PYPROF_OUT=folder + '/run'))
+        said = process.stderr.decode()
+        written = os.path.exists(folder + '/run_profile.json')
+    bind.check(written or 'no memory' in said, 'no file and no message: exit code %d, %r' % (process.returncode, said))
 
 
 @bind.test
