@@ -152,8 +152,8 @@ def odds(n):
         yield i
 
 
-def generators_pairs():
-    for _ in pairs(evens(9000), odds(9000)):  # -> pairs
+def generators_pairs():   # when pairs ends, odds is closed from here
+    for _ in pairs(evens(9000), odds(9000)):  # -> pairs, odds
         pass
 
 

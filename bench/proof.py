@@ -36,6 +36,7 @@ from grammar import CALL, DEPTH, ROOT, STALE, Grammar   # noqa: E402
 SCRIPT = os.path.join(HERE, profilers.FILE)
 SPIN = 'import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(1000000): pass\n'
 LIMIT_S = 120
+sys.setrecursionlimit(8000)   # pyinstrument nests its JSON as deep as the stack
 
 
 class Options:
@@ -136,7 +137,9 @@ def measure(options, profiler, workload, rounds, rules):
                 told = json.load(file)
             told.update(took=took, rounds=rounds, written=sum(os.path.getsize(os.path.join(out, name)) for name in os.listdir(out)))
             told.update(judged(profiler.read(run, said), rules, profiler, told))
-        except (OSError, ValueError, KeyError, StopIteration, IndexError, TypeError) as error:
+        except (OSError, ValueError, KeyError, StopIteration, IndexError, TypeError, RecursionError) as error:
+            if isinstance(error, OSError) and error.filename:   # without its folder, as the documents show it
+                error = '%s: %s' % (os.path.basename(error.filename), error.strerror)
             raise Failed('failed: %s (%s)' % (profilers.last_line(said) or 'it said nothing', error))
         return told
 
