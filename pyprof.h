@@ -5069,8 +5069,8 @@ enum { PYPROF__BLOCK = 256, PYPROF__BATCH = 512, PYPROF__MAX_BLOCKS = 1 << 18, P
 
 // offset PYPROF__NONE = unreadable; used: the epoch in which an owner last touched it; place: in the plan of
 // that owner, if it still is there; asked: the epoch in which it was last fetched ahead; before: the offset
-// of its bytes in the epoch before, PYPROF__NONE = none; alike: the epoch in which they were last found to be
-// those of the epoch before
+// of its bytes in the epoch before, PYPROF__NONE = none; alike: the epoch in which the two copies were last
+// found to be equal
 typedef struct { uint64_t base; uint32_t epoch, offset, used, place, asked, before, alike; } pyprof__block;
 // uint32_t block numbers: of the last walk, and of this one; and the turns in which they were noted.
 typedef struct { pyprof__array ids, next; uint64_t ids_turn, next_turn; } pyprof__plan;
