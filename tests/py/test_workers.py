@@ -313,7 +313,7 @@ def environments_of_their_own():
     bind.equal(len(told), len(SOME_STARTS or range(18)), 'children: %r' % sorted(told))
     for name, (pid, one, preload) in told.items():
         bind.equal(one is None, name == 'off', 'no file of %s, pid %d' % (name, pid))
-        bind.check(name == 'off' or any(key.endswith('burn_a') for key in one['functions']), '%s: %r', name, one and one['functions'])
+        bind.enough(name == 'off' or any(key.endswith('burn_a') for key in one['functions']), '%s: %r', name, one and one['functions'])
     bind.equal(told['other'][2], PRELOAD + ':libdl.so.2', 'LD_PRELOAD with another library')
     bind.equal(told['off'][2], '', 'LD_PRELOAD of a child that is not to be profiled')
 
@@ -467,13 +467,19 @@ def gone_at_once():
             '    if how == 0: os._exit(0)\n'
             '    if how == 1: os.execv("/bin/true", ["true"])\n'
             '    os.kill(os.getpid(), signal.SIGKILL)\n'
-            'for i in range(18): os.waitpid(child(i % 3), 0)\n'
+            'longest = 0\n'
+            'for i in range(18):\n'
+            '    begin = time.monotonic()\n'
+            '    os.waitpid(child(i % 3), 0)\n'
+            '    longest = max(longest, time.monotonic() - begin)\n'
             'for i in range(6): subprocess.run(["true"])\n'
-            'burn_a(0.1)\n')
+            'burn_a(0.1)\n'
+            'print(longest)\n')
     with bind.folder() as folder:
         running = [start(os.path.join(folder, heap), body, PYPROF_HEAP=heap) for heap in ('off', 'sampled')]
         for process in running:
-            end(process)
+            longest = float(end(process)[0])
+            bind.enough(longest < 0.2, 'a child lived for %.2f s: after 0.25 s it writes files', longest)
             files = [name for name in os.listdir(process.folder) if not name.startswith(('run_', 'app.py'))]
             bind.equal(files, [], 'files')
 
