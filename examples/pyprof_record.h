@@ -181,7 +181,8 @@ static int cli_attach(struct cli_recording *r)   // an exit status
         return 0;
     }
     if (r->end == CLI_BY_SIGNAL) return cli_fail("nothing was recorded: no Python was found in %s until then", r->options->program[0]);
-    if (r->child.pid && cli_has_ended(&r->child)) return cli_fail("%s has ended, and no Python was found in it%s", r->options->program[0],
+    // The memory of a process that ends is gone before the process can be waited for.
+    if (r->child.pid && (result == PYPROF_ERR_NO_PROCESS || cli_has_ended(&r->child))) return cli_fail("%s has ended, and no Python was found in it%s", r->options->program[0],
         r->options->subprocesses ? "" : "; --subprocesses follows the processes that it starts");
     return cli_fail("%s", pyprof_last_error());
 }
