@@ -982,14 +982,29 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #define PYPROF__SMALL_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
 #define PYPROF__SMALL_END _Pragma("clang attribute pop")
 #else
-#define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")") \
-    _Pragma("GCC optimize(\"no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-tree-fre\")") \
-    _Pragma("GCC optimize(\"no-gcse,no-ivopts,no-expensive-optimizations,no-schedule-insns2\")") \
-    _Pragma("GCC optimize(\"no-ipa-sra,no-ipa-cp,no-ipa-icf,no-partial-inlining\")")
+// A macro has one of these pragmas: gcc takes no notice of a second one.
+#define PYPROF__PRAGMA(text) _Pragma(#text)
+#define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize("Os", \
+    "no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-gcse,no-ivopts,no-tree-ch,no-tree-loop-im", \
+    "no-move-loop-invariants,no-expensive-optimizations,no-schedule-insns2,no-caller-saves", \
+    "no-inline-functions-called-once,no-partial-inlining,no-ipa-sra,no-ipa-cp,no-ipa-icf"))
 #define PYPROF__SMALL_END _Pragma("GCC pop_options")
+#endif
+// And in all sections gcc makes no copies of functions, in their callers or for some arguments, unless they
+// are small or inline, and no code for vectors: a tenth of the bytes, a quarter of the compile time.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#define PYPROF__LEAN_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize( \
+    "no-inline-functions,no-partial-inlining,no-ipa-cp,no-tree-vectorize,align-functions=1,align-loops=1", \
+    "align-jumps=1"))
+#define PYPROF__LEAN_END _Pragma("GCC pop_options")
+#else
+#define PYPROF__LEAN_BEGIN
+#define PYPROF__LEAN_END
 #endif
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_BEGIN
+#else
+PYPROF__LEAN_BEGIN
 #endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
@@ -47332,6 +47347,8 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_END
+#else
+PYPROF__LEAN_END
 #endif
 
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed
@@ -47341,6 +47358,9 @@ PYPROF__SMALL_END
 #undef PYPROF__MORE
 #undef PYPROF__HTML_WRITER
 #undef PYPROF__LAST_LOOK
+#undef PYPROF__PRAGMA
+#undef PYPROF__LEAN_BEGIN
+#undef PYPROF__LEAN_END
 #undef PYPROF__SMALL_BEGIN
 #undef PYPROF__SMALL_END
 #undef PYPROF__RSEQ_SIGNATURE
