@@ -986,16 +986,18 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #define PYPROF__PRAGMA(text) _Pragma(#text)
 #define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize("Os", \
     "no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-gcse,no-ivopts,no-tree-ch,no-tree-loop-im", \
-    "no-move-loop-invariants,no-expensive-optimizations,no-schedule-insns2,no-caller-saves", \
+    "no-tree-loop-optimize,no-tree-loop-distribute-patterns,no-tree-scev-cprop,no-move-loop-invariants", \
+    "no-tree-tail-merge,no-expensive-optimizations,no-schedule-insns2,no-caller-saves", \
     "no-inline-functions-called-once,no-partial-inlining,no-ipa-sra,no-ipa-cp,no-ipa-icf"))
 #define PYPROF__SMALL_END _Pragma("GCC pop_options")
 #endif
-// And in all sections gcc makes no copies of functions, in their callers or for some arguments, unless they
-// are small or inline, and no code for vectors: a tenth of the bytes, a quarter of the compile time.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+// Between these two, gcc makes no copies of functions, in their callers or for some arguments, unless they
+// are small or inline, and none of blocks; and no code for vectors. They are around all sections that run
+// neither in sweeps nor in allocations: there, this costs instructions.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(PYPROF_MINIMAL)
 #define PYPROF__LEAN_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize( \
-    "no-inline-functions,no-partial-inlining,no-ipa-cp,no-tree-vectorize,align-functions=1,align-loops=1", \
-    "align-jumps=1"))
+    "no-inline-functions,no-partial-inlining,no-ipa-cp,no-tree-vectorize,no-thread-jumps", \
+    "reorder-blocks-algorithm=simple,align-functions=1,align-loops=1,align-jumps=1"))
 #define PYPROF__LEAN_END _Pragma("GCC pop_options")
 #else
 #define PYPROF__LEAN_BEGIN
@@ -1003,8 +1005,6 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #endif
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_BEGIN
-#else
-PYPROF__LEAN_BEGIN
 #endif
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
@@ -1186,6 +1186,8 @@ static const char *const pyprof__result_texts[] = {
     "memory budget too small",
 };
 
+PYPROF__SMALL_BEGIN
+
 // 1 = the calling thread owns the entry now.
 static pyprof__bool pyprof__detail_claim(unsigned i, uint32_t own)
 {
@@ -1248,6 +1250,8 @@ static pyprof_result pyprof__fail_minimal(const char *what)
 {
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s left out of this program (PYPROF_MINIMAL)", what);
 }
+
+PYPROF__SMALL_END
 
 // ---- threads of ours, and their sleep ------------------------------------------
 static uint64_t pyprof__random(uint64_t *state)   // splitmix64
@@ -1711,6 +1715,8 @@ static pyprof__proc pyprof__own_proc = {
     { 0, 0, PTHREAD_MUTEX_INITIALIZER, 0 }, 0, -1, 0, 0, 0, "", NULL, 0, 0, 0, 0,
     { { 0, PYPROF__KEPT_CLOCK, 0, 0, 0, 0, 0, 0 } }, NULL
 };
+
+PYPROF__SMALL_BEGIN
 
 static pyprof__bool pyprof__is_own(const pyprof__proc *proc) { return proc == &pyprof__own_proc; }
 
@@ -2288,6 +2294,8 @@ static void pyprof__proc_sweeps(pyprof__proc *proc, uint64_t now)
     proc->check_due = now + PYPROF__KEPT_NS;
 }
 
+PYPROF__SMALL_END
+
 // CPU time of a thread in ns; 0 = the thread has ended. The clock id is in the kernel's own encoding
 // (CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED in its posix-timers.h), because pthread_getcpuclockid needs a
 // pthread_t that is known to be alive. For threads of another process no such clock exists. The kernel's
@@ -2375,6 +2383,8 @@ static uint64_t pyprof__own_last_run(pyprof__proc *proc)
     return pyprof__is_own(proc) ? pyprof__last_run(proc, pyprof__gettid())
         : pyprof__last_run_in(proc, -1, PYPROF__KEPT_OWN);
 }
+
+PYPROF__SMALL_BEGIN
 
 // Of a thread; also if it has ended.
 static pyprof__bool pyprof__signal_is_blocked(pyprof__proc *proc, int64_t tid, int signal)
@@ -3509,6 +3519,8 @@ static void pyprof__quiet_end(pyprof__quiet *quiet)
     pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
 }
 
+PYPROF__SMALL_END
+
 // ---- pages and locks for the allocation hooks: they run inside malloc, so nothing here may call it --------
 static size_t pyprof__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
@@ -3568,6 +3580,8 @@ static void pyprof__order_threads(void)
     if (syscall(SYS_membarrier, 8, 0, 0) == 0) return;
     if (syscall(SYS_membarrier, 16, 0, 0) != 0 || syscall(SYS_membarrier, 8, 0, 0) != 0) pyprof__nap(1000000);
 }
+
+PYPROF__SMALL_BEGIN
 
 static int64_t pyprof__resident(pyprof__proc *proc)   // bytes of this process that are in memory; 0 = unknown
 {
@@ -3767,6 +3781,8 @@ static pyprof__bool pyprof__threads_left(int64_t ours)
     if (folder) closedir(folder);
     return count == ours;
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] MEMORY -- allocator, growable array, hash index
@@ -4974,6 +4990,8 @@ static pyprof__bool pyprof__copy(const pyprof__origin *origin, void *to, uint64_
     return pyprof__gather(origin, to, &piece, 1, size) == size;
 }
 
+PYPROF__SMALL_BEGIN
+
 static pyprof__bool pyprof__origin_works(const pyprof__origin *origin)
 {
     uint64_t probe = 0x70797072, copy = 0;
@@ -5063,6 +5081,8 @@ static pyprof__way pyprof__origin_again(pyprof__origin *origin)
     *origin = found;
     return PYPROF__WAY_CHANGED;
 }
+
+PYPROF__SMALL_END
 
 // The mirror: local copies of small blocks of foreign memory, valid for one epoch. The blocks that an owner
 // (a thread) touched in its last walk, in order, are its plan: they are fetched ahead in one system call and
@@ -7542,6 +7562,8 @@ typedef struct {
     int switch_clock;              // it is one for threads that were off their CPU (see pyprof__thread_cpu)
 } pyprof__target;
 
+PYPROF__SMALL_BEGIN
+
 static void pyprof__target_close(pyprof__target *target)
 {
     pyprof__origin_close(&target->origin);
@@ -8024,6 +8046,8 @@ static void pyprof__family_close(pyprof__family *family)
     pyprof__array_free(&family->pool, &family->list);
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] CODE -- code object -> names, file, line table
 //   Runs on    the sampler thread
@@ -8038,6 +8062,8 @@ typedef enum {
     PYPROF__WALK_MEMORY,
     PYPROF__WALK_AGAIN         // too many code objects are new: the next window reads the rest
 } pyprof__walk_result;
+
+PYPROF__SMALL_BEGIN
 
 static pyprof_cause pyprof__walk_cause(pyprof__walk_result result)
 {
@@ -8232,6 +8258,8 @@ static ssize_t pyprof__read_str(pyprof__mirror *mirror, const pyprof__layout *la
     return (ssize_t)size;
 }
 
+PYPROF__SMALL_END
+
 // ---- the cache ----------------------------------------------------------------
 typedef struct {               // the identity of a code object: all of it is read again for every sample
     uint64_t address, filename, name, qualname, linetable;
@@ -8323,6 +8351,8 @@ enum { PYPROF__TEXT_SIZE = PYPROF__MAX_CHARS * 4 + 8, PYPROF__MAX_DECODED = 64, 
        PYPROF__MEMOS = 1024,
       PYPROF__MAX_IMPORTS = 4096, PYPROF__MAX_NAMESAKES = 256 };
 
+PYPROF__SMALL_BEGIN
+
 static pyprof__bool pyprof__codes_fill(pyprof__codes *codes)   // adds the pseudo spots; 0 = no memory
 {
     size_t i;
@@ -8412,6 +8442,8 @@ static pyprof__bool pyprof__codes_renew(pyprof__codes *codes)
     return whole;
 }
 
+PYPROF__SMALL_END
+
 static uint64_t pyprof__hash_bytes(const void *data, size_t size)   // size is a multiple of 8
 {
     uint64_t hash = size, word;
@@ -8464,6 +8496,8 @@ typedef struct {
     int count, bad;                        // bad: a read failed
     uint64_t parts[PYPROF__MAX_PARTS];     // objects to hash; the objects that they refer to are appended
 } pyprof__content;
+
+PYPROF__SMALL_BEGIN
 
 // 1 = all bytes were read.
 static pyprof__bool pyprof__content_read(pyprof__content *content, void *to, uint64_t from, size_t size)
@@ -8872,6 +8906,8 @@ static pyprof__walk_result pyprof__code_decode(pyprof__codes *codes, pyprof__mir
     return PYPROF__WALK_OK;
 }
 
+PYPROF__SMALL_END
+
 // The number of the code object at address, decoded if it is new. Its identity is read again in each walk,
 // unless the interpreter says that no code object has died since.
 static pyprof__walk_result pyprof__code_find(pyprof__codes *codes, pyprof__mirror *mirror, uint64_t address,
@@ -8942,6 +8978,8 @@ typedef struct {               // what makes such a frame the same one
     const char *address;
     const char *path;          // of a wait: its file; or ""
 } pyprof__pseudo;
+
+PYPROF__SMALL_BEGIN
 
 static pyprof__bool pyprof__same_pseudo(const void *context, uint32_t item, const void *key)
 {
@@ -9366,6 +9404,8 @@ static pyprof__bool pyprof__callee_put_type(pyprof__callee *callee, const pyprof
                                   + layout->type_name);
     return at && pyprof__read(excerpt->mirror, name, at, sizeof name - 1) && pyprof__callee_put(callee, name);
 }
+
+PYPROF__SMALL_END
 
 // Adds one link of the chain a.b().c, beginning at its end. Returns the step that made the link before it,
 // -1 = the name is complete, -2 = the rest is unknown.
@@ -9934,6 +9974,8 @@ static void pyprof__walk_begin(pyprof__walk *walk)
     if (walk->steps) walk->steps->count = 0;
 }
 
+PYPROF__SMALL_BEGIN
+
 // Pushes the task's name outside the frame of its coroutine. An unreadable name is left out.
 static pyprof__walk_result pyprof__walk_task(pyprof__walk *walk, uint64_t at)
 {
@@ -10067,6 +10109,8 @@ static pyprof__walk_result pyprof__kept_chain(pyprof__walk *walk, uint64_t task)
     }
     return cause;
 }
+
+PYPROF__SMALL_END
 
 // Is this walk a plain one, which depends on nothing but the bytes that it reads?
 static pyprof__bool pyprof__walk_is_plain(const pyprof__walk *walk)
@@ -10475,6 +10519,8 @@ typedef struct {
     pyprof__array current;     // pyprof__current
 } pyprof__threads;
 
+PYPROF__SMALL_BEGIN
+
 static void pyprof__threads_init(pyprof__threads *list, pyprof__pool *pool, pyprof__mirror *mirror,
                                  const pyprof__target *target)
 {
@@ -10518,6 +10564,8 @@ static void pyprof__threads_free(pyprof__threads *list)
     pyprof__array_free(list->pool, &list->interps);
     pyprof__array_free(list->pool, &list->current);
 }
+
+PYPROF__SMALL_END
 
 static pyprof__thread *pyprof__listed(const pyprof__threads *list, size_t i)
 {
@@ -10713,6 +10761,8 @@ static pyprof__bool pyprof__thread_list_one(pyprof__threads *list, uint64_t addr
     return 1;
 }
 
+PYPROF__SMALL_BEGIN
+
 static uint64_t pyprof__gc_address(const pyprof__runtime *runtime, uint64_t interp)
 {
     const pyprof__layout *layout = &runtime->layout;
@@ -10790,6 +10840,8 @@ static int64_t pyprof__gc_runs(const pyprof__origin *origin, const pyprof__runti
         }
     return runs;
 }
+
+PYPROF__SMALL_END
 
 static pyprof__bool pyprof__gil_read(pyprof__threads *list, uint64_t interp)
 {
@@ -11274,6 +11326,8 @@ static pyprof__bool pyprof__threads_list(pyprof__threads *list)
     return 1;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- what a thread waits for -------------------------------------------------------
 static void pyprof__wait_poll(const pyprof__origin *origin, int64_t tid, const pyprof__call *call,
                               pyprof__wait *wait)
@@ -11653,6 +11707,8 @@ static void pyprof__names_read(pyprof__threads *list, char *text, int all)
         if (list->interps.count > 1) pyprof__name_from_other(list, thread);
     }
 }
+
+PYPROF__SMALL_END
 
 // ---- what a call calls: a Python function or C ----------------------------------------------------
 // While a call of a Python function is set up, and after it, the innermost frame is the caller's, at the
@@ -12169,6 +12225,8 @@ typedef struct {
     int opcodes;                   // locations include them
 } pyprof__model;
 
+PYPROF__SMALL_BEGIN
+
 static void pyprof__model_init(pyprof__model *model, pyprof__pool *pool)
 {
     size_t i;
@@ -12217,6 +12275,8 @@ static void pyprof__model_free(pyprof__model *model)
     pyprof__index_free(model->pool, &model->node_index);
     pyprof__index_free(model->pool, &model->native_index);
 }
+
+PYPROF__SMALL_END
 
 static pyprof__bool pyprof__same_function(const void *context, uint32_t item, const void *key)
 {
@@ -12568,6 +12628,8 @@ static void pyprof__model_moment(pyprof__model *model, const pyprof__moment *mom
     *last = 0;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- merging a part of one model into another: for the last part of the time line ------------------------
 static pyprof__bool pyprof__model_copy_tables(pyprof__model *to, const pyprof__model *from)
 {
@@ -12684,6 +12746,8 @@ static pyprof__bool pyprof__model_recent(pyprof__model *to, uint64_t since)
     return 1;
 }
 
+PYPROF__SMALL_END
+
 // ============================================================================
 // [SECTION] SAMPLER -- one sweep over all threads; freeze-frame capture
 //   Runs on    the sampler thread, the GIL not held
@@ -12767,6 +12831,8 @@ typedef struct {
     int awaits_cut;                // there were more tasks than the limit
 } pyprof__sweeper;
 
+PYPROF__SMALL_BEGIN
+
 static void pyprof__sweeper_close(pyprof__sweeper *sweeper)
 {
     pyprof__threads_free(&sweeper->list);
@@ -12837,6 +12903,8 @@ static void pyprof__sweeper_settle(pyprof__sweeper *sweeper)
     if (!sweeper->target.fine_clock && !sweeper->target.switch_clock && !sweeper->target.cpu_word)
         sweeper->degraded = "the CPU clocks of this system are too coarse to prove that a thread stood still";
 }
+
+PYPROF__SMALL_END
 
 // The thread's CPU time in ns; 0 = it has ended.
 static uint64_t pyprof__used_cpu(const pyprof__sweeper *sweeper, const pyprof__thread *thread)
@@ -13479,6 +13547,8 @@ static void pyprof__windows(pyprof__sweeper *sweeper)
     }
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- PYPROF_CAPTURE_SIGNAL -----------------------------------------------------------
 static void pyprof__prefetch_alone(pyprof__sweeper *sweeper, size_t slot)
 {
@@ -13537,6 +13607,8 @@ static void pyprof__halt_and_walk(pyprof__sweeper *sweeper, pyprof__thread *thre
         } else sweeper->retried++;
     }
 }
+
+PYPROF__SMALL_END
 
 // ---- more threads than are read in one window ------------------------------------------------
 // The next group of them, with their clocks.
@@ -14642,6 +14714,8 @@ static pyprof__bool pyprof__sweep(pyprof__sweeper *sweeper, uint64_t came)
     return 1;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- tasks that wait -----------------------------------------------------------------
 // The tasks of a thread, linked in a ring, the oldest first (3.14 and later: asyncio_tasks_head in
 // Include/internal/pycore_tstate.h). 0 = not now, 1 = all, 2 = there are more.
@@ -14820,6 +14894,8 @@ static void pyprof__tasks_dump(pyprof__sweeper *sweeper)
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
 }
 
+PYPROF__SMALL_END
+
 // After a sweep: waits for the next one on the CPU of the GIL's holder.
 static void pyprof__sweep_done(pyprof__sweeper *sweeper)
 {
@@ -14832,6 +14908,8 @@ static void pyprof__sweeper_sleep(pyprof__sweeper *sweeper, uint32_t *word, uint
     sweeper->slept_ns = pyprof__now();
     pyprof__sleep_until(word, value, until);
 }
+
+PYPROF__SMALL_BEGIN
 
 // Proves the layout on a live thread before anything is recorded: lists the threads, walks them, decodes
 // names. Also OK if there is no thread yet to prove it on (*proven = 0).
@@ -14884,6 +14962,8 @@ static pyprof_result pyprof__self_check(pyprof__sweeper *sweeper, int attempts, 
                         : cause == PYPROF__WALK_NAME ? "names cannot be read"
                         : "the chain of frames is implausible", *lack ? ". " : "", lack);
 }
+
+PYPROF__SMALL_END
 
 // ============================================================================
 // [SECTION] HEAP -- allocation hooks, sampled and exact
@@ -15115,6 +15195,8 @@ static pyprof__tracker pyprof__heap;
 // For a counter that only one thread changes.
 #define PYPROF__BUMP(x, by) PYPROF__SET(x, PYPROF__GET(x) + (by))
 
+PYPROF__SMALL_BEGIN
+
 // Hooks read the filters without a lock.
 static void pyprof__filter_clear(unsigned char *filter, size_t size)
 {
@@ -15185,6 +15267,8 @@ static inline void pyprof__heap_lock(uint32_t *lock)
 {
     if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
+
+PYPROF__SMALL_END
 
 // ---- random numbers and estimates --------------------------------------------------
 static double pyprof__ln(double x)   // of a positive normal number
@@ -17739,6 +17823,8 @@ static void pyprof__objects_watch(int at_once) { (void)at_once; }
 static const char *pyprof__objects_reason(void) { return NULL; }
 #endif   // PYPROF_INTERPOSE_MALLOC
 
+PYPROF__SMALL_BEGIN
+
 // ---- installing and removing hooks ---------------------------------------------------------------------
 // With the GIL, because other threads read the table of allocators without a lock.
 // Does every allocation pass one of the domain's hooks? A pool seldom calls the allocator below it for small
@@ -18299,6 +18385,8 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
     return found != NULL;
 }
 
+PYPROF__SMALL_END
+
 // ---- from sites to the nodes of a recording ---------------------------------------------------------------
 typedef struct { uint64_t bytes, blocks, temp, doubt; } pyprof__counted;
 
@@ -18758,6 +18846,8 @@ static void pyprof__recorder_pace(pyprof__recorder *recorder, double pace)
     if (stats->rate_now > stats->rate_highest) stats->rate_highest = stats->rate_now;
 }
 
+PYPROF__SMALL_BEGIN
+
 // Adds a reason once, if there is room. 1 = added.
 static pyprof__bool pyprof__add_reason(pyprof_stats *stats, const char *reason)
 {
@@ -18785,6 +18875,8 @@ static void pyprof__degrade_full(pyprof__recorder *recorder)
     pyprof__degrade(recorder, "max_bytes is used up: new stacks are counted at the deepest frame already "
                               "known");
 }
+
+PYPROF__SMALL_END
 
 // ---- the way into a recording ---------------------------------------------------------------
 // A producer supplies facts about threads: the sampler what they do, the heap tracker what they allocate. The
@@ -19630,6 +19722,8 @@ static uint64_t pyprof__owed(const pyprof__recorder *recorder, uint64_t now)
     return (threads ? threads : 1) * (uint64_t)((double)(now - recorder->last_ns) * pace / 1e9);
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- a part of the recording ends ----------------------------------------------------------
 // Step 9: counts the time since the last tick as far as the clocks show it, and the ticks that were due while
 // the sampler had no CPU.
@@ -19738,6 +19832,8 @@ static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
     recorder->awake_due = recorder->due;
     recorder->due_now = recorder->thinned_now = 0;
 }
+
+PYPROF__SMALL_END
 
 // ---- a sweep ---------------------------------------------------------------------------
 static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper, const pyprof__tick *tick)
@@ -19848,6 +19944,8 @@ static void pyprof__record_sites(pyprof__recorder *recorder)
         PYPROF__AT(uint32_t, *nodes, i) = node;
     }
 }
+
+PYPROF__SMALL_BEGIN
 
 // Reasons for the lower quality of memory figures.
 static void pyprof__heap_reasons(pyprof__recorder *recorder)
@@ -20044,6 +20142,10 @@ static void pyprof__recorder_stats(const pyprof__recorder *recorder, pyprof_stat
     stats->heap_peak_bytes = (uint64_t)PYPROF__GET(pyprof__heap.peak);
     stats->heap_reserved_bytes = PYPROF__GET(pyprof__heap.reserved);
 }
+
+PYPROF__SMALL_END
+
+PYPROF__LEAN_BEGIN
 
 PYPROF__SMALL_BEGIN
 
@@ -21390,6 +21492,8 @@ static double pyprof__unix(const pyprof__model *model, uint64_t ns)
     return (double)ns / 1e9 + model->unix_offset;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- labels: stem.qualname, made unique ----------------------------------------
 // stem = the file's name without folder and ".py"; for __init__.py and __main__.py the folder's name.
 static pyprof__slice pyprof__stem(const char *file)
@@ -21698,6 +21802,8 @@ static pyprof_result pyprof__query_metric(const pyprof_query *query, int states,
     return pyprof__fail(PYPROF_ERR_UNSUPPORTED, "%s has no values in the states PYPROF_STATES_%s",
                         pyprof__metric_row(metric)->name, names[states]);
 }
+
+PYPROF__SMALL_END
 
 // ---- selection: the columns a query asks for, self and total -----------------------
 typedef struct pyprof__selection {
@@ -24523,6 +24629,8 @@ enum {
     PYPROF__ORIGIN_LIBRARY       // Python's standard library
 };
 
+PYPROF__SMALL_BEGIN
+
 // Windows paths have backslashes.
 static pyprof__slice pyprof__path_part(const char *path, size_t at)
 {
@@ -24585,6 +24693,8 @@ static pyprof__bool pyprof__is_importlib(const char *file)
     return pyprof__origin_of_file(file) == PYPROF__ORIGIN_LIBRARY
         && (strncmp(at + 10, "_bootstrap", 10) == 0 || strcmp(at + 10, "__init__.py") == 0);
 }
+
+PYPROF__SMALL_END
 
 // ---- view: the tree as reports show it, with threads merged or apart, for one metric ----------------------
 enum { PYPROF__PART_WAITING, PYPROF__PART_IDLE, PYPROF__PART_NATIVE, PYPROF__PART_GIL };
@@ -25265,6 +25375,8 @@ static void pyprof__input_ahead(pyprof__input *r, size_t size)
     while ((size_t)(r->end - r->at) < size && pyprof__input_fill(r)) {}
 }
 
+PYPROF__SMALL_BEGIN
+
 // The text there, up to the end of a word.
 static void pyprof__input_excerpt(pyprof__input *r, char *text, size_t capacity)
 {
@@ -25325,6 +25437,8 @@ static void pyprof__input_end(pyprof__input *r)
     pyprof__free(r->pool, r->block, PYPROF__INPUT_BLOCK + PYPROF__INPUT_AFTER);
     pyprof__array_free(r->pool, &r->text);
 }
+
+PYPROF__SMALL_END
 
 // ---- values of JSON, one after the other ------------------------------------------------------------------
 // Skips blanks. The next value's first character; -1 = the end, or failed.
@@ -25783,6 +25897,8 @@ typedef void pyprof__load_fn(pyprof__loader *l, void *to);   // reads one value
 
 typedef struct { const char *key; pyprof__load_fn *load; size_t at; int needed; } pyprof__field;
 
+PYPROF__SMALL_BEGIN
+
 // The rest of an object: each key that `fields` has is read to its place, all others are skipped by name.
 // done: bits of the fields that have been read.
 static void pyprof__load_rest(pyprof__loader *l, const pyprof__field *fields, size_t count, void *to,
@@ -26152,6 +26268,8 @@ static void pyprof__load_settle(pyprof__loader *l)
         }
 }
 
+PYPROF__SMALL_END
+
 // ---- frames and the tree ----------------------------------------------------------------------------------
 typedef struct {
     pyprof__function function;
@@ -26322,6 +26440,8 @@ static void pyprof__load_tree(pyprof__loader *l, void *to)
     l->tree_read = 1;
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- memory -----------------------------------------------------------------------------------------------
 static void pyprof__load_domain(pyprof__loader *l, void *to)
 {
@@ -26441,6 +26561,8 @@ static void pyprof__load_memory(pyprof__loader *l, void *to)
     };
     pyprof__load_fields(l, fields, PYPROF__COUNT(fields), to);
 }
+
+PYPROF__SMALL_END
 
 // ---- rows of numbers --------------------------------------------------------------------------------------
 // Which of our columns each column of the file is; -1 = none of ours, which is skipped.
@@ -26641,6 +26763,8 @@ static void pyprof__load_samples(pyprof__loader *l, void *to)   // in one shape 
         pyprof__load_fields(l, fields, PYPROF__COUNT(fields), &columns);
     else pyprof__load_moments(l);
 }
+
+PYPROF__SMALL_BEGIN
 
 // ---- the GIL and tasks ------------------------------------------------------------------------------------
 static void pyprof__load_pairs(pyprof__loader *l, void *to)
@@ -26922,7 +27046,7 @@ static pyprof_result pyprof__load_path(const char *path, pyprof_profile **profil
     pyprof__close(fd);
     return result;
 }
-PYPROF__SMALL_BEGIN
+
 
 // ============================================================================
 // [SECTION] REPORT -- the tables of a report, as rows of numbers and names
@@ -31489,6 +31613,8 @@ static pyprof_result pyprof__write_folded(pyprof__job *job)
     return whole ? PYPROF_OK : pyprof__fail_memory("the folded stacks");
 }
 
+PYPROF__SMALL_BEGIN
+
 // ---- JSON: the native format ------------------------------------------------------------------
 static void pyprof__json_stats(pyprof__sink *s, const pyprof_stats *stats)
 {
@@ -31679,6 +31805,8 @@ static void pyprof__json_threads(const pyprof__job *job)
     pyprof__emit_close(job->sink, "]");
 }
 
+PYPROF__SMALL_END
+
 // number: of the function, in the order of their first frames
 static void pyprof__json_frame(const pyprof__job *job, const pyprof__location *location, uint32_t number)
 {
@@ -31819,6 +31947,8 @@ static void pyprof__json_tree(const pyprof__job *job)
     pyprof__emit_close(s, "}");
 }
 
+PYPROF__SMALL_BEGIN
+
 // The facts of the process's memory. Sizes end with the largest class that has blocks.
 static void pyprof__json_heap(const pyprof__job *job)
 {
@@ -31944,6 +32074,8 @@ static pyprof_result pyprof__json_memory(const pyprof__job *job)
     pyprof__emit_close(s, "]}");
     return PYPROF_OK;
 }
+
+PYPROF__SMALL_END
 
 // The same names and the same stacks come again and again: the text of each is made once and copied.
 typedef struct { size_t at, size; } pyprof__span;
@@ -32160,6 +32292,8 @@ static pyprof_result pyprof__json_samples(const pyprof__job *job, pyprof__cursor
     pyprof__array_free(pool, &kept.stacks);
     return whole ? PYPROF_OK : pyprof__fail_memory("the time line");
 }
+
+PYPROF__SMALL_BEGIN
 
 static void pyprof__json_pairs(const pyprof__job *job)
 {
@@ -32443,7 +32577,6 @@ static pyprof_result pyprof__write_json(pyprof__job *job)
     return result;
 }
 
-PYPROF__SMALL_BEGIN
 
 // ---- SVG: an interactive flame graph in one file --------------------------------------------------
 // Without scripts (in an image viewer) the picture is still readable. Widths are in percent of the window, so
@@ -46500,6 +46633,8 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
 
 PYPROF__SMALL_END
 
+PYPROF__LEAN_END
+
 // ============================================================================
 // [SECTION] PRELOAD -- with PYPROF_PRELOAD: a library for LD_PRELOAD that profiles a program as it is
 //   Runs on    the program's threads, when they call exit, exec, fork, wait, kill or dlopen
@@ -47347,8 +47482,6 @@ PYPROF__INTERPOSED int waitid(idtype_t type, id_t id, siginfo_t *info, int optio
 
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_END
-#else
-PYPROF__LEAN_END
 #endif
 
 // Macros that only this file uses. PYPROF_IMPLEMENTATION stays defined, so that a second inclusion is noticed

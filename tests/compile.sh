@@ -210,8 +210,8 @@ check "declarations: at most 600 preprocessed lines" few_lines
 check "another system: functions that say so" other_platform
 check "PYPROF_MINIMAL: it records, and refuses what it lacks" minimal
 # The numbers of gcc 12 and a tenth more
-check "the code is small" small gcc-c11.o 545000
-check "the code with PYPROF_MINIMAL is small" small minimal.so 230000
+check "the code is small" small gcc-c11.o 505000
+check "the code with PYPROF_MINIMAL is small" small minimal.so 228000
 check "PYPROF_NO_HTML: the format says so" without_page
 # shellcheck disable=SC2086
 check "a 32-bit system" gcc $c -std=c11 -m32 -ffreestanding -c implementation.c -o 32.o
