@@ -175,6 +175,12 @@ small() { # OBJECT MOST: its code has at most so many bytes
     bytes=$(size -A "$1" | awk '/^\.text/ { sum += $2 } END { print sum }')
     echo "$bytes bytes of code, more than $2"; [ "$bytes" -le "$2" ]
 }
+one_optimize() { # a macro with two of these pragmas has the first one's options only; each region ends
+    gcc -std=c11 -O2 -I"$root" -E implementation.c | awk '
+        /^#pragma GCC optimize/ { if (++set > 1) print "line " NR ": a second GCC optimize"; all++ }
+        /^#pragma GCC (push|pop)_options/ { set = 0; depth += /push/ ? 1 : -1; if (depth < 0) print "line " NR ": ends no region" }
+        END { if (!all || depth) print all + 0 " regions, " depth + 0 " of them without an end" }' | none
+}
 two_copies() {
     shared -DPYPROF_DLL -o one.so && shared -DPYPROF_DLL -O1 -o two.so && "$PYTHON" - ./one.so ./two.so <<'END'
 import ctypes, sys
@@ -210,6 +216,7 @@ check "declarations: at most 600 preprocessed lines" few_lines
 check "another system: functions that say so" other_platform
 check "PYPROF_MINIMAL: it records, and refuses what it lacks" minimal
 # The numbers of gcc 12 and a tenth more
+check "each region for the optimiser has one pragma, and an end" one_optimize
 check "the code is small" small gcc-c11.o 505000
 check "the code with PYPROF_MINIMAL is small" small minimal.so 228000
 check "PYPROF_NO_HTML: the format says so" without_page
