@@ -28680,6 +28680,7 @@ enum {
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
+    PYPROF__LEAST_GROWING_MS = 1000,   // recorded time: what grows all through a shorter one is a start
     PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
     PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
@@ -30220,9 +30221,18 @@ static pyprof__finding *pyprof__found_memory(pyprof__findings *f, int kind, int6
     return finding;
 }
 
+// Is it told that this place grows, and how fast? Not of the first second of a program, and not of importlib:
+// modules stay, and there is an end of them.
+static pyprof__bool pyprof__leak_is_told(const pyprof__findings *f, const pyprof_leak *leak)
+{
+    return leak->growth == PYPROF_GROWTH_GROWING && !pyprof__is_importlib(leak->file)
+        && f->duration >= (int64_t)PYPROF__LEAST_GROWING_MS * 1000000
+        && leak->grown_bytes >= (int64_t)PYPROF__LEAST_GROWN_KIB * 1024;
+}
+
 static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
 {
-    int growing = leak->growth == PYPROF_GROWTH_GROWING;
+    int growing = pyprof__leak_is_told(f, leak);
     pyprof__finding *finding;
     pyprof__words words;
     if (!growing && leak->growth != PYPROF_GROWTH_PLATEAU) return;
@@ -30660,8 +30670,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
     for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
-        if (leak->growth != PYPROF_GROWTH_GROWING
-            || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
+        if (!pyprof__leak_is_told(f, leak)) continue;
         pyprof__word(words, said++ ? "; " : " Growing: ");
         pyprof__word_name(words, leak->qualname, 60);
         if (leak->line) pyprof__word(words, " :%ld", (long)leak->line);
