@@ -13864,26 +13864,46 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
 }
 
 // ---- why a thread takes time ------------------------------------------------------------
-// Functions of the standard library in which a thread waits for work: file and name.
+// Functions of the standard library in which a thread waits for work: the end of the file's path, and the name.
 static const char *const pyprof__idle_functions[][2] = {
     { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" },
     { "threading.py", "_shutdown" },
     { "queue.py", "get" }, { "queue.py", "join" }, { "thread.py", "_worker" }, { "selectors.py", "select" },
     { "selectors.py", "_select" },
     { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
+    { "multiprocessing/queues.py", "get" }, { "multiprocessing/pool.py", "_handle_tasks" },
+    { "multiprocessing/pool.py", "_handle_results" }, { "multiprocessing/managers.py", "serve_client" },
+    { "multiprocessing/resource_tracker.py", "main" },
 };
 
-static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
+static pyprof__bool pyprof__is_file_at(const char *path, const char *end)
 {
-    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes,
-                                           PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
-    const char *file = pyprof__string(&codes->strings, code->file),
-        *name = pyprof__string(&codes->strings, code->name);
-    const char *slash = strrchr(file, '/');
+    size_t size = strlen(path), length = strlen(end);
+    return size >= length && strcmp(path + size - length, end) == 0
+        && (size == length || path[size - length - 1] == '/' || path[size - length - 1] == '\\');
+}
+
+static pyprof__bool pyprof__is_idle_function(const char *file, const char *name)
+{
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__idle_functions); i++)
         if (strcmp(pyprof__idle_functions[i][1], name) == 0
-            && strcmp(pyprof__idle_functions[i][0], slash ? slash + 1 : file) == 0) return 1;
+            && pyprof__is_file_at(file, pyprof__idle_functions[i][0])) return 1;
+    return 0;
+}
+
+// Does the innermost function wait for work? multiprocessing waits in functions of its own, below these ones.
+static pyprof__bool pyprof__is_idle_stack(const pyprof__codes *codes, const pyprof__stack *stack)
+{
+    size_t i;
+    for (i = 0; i < stack->spots.count; i++) {
+        const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots,
+                                               PYPROF__AT(const uint32_t, stack->spots, i));
+        const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+        const char *file = pyprof__string(&codes->strings, code->file);
+        if (pyprof__is_idle_function(file, pyprof__string(&codes->strings, code->name))) return 1;
+        if (!strstr(file, "multiprocessing")) break;
+    }
     return 0;
 }
 
@@ -14045,8 +14065,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
             thread->spell = PYPROF__WANTS_GIL;
             memcpy(wait.verb, "GIL", 4);
         } else if (wait.idle || (thread->cause == 0
-                                 && pyprof__is_idle_function(&sweeper->codes,
-                                                             PYPROF__AT(uint32_t, thread->stack.spots, 0))))
+                                 && pyprof__is_idle_stack(&sweeper->codes, &thread->stack)))
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
