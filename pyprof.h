@@ -10364,8 +10364,8 @@ typedef struct {
     // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
     uint64_t left, left_cpu_ns;
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
-    // How long it has waited for a CPU so far, if that is known; its CPU clock and the time at that reading; it
-    // has wanted a CPU since. See pyprof__delays_read.
+    // How long it has waited for a CPU so far, if that is known; its CPU clock and the time at that reading;
+    // it has wanted a CPU since. See pyprof__delays_read.
     uint64_t delay_ns, delay_cpu_ns, delay_at;
     int delay_known, delay_due;
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
@@ -12704,9 +12704,9 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
 // the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
 // thread to the next; BLUR_NS: uncertainty of that moment; DELAYS: readings of waits for a CPU in a sweep;
-// DELAY_NS: how often a thread that seems not to wait for one is asked; WAKE_NS: from then until the sampler reads a
-// clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window; GIL_SIZE:
-// upper bound of struct _gil_runtime_state
+// DELAY_NS: how often a thread that seems not to wait for one is asked; WAKE_NS: from then until the sampler
+// reads a clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window;
+// GIL_SIZE: upper bound of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -13873,7 +13873,7 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
 }
 
 // ---- why a thread takes time ------------------------------------------------------------
-// Functions of the standard library in which a thread waits for work: the end of the file's path, and the name.
+// Functions of the standard library in which a thread waits for work: the end of the file's path, the name.
 static const char *const pyprof__idle_functions[][2] = {
     { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" },
     { "threading.py", "_shutdown" },
@@ -19386,8 +19386,8 @@ static void pyprof__account_pass(pyprof__thread_account *account, uint64_t wall,
     }
 }
 
-// The kernel has counted so much waiting for a CPU by now: it goes to that share, as far as the thread has time
-// that it did not run.
+// The kernel has counted so much waiting for a CPU by now: it goes to that share, as far as the thread has
+// time that it did not run.
 static void pyprof__account_delay(pyprof__thread_account *account, uint64_t delay)
 {
     int64_t moved;
@@ -19536,8 +19536,8 @@ static pyprof__share *pyprof__share_of(pyprof__thread_account *account, uint32_t
 }
 
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
-// both shares. A thread in the GIL's queue waits for a CPU, too, each time that it asks for the GIL: so does one
-// that wants the GIL.
+// both shares. A thread in the GIL's queue waits for a CPU, too, each time that it asks for the GIL: its
+// sample takes from both kinds of waiting.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account,
                                 pyprof__moment *moment)
 {
@@ -39312,9 +39312,13 @@ static void pyprof__perfetto_timeline(pyprof__perfetto *w, uint32_t thread)
     uint32_t last = 0;
     pyprof__steps steps;
     pyprof__step step;
-    pyprof__steps_begin(&steps, &w->t, thread, 0);
+    pyprof__steps_begin(&steps, &w->t, thread, 1);
     while (pyprof__steps_next(&steps, &step) && step.moment) {
         uint64_t start_ns = step.moment->start_ns > end_ns ? step.moment->start_ns : end_ns;
+        // A sample can be without time: its thread waited for a CPU for less time than the kernel counts.
+        if (!step.weight && (w->job->metric != PYPROF_WALL_NS
+                             || !pyprof__moment_selected(w->job->selection, PYPROF_SAMPLES, step.moment)))
+            continue;
         if (end_ns && start_ns - end_ns > w->slack_ns) {
             pyprof__perfetto_end_slices(w, track, end_ns, 0);
             last = 0;
