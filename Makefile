@@ -77,7 +77,7 @@ C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
-LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,workers env oracle states capture native frames outputs endings heap heap_hooks waits sessions)))
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle env capture waits workers states native heap heap_hooks soak frames outputs sessions endings record)))
 PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
 WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
 PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
@@ -87,7 +87,7 @@ needs = $(if $(filter $(1:%=tests/py/test_%.py),$(PY_TESTS)),yes)
 LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
 run_py = $(foreach t,$(1),"$(BARE) $(t) $(BUILD)")
-RUN_PY = $(call run_py,$(filter $(LONGEST),$(PY_TESTS))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
+RUN_PY = $(call run_py,$(filter $(PY_TESTS),$(LONGEST))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 CAMPAIGN_SOURCES := $(filter-out %/shim.c %/tls.c %/plugin.c %/tsan.c,$(wildcard tests/campaign/*.c))
