@@ -555,15 +555,17 @@ def running(target, *arguments, name=None, count=1):
 
 
 def in_child(function, *arguments):
-    """Runs it in a forked child: its exit status. A child that hangs for 20 seconds is told where it is, and killed."""
+    """Runs it in a forked child: its exit status. A value that is off there is off here. A child that hangs for 20 seconds is
+    told where it is, and killed."""
     pid = os.fork()
     if not pid:
         code = 1
         try:
             function(*arguments)
             code = 0
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
+            code = 75 if isinstance(error, Far) else 1
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -571,6 +573,8 @@ def in_child(function, *arguments):
     end = time.monotonic() + 20
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
+        if done and os.WIFEXITED(status) and os.WEXITSTATUS(status) == 75:
+            raise Far('in the child: see above')
         if done:
             return status
         if time.monotonic() > end:
