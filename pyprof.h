@@ -986,10 +986,10 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 // A macro has one of these pragmas: gcc takes no notice of a second one.
 #define PYPROF__PRAGMA(text) _Pragma(#text)
 #define PYPROF__SMALL_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize("Os", \
-    "no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-gcse,no-ivopts,no-tree-ch,no-tree-loop-im", \
-    "no-tree-loop-optimize,no-tree-loop-distribute-patterns,no-tree-scev-cprop,no-move-loop-invariants", \
-    "no-tree-tail-merge,no-expensive-optimizations,no-schedule-insns2,no-caller-saves", \
-    "no-inline-functions-called-once,no-partial-inlining,no-ipa-sra,no-ipa-cp,no-ipa-icf"))
+    "no-tree-vrp,no-tree-pre,no-tree-pta,no-tree-dominator-opts,no-gcse,no-ivopts,no-tree-ch", \
+    "no-tree-loop-im,no-tree-loop-optimize,no-tree-loop-distribute-patterns,no-tree-scev-cprop", \
+    "no-move-loop-invariants,no-tree-tail-merge,no-expensive-optimizations,no-schedule-insns2", \
+    "no-caller-saves,no-inline-functions-called-once,no-partial-inlining,no-ipa-sra,no-ipa-cp,no-ipa-icf"))
 #define PYPROF__SMALL_END _Pragma("GCC pop_options")
 #endif
 // Between these two, gcc makes no copies of functions, in their callers or for some arguments, unless they
