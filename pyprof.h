@@ -992,10 +992,11 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
     "no-caller-saves,no-inline-functions-called-once,no-partial-inlining,no-ipa-sra,no-ipa-cp,no-ipa-icf"))
 #define PYPROF__SMALL_END _Pragma("GCC pop_options")
 #endif
+
 // Between these two, gcc makes no copies of functions, in their callers or for some arguments, unless they
-// are small or inline, and none of blocks; and no code for vectors. They are around all sections that run
-// neither in sweeps nor in allocations: there, this costs instructions.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(PYPROF_MINIMAL)
+// are small or inline, and none of blocks; and no code for vectors. They are around the sections that run
+// neither in sweeps nor in allocations. In sweeps and allocations the copies save instructions.
+#if defined(PYPROF__PRAGMA) && !defined(PYPROF_MINIMAL)
 #define PYPROF__LEAN_BEGIN _Pragma("GCC push_options") PYPROF__PRAGMA(GCC optimize( \
     "no-inline-functions,no-partial-inlining,no-ipa-cp,no-tree-vectorize,no-thread-jumps", \
     "reorder-blocks-algorithm=simple,align-functions=1,align-loops=1,align-jumps=1"))
