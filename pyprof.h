@@ -112,7 +112,7 @@ CONFIGURATION MACROS
         PYPROF_DLL               symbols visible outside the shared object (default: hidden)
         PYPROF_DISABLE           typed stubs that return PYPROF_ERR_DISABLED; no code, no thread
     Beside the first:
-        PYPROF_MINIMAL           sampling of this process, JSON and text, in a third of the size: a request
+        PYPROF_MINIMAL           sampling of this process, JSON and text, in half of the size: a request
                                  for anything else (memory, other processes, children, dumps, findings,
                                  differences, other formats) fails with PYPROF_ERR_UNSUPPORTED
         PYPROF_NO_HTML           without the format .html, whose page takes some 100 KB of the program
