@@ -15241,16 +15241,24 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// A hash as long as an address without its last three bits. No two addresses have the same hash.
-static uint64_t pyprof__block_hash(const void *block)
+// A hash as long as an address without its last three bits. No two addresses have the same hash. Programs
+// allocate and free neighbours one after the other, so neighbours have neighbouring entries: all blocks of 32
+// KiB are in one shard, and all blocks of 128 bytes have the same first 33 bits in that shard. Then most of
+// them are in the CPU's cache already.
+PYPROF__HOT uint64_t pyprof__block_hash(const void *block)
 {
-    return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS);
+    uint64_t at = (uint64_t)(uintptr_t)block >> 3 & PYPROF__ONES(PYPROF__HASH_BITS), chunk = at >> 12;
+    return ((chunk ^ chunk >> 8 ^ chunk >> 16 ^ chunk >> 25) & 255) << PYPROF__HERE_BITS
+        | ((at >> 4) * 0x13c6ef373u & PYPROF__ONES(33)) << 4 | (at & 15);
 }
 
 // Inverse of pyprof__block_hash.
 static uint64_t pyprof__hash_block(uint64_t hash)
 {
-    return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
+    uint64_t here = hash & PYPROF__ONES(PYPROF__HERE_BITS),
+        at = ((here >> 4) * 0x1bffe69bbu & PYPROF__ONES(33)) << 4 | (here & 15), chunk = at >> 12;
+    return (at | ((hash >> PYPROF__HERE_BITS ^ chunk ^ chunk >> 8 ^ chunk >> 16) & 255) << PYPROF__HERE_BITS)
+        << 3;
 }
 
 // A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
@@ -15261,7 +15269,10 @@ static inline uint32_t pyprof__filter_at(uint64_t address)
         | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
 }
 
-static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
+static uint64_t pyprof__code_filter_at(uint64_t hash)
+{
+    return hash >> (PYPROF__HERE_BITS - 12) & (PYPROF__CODE_FILTER - 1);
+}
 
 // The hash's lower bits.
 static uint64_t pyprof__entry_here(const pyprof__entry *entry)
@@ -15350,6 +15361,7 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
                                     : pyprof__pages(bytes));
     if (entries) {
         __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
+        pyprof__pages_touch((char *)entries + had, bytes - had);
         shard->entries = entries;
         shard->capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
         shard->steps++;
