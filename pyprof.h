@@ -15055,6 +15055,7 @@ typedef struct {
     uint64_t table_bytes, dropped;
     int64_t live, peak;          // bytes; each thread may keep up to PYPROF__FLUSH to itself
     uint32_t epoch, clock_ms, peak_ms;
+    uint32_t kept;               // a site has kept what was live at the high-water mark, in this epoch
     uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
     uint32_t marks;
     int full;                    // all sites have been in use, once
@@ -15241,24 +15242,20 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// A hash as long as an address without its last three bits. No two addresses have the same hash. Programs
-// allocate and free neighbours one after the other, so neighbours have neighbouring entries: all blocks of 32
-// KiB are in one shard, and all blocks of 128 bytes have the same first 33 bits in that shard. Then most of
-// them are in the CPU's cache already.
+// A number as long as an address without its last three bits: the shard, and the block's place in memory
+// among those of the shard. No two addresses have the same number. Programs allocate and free neighbours one
+// after the other, so all blocks of 32 KiB are in one shard: most of it is in the CPU's cache already.
 PYPROF__HOT uint64_t pyprof__block_hash(const void *block)
 {
-    uint64_t at = (uint64_t)(uintptr_t)block >> 3 & PYPROF__ONES(PYPROF__HASH_BITS), chunk = at >> 12;
-    return ((chunk ^ chunk >> 8 ^ chunk >> 16 ^ chunk >> 25) & 255) << PYPROF__HERE_BITS
-        | ((at >> 4) * 0x13c6ef373u & PYPROF__ONES(33)) << 4 | (at & 15);
+    uint64_t at = (uint64_t)(uintptr_t)block >> 3 & PYPROF__ONES(PYPROF__HASH_BITS);
+    return ((at >> 12 ^ at >> 23) & (PYPROF__SHARDS - 1)) << PYPROF__HERE_BITS | at >> 20 << 12 | (at & 4095);
 }
 
 // Inverse of pyprof__block_hash.
 static uint64_t pyprof__hash_block(uint64_t hash)
 {
-    uint64_t here = hash & PYPROF__ONES(PYPROF__HERE_BITS),
-        at = ((here >> 4) * 0x1bffe69bbu & PYPROF__ONES(33)) << 4 | (here & 15), chunk = at >> 12;
-    return (at | ((hash >> PYPROF__HERE_BITS ^ chunk ^ chunk >> 8 ^ chunk >> 16) & 255) << PYPROF__HERE_BITS)
-        << 3;
+    uint64_t outer = hash >> 12 & PYPROF__ONES(25), shard = hash >> PYPROF__HERE_BITS;
+    return (outer << 20 | ((shard ^ outer >> 3) & (PYPROF__SHARDS - 1)) << 12 | (hash & 4095)) << 3;
 }
 
 // A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
@@ -15269,9 +15266,9 @@ static inline uint32_t pyprof__filter_at(uint64_t address)
         | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
 }
 
-static uint64_t pyprof__code_filter_at(uint64_t hash)
+static inline uint32_t pyprof__code_filter_at(uint64_t address)
 {
-    return hash >> (PYPROF__HERE_BITS - 12) & (PYPROF__CODE_FILTER - 1);
+    return (uint32_t)(address >> 4 ^ address >> 16) & (PYPROF__CODE_FILTER - 1);
 }
 
 // The hash's lower bits.
@@ -15299,9 +15296,11 @@ static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t siz
 }
 
 static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> PYPROF__HERE_BITS]; }
+// All blocks of 128 bytes of memory have the same home.
 static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *entry)
 {
-    return (uint32_t)(pyprof__entry_here(entry) * shard->capacity >> PYPROF__HERE_BITS);
+    uint32_t hash = (uint32_t)(pyprof__entry_here(entry) >> 4) * 0x9e3779b1u;
+    return (uint32_t)((uint64_t)hash * shard->capacity >> 32);
 }
 
 static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // the caller has made room
@@ -15373,8 +15372,7 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
-// Enters all waiting blocks at once: each is a cache miss, but the CPU can wait for many misses together.
-// 0 = no room.
+// Enters all waiting blocks. 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
@@ -15383,8 +15381,6 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     while (count * 100 > (uint64_t)shard->capacity * 77)
         if (!pyprof__shard_grow(shard)) break;
     if (count * 100 > (uint64_t)shard->capacity * 95) return 0;
-    for (i = 0; i < shard->waiting; i++)
-        __builtin_prefetch(&shard->entries[pyprof__home(shard, &shard->front[i])], 1);
     for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
     shard->waiting = 0;
     return 1;
@@ -15449,6 +15445,8 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
+        // Its home is in the CPU's cache when it is entered there.
+        __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
         pyprof__block_filter(pyprof__hash_block(hash), 1);
         added = 1;
     }
@@ -15547,7 +15545,7 @@ static void pyprof__code_died(const void *block)
         at->next = pyprof__heap.address_free;
         at->address = 0;
         pyprof__heap.address_free = id;
-        pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
+        pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at((uint64_t)(uintptr_t)block), -1);
         pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
@@ -15614,8 +15612,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     at->code = id;
     at->next = *bucket;
     *bucket = number;
-    pyprof__filter_change(pyprof__code_filter,
-                          pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(address), 1);
     pyprof__block_filter(address, 1);
     errno = error;
     return id;
@@ -15768,7 +15765,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->parent = parent;
     key->code = code;
     key->instruction = instruction;
-    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
+    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch) - 1);
     // Never 0: from here on other threads may read the site.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
@@ -16329,6 +16326,7 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
 __attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_t epoch)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
+    PYPROF__SET(pyprof__heap.kept, 1);
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
         PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
@@ -16336,7 +16334,8 @@ __attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_
     PYPROF__SET(site->epoch, epoch);
 }
 
-// Call before the site changes: keeps what was live at the high-water mark.
+// Call before the site changes: keeps what was live at the high-water mark. A block that makes a new mark
+// needs no such call: nothing is left to keep, and a heap that grows would begin an epoch with each block.
 PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
@@ -16345,18 +16344,24 @@ PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
     return site;
 }
 
-// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
-PYPROF__HOT void pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
+// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark if a site has kept anything
+// for the epoch that ends. 1 = this is a new maximum.
+PYPROF__HOT pyprof__bool pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps),
         total = PYPROF__GET(pyprof__heap.live) + unflushed;
+    pyprof__bool rises = total > PYPROF__GET(pyprof__heap.peak);
     PYPROF__SET(self->unflushed, unflushed);
-    if (total > PYPROF__GET(pyprof__heap.peak)) {
+    if (rises) {
         PYPROF__SET(pyprof__heap.peak, total);
         PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
-        PYPROF__BUMP(pyprof__heap.epoch, 1);
+        if (PYPROF__GET(pyprof__heap.kept)) {
+            PYPROF__SET(pyprof__heap.kept, 0);
+            PYPROF__BUMP(pyprof__heap.epoch, 1);
+        }
     }
     if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
+    return rises;
 }
 
 PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
@@ -16376,17 +16381,17 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
 static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
                              uint32_t birth)
 {
-    pyprof__heap_site *site = pyprof__site_keep(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
+    if (!pyprof__count_live(self, (int64_t)weight.bytes)) pyprof__site_keep(at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)weight.blocks);
     PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], weight.blocks);
     PYPROF__BUMP(self->sampled, 1);
-    pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
 // Was it one of this thread's last allocations?
@@ -16613,7 +16618,6 @@ PYPROF__HOT uint32_t pyprof__wants(size_t size)
 PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__entry *entry)
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
-    uint64_t hash = pyprof__block_hash(block);
     *tracking = 0;
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
@@ -16621,8 +16625,9 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__e
         PYPROF__SET(pyprof__stir.ends, 1);
         return;
     }
-    if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
-    if (pyprof__block_take(hash, entry)) *tracking = now;
+    if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at((uint64_t)(uintptr_t)block)]))
+        pyprof__code_died(block);
+    if (pyprof__block_take(pyprof__block_hash(block), entry)) *tracking = now;
 }
 
 // Call it after pyprof__forget.
