@@ -72,6 +72,104 @@ TEST(a_table_that_may_not_grow)
     CHECK_INT(fit, 0);
 }
 
+// Programs go through their memory in order: what lies together is found together.
+TEST(neighbours_stay_neighbours)
+{
+    for (int i = 0; i < 10000; i++) {
+        uint64_t address = some(45) << 3 & ~(uint64_t)127, chunk = address & ~(uint64_t)32767;
+        uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)address);
+        pyprof__shard shard = { .capacity = 1 + (uint32_t)some(20) };
+        pyprof__entry entry;
+        uint32_t home;
+        pyprof__entry_make(&entry, hash, 1, 0, 1, 0);
+        home = pyprof__home(&shard, &entry);
+        CHECK(home < shard.capacity);
+        hash = pyprof__block_hash((const void *)(uintptr_t)(address + (some(4) << 3)));
+        pyprof__entry_make(&entry, hash, 1, 0, 1, 0);
+        CHECK_INT(pyprof__home(&shard, &entry), home);
+        CHECK(pyprof__shard_of(hash) == pyprof__shard_of(pyprof__block_hash((const void *)(uintptr_t)(chunk + (some(12) << 3)))));
+    }
+}
+
+// ---- the high-water mark --------------------------------------------------------------------------------------------
+enum { SITES = 8, STEPS = 60000 };
+static struct { uint64_t bytes[SITES], blocks[SITES], peak_bytes[SITES], peak_blocks[SITES], total, peak; } seen;
+static uint32_t sites[SITES], bucket;
+static struct { uint64_t size; int site; } alive[STEPS];
+static int living;
+
+static void count(pyprof__allocating_thread *self, int in, int site, uint64_t size)
+{
+    pyprof__entry entry;
+    if (!sites[site]) sites[site] = pyprof__site_new(0, 0, site, &bucket, 1);
+    pyprof__entry_make(&entry, 0, size, PYPROF_DOMAIN_OBJ, sites[site], 0);
+    if (in) pyprof__count_in(self, sites[site], size, PYPROF_DOMAIN_OBJ, 0);
+    else pyprof__count_out(self, NULL, &entry);
+    seen.bytes[site] += in ? size : (uint64_t)0 - size;
+    seen.blocks[site] += in ? 1 : (uint64_t)-1;
+    seen.total += in ? size : (uint64_t)0 - size;
+    if (seen.total <= seen.peak) return;
+    seen.peak = seen.total;
+    memcpy(seen.peak_bytes, seen.bytes, sizeof seen.bytes);
+    memcpy(seen.peak_blocks, seen.blocks, sizeof seen.blocks);
+}
+
+static void check_marks(void)
+{
+    CHECK(pyprof__heap.peak == (int64_t)seen.peak);
+    for (int i = 0; i < SITES; i++) {
+        const pyprof__heap_site *site = pyprof__site_at(sites[i]);
+        int kept = site->epoch == pyprof__heap.epoch;
+        if (!sites[i]) continue;
+        CHECK((kept ? site->peak_bytes : pyprof__site_live(site)) == seen.peak_bytes[i]);
+        CHECK((kept ? site->peak_blocks : pyprof__site_live_blocks(site)) == seen.peak_blocks[i]);
+    }
+}
+
+static pyprof__allocating_thread *counting_begins(void)
+{
+    pyprof__allocating_thread *self = pyprof__allocating_new(16);
+    CHECK(self);
+    self->life = 1;
+    pyprof__heap.mode = PYPROF_HEAP_EXACT;
+    pyprof__heap.epoch = 7;
+    pyprof__heap.life_count = pyprof__heap.site_count = 1;
+    pyprof__heap.site_limit = PYPROF__SITES_LEAST;
+    return self;
+}
+
+// Each site has what it had at the latest maximum, whatever came after: of all sites, sites that come later, too.
+TEST(marks_of_any_order)
+{
+    pyprof__allocating_thread *self = counting_begins();
+    for (int i = 0; i < STEPS; i++) {
+        int rises = i / 500 % 3 != 2, at = living ? (int)(some(30) % (uint64_t)living) : 0;
+        if (living == 0 || (some(10) < 600) == rises) {
+            alive[living].size = some(4) ? some(9) : 0;
+            alive[living].site = (int)some(3) * (i > STEPS / 8);
+            count(self, 1, alive[living].site, alive[living].size);
+            living++;
+        } else {
+            count(self, 0, alive[at].site, alive[at].size);
+            alive[at] = alive[--living];
+        }
+        check_marks();
+    }
+    CHECK(living > 100 && sites[SITES - 1] && seen.peak > seen.total);
+}
+
+TEST(a_heap_that_grows_keeps_nothing)
+{
+    pyprof__allocating_thread *self = counting_begins();
+    for (int i = 0; i < 1000; i++) count(self, 1, i % SITES, 100);
+    CHECK_INT(pyprof__heap.epoch, 7);
+    count(self, 0, 0, 100);
+    count(self, 1, 1, 100);
+    count(self, 1, 2, 1);
+    CHECK_INT(pyprof__heap.epoch, 8);
+    check_marks();
+}
+
 // ---- hooks that were lost: all blocks are dropped while other threads go on ------------------------------------------
 static int dropping;
 
