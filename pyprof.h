@@ -16394,13 +16394,13 @@ static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint6
     PYPROF__BUMP(self->sampled, 1);
 }
 
-// Was it one of this thread's last allocations?
-static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
+// Was it one of this thread's last allocations? There are four of them.
+PYPROF__HOT pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
-    size_t i, found = PYPROF__RECENT;
-    for (i = 0; i < PYPROF__RECENT; i++) found = self->recent[i].block == block ? i : found;
-    if (found == PYPROF__RECENT) return 0;
+    size_t found = self->recent[0].block == block ? 0 : self->recent[1].block == block ? 1
+        : self->recent[2].block == block ? 2 : 3;
+    if (self->recent[found].block != block) return 0;
     self->recent[found].block = NULL;
     return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
         || now - self->recent[found].spent <= PYPROF__TEMP_BYTES;
@@ -16408,7 +16408,7 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const vo
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
 // threads.
-static void pyprof__count_out(pyprof__allocating_thread *self, const void *block, const pyprof__entry *entry)
+PYPROF__HOT void pyprof__count_out(pyprof__allocating_thread *self, const void *block, const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
