@@ -14915,7 +14915,7 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4,
        PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16,
        PYPROF__HERE_BITS = 37,
        PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12, PYPROF__SEGMENTS = 11,
        PYPROF__REACHED = 100 };
@@ -14930,9 +14930,8 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
 #define PYPROF__MARKED(call) call
 #endif
 
-// One live block. The hash of its address identifies it: the shard gives the first 8 bits, `what` the others.
-// The site is never 0.
-//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
+// One live block. Its address identifies it: the shard gives 8 bits, `what` the others. The site is never 0.
+//      what   37 bits of the address, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
 //      more   36 bits of the size, 28 bits birth (in units of 16 ms)
 typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
@@ -15242,20 +15241,26 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// A number as long as an address without its last three bits: the shard, and the block's place in memory
-// among those of the shard. No two addresses have the same number. Programs allocate and free neighbours one
-// after the other, so all blocks of 32 KiB are in one shard: most of it is in the CPU's cache already.
-PYPROF__HOT uint64_t pyprof__block_hash(const void *block)
+// A block's address without its last three bits has 45 bits: eight of them give the shard, `here` has the
+// others. Programs allocate and free neighbours one after the other, so all blocks of 32 KiB are in one shard:
+// most of it is in the CPU's cache already.
+PYPROF__HOT pyprof__shard *pyprof__shard_of(const void *block)
 {
-    uint64_t at = (uint64_t)(uintptr_t)block >> 3 & PYPROF__ONES(PYPROF__HASH_BITS);
-    return ((at >> 12 ^ at >> 23) & (PYPROF__SHARDS - 1)) << PYPROF__HERE_BITS | at >> 20 << 12 | (at & 4095);
+    uintptr_t chunk = (uintptr_t)block >> 15;
+    return &pyprof__shards[(chunk ^ chunk >> 11) & (PYPROF__SHARDS - 1)];
 }
 
-// Inverse of pyprof__block_hash.
-static uint64_t pyprof__hash_block(uint64_t hash)
+PYPROF__HOT uint64_t pyprof__block_here(const void *block)
 {
-    uint64_t outer = hash >> 12 & PYPROF__ONES(25), shard = hash >> PYPROF__HERE_BITS;
-    return (outer << 20 | ((shard ^ outer >> 3) & (PYPROF__SHARDS - 1)) << 12 | (hash & 4095)) << 3;
+    uint64_t address = (uint64_t)(uintptr_t)block;
+    return (address >> 23 & PYPROF__ONES(25)) << 12 | (address >> 3 & 4095);
+}
+
+// The block's address.
+static uint64_t pyprof__block_of(const pyprof__shard *shard, uint64_t here)
+{
+    uint64_t outer = here >> 12, chunk = (uint64_t)(shard - pyprof__shards) ^ (outer >> 3);
+    return outer << 23 | (chunk & (PYPROF__SHARDS - 1)) << 15 | (here & 4095) << 3;
 }
 
 // A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
@@ -15271,7 +15276,6 @@ static inline uint32_t pyprof__code_filter_at(uint64_t address)
     return (uint32_t)(address >> 4 ^ address >> 16) & (PYPROF__CODE_FILTER - 1);
 }
 
-// The hash's lower bits.
 static uint64_t pyprof__entry_here(const pyprof__entry *entry)
 {
     return entry->what & PYPROF__ONES(PYPROF__HERE_BITS);
@@ -15287,15 +15291,14 @@ static uint64_t pyprof__entry_size(const pyprof__entry *entry)
 }
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t size, int domain, uint32_t site,
+static void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
                                uint32_t birth)
 {
-    entry->what = (hash & PYPROF__ONES(PYPROF__HERE_BITS)) | (uint64_t)site << 37 | (uint64_t)domain << 59
+    entry->what = here | (uint64_t)site << 37 | (uint64_t)domain << 59
         | size >> 36 << 61;
     entry->more = (size & PYPROF__ONES(36)) | (uint64_t)birth << 36;
 }
 
-static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> PYPROF__HERE_BITS]; }
 // All blocks of 128 bytes of memory have the same home.
 static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *entry)
 {
@@ -15387,17 +15390,17 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 }
 
 // NULL = not in the table.
-PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t here)
 {
     pyprof__entry want;
     uint32_t i, at;
-    want.what = hash & PYPROF__ONES(PYPROF__HERE_BITS);
+    want.what = here;
     for (i = shard->waiting; i-- > 0;)
-        if (pyprof__entry_here(&shard->front[i]) == want.what) return &shard->front[i];
+        if (pyprof__entry_here(&shard->front[i]) == here) return &shard->front[i];
     if (!shard->count) return NULL;
     for (at = pyprof__home(shard, &want); shard->entries[at].what; at = at + 1 == shard->capacity ? 0
          : at + 1)
-        if (pyprof__entry_here(&shard->entries[at]) == want.what) return &shard->entries[at];
+        if (pyprof__entry_here(&shard->entries[at]) == here) return &shard->entries[at];
     return NULL;
 }
 
@@ -15437,9 +15440,9 @@ static void pyprof__block_filter(uint64_t address, int by)
 }
 
 // 0 = no room, or this tracking has ended.
-PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
+PYPROF__HOT int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
 {
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
@@ -15447,23 +15450,23 @@ PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uin
         shard->front[shard->waiting++] = *entry;
         // Its home is in the CPU's cache when it is entered there.
         __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
-        pyprof__block_filter(pyprof__hash_block(hash), 1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
     return added;
 }
 
-PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = the block was not noted
+PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = the block was not noted
 {
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block);
     pyprof__entry *found;
     pyprof__heap_lock(&shard->lock);
-    found = pyprof__shard_find(shard, hash);
+    found = pyprof__shard_find(shard, pyprof__block_here(block));
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        pyprof__block_filter(pyprof__hash_block(hash), -1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
@@ -15480,11 +15483,10 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
 // Takes the blocks of a shard out of the filter.
 PYPROF__LAST_LOOK static void pyprof__shard_unfilter(const pyprof__shard *shard)
 {
-    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
         const pyprof__entry entry = i < shard->waiting ? shard->front[i] : shard->entries[i - shard->waiting];
-        if (entry.what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(&entry)), -1);
+        if (entry.what) pyprof__block_filter(pyprof__block_of(shard, pyprof__entry_here(&entry)), -1);
     }
 }
 
@@ -16540,15 +16542,14 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
-    uint64_t hash = pyprof__block_hash(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
         || !pyprof__get_busy(self, tracking)) return;
-    __builtin_prefetch(pyprof__shard_of(hash), 1);
+    __builtin_prefetch(pyprof__shard_of(block), 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
-    pyprof__entry_make(&entry, hash, size, domain, site, birth);
-    if (!pyprof__block_add(hash, &entry, tracking)) {
+    pyprof__entry_make(&entry, pyprof__block_here(block), size, domain, site, birth);
+    if (!pyprof__block_add(block, &entry, tracking)) {
         if (tracking == PYPROF__GET(pyprof__hot.tracking))
             __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
@@ -16627,7 +16628,7 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__e
     }
     if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at((uint64_t)(uintptr_t)block)]))
         pyprof__code_died(block);
-    if (pyprof__block_take(pyprof__block_hash(block), entry)) *tracking = now;
+    if (pyprof__block_take(block, entry)) *tracking = now;
 }
 
 // Call it after pyprof__forget.
@@ -16711,7 +16712,7 @@ static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *
     if (block) pyprof__forget(block, &known, &entry);
     moved = below->realloc(below->context, block, size);
     freed = moved || (size == 0 && domain == PYPROF_DOMAIN_NATIVE);
-    if (known && (freed || !pyprof__block_add(pyprof__block_hash(block), &entry, known)))
+    if (known && (freed || !pyprof__block_add(block, &entry, known)))
         pyprof__gone(known, block, &entry);
     return pyprof__come_out(&call, moved, size);
 }
@@ -18272,12 +18273,11 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 // The block that contains the byte.
 static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
-    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
         const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
             : &shard->entries[i - shard->waiting];
-        *begin = pyprof__hash_block(number | pyprof__entry_here(entry));
+        *begin = pyprof__block_of(shard, pyprof__entry_here(entry));
         if (entry->what && byte >= *begin && byte - *begin < pyprof__entry_size(entry)) return entry;
     }
     return NULL;
@@ -18286,15 +18286,14 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
 // Finds the block that begins at address or, in exact mode, contains it. 0 = there is none.
 static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
-    uint64_t hash = pyprof__block_hash(address);
     const pyprof__entry *found = NULL;
     uint32_t s;
     for (s = 0; s <= PYPROF__SHARDS && !found; s++) {
-        pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(hash);
+        pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(address);
         pyprof__heap_lock(&shard->lock);
         *begin = (uint64_t)(uintptr_t)address;
         if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address, begin);
-        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, hash);
+        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, pyprof__block_here(address));
         if (found) *entry = *found;
         pyprof__unlock(&shard->lock);
     }

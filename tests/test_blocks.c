@@ -8,13 +8,15 @@ static uint64_t some(int bits) { return pyprof__random(&seed) & PYPROF__ONES(bit
 TEST(an_entry_holds_it_all)
 {
     for (int i = 0; i < 100000; i++) {
-        uint64_t address = some(45) << 3, size = some(i % 40), hash = pyprof__block_hash((const void *)(uintptr_t)address);
+        uint64_t address = some(45) << 3, size = some(i % 40), here;
+        const void *at = (const void *)(uintptr_t)address;
         uint32_t site = (uint32_t)some(22), birth = (uint32_t)some(28);
         pyprof__entry entry;
-        CHECK(size <= PYPROF__ONES(39) && hash <= PYPROF__ONES(PYPROF__HASH_BITS));
-        pyprof__entry_make(&entry, hash, size, i & 3, site, birth);
-        CHECK(pyprof__hash_block(hash) == address);
-        CHECK(pyprof__entry_here(&entry) == (hash & PYPROF__ONES(PYPROF__HERE_BITS)));
+        here = pyprof__block_here(at);
+        CHECK(size <= PYPROF__ONES(39) && here <= PYPROF__ONES(PYPROF__HERE_BITS));
+        pyprof__entry_make(&entry, here, size, i & 3, site, birth);
+        CHECK(pyprof__block_of(pyprof__shard_of(at), here) == address);
+        CHECK(pyprof__entry_here(&entry) == here);
         CHECK(pyprof__entry_size(&entry) == size);
         CHECK(pyprof__entry_site(&entry) == site && pyprof__entry_birth(&entry) == birth && pyprof__entry_domain(&entry) == (i & 3));
     }
@@ -22,20 +24,20 @@ TEST(an_entry_holds_it_all)
 
 enum { BLOCKS = 400000 };
 
-static uint64_t block(uint64_t i) { return 0x7f0000000000u + i * 48; }   // as an allocator gives them
+// As an allocator gives them.
+static const void *block(uint64_t i) { return (const void *)(uintptr_t)(0x7f0000000000u + i * 48); }
 
 static void add(uint64_t i)
 {
-    uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
     pyprof__entry entry;
-    pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1 + (uint32_t)(i & 0xffff), 0);
-    CHECK(pyprof__block_add(hash, &entry, pyprof__hot.tracking));
+    pyprof__entry_make(&entry, pyprof__block_here(block(i)), i, PYPROF_DOMAIN_OBJ, 1 + (uint32_t)(i & 0xffff), 0);
+    CHECK(pyprof__block_add(block(i), &entry, pyprof__hot.tracking));
 }
 
 static int take(uint64_t i)
 {
     pyprof__entry entry;
-    int found = pyprof__block_take(pyprof__block_hash((const void *)(uintptr_t)block(i)), &entry);
+    int found = pyprof__block_take(block(i), &entry);
     if (found) CHECK(pyprof__entry_size(&entry) == i && pyprof__entry_site(&entry) == 1 + (i & 0xffff));
     return found;
 }
@@ -58,16 +60,15 @@ TEST(a_table_that_may_not_grow)
     pyprof__blocks_drop();
     pyprof__heap.max_bytes = 1 << 20;
     for (i = 0; i < BLOCKS; i++) {
-        uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
         pyprof__entry entry;
-        pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1, 0);
-        fit += (uint64_t)pyprof__block_add(hash, &entry, pyprof__hot.tracking);
+        pyprof__entry_make(&entry, pyprof__block_here(block(i)), i, PYPROF_DOMAIN_OBJ, 1, 0);
+        fit += (uint64_t)pyprof__block_add(block(i), &entry, pyprof__hot.tracking);
     }
     CHECK(fit > 30000 && fit < 100000);
     CHECK(pyprof__heap.table_bytes <= 1 << 20);
     for (i = 0; i < BLOCKS; i++) {
         pyprof__entry entry;
-        fit -= (uint64_t)pyprof__block_take(pyprof__block_hash((const void *)(uintptr_t)block(i)), &entry);
+        fit -= (uint64_t)pyprof__block_take(block(i), &entry);
     }
     CHECK_INT(fit, 0);
 }
@@ -76,18 +77,14 @@ TEST(a_table_that_may_not_grow)
 TEST(neighbours_stay_neighbours)
 {
     for (int i = 0; i < 10000; i++) {
-        uint64_t address = some(45) << 3 & ~(uint64_t)127, chunk = address & ~(uint64_t)32767;
-        uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)address);
+        uint64_t chunk = some(33) << 15, line = chunk + (some(8) << 7);
         pyprof__shard shard = { .capacity = 1 + (uint32_t)some(20) };
-        pyprof__entry entry;
-        uint32_t home;
-        pyprof__entry_make(&entry, hash, 1, 0, 1, 0);
-        home = pyprof__home(&shard, &entry);
-        CHECK(home < shard.capacity);
-        hash = pyprof__block_hash((const void *)(uintptr_t)(address + (some(4) << 3)));
-        pyprof__entry_make(&entry, hash, 1, 0, 1, 0);
-        CHECK_INT(pyprof__home(&shard, &entry), home);
-        CHECK(pyprof__shard_of(hash) == pyprof__shard_of(pyprof__block_hash((const void *)(uintptr_t)(chunk + (some(12) << 3)))));
+        pyprof__entry one, other;
+        pyprof__entry_make(&one, pyprof__block_here((const void *)(uintptr_t)(line + (some(4) << 3))), 1, 0, 1, 0);
+        pyprof__entry_make(&other, pyprof__block_here((const void *)(uintptr_t)(line + (some(4) << 3))), 1, 0, 1, 0);
+        CHECK(pyprof__home(&shard, &one) < shard.capacity);
+        CHECK_INT(pyprof__home(&shard, &other), pyprof__home(&shard, &one));
+        CHECK(pyprof__shard_of((const void *)(uintptr_t)line) == pyprof__shard_of((const void *)(uintptr_t)chunk));
     }
 }
 
@@ -181,12 +178,10 @@ static void *drops(void *unused)
 
 static int is_passed_over(uint64_t i)   // it is in the table, and the filter says that it is not
 {
-    const void *address = (const void *)(uintptr_t)block(i);
-    uint64_t hash = pyprof__block_hash(address);
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block(i));
     int passed;
     pyprof__heap_lock(&shard->lock);
-    passed = pyprof__shard_find(shard, hash) && !pyprof__is_known(address);
+    passed = pyprof__shard_find(shard, pyprof__block_here(block(i))) && !pyprof__is_known(block(i));
     pyprof__unlock(&shard->lock);
     return passed;
 }
