@@ -16338,12 +16338,10 @@ __attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_
 
 // Call before the site changes: keeps what was live at the high-water mark. A block that makes a new mark
 // needs no such call: nothing is left to keep, and a heap that grows would begin an epoch with each block.
-PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
+PYPROF__HOT void pyprof__site_keep(const pyprof__heap_site *site, uint32_t at)
 {
-    pyprof__heap_site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) != epoch) pyprof__site_keep_now(at, epoch);
-    return site;
 }
 
 // Adds to the live bytes. A new maximum begins a new epoch of the high-water mark if a site has kept anything
@@ -16387,7 +16385,7 @@ static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint6
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
-    if (!pyprof__count_live(self, (int64_t)weight.bytes)) pyprof__site_keep(at);
+    if (!pyprof__count_live(self, (int64_t)weight.bytes)) pyprof__site_keep(site, at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
@@ -16414,9 +16412,10 @@ PYPROF__HOT void pyprof__count_out(pyprof__allocating_thread *self, const void *
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__heap_site *site = pyprof__site_keep(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
+    pyprof__site_keep(site, at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
         pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
         if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
@@ -16452,7 +16451,7 @@ static void pyprof__heap_forget_live(void)
     for (i = 0; i < pyprof__heap_sites(); i++) {
         pyprof__heap_site *site = pyprof__site_at(i);
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
-        pyprof__site_keep(i);
+        pyprof__site_keep(site, i);
         bytes += (int64_t)live;
         births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births)
             - PYPROF__GET(site->gone.births);
@@ -17303,7 +17302,7 @@ static void pyprof__range_came(pyprof__allocating_thread *self, const pyprof__ra
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     pyprof__heap_site *site = pyprof__site_at(range->site);
     uint64_t bytes = range->end - range->begin, blocks = pyprof__range_weight();
-    pyprof__site_keep(range->site);
+    pyprof__site_keep(site, range->site);
     pyprof__flow_add(&site->in, bytes, blocks, range->birth);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
@@ -17315,10 +17314,10 @@ static void pyprof__range_went(pyprof__allocating_thread *self, const pyprof__ra
                                int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
+    pyprof__heap_site *site = pyprof__site_at(range->site);
     blocks *= (int64_t)pyprof__range_weight();
-    pyprof__site_keep(range->site);
-    pyprof__flow_gone(&pyprof__site_at(range->site)->gone, bytes, (uint64_t)blocks,
-                      (uint64_t)(blocks * range->birth));
+    pyprof__site_keep(site, range->site);
+    pyprof__flow_gone(&site->gone, bytes, (uint64_t)blocks, (uint64_t)(blocks * range->birth));
     PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->live_blocks, blocks);
     pyprof__count_live(self, -(int64_t)bytes);
