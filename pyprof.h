@@ -15052,6 +15052,7 @@ typedef struct {
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
     uint64_t table_bytes, dropped;
+    uint32_t begun;              // number of shards that have pages
     int64_t live, peak;          // bytes; each thread may keep up to PYPROF__FLUSH to itself
     uint32_t epoch, clock_ms, peak_ms;
     uint32_t kept;               // a site has kept what was live at the high-water mark, in this epoch
@@ -15139,6 +15140,7 @@ static void pyprof__heap_forked(void)
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
     pyprof__heap.table_bytes = 0;
+    pyprof__heap.begun = 0;
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock =
         pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
@@ -15242,8 +15244,8 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
 // A block's address without its last three bits has 45 bits: eight of them give the shard, `here` has the
-// others. Programs allocate and free neighbours one after the other, so all blocks of 32 KiB are in one shard:
-// most of it is in the CPU's cache already.
+// others. Programs allocate and free neighbours one after the other, so all blocks of 32 KiB are in one
+// shard: most of it is in the CPU's cache already.
 PYPROF__HOT pyprof__shard *pyprof__shard_of(const void *block)
 {
     uintptr_t chunk = (uintptr_t)block >> 15;
@@ -15343,26 +15345,28 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)
 
 // Adds a half when 77 % are used: at most 31 bytes a block. The first steps differ from shard to shard, so
 // that shards do not grow all at once. A shard keeps its pages: new ones would cost more than all the rest of
-// this.
+// this. What the shards without a page need is set aside: the next blocks may all be theirs.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
     uint32_t number = (uint32_t)(shard - pyprof__shards), before = shard->capacity;
     size_t bytes, had = pyprof__shard_bytes(before);
     int error = errno;
-    uint64_t capacity = 4096 / sizeof(pyprof__entry);
+    uint64_t capacity = 4096 / sizeof(pyprof__entry),
+        others = before ? (PYPROF__SHARDS - (uint64_t)PYPROF__GET(pyprof__heap.begun)) * 4096 : 0;
     pyprof__entry *entries = NULL;
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes))
-        return 0;
+    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + others + bytes
+        > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
         entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes)
                                     : pyprof__pages(bytes));
     if (entries) {
         __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&pyprof__heap.begun, !had, __ATOMIC_RELAXED);
         pyprof__pages_touch((char *)entries + had, bytes - had);
         shard->entries = entries;
         shard->capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
@@ -15498,7 +15502,10 @@ static void pyprof__blocks_drop(void)
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__shard_unfilter(shard);
-        if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+        if (shard->entries) {
+            pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+            __atomic_fetch_sub(&pyprof__heap.begun, 1, __ATOMIC_RELAXED);
+        }
         __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
@@ -16408,7 +16415,8 @@ PYPROF__HOT pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, con
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
 // threads.
-PYPROF__HOT void pyprof__count_out(pyprof__allocating_thread *self, const void *block, const pyprof__entry *entry)
+PYPROF__HOT void pyprof__count_out(pyprof__allocating_thread *self, const void *block,
+                                   const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
@@ -18292,7 +18300,8 @@ static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry,
         pyprof__heap_lock(&shard->lock);
         *begin = (uint64_t)(uintptr_t)address;
         if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address, begin);
-        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, pyprof__block_here(address));
+        else if (((uintptr_t)address & 7) == 0)
+            found = pyprof__shard_find(shard, pyprof__block_here(address));
         if (found) *entry = *found;
         pyprof__unlock(&shard->lock);
     }

@@ -73,6 +73,32 @@ TEST(a_table_that_may_not_grow)
     CHECK_INT(fit, 0);
 }
 
+// Blocks of few shards leave room for a page of each other shard.
+TEST(a_full_table_has_room_for_other_memory)
+{
+    uint64_t i, fit = 0;
+    pyprof__blocks_drop();
+    CHECK(pyprof__heap.table_bytes == 0 && pyprof__heap.begun == 0);
+    pyprof__heap.max_bytes = 3 << 20;
+    for (i = 0; i < 100000; i++) {
+        const void *at = (const void *)(uintptr_t)(0x7f0000000000u + i % 2048 * 16 + i / 2048 * (1u << 23));
+        pyprof__entry entry;
+        pyprof__entry_make(&entry, pyprof__block_here(at), 1, PYPROF_DOMAIN_OBJ, 1, 0);
+        fit += (uint64_t)pyprof__block_add(at, &entry, pyprof__hot.tracking);
+    }
+    CHECK(pyprof__heap.begun < 40 && fit > 10000 && fit < 100000);
+    for (i = 0; i < PYPROF__SHARDS; i++) {
+        const void *at = (const void *)(uintptr_t)(0x7e0000000000u + i * 32768);
+        pyprof__entry entry;
+        pyprof__entry_make(&entry, pyprof__block_here(at), 1, PYPROF_DOMAIN_OBJ, 1, 0);
+        if (!pyprof__shard_of(at)->capacity)
+            for (int n = 0; n <= PYPROF__FRONT; n++) CHECK(pyprof__block_add(at, &entry, pyprof__hot.tracking));
+    }
+    CHECK(pyprof__heap.begun == PYPROF__SHARDS && pyprof__heap.table_bytes <= 3 << 20);
+    pyprof__blocks_drop();
+    CHECK(pyprof__heap.table_bytes == 0 && pyprof__heap.begun == 0);
+}
+
 // Programs go through their memory in order: what lies together is found together.
 TEST(neighbours_stay_neighbours)
 {
