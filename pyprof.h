@@ -375,7 +375,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
                                     // none)
     int heap;                       // pyprof_heap_mode (default off)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
-    uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
+    uint64_t heap_max_bytes;        // cap of the heap table (1 GiB; 1 MiB at least)
     int capture;                    // pyprof_capture. AUTO: the sampler moves to the CPU of the GIL's holder,
                                     // which stops the holder. COPY: it stays on its CPU and reads running
                                     // threads again until two copies agree. SIGNAL: as COPY, but a running
@@ -15345,7 +15345,8 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)
 
 // Adds a half when 77 % are used: at most 31 bytes a block. The first steps differ from shard to shard, so
 // that shards do not grow all at once. A shard keeps its pages: new ones would cost more than all the rest of
-// this. What the shards without a page need is set aside: the next blocks may all be theirs.
+// this. Each shard can have its first page, because the next blocks may all be its own: what the others need
+// is set aside.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
@@ -15358,8 +15359,8 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + others + bytes
-        > PYPROF__GET(pyprof__heap.max_bytes)) return 0;
+    if (capacity >> 26 || (before && PYPROF__GET(pyprof__heap.table_bytes) + others + bytes
+                           > PYPROF__GET(pyprof__heap.max_bytes))) return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
         entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes)
