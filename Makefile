@@ -25,23 +25,28 @@ WERROR ?= -Werror
 JOBS ?= $(shell expr 1 + 2 \* $$(nproc))
 # The interpreter itself: a script of pyenv that only starts it takes longer than it does.
 override PYTHON := $(or $(if $(findstring /,$(PYTHON)),,$(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null)),$(PYTHON))
+# The tests start this one: see tests/bare.py.
+BARE := $(abspath $(BUILD))/python/bin/$(notdir $(PYTHON))
 export PYTHON CC PYTHONS T N TEST_LONG TEST_TIMES
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Wstrict-prototypes -Wcast-qual $(WERROR)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-FLAGS = -g $(WARNINGS) $(SANITIZER) $(CFLAGS)
-# make test compiles libraries with -O1 and all else with -O0, in a half and a quarter of the time. All of them share one object of the
-# upper sections of the header, see tests/inside.py, and the examples that run are linked to the object of the C tests; make test-long
-# has all of it -O2, and compiles what is inside the header for each program.
+FLAGS = $(DEBUG) $(WARNINGS) $(SANITIZER) $(CFLAGS)
+# make test compiles libraries with -O1 and all else with -O0, in a half and a quarter of the time, and with line numbers alone for
+# debuggers (CFLAGS=-g: all). All of them share one object of the upper sections of the header, see tests/inside.py, and the examples
+# that run are linked to the object of the C tests. So it is with a sanitizer. make test-long has all of it -O2, and compiles the
+# libraries and the command as whoever installs them.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
+DEBUG = $(if $(filter -O1,$(OPTIMIZE)),-g1,-g)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
 QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
-LINKED = $(if $(filter -O1,$(OPTIMIZE)),$(if $(TEST_LONG)$(SANITIZE),,$(BUILD)/inside.o))
-UPPER = $(if $(SANITIZE)$(TEST_LONG),,$(BUILD)/upper.o)
-LOWER = $(if $(LINKED),$(BUILD)/upper.o)
+LINKED = $(if $(filter -O1,$(OPTIMIZE))$(TEST_LONG),$(BUILD)/inside.o)
+UPPER = $(if $(and $(TEST_LONG),$(filter-out -O1,$(OPTIMIZE))),,$(BUILD)/upper.o)
+LOWER = $(if $(filter -O1,$(OPTIMIZE)),$(UPPER))
 ONE_PART = -Wno-unused-const-variable
+LOWER_HEADER = $(if $(LOWER),$(BUILD)/inside.h)
 IS_LOWER = $(if $(LOWER),$(ONE_PART) -fvisibility=hidden -I$(BUILD) -DTEST_HEADER='"lower.h"')
 IS_LINKED = $(if $(LINKED),-DPYPROF__IMPLEMENTED)
 EXAMPLE_COMPILE = $(if $(filter -O1,$(OPTIMIZE)),$(QUICK_COMPILE),$(COMPILE))
@@ -72,7 +77,7 @@ C_SOURCES := ${shell awk -v part='$(T)' '/^TEST[A-Z_]*[(]/ { split($$0, word, /[
     if (part == "" || index(path[2] ": " word[2], part)) print FILENAME }' tests/test_*.c | uniq}
 C_TESTS := $(C_SOURCES:tests/%.c=$(BUILD)/%)
 SH_TESTS := $(foreach t,$(wildcard tests/sh/*.sh),$(if $(or $(if $(T),,all),$(findstring $(T),$(t))),$(t)))
-LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,workers env oracle states capture native frames outputs endings heap heap_hooks waits sessions)))
+LONGEST := $(wildcard $(addprefix tests/py/test_,$(addsuffix .py,oracle env capture waits workers states native heap heap_hooks soak frames outputs sessions endings record)))
 PY_ALL := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/py/test_*.py))
 WORD := $(firstword $(subst [, ,$(subst :, ,$(T))))
 PY_FOUND := $(if $(T),$(shell (grep -lF -e '$(WORD)' $(PY_ALL); printf '%s\n' $(PY_ALL) | grep -F -e '$(WORD)'; \
@@ -81,8 +86,8 @@ PY_TESTS := $(if $(strip $(PY_FOUND) $(if $(T),$(C_TESTS) $(SH_TESTS))),$(filter
 needs = $(if $(filter $(1:%=tests/py/test_%.py),$(PY_TESTS)),yes)
 LIMIT = $(if $(TEST_LONG),1800,600)
 RUN_C := $(foreach t,$(C_TESTS),"$(t) '$(T)'")
-run_py = $(foreach t,$(1),"$(PYTHON) $(t) $(BUILD)")
-RUN_PY = $(call run_py,$(filter $(LONGEST),$(PY_TESTS))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
+run_py = $(foreach t,$(1),"$(BARE) $(t) $(BUILD)")
+RUN_PY = $(call run_py,$(filter $(PY_TESTS),$(LONGEST))) $(foreach t,$(SH_TESTS),"bash $(t) $(BUILD)") $(call run_py,$(filter-out $(LONGEST),$(PY_TESTS))) \
     $(if $(CANNOT_EMBED),"echo 'skip  examples that embed Python: $(CANNOT_EMBED)'")
 SOAK := $(BUILD)/libpyprof_test.so $(BUILD)/libsoak_count.so $(if $(PY_LIBS),$(BUILD)/soak_embed)
 CAMPAIGN_SOURCES := $(filter-out %/shim.c %/tls.c %/plugin.c %/tsan.c,$(wildcard tests/campaign/*.c))
@@ -120,7 +125,7 @@ demo: ## profile real Python work in a program that embeds Python
 	    sh -c 'echo $$$$ >$(BUILD)/demo.pid; PROFILING=1 PYPROF_OUT=$(BUILD)/demo exec $(BUILD)/host examples/dedup.py' || exit; \
 	    wait; echo; echo 'The same program while it ran, by pyprof record --pid and pyprof dump --pid:'; head -n 12 $(BUILD)/demo_outside.txt
 
-test: ## the tests, with one Python, in some nine minutes on two CPUs
+test: ## the tests, with one Python, in some six minutes on two CPUs
 	@tests/deps.sh $@
 	@$(MAKE) test-here OPTIMIZE=-O1
 
@@ -132,12 +137,12 @@ test-all: ## make test with every CPython 3.8 or later that is installed; TEST_L
 	@tests/deps.sh $@
 	@tests/run.sh '$(MAKE) test-c' 'tests/pythons.sh "$(MAKE) test-py OPTIMIZE=-O1 PYTHON=\$$PYTHON BUILD=$(BUILD)/\$$VERSION"'
 
-test-here: $(NEEDED_PY) $(C_TESTS)
-	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY) $(RUN_C)
+test-here: $(NEEDED_PY) $(C_TESTS) $(BARE)
+	@PYTHON=$(BARE) tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY) $(RUN_C)
 test-c: $(C_TESTS)
 	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_C)
-test-py: $(NEEDED_PY)
-	@tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY)
+test-py: $(NEEDED_PY) $(BARE)
+	@PYTHON=$(BARE) tests/run.sh -t $(LIMIT) -j $(JOBS) $(RUN_PY)
 
 test-hosts: ## servers and other programs with Python inside, as root: uwsgi, Apache, PostgreSQL, Celery ... (HOSTS=NAME for one)
 	@BUILD=$(BUILD) tests/deps.sh $@
@@ -168,9 +173,9 @@ tsan: ## the same under ThreadSanitizer
 	@$(MAKE) sanitized SANITIZE=thread BUILD=$(BUILD)/tsan
 # A test is a process and leaves its memory to its end; leaks are found by the counting allocators of test_writers and test_memory.
 ASAN_PY := $(if $(findstring address,$(SANITIZE)),$(BUILD)/libpyprof_test.so $(HEAP))
-sanitized: $(C_TESTS) $(filter $(BUILD)/host,$(CAN_BUILD)) $(ASAN_PY)
+sanitized: $(C_TESTS) $(filter $(BUILD)/host,$(CAN_BUILD)) $(ASAN_PY) $(BARE)
 	@ASAN_OPTIONS=detect_leaks=0 TEST_SLOW=5 $$(setarch -R true 2>/dev/null && echo setarch -R) tests/run.sh -t 600 $(RUN_C) "bash tests/sh/demo.sh $(BUILD)" \
-	    $(if $(ASAN_PY),"CC='$(CC)' T='$(T)' bash tests/heap_asan.sh $(PYTHON) $(BUILD)")
+	    $(if $(ASAN_PY),"CC='$(CC)' T='$(T)' bash tests/heap_asan.sh $(BARE) $(BUILD)")
 
 valgrind: ## C tests under valgrind
 	@tests/deps.sh $@
@@ -268,7 +273,7 @@ clean: ## remove what was built
 
 # The rules. Whatever is built depends on the header and on the commands used; the examples are C as compilers default to.
 $(C_TESTS) $(BUILD)/interop_make: tests/test.h tests/model.h tests/written.h tests/chance.h tests/big.h
-$(CAN_BUILD) $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
+$(CAN_BUILD) $(BUILD)/libpyprof.o $(BUILD)/libpyprof_test.o $(COMPILES) $(SOAK) $(HEAP) $(BUILD)/oracle_truth.so $(CAMPAIGN): pyprof.h $(BUILD)/commands
 $(C_TESTS) $(BUILD)/interop_make $(BUILD)/upper.o $(BUILD)/inside.o $(BUILD)/soak_embed $(BUILD)/heap_embed: pyprof.h $(BUILD)/quick_commands
 $(BUILD)/commands: FORCE
 	@mkdir -p $(BUILD)
@@ -276,6 +281,9 @@ $(BUILD)/commands: FORCE
 $(BUILD)/quick_commands: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(QUICK_COMMAND) $(EMBED)' | cmp -s - $@ || echo '$(QUICK_COMMAND) $(EMBED)' >$@
+
+$(BARE): FORCE
+	@$(PYTHON) tests/bare.py $@
 
 # The C tests see the inside of the header and need not compile it: see tests/inside.py. Some change it by macros of their own.
 WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEMENTATION' tests/test_*.c))
@@ -296,8 +304,8 @@ $(BUILD)/upper.o: $(BUILD)/inside.h
 $(BUILD)/inside.o: $(BUILD)/inside.h $(UPPER)
 	$(QUICK_COMPILE) -std=c11 -fPIC -fvisibility=hidden $(ONE_PART) -c -x c $(BUILD)/$(if $(UPPER),lower.h -o $@.lower,whole.h -o $@)
 	$(if $(UPPER),@$(CC) -nostdlib -r $(UPPER) $@.lower -o $@)
-$(BUILD)/libpyprof_test.so: tests/dll.c tests/big.h $(LOWER)
-	$(COMPILE) -std=c11 $(SHARED) $(IS_LOWER) $< $(LOWER) -o $@ $(LIBS)
+$(BUILD)/libpyprof_test.o: tests/dll.c tests/big.h $(LOWER_HEADER)
+	$(COMPILE) -std=c11 -fPIC $(IS_LOWER) -c $< -o $@
 $(BUILD)/outside: tests/outside.c $(BUILD)/libpyprof_test.so
 	$(QUICK_COMPILE) -std=gnu11 $^ -o $@ -Wl,-rpath,$(abspath $(BUILD)) $(LIBS)
 $(BUILD)/libsoak_count.so: tests/soak/count.c
@@ -327,10 +335,12 @@ $(BUILD)/oracle_truth.so: tests/oracle/truth.c
 PRELOAD_MACROS := $(shell sed -n 's/^.define \(PYPROF_[A-Z_]*\).*/-D\1=/p' examples/preload.c)
 $(BUILD)/oracle_host.so: tests/oracle/host.c $(BUILD)/commands
 	$(COMPILE) -std=c11 $(SHARED) $< -o $@ $(LIBS)
-$(BUILD)/libpyprof.so: examples/preload.c $(LOWER)
-	$(COMPILE) -std=gnu11 $(SHARED) $(if $(LOWER),$(ONE_PART) -fvisibility=hidden $(PRELOAD_MACROS) -include $(BUILD)/lower.h) $< $(LOWER) -o $@ $(LIBS)
+$(BUILD)/libpyprof.o: examples/preload.c $(LOWER_HEADER)
+	$(COMPILE) -std=gnu11 -fPIC $(if $(LOWER),$(ONE_PART) -fvisibility=hidden $(PRELOAD_MACROS) -include $(BUILD)/lower.h) -c $< -o $@
+$(BUILD)/libpyprof.so $(BUILD)/libpyprof_test.so: $(BUILD)/%.so: $(BUILD)/%.o $(LOWER)
+	@$(CC) $(SANITIZER) $(CFLAGS) -shared $(filter %.o,$^) -o $@ $(LIBS)
 $(BUILD)/_pyprof$(PY_SUFFIX): $(MODULE) $(BUILD)/pyprof.py
-	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $< -o $@ $(LIBS)
+	$(COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) $(if $(filter %.o,$^),$(IS_LINKED)) $< $(filter %.o,$^) -o $@ $(LIBS)
 $(BUILD)/pyprof.py: examples/pyprof.py $(wildcard examples/pytest_pyprof.py)
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/pyprof.*.so # an older extension module of that name, which Python would prefer
 	@cp $^ $(BUILD)/
@@ -339,7 +349,7 @@ $(BUILD)/module/_pyprof$(PY_SUFFIX): $(MODULE) examples/pyprof.py $(wildcard exa
 	@mkdir -p $(BUILD)/module && cp $(filter %.py,$^) $(BUILD)/module/
 	$(QUICK_COMPILE) -std=gnu11 $(SHARED) $(PY_INCLUDE) -DPYPROF_DLL -DPYPROF__IMPLEMENTED $< -o $@ -L$(BUILD) -l:libpyprof_test.so \
 	    -Wl,-rpath,$(abspath $(BUILD))
-$(HOST) $(TOOL): $(LINKED)
+$(filter-out $(LIBRARIES) $(TOOL),$(CAN_BUILD)) $(if $(filter -O1,$(OPTIMIZE)),$(TOOL)): $(LINKED)
 $(EMBEDDING): $(BUILD)/%: examples/%.c
 	$(EXAMPLE_COMPILE) -std=gnu11 $(PY_INCLUDE) $(if $(filter %.o,$^),$(IS_LINKED)) $< $(filter %.o,$^) -o $@ $(LIBS) $(PY_LIBS)
 $(BUILD)/pyprof $(BUILD)/pyprof.compiles: $(filter-out %/pyprof_assert.h,$(wildcard examples/pyprof_*.h))

@@ -87,7 +87,8 @@ WORDS (one meaning each, in the order in which data flows)
                  thread by a key
     recorder     makes a model of what producers find; a session and a dump have one each
     recorded     pyprof__recorded_thread: one OS thread in one interpreter, as the profile shows it
-    account      the time of an OS thread that is not distributed yet; its shares: running, and waiting
+    account      the time of an OS thread that is not distributed yet; its shares: running, waiting for a CPU,
+                 and other waiting
     sample       a stack and a state of a thread, recorded for a tick; equal samples in a row are a moment of
                  the time line
     piece        256 moments, or values of a column: a recording and its snapshots share those that do not
@@ -2306,11 +2307,11 @@ static int pyprof__cpu_from_proc(pyprof__proc *proc, int64_t tid)   // without r
     return at ? atoi(at) : -1;
 }
 
-// How long a thread has waited for a CPU so far, in ns; 0 = unknown.
+// How long a thread has waited for a CPU so far, in ns, without a wait that still goes on; 0 = unknown.
 static uint64_t pyprof__run_delay(pyprof__proc *proc, int64_t tid)
 {
     char text[128], *at;
-    at = pyprof__task_read(proc, tid, "schedstat", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    at = pyprof__task_text(proc, tid, PYPROF__KEPT_CLOCK, text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
@@ -10363,6 +10364,10 @@ typedef struct {
     // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
     uint64_t left, left_cpu_ns;
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
+    // How long it has waited for a CPU so far, if that is known; its CPU clock and the time at that reading;
+    // it has wanted a CPU since. See pyprof__delays_read.
+    uint64_t delay_ns, delay_cpu_ns, delay_at;
+    int delay_known, delay_due;
     uint32_t seen_running;        // the sweep in which its clock advanced while it was read
     int elsewhere;                // it runs on another CPU than the one for which the sampler waited
     // Of another process: its clock when it was proven to be off its CPU, 0 = never; its CPU then, -1 = it
@@ -10612,6 +10617,8 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->named = slot->name_tries = 0;
     slot->name_cpu_ns = slot->spell_ns = slot->awaits_ns = 0;
     slot->nameless = 0;
+    slot->delay_ns = slot->delay_cpu_ns = slot->delay_at = 0;
+    slot->delay_known = slot->delay_due = 0;
     slot->known_ns = slot->off_ns = list->now_ns;
     slot->decided = slot->seen_running = 0;
     slot->state = 0;
@@ -12691,14 +12698,15 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__STARVED_TICKS = 3, PYPROF__LOOKS = 64, PYPROF__NAME_TRIES = 8, PYPROF__MOST_WAITED = 1000,
       PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000,
-      PYPROF__BLUR_NS = 4000,
+      PYPROF__BLUR_NS = 4000, PYPROF__DELAYS = 16, PYPROF__DELAY_NS = 200000000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000, PYPROF__QUIET_NS = 100000000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
 // the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
-// thread to the next; BLUR_NS: uncertainty of that moment; WAKE_NS: from then until the sampler reads a
-// clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window; GIL_SIZE:
-// upper bound of struct _gil_runtime_state
+// thread to the next; BLUR_NS: uncertainty of that moment; DELAYS: readings of waits for a CPU in a sweep;
+// DELAY_NS: how often a thread that seems not to wait for one is asked; WAKE_NS: from then until the sampler
+// reads a clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window;
+// GIL_SIZE: upper bound of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -12729,6 +12737,7 @@ typedef struct {
     uint32_t window, asked;        // number of the window; the sweep in which the scheduler was asked before
                                    // the list
     uint32_t clocked;              // the sweep whose first window has its clocks already
+    int counts_delays;             // the system counts how long threads wait for a CPU
     uint64_t quiet_until;          // see pyprof__sweep_is_quiet
     uint32_t starved;              // late ticks in a row that suggest starvation
     uint64_t slept_ns;             // when the sampler went to sleep,
@@ -13864,26 +13873,46 @@ static void pyprof__keep_stable(pyprof__sweeper *sweeper, pyprof__thread *thread
 }
 
 // ---- why a thread takes time ------------------------------------------------------------
-// Functions of the standard library in which a thread waits for work: file and name.
+// Functions of the standard library in which a thread waits for work: the end of the file's path, the name.
 static const char *const pyprof__idle_functions[][2] = {
     { "threading.py", "wait" }, { "threading.py", "join" }, { "threading.py", "_wait_for_tstate_lock" },
     { "threading.py", "_shutdown" },
     { "queue.py", "get" }, { "queue.py", "join" }, { "thread.py", "_worker" }, { "selectors.py", "select" },
     { "selectors.py", "_select" },
     { "socket.py", "accept" }, { "connection.py", "accept" }, { "connection.py", "wait" },
+    { "multiprocessing/queues.py", "get" }, { "multiprocessing/pool.py", "_handle_tasks" },
+    { "multiprocessing/pool.py", "_handle_results" }, { "multiprocessing/managers.py", "serve_client" },
+    { "multiprocessing/resource_tracker.py", "main" },
 };
 
-static pyprof__bool pyprof__is_idle_function(const pyprof__codes *codes, uint32_t spot)
+static pyprof__bool pyprof__is_file_at(const char *path, const char *end)
 {
-    const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes,
-                                           PYPROF__AT(const pyprof__spot, codes->spots, spot).code);
-    const char *file = pyprof__string(&codes->strings, code->file),
-        *name = pyprof__string(&codes->strings, code->name);
-    const char *slash = strrchr(file, '/');
+    size_t size = strlen(path), length = strlen(end);
+    return size >= length && strcmp(path + size - length, end) == 0
+        && (size == length || path[size - length - 1] == '/' || path[size - length - 1] == '\\');
+}
+
+static pyprof__bool pyprof__is_idle_function(const char *file, const char *name)
+{
     size_t i;
     for (i = 0; i < PYPROF__COUNT(pyprof__idle_functions); i++)
         if (strcmp(pyprof__idle_functions[i][1], name) == 0
-            && strcmp(pyprof__idle_functions[i][0], slash ? slash + 1 : file) == 0) return 1;
+            && pyprof__is_file_at(file, pyprof__idle_functions[i][0])) return 1;
+    return 0;
+}
+
+// Does the innermost function wait for work? multiprocessing waits in functions of its own, below these ones.
+static pyprof__bool pyprof__is_idle_stack(const pyprof__codes *codes, const pyprof__stack *stack)
+{
+    size_t i;
+    for (i = 0; i < stack->spots.count; i++) {
+        const pyprof__spot *spot = &PYPROF__AT(const pyprof__spot, codes->spots,
+                                               PYPROF__AT(const uint32_t, stack->spots, i));
+        const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
+        const char *file = pyprof__string(&codes->strings, code->file);
+        if (pyprof__is_idle_function(file, pyprof__string(&codes->strings, code->name))) return 1;
+        if (!strstr(file, "multiprocessing")) break;
+    }
     return 0;
 }
 
@@ -14045,8 +14074,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
             thread->spell = PYPROF__WANTS_GIL;
             memcpy(wait.verb, "GIL", 4);
         } else if (wait.idle || (thread->cause == 0
-                                 && pyprof__is_idle_function(&sweeper->codes,
-                                                             PYPROF__AT(uint32_t, thread->stack.spots, 0))))
+                                 && pyprof__is_idle_stack(&sweeper->codes, &thread->stack)))
             thread->spell = PYPROF__IS_IDLE;
         thread->spell_leaf = pyprof__wait_leaf(sweeper, &wait);
     }
@@ -14269,6 +14297,31 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__native_leaf(sweeper, thread, &thread->ran_state, &thread->ran_leaf);
 }
 
+// The kernel's account of the time for which a thread waited for a CPU is exact, but each reading is a file:
+// it is read of threads that have run since, right after they had wanted a CPU or the sampler came late, and
+// otherwise now and then.
+static void pyprof__delays_read(pyprof__sweeper *sweeper)
+{
+    uint64_t now = sweeper->list.now_ns;
+    size_t i;
+    int count = 0;
+    for (i = 0; i < sweeper->list.listed.count && count < PYPROF__DELAYS; i++) {
+        pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
+        int ran = thread->cpu_ns != thread->delay_cpu_ns;
+        if (thread->tick != sweeper->list.tick || thread->shared_tid || thread->put_off) continue;
+        if (ran && (thread->delay_due || sweeper->late || now - thread->delay_at >= PYPROF__DELAY_NS)) {
+            thread->delay_ns = pyprof__run_delay(sweeper->target.origin.proc, thread->native);
+            sweeper->counts_delays |= thread->delay_ns != 0;
+            thread->delay_known = sweeper->counts_delays;
+            thread->delay_cpu_ns = thread->cpu_ns;
+            thread->delay_at = now;
+            thread->delay_due = 0;
+            count++;
+        }
+        thread->delay_due |= (thread->state & PYPROF__WANTS_CPU) != 0;
+    }
+}
+
 // The thread's state is the same as a moment ago.
 static void pyprof__state_kept(const pyprof__sweeper *sweeper, pyprof__thread *thread, pyprof__gil *queue)
 {
@@ -14351,6 +14404,7 @@ static void pyprof__decide_states(pyprof__sweeper *sweeper)
     }
     pyprof__decide_unsure(sweeper, PYPROF__CLUE_UNSEEN, now);   // step 3
     pyprof__decide_unsure(sweeper, PYPROF__CLUE_MAYBE, now);   // step 4
+    if (!sweeper->target.origin.core) pyprof__delays_read(sweeper);
     // Step 5.
     for (i = 0; i < sweeper->list.listed.count; i++) {
         const pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
@@ -18650,7 +18704,12 @@ typedef struct {
     int cold;                    // among many waiting threads, read in turns: in between it counts as
                                  // unchanged
     // Time not counted yet
-    pyprof__share runs, waits;
+    pyprof__share runs, waits, queued;
+    // The thread's wait for a CPU at the last reading; how much of it is not in that share yet (below 0: too
+    // much is); metered: so it is counted.
+    uint64_t delay_ns;
+    int64_t delay_owed_ns;
+    int metered;
     int64_t debt_ns;             // CPU time to count once the thread proves to live on
     uint64_t tail_ns;            // time to count once the thread has ended
     uint64_t outside_ns;         // CPU time used outside all thread states
@@ -18658,7 +18717,7 @@ typedef struct {
     uint64_t block_ns;
     // Its last sample
     uint64_t moment;             // the number + 1 of its latest moment on the time line
-    int ran;
+    int ran, wanted_cpu;
 } pyprof__thread_account;
 
 typedef struct {                 // a thread as a producer knows it: see "the way into a recording"
@@ -19138,7 +19197,8 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 // find it running, and other time, for samples that find it waiting. Each sweep that looks at the thread
 // takes these steps:
 //   1. Pass: the time since the last look goes to the shares: the advance of the thread's CPU clock to the
-//      first, the rest to the second.
+//      first, the rest to the second. Of the rest, the time for which it waited for a CPU, as the kernel
+//      counts it, goes to a third share, for samples that find it in that wait.
 //   2. Ticks: of the ticks due since the last look, those at which the thread was where it is now become
 //      samples; the others count as missed.
 //   3. Take: a sample takes half of its share. The previous sample of that kind gets the other half: if the
@@ -19227,9 +19287,29 @@ static void pyprof__share_settle(pyprof__recorder *recorder, const pyprof__threa
     share->ns = 0;
 }
 
+static pyprof__share *pyprof__share_latest(pyprof__thread_account *account)   // of its last sample
+{
+    if (account->ran) return &account->runs;
+    return account->metered && account->wanted_cpu ? &account->queued : &account->waits;
+}
+
+static void pyprof__share_move(pyprof__share *from, pyprof__share *to, int64_t ns)
+{
+    from->ns -= ns;
+    to->ns += ns;
+}
+
+// From now on, waits for a CPU are not told apart by the kernel's account.
+static void pyprof__account_unmeter(pyprof__thread_account *account)
+{
+    pyprof__share_move(&account->queued, &account->waits, account->queued.ns);
+    account->delay_owed_ns = 0;
+    account->metered = 0;
+}
+
 static void pyprof__account_tail(pyprof__thread_account *account, uint64_t most)   // step 7
 {
-    pyprof__share *share = account->ran ? &account->runs : &account->waits;
+    pyprof__share *share = pyprof__share_latest(account);
     share->ns += (int64_t)(account->tail_ns < most ? account->tail_ns : most);
     account->tail_ns = 0;
 }
@@ -19244,7 +19324,10 @@ static void pyprof__account_settle(pyprof__recorder *recorder, pyprof__thread_ac
         pyprof__account_tail(account, UINT64_MAX);
     if (account->runs.node) pyprof__share_block(recorder, &account->runs, account->block_ns);
     account->block_ns = 0;
+    // No sample found it in a wait for a CPU, so where it waited for one is unknown.
+    if (!account->queued.node) pyprof__account_unmeter(account);
     pyprof__share_settle(recorder, account, &account->runs, 1);
+    pyprof__share_settle(recorder, account, &account->queued, 0);
     pyprof__share_settle(recorder, account, &account->waits, 0);
     memset(&outside, 0, sizeof outside);
     outside.ns = (int64_t)account->outside_ns;
@@ -19273,6 +19356,8 @@ static void pyprof__account_renew(pyprof__thread_account *account, uint64_t now,
 {
     memset(&account->runs, 0, sizeof account->runs);
     memset(&account->waits, 0, sizeof account->waits);
+    memset(&account->queued, 0, sizeof account->queued);
+    account->delay_owed_ns = 0;
     account->outside_ns = account->moment = account->block_ns = 0;
     account->debt_ns = 0;
     account->tail_ns = 0;
@@ -19324,6 +19409,42 @@ static void pyprof__account_pass(pyprof__thread_account *account, uint64_t wall,
         account->debt_ns = 0;
         account->tail_ns = 0;
     }
+}
+
+// The kernel has counted so much waiting for a CPU by now: it goes to that share, as far as the thread has
+// time that it did not run.
+static void pyprof__account_delay(pyprof__thread_account *account, uint64_t delay)
+{
+    int64_t moved;
+    if (delay < account->delay_ns) return;   // it cannot be read any more
+    account->delay_owed_ns += (int64_t)(delay - account->delay_ns);
+    account->delay_ns = delay;
+    moved = account->delay_owed_ns < account->waits.ns ? account->delay_owed_ns : account->waits.ns;
+    if (moved <= 0) return;
+    pyprof__share_move(&account->waits, &account->queued, moved);
+    account->delay_owed_ns -= moved;
+}
+
+// All this time the thread has waited for a CPU: the kernel counts that when the thread gets one.
+static void pyprof__account_queued(pyprof__thread_account *account, uint64_t wall)
+{
+    pyprof__share_move(&account->waits, &account->queued, (int64_t)wall);
+    account->delay_owed_ns -= (int64_t)wall;
+}
+
+// Does the kernel's account tell which time the thread waited for a CPU? met: the thread was not looked at in
+// the tick before.
+static void pyprof__account_meter(pyprof__thread_account *account, const pyprof__thread *thread, int met)
+{
+    if (!thread->delay_known || thread->shared_tid) {
+        pyprof__account_unmeter(account);
+        return;
+    }
+    if (met || !account->metered) {
+        account->delay_ns = thread->delay_ns;
+        account->delay_owed_ns = 0;
+    }
+    account->metered = 1;
 }
 
 // Steps 5, 7 and 8: the thread was not looked at in the tick before. paused, if not 0: the thread existed,
@@ -19411,10 +19532,16 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
     if (goes_on && thread->put_off) { account->tick = recorder->tick; return told; }
     if (!goes_on || recorder->every)
         account->due = old ? recorder->awake_due : recorder->due - recorder->due_now;
+    pyprof__account_meter(account, thread, !goes_on);
     if (goes_on) pyprof__account_pass(account, now - account->look_ns, thread->cpu_ns - account->cpu_ns);
     else pyprof__account_meet(account, thread, now - (old ? recorder->awake_ns : recorder->last_ns), runs,
                               old || (account->tick && account->spell != recorder->spells)
                                   ? (uint64_t)(0.5e9 / pyprof__period_rate(recorder)) : 0);
+    if (account->metered) {
+        if (goes_on && thread->cpu_ns == account->cpu_ns && account->wanted_cpu
+            && (thread->state & PYPROF__WANTS_CPU)) pyprof__account_queued(account, now - account->look_ns);
+        pyprof__account_delay(account, thread->delay_ns);
+    }
     if (!thread->put_off) {
         told = pyprof__account_ticks(recorder, account, thread, now, account->due, goes_on && !runs);
         account->due = recorder->due;
@@ -19427,8 +19554,15 @@ static pyprof__told pyprof__account_look(pyprof__recorder *recorder, pyprof__thr
 }
 
 // ---- samples ---------------------------------------------------------------------------
+static pyprof__share *pyprof__share_of(pyprof__thread_account *account, uint32_t state)
+{
+    if (!(state & PYPROF__IS_WAITING)) return &account->runs;
+    return account->metered && (state & PYPROF__WANTS_CPU) ? &account->queued : &account->waits;
+}
+
 // Step 3: the time that a sample stands for. If it is unknown whether the thread ran, the sample takes from
-// both shares.
+// both shares. A thread in the GIL's queue waits for a CPU, too, each time that it asks for the GIL: its
+// sample takes from both kinds of waiting.
 static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_account *account,
                                 pyprof__moment *moment)
 {
@@ -19437,18 +19571,28 @@ static void pyprof__sample_time(pyprof__recorder *recorder, pyprof__thread_accou
     moment->cpu_ns = !waits || unknown ? pyprof__share_take(recorder, &account->runs, 1) : 0;
     moment->block_ns = moment->taken_ns = 0;   // the caller may use the moment for a second sample
     moment->wall_ns = moment->cpu_ns;
-    if (waits) moment->wall_ns += pyprof__share_take(recorder, &account->waits, 0);
+    if (waits)
+        moment->wall_ns += pyprof__share_take(recorder, pyprof__share_of(account, moment->state), 0);
+    if (moment->state & PYPROF__WANTS_GIL)
+        moment->wall_ns += pyprof__share_take(recorder, &account->queued, 0);
+}
+
+static void pyprof__share_keep(pyprof__share *share, const pyprof__moment *moment, uint64_t number)
+{
+    share->node = moment->node;
+    share->state = moment->state;
+    share->moment = number;
 }
 
 // Step 4: the sample may get more time.
 static void pyprof__sample_keep(pyprof__thread_account *account, const pyprof__moment *moment,
                                 uint64_t number)
 {
-    pyprof__share *share = moment->state & PYPROF__IS_WAITING ? &account->waits : &account->runs;
+    pyprof__share *share = pyprof__share_of(account, moment->state);
     account->ran = share == &account->runs;
-    share->node = moment->node;
-    share->state = moment->state;
-    share->moment = number;
+    account->wanted_cpu = (moment->state & PYPROF__WANTS_CPU) != 0;
+    pyprof__share_keep(share, moment, number);
+    if (moment->state & PYPROF__WANTS_GIL) pyprof__share_keep(&account->queued, moment, number);
 }
 
 // While the sampler reads a thread that ran, the thread stays where it is and waits for the sampler's CPU.
@@ -19461,6 +19605,7 @@ static void pyprof__sample_taken(const pyprof__recorder *recorder, pyprof__threa
     moment->taken_ns = (uint64_t)ns;
     moment->wall_ns += (uint64_t)ns;
     account->waits.ns -= ns;
+    if (account->metered) account->delay_owed_ns -= ns;   // the kernel counts it as such a wait
 }
 
 static void pyprof__count_rejected(pyprof_stats *stats, pyprof__walk_result result, uint64_t count)
@@ -19654,10 +19799,12 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_accou
     uint64_t owed = recorder->due - account->due;
     int wanted = lives && pyprof__recorded_at(recorder, account->recorded)->wanted;
     pyprof_stats *stats = &recorder->model.stats;
+    pyprof__share *waits;
     if (cpu < account->cpu_ns || cpu == 0) return;
     account->due = recorder->due;
-    if (wanted && cpu == account->cpu_ns && account->waits.node) {   // it has waited all along
-        pyprof__share_count(recorder, &account->waits, owed + due);
+    waits = account->ran ? &account->waits : pyprof__share_latest(account);
+    if (wanted && cpu == account->cpu_ns && waits->node) {   // it has waited all along
+        pyprof__share_count(recorder, waits, owed + due);
         stats->samples += owed + due;
         stats->recovered += owed + due;
     } else if (wanted) stats->missed += owed + due;
@@ -19665,6 +19812,8 @@ static void pyprof__account_end(pyprof__recorder *recorder, pyprof__thread_accou
     if (wanted) stats->thinned += recorder->thinned - account->thinned;
     account->thinned = recorder->thinned;
     pyprof__account_pass(account, now - account->look_ns, cpu - account->cpu_ns);
+    if (waits == &account->queued && cpu == account->cpu_ns)
+        pyprof__account_queued(account, now - account->look_ns);
     account->cpu_ns = cpu;
     account->look_ns = now;
 }
@@ -28705,6 +28854,7 @@ enum {
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
+    PYPROF__LEAST_GROWING_MS = 1000,   // recorded time: what grows all through a shorter one is a start
     PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
     PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
@@ -30245,9 +30395,18 @@ static pyprof__finding *pyprof__found_memory(pyprof__findings *f, int kind, int6
     return finding;
 }
 
+// Is it told that this place grows, and how fast? Not of the first second of a program, and not of importlib:
+// modules stay, and there is an end of them.
+static pyprof__bool pyprof__leak_is_told(const pyprof__findings *f, const pyprof_leak *leak)
+{
+    return leak->growth == PYPROF_GROWTH_GROWING && !pyprof__is_importlib(leak->file)
+        && f->duration >= (int64_t)PYPROF__LEAST_GROWING_MS * 1000000
+        && leak->grown_bytes >= (int64_t)PYPROF__LEAST_GROWN_KIB * 1024;
+}
+
 static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
 {
-    int growing = leak->growth == PYPROF_GROWTH_GROWING;
+    int growing = pyprof__leak_is_told(f, leak);
     pyprof__finding *finding;
     pyprof__words words;
     if (!growing && leak->growth != PYPROF_GROWTH_PLATEAU) return;
@@ -30685,8 +30844,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
     for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
-        if (leak->growth != PYPROF_GROWTH_GROWING
-            || leak->grown_bytes < (int64_t)PYPROF__LEAST_GROWN_KIB * 1024) continue;
+        if (!pyprof__leak_is_told(f, leak)) continue;
         pyprof__word(words, said++ ? "; " : " Growing: ");
         pyprof__word_name(words, leak->qualname, 60);
         if (leak->line) pyprof__word(words, " :%ld", (long)leak->line);
@@ -39179,9 +39337,13 @@ static void pyprof__perfetto_timeline(pyprof__perfetto *w, uint32_t thread)
     uint32_t last = 0;
     pyprof__steps steps;
     pyprof__step step;
-    pyprof__steps_begin(&steps, &w->t, thread, 0);
+    pyprof__steps_begin(&steps, &w->t, thread, 1);
     while (pyprof__steps_next(&steps, &step) && step.moment) {
         uint64_t start_ns = step.moment->start_ns > end_ns ? step.moment->start_ns : end_ns;
+        // A sample can be without time: its thread waited for a CPU for less time than the kernel counts.
+        if (!step.weight && (w->job->metric != PYPROF_WALL_NS
+                             || !pyprof__moment_selected(w->job->selection, PYPROF_SAMPLES, step.moment)))
+            continue;
         if (end_ns && start_ns - end_ns > w->slack_ns) {
             pyprof__perfetto_end_slices(w, track, end_ns, 0);
             last = 0;

@@ -13,6 +13,7 @@ tests=('*storm*' 'every_kind*' 'leaks*' 'out_*' '*_full' '*hooks*' '*gil*' '*lif
     'threads_*' 'other_*' '*another_thread*' '*high_water*')
 [ -z "${T:-}" ] || tests=() # it selects
 export LD_PRELOAD=$asan ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+unset TEST_LONG # make test-long has the long forms; here they would take ten times as long
 failed=0
 for file in tests/py/test_heap*.py; do "$python" "$file" "$2" "${tests[@]}" || failed=1; done
 exit $failed

@@ -3,9 +3,9 @@
     inside.py pyprof.h BUILD_DIR
 
 BUILD_DIR/inside.h declares all functions and variables of the header, which are visible to other files then. upper.c has
-the bodies of the sections named below, which no macro of a user changes: one object of them serves all that is built for
-make test. lower.h has all other bodies: a file that changes these by macros of its own includes it in place of pyprof.h.
-whole.h has all. Constant tables whose length the compiler counts are in each: they hold the same, but at two places.
+the bodies of the sections named below, which no macro of a user changes and which call no function of the API: one object
+of them serves all that is built for make test. lower.h has all other bodies: a file that changes these by macros of its
+own includes it in place of pyprof.h. whole.h has all. Constant tables whose length the compiler counts are in each: they hold the same, but at two places.
 """
 import re
 import sys
@@ -13,7 +13,7 @@ import sys
 STATIC = re.compile(r'(#define PYPROF__\w+ +|__attribute__\(\(\w+\)\) )?static (inline (__attribute__\(\(always_inline\)\))?)?')
 
 
-UPPER = 'SNAPSHOT', 'LOAD', 'REPORT', 'FINDINGS', 'WRITERS'
+UPPER = 'LAYOUT', 'FAMILY', 'CODE', 'FRAMES', 'THREADS', 'PROFILE', 'RECORD', 'LOCKS', 'SNAPSHOT', 'LOAD', 'REPORT', 'FINDINGS', 'WRITERS'
 
 
 def visible(lines):
@@ -31,7 +31,7 @@ def without_body(lines, start):
         if at > start and not line.startswith(' '):
             break
         head += ('\n' if head else '') + line
-        one_line = re.match(r'(.*\)) \{ .*\}$|(.*\)) \{\}$', head, re.S)
+        one_line = re.match(r'(.*\)) \{ .*\}$|(.*\)) \{\}$', head, re.S) if head.endswith('}') else None
         if one_line:
             return (one_line.group(1) or one_line.group(2)) + ';', at + 1
         if head.endswith((';', '}')):

@@ -534,24 +534,30 @@ TEST(imports_by_package)
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------------------------
+// node grows, or grows and stops, through marks that are ms_each apart; whole: the memory at the peak
+static void grows_at(scene *s, uint32_t node, uint64_t ms_each, int64_t bytes, int64_t whole, int stops)
+{
+    uint32_t other = frame(s, "base", 99);
+    idle(s, (int)(17 * ms_each / 10));
+    s->r.model.heap.mode = PYPROF_HEAP_EXACT;
+    s->r.model.heap.marks = 16;
+    for (uint32_t i = 0; i < 16; i++) {
+        s->r.model.heap.mark_ns[i] = s->r.model.start_ns + (i + 1) * ms_each * ms;
+        pyprof__marks *row = pyprof__model_history_row(&s->r.model, node);
+        CHECK(row != NULL);
+        row->bytes[i] = (float)(stops ? i < 6 ? bytes / 6 * i : bytes : bytes / 16 * i);
+    }
+    pyprof__model_add(&s->r.model, PYPROF_LIVE_BYTES, node, bytes);
+    pyprof__model_add(&s->r.model, PYPROF_LIVE_BLOCKS, node, 100);
+    pyprof__model_add(&s->r.model, PYPROF_PEAK_BYTES, node, bytes);
+    pyprof__model_add(&s->r.model, PYPROF_PEAK_BYTES, other, whole - bytes);
+}
+
 static void grows(int64_t bytes, int64_t whole, int stops, int kind, const char *title)
 {
     scene s;
     scene_begin(&s);
-    idle(&s, 1700);
-    uint32_t node = frame(&s, "remember", 14), other = frame(&s, "base", 99);
-    s.r.model.heap.mode = PYPROF_HEAP_EXACT;
-    s.r.model.heap.marks = 16;
-    for (uint32_t i = 0; i < 16; i++) {
-        s.r.model.heap.mark_ns[i] = s.r.model.start_ns + (i + 1) * 1000 * ms;
-        pyprof__marks *row = pyprof__model_history_row(&s.r.model, node);
-        CHECK(row != NULL);
-        row->bytes[i] = (float)(stops ? i < 6 ? bytes / 6 * i : bytes : bytes / 16 * i);
-    }
-    pyprof__model_add(&s.r.model, PYPROF_LIVE_BYTES, node, bytes);
-    pyprof__model_add(&s.r.model, PYPROF_LIVE_BLOCKS, node, 100);
-    pyprof__model_add(&s.r.model, PYPROF_PEAK_BYTES, node, bytes);
-    pyprof__model_add(&s.r.model, PYPROF_PEAK_BYTES, other, whole - bytes);
+    grows_at(&s, frame(&s, "remember", 14), 1000, bytes, whole, stops);
     ends(&s, kind, title);
 }
 
@@ -563,6 +569,28 @@ TEST(memory_that_grows)
     grows(mib, 20 * mib + 1, 0, PYPROF_FINDING_LEAK, NULL);
     grows(mib, 20 * mib, 1, PYPROF_FINDING_CACHE, "Memory from remember (shop.py:14) grew by 1.00 MiB and stopped growing: a cache or a pool");
     grows(mib, 20 * mib, 1, PYPROF_FINDING_LEAK, NULL);
+}
+
+// The memory of a start grows to its end, too: of the first second, and of the modules that are loaded, no growth is told,
+// neither as a finding nor in the verdict.
+TEST(a_start_is_no_leak)
+{
+    static const struct { const char *file; uint64_t ms_each; int told; } cases[] = {
+        { "/srv/app/shop.py", 60, 1 }, { "/srv/app/shop.py", 58, 0 }, { "<frozen importlib._bootstrap_external>", 1000, 0 },
+        { "/usr/lib/python3.11/importlib/_bootstrap_external.py", 1000, 0 }, { "/srv/importlib/_bootstrap.py", 1000, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        scene s;
+        char text[300];
+        scene_begin(&s);
+        run(&s, s.main, 1);
+        grows_at(&s, add_frame(&s.r, s.main, cases[i].file, "load", 13, 14), cases[i].ms_each, 16 << 20, 20 << 20, 0);
+        result got = scene_end(&s);
+        CHECK_INT(find(&got, PYPROF_FINDING_LEAK) != NULL, cases[i].told);
+        CHECK(pyprof__verdict(&got.f, 0, text, sizeof text));
+        CHECK_INT(strstr(text, " Growing: load :14, ") != NULL, cases[i].told);
+        result_free(&got);
+    }
 }
 
 static void peaks(int64_t peak, int64_t usual, int gauges, int stays, const char *title)

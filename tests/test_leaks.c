@@ -400,13 +400,13 @@ static void check_course(size_t c, int mode, int marks, int seeds)
 
 TEST_LIMIT(verdicts_on_what_programs_do, 120)   // as often as SEEDS says; in make test long courses less often, and with 8 marks and 16 by turns
 {
-    const char *more = getenv("SEEDS"), *all = getenv("TEST_LONG");
-    int times = more ? atoi(more) : 1;
+    const char *more = getenv("SEEDS");
+    int times = more ? atoi(more) : 1, all = test_long();
     for (int mode = PYPROF_HEAP_SAMPLED; mode <= PYPROF_HEAP_EXACT; mode++)
         for (size_t c = 0; c < sizeof courses / sizeof *courses; c++)
             for (int marks = 8; marks <= 16; marks += 8)
-                if ((all && *all) || (marks == 16) == (c + (size_t)mode) % 2)
-                    check_course(c, mode, marks, (courses[c].intervals <= 50 && (courses[c].level < 1 || (all && *all)) ? 200 : all && *all ? 50 : 20) * times);
+                if (all || (marks == 16) == (c + (size_t)mode) % 2)
+                    check_course(c, mode, marks, (courses[c].intervals <= 50 && (courses[c].level < 1 || all) ? 200 : all ? 50 : 20) * times);
 }
 
 TEST(places_are_python_frames_and_sorted)

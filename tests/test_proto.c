@@ -557,6 +557,19 @@ TEST(perfetto_slices)
     CHECK_STR(p.log, "begin 1 10, begin 2 10, end 2 30, begin 3 30, end 3 40, end 1 50, begin 1 100, begin 2 100, end 2 110, end 1 110, ");
 }
 
+TEST(perfetto_samples_without_time)   // their thread waited for a CPU for less time than the kernel counts
+{
+    static perfetto p;
+    recording r;
+    recording_begin(&r, NULL);
+    uint32_t w = add_thread(&r, "w", 77), f = add_frame(&r, thread_node(&r, w), "a.py", "f", 1, 2);
+    add_samples(&r, w, f, 20, 1, 0);
+    add_samples(&r, w, add_frame(&r, f, "a.py", "g", 5, 6), 30, 2, 0);
+    pyprof__moment_numbered(&r.model, 2)->wall_ns = 0;
+    read_perfetto(&p, written_as(seal(&r, 0), PYPROF_FORMAT_PERFETTO));
+    CHECK_INT(p.samples, 3);
+}
+
 TEST(perfetto_with_a_filter)
 {
     static perfetto p;

@@ -219,14 +219,34 @@ class Profile:
         samples and holds end in Python's own frame, what was below it stands in item.leaf, and items of ITEM_STACK that
         differ in it alone are one, without it. leaves: all as it is told, with item.leaf."""
         items, errors = [], []
+        stacks, frames, threads = {}, {}, {}   # by their bytes: pointers to strings are those of the profile, and stay
         query.setdefault('include_idle', 1)
 
         def metrics(values):
             return tuple(values[:METRIC_COUNT]) if values else None
 
-        def thread_of(thread):
-            return thread and ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
-                                          thread.first_seen, thread.last_seen, tuple(thread.total), text(thread.process))
+        def thread_of(pointer):
+            if not pointer:
+                return None
+            key = ctypes.string_at(pointer, ctypes.sizeof(Thread))
+            if key not in threads:
+                thread = pointer.contents
+                threads[key] = ThreadTuple(thread.thread_id, thread.ident, thread.interpreter, text(thread.name),
+                                           thread.first_seen, thread.last_seen, tuple(thread.total), text(thread.process))
+            return threads[key]
+
+        def frame_of(key, f):
+            if key not in frames:
+                frames[key] = FrameTuple(text(f.name), text(f.qualname), text(f.file), text(f.label), f.line, f.end_line,
+                                         f.column, f.end_column, f.first_line, f.kind, text(f.opcode))
+            return frames[key]
+
+        def stack_of(pointer, depth):
+            size = ctypes.sizeof(Frame)
+            key = ctypes.string_at(pointer, depth * size)
+            if key not in stacks:
+                stacks[key] = tuple(frame_of(key[size * i:size * (i + 1)], pointer[i]) for i in range(depth))
+            return stacks[key]
 
         def process_of(process):
             return process and ProcessTuple(*(getattr(process, name) for name in ProcessTuple._fields))
@@ -245,16 +265,12 @@ class Profile:
                 item = pointer.contents
                 if kinds and item.kind not in kinds:
                     return 0
-                thread = item.thread.contents if item.thread else None
-                stack = tuple(
-                    FrameTuple(text(f.name), text(f.qualname), text(f.file), text(f.label), f.line, f.end_line,
-                               f.column, f.end_column, f.first_line, f.kind, text(f.opcode))
-                    for f in item.stack[:item.depth]) if item.stack else ()
+                stack = stack_of(item.stack, item.depth) if item.stack else ()
                 below = len(stack) > 1 and item.kind != ITEM_NODE and is_leaf(stack[-1].kind, stack[-1].name)
                 leaf = stack[-1] if below else None
                 items.append(ItemTuple(
-                    item.kind, thread_of(thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
-                    metrics(item.total), item.timestamp, item.count, thread_of(item.other.contents if item.other else None),
+                    item.kind, thread_of(item.thread), stack[:-1] if leaf and not leaves else stack, leaf, metrics(item.self),
+                    metrics(item.total), item.timestamp, item.count, thread_of(item.other),
                     process_of(item.process.contents if item.process else None), wait_of(item.wait), local_of(item.local)))
             except BaseException:   # ctypes would only print it
                 errors.append(sys.exc_info()[1])
@@ -539,15 +555,17 @@ def running(target, *arguments, name=None, count=1):
 
 
 def in_child(function, *arguments):
-    """Runs it in a forked child: its exit status. A child that hangs for 20 seconds is told where it is, and killed."""
+    """Runs it in a forked child: its exit status. A value that is off there is off here. A child that hangs for 20 seconds is
+    told where it is, and killed."""
     pid = os.fork()
     if not pid:
         code = 1
         try:
             function(*arguments)
             code = 0
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
+            code = 75 if isinstance(error, Far) else 1
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -555,6 +573,8 @@ def in_child(function, *arguments):
     end = time.monotonic() + 20
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
+        if done and os.WIFEXITED(status) and os.WEXITSTATUS(status) == 75:
+            raise Far('in the child: see above')
         if done:
             return status
         if time.monotonic() > end:

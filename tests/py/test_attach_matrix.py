@@ -24,7 +24,7 @@ def pythons():
     candidates = [sys.executable] + sorted(glob.glob(os.path.join(os.environ.get('PYENV_ROOT') or os.path.expanduser('~/.pyenv'), 'versions/*/bin/python')))
     for path in candidates + sorted(glob.glob('/usr/bin/python3.*[0-9]')):
         try:
-            version = subprocess.run([path, '-c', 'import platform, sys; print(platform.python_version() if sys.version_info >= (3, 8) '
+            version = subprocess.run([path, '-S', '-c', 'import platform, sys; print(platform.python_version() if sys.version_info >= (3, 8) '
                                       'and platform.python_implementation() == "CPython" else "")'], stdout=subprocess.PIPE,
                                      stderr=subprocess.DEVNULL, universal_newlines=True).stdout.strip()
         except OSError:

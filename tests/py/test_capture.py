@@ -81,7 +81,7 @@ def survey(seconds, before=nothing, threads=1, exact=True, **config):
     steps = trace_run()
     with bind.record(max_cpu=1e6, **config) as r:   # no tick is left out
         before()
-        with running(churn_main, 0, bind.length(seconds), name='churn', count=threads):
+        with running(churn_main, 0, bind.length(seconds, 0.3 * seconds), name='churn', count=threads):
             pass
     stats = r.profile.stats()
     wrong = impossible(r.profile, steps, known_lines() if exact else {})

@@ -14,7 +14,7 @@ from recording import balanced, running
 def hunt(seconds, threads, **config):
     steps = trace_run()
     with bind.record(**config) as r:
-        with running(churn_main, 0, bind.length(seconds), name='churn', count=threads):
+        with running(churn_main, 0, bind.length(seconds, seconds / 4), name='churn', count=threads):
             pass
     stats = r.profile.stats()
     wrong = impossible(r.profile, steps, known_lines())
@@ -40,7 +40,7 @@ def no_impossible_stacks_of_four_threads():
 def no_impossible_stacks_beside_busy_processes():
     hogs = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass']) for _ in range(3)]
     try:
-        hunt(bind.length(8, 3), 2, rate_hz=2000)
+        hunt(8, 2, rate_hz=2000)
     finally:
         for hog in hogs:
             hog.kill()

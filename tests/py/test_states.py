@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import mmap
 import os
+import queue
 import random
 import re
 import resource
@@ -21,6 +22,10 @@ import bind
 from bind import (CPU_NS, CPU_WAIT_NS, EXCEPTIONS, GIL_BLOCK_NS, GIL_NS, GIL_WAIT_NS, IDLE_NS, NATIVE_NS, NOGIL_NS,
                   SAMPLES, WAIT_NS, WAIT_SAMPLES, WALL_NS)
 from states import GIL, POINTS, Worker, clock, matching, nap, recorded, runs, same, spin, time_in, told
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'oracle'))
+
+import hogs   # noqa: E402
 
 FILE = os.path.abspath(__file__)
 TIMES = [WALL_NS, CPU_NS, GIL_BLOCK_NS] + list(bind.STATES.values())
@@ -73,6 +78,61 @@ for _name, _mode in (('copy', bind.CAPTURE_COPY), ('signal', bind.CAPTURE_SIGNAL
 
 
 BUFFER = bytes(16 << 20)
+
+
+def nap_and_work(seconds, sleep, work):
+    end = clock() + seconds
+    while clock() < end:
+        time.sleep(sleep)
+        spin(work)
+
+
+@bind.test(limit=90)
+def naps_beside_busy_processes():
+    """How long a thread slept, ran and waited for a CPU is what the kernel counts, to 3 points, however short the spells are, at
+    100 Hz, and although the sampler gets its own CPU late."""
+    with hogs.hogs(True, each=2, apart=True):
+        for sleep, work in ((0.002, 0), (0.005, 0.005), (0.02, 0.01)):
+            worker = Worker('napper', nap_and_work, LONG_S, sleep, work)
+            profile = recorded(worker, rate_hz=100)
+            if not worker.delay:
+                bind.skip('this system does not count how long a thread waits for a CPU')
+            of = profile.shares('napper')
+            same(of['cpu_wait'], worker.delay / worker.wall, 'how much it waits for a CPU')
+            same(of['idle'], 1 - (worker.cpu + worker.delay) / worker.wall, 'how much it sleeps')
+
+
+def produce(seconds, shared, consumers):
+    end = clock() + seconds
+    while clock() < end:
+        time.sleep(0.002)
+        shared.put(1)
+    for _ in range(consumers):
+        shared.put(None)
+
+
+def consume(shared):
+    while shared.get():
+        for _ in range(20000):
+            pass
+
+
+@bind.test(limit=90)
+def a_queue_beside_busy_processes():
+    """Each thread waits for work, for the GIL and for a CPU, in short spells: it does not wait longer for a CPU than the kernel
+    counts, and sleeps no longer than remains."""
+    shared = queue.Queue(10)
+    with hogs.hogs(True, each=2, apart=True):
+        workers = [Worker('producer', produce, LONG_S, shared, 3)] + [Worker('consumer %d' % i, consume, shared) for i in range(3)]
+        profile = recorded(*workers, rate_hz=100)
+    for worker in workers:
+        if not worker.delay:
+            bind.skip('this system does not count how long a thread waits for a CPU')
+        of, cpu, delay = profile.shares(worker.name), worker.cpu / worker.wall, worker.delay / worker.wall
+        bind.enough(of['cpu_wait'] < delay + POINTS, '%s waits for a CPU: %.3f', worker.name, of['cpu_wait'])
+        bind.enough(of['cpu_wait'] + of['gil_wait'] > delay - POINTS, '%s waits for GIL and CPU: %.3f', worker.name,
+                    of['cpu_wait'] + of['gil_wait'])
+        bind.enough(of['idle'] < 1 - cpu - delay + POINTS, '%s sleeps: %.3f', worker.name, of['idle'])
 
 
 def hash_on(seconds):

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import fcntl
 import gzip
+import multiprocessing
 import os
 import pty
 import queue
@@ -460,6 +461,33 @@ def an_idle_worker_of_a_pool():
     for state, truth in (('wait', 1), ('idle', 1), ('gil', 0)):
         same(r.profile.shares('pool_0')[state], truth, state)
     same(matching(r.profile.leaves('pool_0'), r'\[futex\]') / r.profile.thread('pool_0').total[WALL_NS], 1, 'the leaf')
+
+
+@bind.test
+def workers_and_helpers_of_multiprocessing_are_idle():
+    """They read a pipe or wait for a semaphore, in functions of their own: for work, as readers of a queue.Queue do. A reader of a
+    pipe that no queue stands above waits."""
+    shared, simple = multiprocessing.Queue(), multiprocessing.SimpleQueue()
+    near, far = multiprocessing.Pipe()
+    waits = {'shared': shared.get, 'shared 2': shared.get, 'simple': simple.get, 'simple 2': simple.get, 'pipe': near.recv}
+    workers = [Worker(name, function) for name, function in waits.items()]
+    with multiprocessing.get_context('fork').Pool(1) as pool:
+        pool._task_handler.name, pool._result_handler.name = 'tasks', 'results'
+        pool.apply(int)
+        for worker in workers:
+            worker.start()
+        time.sleep(0.1)
+        with bind.record(rate_hz=1000) as r:
+            time.sleep(0.6)
+        for end in 2 * [shared.put, simple.put] + [far.send]:
+            end(None)
+        for worker in workers:
+            worker.end()
+    for name in [*waits, 'tasks', 'results']:
+        told(r.profile, name)
+        of = r.profile.shares(name)
+        same(of['wait'], 1, 'how much %s waits' % name)
+        same(of['idle'], name != 'pipe', 'how much %s is idle' % name)
 
 
 def read_in_turns(fd, rounds):
