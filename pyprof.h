@@ -12699,14 +12699,15 @@ enum { PYPROF__ATTEMPTS = 6, PYPROF__TRIES = 100, PYPROF__DEEP = 32, PYPROF__INN
       PYPROF__LEAF_SIZE = 300,
       PYPROF__AHEAD_NS = 200000000, PYPROF__AHEAD_CPUS = 64, PYPROF__SWITCH_NS = 40000,
       PYPROF__BLUR_NS = 4000, PYPROF__DELAYS = 16, PYPROF__DELAY_NS = 200000000,
+      PYPROF__DELAY_SOON_NS = 8000000,
       PYPROF__WAKE_NS = 12000, PYPROF__TOOK_NS = 200000, PYPROF__QUIET_NS = 100000000,
       PYPROF__ASK_FIRST = 2, PYPROF__AT_ONCE = 64, PYPROF__GIL_SIZE = 224 };
 // LOOKS: threads examined in a sweep; MOST_WAITED: files and peers that are distinguished; AHEAD_NS: how long
 // the scheduler clock of another CPU is trusted to keep its distance; SWITCH_NS: the longest switch from one
 // thread to the next; BLUR_NS: uncertainty of that moment; DELAYS: readings of waits for a CPU in a sweep;
-// DELAY_NS: how often a thread that seems not to wait for one is asked; WAKE_NS: from then until the sampler
-// reads a clock, about; TOOK_NS: the longest time counted for a sweep; AT_ONCE: threads read in a window;
-// GIL_SIZE: upper bound of struct _gil_runtime_state
+// DELAY_NS: how often a thread that seems not to wait for one is asked, DELAY_SOON_NS: and one that may;
+// WAKE_NS: from then until the sampler reads a clock, about; TOOK_NS: the longest time counted for a sweep;
+// AT_ONCE: threads read in a window; GIL_SIZE: upper bound of struct _gil_runtime_state
 
 typedef struct {
     pyprof__pool pool;
@@ -14298,7 +14299,7 @@ static void pyprof__decide_state(pyprof__sweeper *sweeper, pyprof__thread *threa
 }
 
 // The kernel's account of the time for which a thread waited for a CPU is exact, but each reading is a file:
-// it is read of threads that have run since, right after they had wanted a CPU or the sampler came late, and
+// it is read of threads that have run since, soon after they had wanted a CPU or the sampler came late, and
 // otherwise now and then.
 static void pyprof__delays_read(pyprof__sweeper *sweeper)
 {
@@ -14307,9 +14308,9 @@ static void pyprof__delays_read(pyprof__sweeper *sweeper)
     int count = 0;
     for (i = 0; i < sweeper->list.listed.count && count < PYPROF__DELAYS; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
-        int ran = thread->cpu_ns != thread->delay_cpu_ns;
+        int ran = thread->cpu_ns != thread->delay_cpu_ns, soon = thread->delay_due || sweeper->late;
         if (thread->tick != sweeper->list.tick || thread->shared_tid || thread->put_off) continue;
-        if (ran && (thread->delay_due || sweeper->late || now - thread->delay_at >= PYPROF__DELAY_NS)) {
+        if (ran && now - thread->delay_at >= (soon ? PYPROF__DELAY_SOON_NS : PYPROF__DELAY_NS)) {
             thread->delay_ns = pyprof__run_delay(sweeper->target.origin.proc, thread->native);
             sweeper->counts_delays |= thread->delay_ns != 0;
             thread->delay_known = sweeper->counts_delays;

@@ -323,7 +323,9 @@ def environments_are_left_alone():
     wanted = ['execvpe', 'posix_spawn', 'subprocess', 'system']
     with bind.folder() as folder:
         told = starts(folder, wanted, PYPROF_FOLLOW='0')
-    bind.equal(sorted((name, one, preload) for name, (_, one, preload) in told.items()), [(name, None, '') for name in wanted], 'children')
+    # A forked child that waits long for a CPU before its exec writes a file, as it should; the program that it executes does not.
+    ran = {name: bool(one) and any(key.endswith('burn_a') for key in one['functions']) for name, (_, one, _) in told.items()}
+    bind.equal(sorted((name, ran[name], preload) for name, (_, _, preload) in told.items()), [(name, False, '') for name in wanted], 'children')
 
 
 MERGED = '''
