@@ -376,7 +376,7 @@ typedef struct pyprof_config {      // leave every other field 0: 0 = default
                                     // none)
     int heap;                       // pyprof_heap_mode (default off)
     uint64_t heap_interval_bytes;   // mean bytes between heap samples (512 KiB)
-    uint64_t heap_max_bytes;        // cap of the heap table (1 GiB)
+    uint64_t heap_max_bytes;        // cap of the heap table (1 GiB; 1 MiB at least)
     int capture;                    // pyprof_capture. AUTO: the sampler moves to the CPU of the GIL's holder,
                                     // which stops the holder. COPY: it stays on its CPU and reads running
                                     // threads again until two copies agree. SIGNAL: as COPY, but a running
@@ -15066,7 +15066,7 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
        PYPROF__CODE_FILTER = 4096, PYPROF__BUCKETS = 1 << 18,
        PYPROF__CODE_BUCKETS = 1 << 13, PYPROF__HEAP_DEPTH = 4096, PYPROF__LIVES = 65536, PYPROF__RECENT = 4,
        PYPROF__TEMP_BYTES = 4096,
-       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16, PYPROF__HASH_BITS = 45,
+       PYPROF__MEMO_SITES = 256, PYPROF__FLUSH = 16384, PYPROF__BIRTH = 16,
        PYPROF__HERE_BITS = 37,
        PYPROF__SITES_MOST = 1 << 22, PYPROF__SITES_LEAST = 1 << 12, PYPROF__SEGMENTS = 11,
        PYPROF__REACHED = 100 };
@@ -15081,9 +15081,8 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
 #define PYPROF__MARKED(call) call
 #endif
 
-// One live block. The hash of its address identifies it: the shard gives the first 8 bits, `what` the others.
-// The site is never 0.
-//      what   37 bits of the hash, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
+// One live block. Its address identifies it: the shard gives 8 bits, `what` the others. The site is never 0.
+//      what   37 bits of the address, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
 //      more   36 bits of the size, 28 bits birth (in units of 16 ms)
 typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
@@ -15204,8 +15203,10 @@ typedef struct {
     uint64_t ended_sizes[PYPROF_SIZES];
     uint64_t ended_sampled;
     uint64_t table_bytes, dropped;
+    uint32_t begun;              // number of shards that have pages
     int64_t live, peak;          // bytes; each thread may keep up to PYPROF__FLUSH to itself
     uint32_t epoch, clock_ms, peak_ms;
+    uint32_t kept;               // a site has kept what was live at the high-water mark, in this epoch
     uint64_t mark_ns[PYPROF__MARKS], mark_step, mark_due;
     uint32_t marks;
     int full;                    // all sites have been in use, once
@@ -15292,6 +15293,7 @@ static void pyprof__heap_forked(void)
     pyprof__heap.state = PYPROF_HEAP_STATE_OFF;
     pyprof__heap.threads = NULL;
     pyprof__heap.table_bytes = 0;
+    pyprof__heap.begun = 0;
     pyprof__heap.names_lock = pyprof__heap.threads_lock = pyprof__heap.settle_lock =
         pyprof__heap.segments_lock = 0;
     memset(pyprof__shards, 0, sizeof pyprof__shards);
@@ -15396,16 +15398,26 @@ static uint64_t pyprof__whole_blocks(uint64_t blocks)
 // ---- the table of blocks --------------------------------------------------------------
 #define PYPROF__ONES(bits) (((uint64_t)1 << (bits)) - 1)
 
-// A hash as long as an address without its last three bits. No two addresses have the same hash.
-static uint64_t pyprof__block_hash(const void *block)
+// A block's address without its last three bits has 45 bits: eight of them give the shard, `here` has the
+// others. Programs allocate and free neighbours one after the other, so all blocks of 32 KiB are in one
+// shard: most of it is in the CPU's cache already.
+PYPROF__HOT pyprof__shard *pyprof__shard_of(const void *block)
 {
-    return ((uint64_t)(uintptr_t)block >> 3) * 0x13c6ef372fe9u & PYPROF__ONES(PYPROF__HASH_BITS);
+    uintptr_t chunk = (uintptr_t)block >> 15;
+    return &pyprof__shards[(chunk ^ chunk >> 11) & (PYPROF__SHARDS - 1)];
 }
 
-// Inverse of pyprof__block_hash.
-static uint64_t pyprof__hash_block(uint64_t hash)
+PYPROF__HOT uint64_t pyprof__block_here(const void *block)
 {
-    return (hash * 0x16d7d9ae9859u & PYPROF__ONES(PYPROF__HASH_BITS)) << 3;
+    uint64_t address = (uint64_t)(uintptr_t)block;
+    return (address >> 23 & PYPROF__ONES(25)) << 12 | (address >> 3 & 4095);
+}
+
+// The block's address.
+static uint64_t pyprof__block_of(const pyprof__shard *shard, uint64_t here)
+{
+    uint64_t outer = here >> 12, chunk = (uint64_t)(shard - pyprof__shards) ^ (outer >> 3);
+    return outer << 23 | (chunk & (PYPROF__SHARDS - 1)) << 15 | (here & 4095) << 3;
 }
 
 // A page of blocks has a cache line of the filter: threads free what they have just allocated, most of it on
@@ -15416,9 +15428,11 @@ static inline uint32_t pyprof__filter_at(uint64_t address)
         | ((uint32_t)((address ^ address >> 6) >> 4) & 63);
 }
 
-static uint64_t pyprof__code_filter_at(uint64_t hash) { return hash >> (PYPROF__HASH_BITS - 12); }
+static inline uint32_t pyprof__code_filter_at(uint64_t address)
+{
+    return (uint32_t)(address >> 4 ^ address >> 16) & (PYPROF__CODE_FILTER - 1);
+}
 
-// The hash's lower bits.
 static uint64_t pyprof__entry_here(const pyprof__entry *entry)
 {
     return entry->what & PYPROF__ONES(PYPROF__HERE_BITS);
@@ -15434,18 +15448,19 @@ static uint64_t pyprof__entry_size(const pyprof__entry *entry)
 }
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-static void pyprof__entry_make(pyprof__entry *entry, uint64_t hash, uint64_t size, int domain, uint32_t site,
+static void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
                                uint32_t birth)
 {
-    entry->what = (hash & PYPROF__ONES(PYPROF__HERE_BITS)) | (uint64_t)site << 37 | (uint64_t)domain << 59
+    entry->what = here | (uint64_t)site << 37 | (uint64_t)domain << 59
         | size >> 36 << 61;
     entry->more = (size & PYPROF__ONES(36)) | (uint64_t)birth << 36;
 }
 
-static pyprof__shard *pyprof__shard_of(uint64_t hash) { return &pyprof__shards[hash >> PYPROF__HERE_BITS]; }
+// All blocks of 128 bytes of memory have the same home.
 static uint32_t pyprof__home(const pyprof__shard *shard, const pyprof__entry *entry)
 {
-    return (uint32_t)(pyprof__entry_here(entry) * shard->capacity >> PYPROF__HERE_BITS);
+    uint32_t hash = (uint32_t)(pyprof__entry_here(entry) >> 4) * 0x9e3779b1u;
+    return (uint32_t)((uint64_t)hash * shard->capacity >> 32);
 }
 
 static void pyprof__shard_put(pyprof__shard *shard, const pyprof__entry *entry)   // the caller has made room
@@ -15485,26 +15500,30 @@ static void pyprof__shard_refill(pyprof__shard *shard, uint32_t count)
 
 // Adds a half when 77 % are used: at most 31 bytes a block. The first steps differ from shard to shard, so
 // that shards do not grow all at once. A shard keeps its pages: new ones would cost more than all the rest of
-// this.
+// this. Each shard can have its first page, because the next blocks may all be its own: what the others need
+// is set aside.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
 {
     uint32_t number = (uint32_t)(shard - pyprof__shards), before = shard->capacity;
     size_t bytes, had = pyprof__shard_bytes(before);
     int error = errno;
-    uint64_t capacity = 4096 / sizeof(pyprof__entry);
+    uint64_t capacity = 4096 / sizeof(pyprof__entry),
+        others = before ? (PYPROF__SHARDS - (uint64_t)PYPROF__GET(pyprof__heap.begun)) * 4096 : 0;
     pyprof__entry *entries = NULL;
     if (shard->steps == 1) capacity = (uint64_t)before * 3 / 2 + (uint64_t)before * number / 512;
     if (shard->steps > 1) capacity = (uint64_t)before * 3 / 2;
     bytes = pyprof__shard_bytes((uint32_t)capacity);
-    if (capacity >> 26 || PYPROF__GET(pyprof__heap.table_bytes) + bytes > PYPROF__GET(pyprof__heap.max_bytes))
-        return 0;
+    if (capacity >> 26 || (before && PYPROF__GET(pyprof__heap.table_bytes) + others + bytes
+                           > PYPROF__GET(pyprof__heap.max_bytes))) return 0;
     pyprof__heap_lock(&pyprof__aside.lock);
     if (pyprof__set_aside(shard->entries, had))
         entries = (pyprof__entry *)(had ? pyprof__pages_resize(shard->entries, had, bytes)
                                     : pyprof__pages(bytes));
     if (entries) {
         __atomic_fetch_add(&pyprof__heap.table_bytes, bytes - had, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&pyprof__heap.begun, !had, __ATOMIC_RELAXED);
+        pyprof__pages_touch((char *)entries + had, bytes - had);
         shard->entries = entries;
         shard->capacity = (uint32_t)(bytes / sizeof(pyprof__entry));
         shard->steps++;
@@ -15516,8 +15535,7 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
-// Enters all waiting blocks at once: each is a cache miss, but the CPU can wait for many misses together.
-// 0 = no room.
+// Enters all waiting blocks. 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
 {
@@ -15526,25 +15544,23 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     while (count * 100 > (uint64_t)shard->capacity * 77)
         if (!pyprof__shard_grow(shard)) break;
     if (count * 100 > (uint64_t)shard->capacity * 95) return 0;
-    for (i = 0; i < shard->waiting; i++)
-        __builtin_prefetch(&shard->entries[pyprof__home(shard, &shard->front[i])], 1);
     for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
     shard->waiting = 0;
     return 1;
 }
 
 // NULL = not in the table.
-PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t hash)
+PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t here)
 {
     pyprof__entry want;
     uint32_t i, at;
-    want.what = hash & PYPROF__ONES(PYPROF__HERE_BITS);
+    want.what = here;
     for (i = shard->waiting; i-- > 0;)
-        if (pyprof__entry_here(&shard->front[i]) == want.what) return &shard->front[i];
+        if (pyprof__entry_here(&shard->front[i]) == here) return &shard->front[i];
     if (!shard->count) return NULL;
     for (at = pyprof__home(shard, &want); shard->entries[at].what; at = at + 1 == shard->capacity ? 0
          : at + 1)
-        if (pyprof__entry_here(&shard->entries[at]) == want.what) return &shard->entries[at];
+        if (pyprof__entry_here(&shard->entries[at]) == here) return &shard->entries[at];
     return NULL;
 }
 
@@ -15584,31 +15600,33 @@ static void pyprof__block_filter(uint64_t address, int by)
 }
 
 // 0 = no room, or this tracking has ended.
-PYPROF__HOT int pyprof__block_add(uint64_t hash, const pyprof__entry *entry, uint32_t tracking)
+PYPROF__HOT int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
 {
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block);
     int added = 0;
     pyprof__heap_lock(&shard->lock);
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
         shard->front[shard->waiting++] = *entry;
-        pyprof__block_filter(pyprof__hash_block(hash), 1);
+        // Its home is in the CPU's cache when it is entered there.
+        __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
     return added;
 }
 
-PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 = the block was not noted
+PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = the block was not noted
 {
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block);
     pyprof__entry *found;
     pyprof__heap_lock(&shard->lock);
-    found = pyprof__shard_find(shard, hash);
+    found = pyprof__shard_find(shard, pyprof__block_here(block));
     if (found) {
         *entry = *found;
         pyprof__shard_remove(shard, found);
-        pyprof__block_filter(pyprof__hash_block(hash), -1);
+        pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
     }
     pyprof__unlock(&shard->lock);
     return found != NULL;
@@ -15625,11 +15643,10 @@ PYPROF__HOT int pyprof__block_take(uint64_t hash, pyprof__entry *entry)   // 0 =
 // Takes the blocks of a shard out of the filter.
 PYPROF__LAST_LOOK static void pyprof__shard_unfilter(const pyprof__shard *shard)
 {
-    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
         const pyprof__entry entry = i < shard->waiting ? shard->front[i] : shard->entries[i - shard->waiting];
-        if (entry.what) pyprof__block_filter(pyprof__hash_block(number | pyprof__entry_here(&entry)), -1);
+        if (entry.what) pyprof__block_filter(pyprof__block_of(shard, pyprof__entry_here(&entry)), -1);
     }
 }
 
@@ -15641,7 +15658,10 @@ static void pyprof__blocks_drop(void)
         pyprof__shard *shard = &pyprof__shards[i];
         pyprof__heap_lock(&shard->lock);
         if (PYPROF__GET(pyprof__hot.mask)) pyprof__shard_unfilter(shard);
-        if (shard->entries) pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+        if (shard->entries) {
+            pyprof__pages_free(shard->entries, pyprof__shard_bytes(shard->capacity));
+            __atomic_fetch_sub(&pyprof__heap.begun, 1, __ATOMIC_RELAXED);
+        }
         __atomic_fetch_sub(&pyprof__heap.table_bytes, pyprof__shard_bytes(shard->capacity), __ATOMIC_RELAXED);
         shard->entries = NULL;
         shard->count = shard->capacity = shard->steps = shard->waiting = 0;
@@ -15690,7 +15710,7 @@ static void pyprof__code_died(const void *block)
         at->next = pyprof__heap.address_free;
         at->address = 0;
         pyprof__heap.address_free = id;
-        pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(pyprof__block_hash(block)), -1);
+        pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at((uint64_t)(uintptr_t)block), -1);
         pyprof__block_filter((uint64_t)(uintptr_t)block, -1);
         __atomic_add_fetch(&pyprof__heap.code_epoch, 1, __ATOMIC_RELEASE);
     }
@@ -15757,8 +15777,7 @@ static uint32_t pyprof__heap_code_new(uint64_t address)   // under names_lock
     at->code = id;
     at->next = *bucket;
     *bucket = number;
-    pyprof__filter_change(pyprof__code_filter,
-                          pyprof__code_filter_at(pyprof__block_hash((const void *)(uintptr_t)address)), 1);
+    pyprof__filter_change(pyprof__code_filter, pyprof__code_filter_at(address), 1);
     pyprof__block_filter(address, 1);
     errno = error;
     return id;
@@ -15911,7 +15930,7 @@ static uint32_t pyprof__site_new(uint32_t parent, uint32_t code, int32_t instruc
     key->parent = parent;
     key->code = code;
     key->instruction = instruction;
-    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch));
+    PYPROF__SET(pyprof__site_at(id)->epoch, PYPROF__GET(pyprof__heap.epoch) - 1);
     // Never 0: from here on other threads may read the site.
     __atomic_store_n(&pyprof__site_at(id)->owner, owner, __ATOMIC_RELEASE);
     first = PYPROF__GET(*bucket);
@@ -16472,6 +16491,7 @@ static uint64_t pyprof__site_live_doubt(uint32_t at)
 __attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_t epoch)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
+    PYPROF__SET(pyprof__heap.kept, 1);
     if (PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_SAMPLED)
         PYPROF__SET(pyprof__site_doubt_at(at)->peak, pyprof__site_live_doubt(at));
     PYPROF__SET(site->peak_bytes, pyprof__site_live(site));
@@ -16479,27 +16499,32 @@ __attribute__((noinline)) static void pyprof__site_keep_now(uint32_t at, uint32_
     PYPROF__SET(site->epoch, epoch);
 }
 
-// Call before the site changes: keeps what was live at the high-water mark.
-PYPROF__HOT pyprof__heap_site *pyprof__site_keep(uint32_t at)
+// Call before the site changes: keeps what was live at the high-water mark. A block that makes a new mark
+// needs no such call: nothing is left to keep, and a heap that grows would begin an epoch with each block.
+PYPROF__HOT void pyprof__site_keep(const pyprof__heap_site *site, uint32_t at)
 {
-    pyprof__heap_site *site = pyprof__site_at(at);
     uint32_t epoch = PYPROF__GET(pyprof__heap.epoch);
     if (PYPROF__GET(site->epoch) != epoch) pyprof__site_keep_now(at, epoch);
-    return site;
 }
 
-// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark.
-PYPROF__HOT void pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
+// Adds to the live bytes. A new maximum begins a new epoch of the high-water mark if a site has kept anything
+// for the epoch that ends. 1 = this is a new maximum.
+PYPROF__HOT pyprof__bool pyprof__count_live(pyprof__allocating_thread *self, int64_t change)
 {
     int64_t unflushed = PYPROF__GET(self->unflushed) + change, keeps = PYPROF__GET(self->keeps),
         total = PYPROF__GET(pyprof__heap.live) + unflushed;
+    pyprof__bool rises = total > PYPROF__GET(pyprof__heap.peak);
     PYPROF__SET(self->unflushed, unflushed);
-    if (total > PYPROF__GET(pyprof__heap.peak)) {
+    if (rises) {
         PYPROF__SET(pyprof__heap.peak, total);
         PYPROF__SET(pyprof__heap.peak_ms, PYPROF__GET(pyprof__heap.clock_ms));
-        PYPROF__BUMP(pyprof__heap.epoch, 1);
+        if (PYPROF__GET(pyprof__heap.kept)) {
+            PYPROF__SET(pyprof__heap.kept, 0);
+            PYPROF__BUMP(pyprof__heap.epoch, 1);
+        }
     }
     if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
+    return rises;
 }
 
 PYPROF__HOT void pyprof__flow_add(pyprof__flow *flow, uint64_t bytes, uint64_t blocks, uint32_t birth)
@@ -16519,26 +16544,26 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
 static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
                              uint32_t birth)
 {
-    pyprof__heap_site *site = pyprof__site_keep(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
     pyprof_domain_total *total = &self->in[domain];
     uint32_t class_of = size > 1 ? 64 - (uint32_t)__builtin_clzll(size - 1) : 0;
+    if (!pyprof__count_live(self, (int64_t)weight.bytes)) pyprof__site_keep(site, at);
     pyprof__flow_add(&site->in, weight.bytes, weight.blocks, birth);
     if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->in, weight.doubt);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)weight.bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)weight.blocks);
     PYPROF__BUMP(self->sizes[class_of < PYPROF_SIZES ? class_of : PYPROF_SIZES - 1], weight.blocks);
     PYPROF__BUMP(self->sampled, 1);
-    pyprof__count_live(self, (int64_t)weight.bytes);
 }
 
-// Was it one of this thread's last allocations?
-static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
+// Was it one of this thread's last allocations? There are four of them.
+PYPROF__HOT pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const void *block)
 {
     uint64_t now = self->spent + self->drawn - (uint64_t)pyprof__own.left;
-    size_t i, found = PYPROF__RECENT;
-    for (i = 0; i < PYPROF__RECENT; i++) found = self->recent[i].block == block ? i : found;
-    if (found == PYPROF__RECENT) return 0;
+    size_t found = self->recent[0].block == block ? 0 : self->recent[1].block == block ? 1
+        : self->recent[2].block == block ? 2 : 3;
+    if (self->recent[found].block != block) return 0;
     self->recent[found].block = NULL;
     return PYPROF__GET(pyprof__heap.mode) == PYPROF_HEAP_EXACT
         || now - self->recent[found].spent <= PYPROF__TEMP_BYTES;
@@ -16546,13 +16571,15 @@ static pyprof__bool pyprof__was_recent(pyprof__allocating_thread *self, const vo
 
 // Counts a freed block: in the site's own counters if this thread owns the site, otherwise in those for other
 // threads.
-static void pyprof__count_out(pyprof__allocating_thread *self, const void *block, const pyprof__entry *entry)
+PYPROF__HOT void pyprof__count_out(pyprof__allocating_thread *self, const void *block,
+                                   const pyprof__entry *entry)
 {
     uint32_t birth = pyprof__entry_birth(entry);
     uint32_t at = pyprof__entry_site(entry);
-    pyprof__heap_site *site = pyprof__site_keep(at);
+    pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(pyprof__entry_size(entry));
     pyprof_domain_total *total = &self->in[pyprof__entry_domain(entry)];
+    pyprof__site_keep(site, at);
     if (site->owner == self->life && self->life < PYPROF__LIVES) {
         pyprof__flow_add(&site->out, weight.bytes, weight.blocks, birth);
         if (weight.doubt) PYPROF__BUMP(pyprof__site_doubt_at(at)->out, weight.doubt);
@@ -16588,7 +16615,7 @@ static void pyprof__heap_forget_live(void)
     for (i = 0; i < pyprof__heap_sites(); i++) {
         pyprof__heap_site *site = pyprof__site_at(i);
         uint64_t live = pyprof__site_live(site), blocks = pyprof__site_live_blocks(site), births;
-        pyprof__site_keep(i);
+        pyprof__site_keep(site, i);
         bytes += (int64_t)live;
         births = PYPROF__GET(site->in.births) - PYPROF__GET(site->out.births)
             - PYPROF__GET(site->gone.births);
@@ -16678,15 +16705,14 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
-    uint64_t hash = pyprof__block_hash(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
         || !pyprof__get_busy(self, tracking)) return;
-    __builtin_prefetch(pyprof__shard_of(hash), 1);
+    __builtin_prefetch(pyprof__shard_of(block), 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
-    pyprof__entry_make(&entry, hash, size, domain, site, birth);
-    if (!pyprof__block_add(hash, &entry, tracking)) {
+    pyprof__entry_make(&entry, pyprof__block_here(block), size, domain, site, birth);
+    if (!pyprof__block_add(block, &entry, tracking)) {
         if (tracking == PYPROF__GET(pyprof__hot.tracking))
             __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
@@ -16756,7 +16782,6 @@ PYPROF__HOT uint32_t pyprof__wants(size_t size)
 PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__entry *entry)
 {
     uint32_t now = __atomic_load_n(&pyprof__hot.tracking, __ATOMIC_ACQUIRE);
-    uint64_t hash = pyprof__block_hash(block);
     *tracking = 0;
     if (!PYPROF__GET(pyprof__heap.mode) || PYPROF__GET(pyprof__heap.frozen)) return;
     if (pyprof__heap.api.is_finalizing()) {   // from here on Python takes everything apart
@@ -16764,8 +16789,9 @@ PYPROF__HOT void pyprof__forget(const void *block, uint32_t *tracking, pyprof__e
         PYPROF__SET(pyprof__stir.ends, 1);
         return;
     }
-    if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at(hash)])) pyprof__code_died(block);
-    if (pyprof__block_take(hash, entry)) *tracking = now;
+    if (PYPROF__GET(pyprof__code_filter[pyprof__code_filter_at((uint64_t)(uintptr_t)block)]))
+        pyprof__code_died(block);
+    if (pyprof__block_take(block, entry)) *tracking = now;
 }
 
 // Call it after pyprof__forget.
@@ -16849,7 +16875,7 @@ static void *pyprof__slow_realloc(const pyprof__pymem *below, int domain, void *
     if (block) pyprof__forget(block, &known, &entry);
     moved = below->realloc(below->context, block, size);
     freed = moved || (size == 0 && domain == PYPROF_DOMAIN_NATIVE);
-    if (known && (freed || !pyprof__block_add(pyprof__block_hash(block), &entry, known)))
+    if (known && (freed || !pyprof__block_add(block, &entry, known)))
         pyprof__gone(known, block, &entry);
     return pyprof__come_out(&call, moved, size);
 }
@@ -17440,7 +17466,7 @@ static void pyprof__range_came(pyprof__allocating_thread *self, const pyprof__ra
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
     pyprof__heap_site *site = pyprof__site_at(range->site);
     uint64_t bytes = range->end - range->begin, blocks = pyprof__range_weight();
-    pyprof__site_keep(range->site);
+    pyprof__site_keep(site, range->site);
     pyprof__flow_add(&site->in, bytes, blocks, range->birth);
     PYPROF__BUMP(total->alloc_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->alloc_blocks, (int64_t)blocks);
@@ -17452,10 +17478,10 @@ static void pyprof__range_went(pyprof__allocating_thread *self, const pyprof__ra
                                int64_t blocks)
 {
     pyprof_domain_total *total = &self->in[PYPROF_DOMAIN_NATIVE];
+    pyprof__heap_site *site = pyprof__site_at(range->site);
     blocks *= (int64_t)pyprof__range_weight();
-    pyprof__site_keep(range->site);
-    pyprof__flow_gone(&pyprof__site_at(range->site)->gone, bytes, (uint64_t)blocks,
-                      (uint64_t)(blocks * range->birth));
+    pyprof__site_keep(site, range->site);
+    pyprof__flow_gone(&site->gone, bytes, (uint64_t)blocks, (uint64_t)(blocks * range->birth));
     PYPROF__BUMP(total->live_bytes, (int64_t)bytes);
     PYPROF__BUMP(total->live_blocks, blocks);
     pyprof__count_live(self, -(int64_t)bytes);
@@ -18412,12 +18438,11 @@ static int pyprof__heap_watch(int running)   // running: there is an interpreter
 // The block that contains the byte.
 static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uint64_t byte, uint64_t *begin)
 {
-    uint64_t number = (uint64_t)(shard - pyprof__shards) << PYPROF__HERE_BITS;
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
         const pyprof__entry *entry = i < shard->waiting ? &shard->front[i]
             : &shard->entries[i - shard->waiting];
-        *begin = pyprof__hash_block(number | pyprof__entry_here(entry));
+        *begin = pyprof__block_of(shard, pyprof__entry_here(entry));
         if (entry->what && byte >= *begin && byte - *begin < pyprof__entry_size(entry)) return entry;
     }
     return NULL;
@@ -18426,15 +18451,15 @@ static const pyprof__entry *pyprof__shard_around(const pyprof__shard *shard, uin
 // Finds the block that begins at address or, in exact mode, contains it. 0 = there is none.
 static pyprof__bool pyprof__heap_find(const void *address, pyprof__entry *entry, uint64_t *begin)
 {
-    uint64_t hash = pyprof__block_hash(address);
     const pyprof__entry *found = NULL;
     uint32_t s;
     for (s = 0; s <= PYPROF__SHARDS && !found; s++) {
-        pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(hash);
+        pyprof__shard *shard = s ? &pyprof__shards[s - 1] : pyprof__shard_of(address);
         pyprof__heap_lock(&shard->lock);
         *begin = (uint64_t)(uintptr_t)address;
         if (s > 0) found = pyprof__shard_around(shard, (uint64_t)(uintptr_t)address, begin);
-        else if (((uintptr_t)address & 7) == 0) found = pyprof__shard_find(shard, hash);
+        else if (((uintptr_t)address & 7) == 0)
+            found = pyprof__shard_find(shard, pyprof__block_here(address));
         if (found) *entry = *found;
         pyprof__unlock(&shard->lock);
     }

@@ -8,13 +8,15 @@ static uint64_t some(int bits) { return pyprof__random(&seed) & PYPROF__ONES(bit
 TEST(an_entry_holds_it_all)
 {
     for (int i = 0; i < 100000; i++) {
-        uint64_t address = some(45) << 3, size = some(i % 40), hash = pyprof__block_hash((const void *)(uintptr_t)address);
+        uint64_t address = some(45) << 3, size = some(i % 40), here;
+        const void *at = (const void *)(uintptr_t)address;
         uint32_t site = (uint32_t)some(22), birth = (uint32_t)some(28);
         pyprof__entry entry;
-        CHECK(size <= PYPROF__ONES(39) && hash <= PYPROF__ONES(PYPROF__HASH_BITS));
-        pyprof__entry_make(&entry, hash, size, i & 3, site, birth);
-        CHECK(pyprof__hash_block(hash) == address);
-        CHECK(pyprof__entry_here(&entry) == (hash & PYPROF__ONES(PYPROF__HERE_BITS)));
+        here = pyprof__block_here(at);
+        CHECK(size <= PYPROF__ONES(39) && here <= PYPROF__ONES(PYPROF__HERE_BITS));
+        pyprof__entry_make(&entry, here, size, i & 3, site, birth);
+        CHECK(pyprof__block_of(pyprof__shard_of(at), here) == address);
+        CHECK(pyprof__entry_here(&entry) == here);
         CHECK(pyprof__entry_size(&entry) == size);
         CHECK(pyprof__entry_site(&entry) == site && pyprof__entry_birth(&entry) == birth && pyprof__entry_domain(&entry) == (i & 3));
     }
@@ -22,20 +24,20 @@ TEST(an_entry_holds_it_all)
 
 enum { BLOCKS = 400000 };
 
-static uint64_t block(uint64_t i) { return 0x7f0000000000u + i * 48; }   // as an allocator gives them
+// As an allocator gives them.
+static const void *block(uint64_t i) { return (const void *)(uintptr_t)(0x7f0000000000u + i * 48); }
 
 static void add(uint64_t i)
 {
-    uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
     pyprof__entry entry;
-    pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1 + (uint32_t)(i & 0xffff), 0);
-    CHECK(pyprof__block_add(hash, &entry, pyprof__hot.tracking));
+    pyprof__entry_make(&entry, pyprof__block_here(block(i)), i, PYPROF_DOMAIN_OBJ, 1 + (uint32_t)(i & 0xffff), 0);
+    CHECK(pyprof__block_add(block(i), &entry, pyprof__hot.tracking));
 }
 
 static int take(uint64_t i)
 {
     pyprof__entry entry;
-    int found = pyprof__block_take(pyprof__block_hash((const void *)(uintptr_t)block(i)), &entry);
+    int found = pyprof__block_take(block(i), &entry);
     if (found) CHECK(pyprof__entry_size(&entry) == i && pyprof__entry_site(&entry) == 1 + (i & 0xffff));
     return found;
 }
@@ -58,18 +60,137 @@ TEST(a_table_that_may_not_grow)
     pyprof__blocks_drop();
     pyprof__heap.max_bytes = 1 << 20;
     for (i = 0; i < BLOCKS; i++) {
-        uint64_t hash = pyprof__block_hash((const void *)(uintptr_t)block(i));
         pyprof__entry entry;
-        pyprof__entry_make(&entry, hash, i, PYPROF_DOMAIN_OBJ, 1, 0);
-        fit += (uint64_t)pyprof__block_add(hash, &entry, pyprof__hot.tracking);
+        pyprof__entry_make(&entry, pyprof__block_here(block(i)), i, PYPROF_DOMAIN_OBJ, 1, 0);
+        fit += (uint64_t)pyprof__block_add(block(i), &entry, pyprof__hot.tracking);
     }
     CHECK(fit > 30000 && fit < 100000);
     CHECK(pyprof__heap.table_bytes <= 1 << 20);
     for (i = 0; i < BLOCKS; i++) {
         pyprof__entry entry;
-        fit -= (uint64_t)pyprof__block_take(pyprof__block_hash((const void *)(uintptr_t)block(i)), &entry);
+        fit -= (uint64_t)pyprof__block_take(block(i), &entry);
     }
     CHECK_INT(fit, 0);
+}
+
+// Blocks of few shards leave room for a page of each other shard.
+TEST(a_full_table_has_room_for_other_memory)
+{
+    uint64_t i, fit = 0;
+    pyprof__blocks_drop();
+    CHECK(pyprof__heap.table_bytes == 0 && pyprof__heap.begun == 0);
+    pyprof__heap.max_bytes = 3 << 20;
+    for (i = 0; i < 100000; i++) {
+        const void *at = (const void *)(uintptr_t)(0x7f0000000000u + i % 2048 * 16 + i / 2048 * (1u << 23));
+        pyprof__entry entry;
+        pyprof__entry_make(&entry, pyprof__block_here(at), 1, PYPROF_DOMAIN_OBJ, 1, 0);
+        fit += (uint64_t)pyprof__block_add(at, &entry, pyprof__hot.tracking);
+    }
+    CHECK(pyprof__heap.begun < 40 && fit > 10000 && fit < 100000);
+    for (i = 0; i < PYPROF__SHARDS; i++) {
+        const void *at = (const void *)(uintptr_t)(0x7e0000000000u + i * 32768);
+        pyprof__entry entry;
+        pyprof__entry_make(&entry, pyprof__block_here(at), 1, PYPROF_DOMAIN_OBJ, 1, 0);
+        if (!pyprof__shard_of(at)->capacity)
+            for (int n = 0; n <= PYPROF__FRONT; n++) CHECK(pyprof__block_add(at, &entry, pyprof__hot.tracking));
+    }
+    CHECK(pyprof__heap.begun == PYPROF__SHARDS && pyprof__heap.table_bytes <= 3 << 20);
+    pyprof__blocks_drop();
+    CHECK(pyprof__heap.table_bytes == 0 && pyprof__heap.begun == 0);
+}
+
+// Programs go through their memory in order: what lies together is found together.
+TEST(neighbours_stay_neighbours)
+{
+    for (int i = 0; i < 10000; i++) {
+        uint64_t chunk = some(33) << 15, line = chunk + (some(8) << 7);
+        pyprof__shard shard = { .capacity = 1 + (uint32_t)some(20) };
+        pyprof__entry one, other;
+        pyprof__entry_make(&one, pyprof__block_here((const void *)(uintptr_t)(line + (some(4) << 3))), 1, 0, 1, 0);
+        pyprof__entry_make(&other, pyprof__block_here((const void *)(uintptr_t)(line + (some(4) << 3))), 1, 0, 1, 0);
+        CHECK(pyprof__home(&shard, &one) < shard.capacity);
+        CHECK_INT(pyprof__home(&shard, &other), pyprof__home(&shard, &one));
+        CHECK(pyprof__shard_of((const void *)(uintptr_t)line) == pyprof__shard_of((const void *)(uintptr_t)chunk));
+    }
+}
+
+// ---- the high-water mark --------------------------------------------------------------------------------------------
+enum { SITES = 8, STEPS = 60000 };
+static struct { uint64_t bytes[SITES], blocks[SITES], peak_bytes[SITES], peak_blocks[SITES], total, peak; } seen;
+static uint32_t sites[SITES], bucket;
+static struct { uint64_t size; int site; } alive[STEPS];
+static int living;
+
+static void count(pyprof__allocating_thread *self, int in, int site, uint64_t size)
+{
+    pyprof__entry entry;
+    if (!sites[site]) sites[site] = pyprof__site_new(0, 0, site, &bucket, 1);
+    pyprof__entry_make(&entry, 0, size, PYPROF_DOMAIN_OBJ, sites[site], 0);
+    if (in) pyprof__count_in(self, sites[site], size, PYPROF_DOMAIN_OBJ, 0);
+    else pyprof__count_out(self, NULL, &entry);
+    seen.bytes[site] += in ? size : (uint64_t)0 - size;
+    seen.blocks[site] += in ? 1 : (uint64_t)-1;
+    seen.total += in ? size : (uint64_t)0 - size;
+    if (seen.total <= seen.peak) return;
+    seen.peak = seen.total;
+    memcpy(seen.peak_bytes, seen.bytes, sizeof seen.bytes);
+    memcpy(seen.peak_blocks, seen.blocks, sizeof seen.blocks);
+}
+
+static void check_marks(void)
+{
+    CHECK(pyprof__heap.peak == (int64_t)seen.peak);
+    for (int i = 0; i < SITES; i++) {
+        const pyprof__heap_site *site = pyprof__site_at(sites[i]);
+        int kept = site->epoch == pyprof__heap.epoch;
+        if (!sites[i]) continue;
+        CHECK((kept ? site->peak_bytes : pyprof__site_live(site)) == seen.peak_bytes[i]);
+        CHECK((kept ? site->peak_blocks : pyprof__site_live_blocks(site)) == seen.peak_blocks[i]);
+    }
+}
+
+static pyprof__allocating_thread *counting_begins(void)
+{
+    pyprof__allocating_thread *self = pyprof__allocating_new(16);
+    CHECK(self);
+    self->life = 1;
+    pyprof__heap.mode = PYPROF_HEAP_EXACT;
+    pyprof__heap.epoch = 7;
+    pyprof__heap.life_count = pyprof__heap.site_count = 1;
+    pyprof__heap.site_limit = PYPROF__SITES_LEAST;
+    return self;
+}
+
+// Each site has what it had at the latest maximum, whatever came after: of all sites, sites that come later, too.
+TEST(marks_of_any_order)
+{
+    pyprof__allocating_thread *self = counting_begins();
+    for (int i = 0; i < STEPS; i++) {
+        int rises = i / 500 % 3 != 2, at = living ? (int)(some(30) % (uint64_t)living) : 0;
+        if (living == 0 || (some(10) < 600) == rises) {
+            alive[living].size = some(4) ? some(9) : 0;
+            alive[living].site = (int)some(3) * (i > STEPS / 8);
+            count(self, 1, alive[living].site, alive[living].size);
+            living++;
+        } else {
+            count(self, 0, alive[at].site, alive[at].size);
+            alive[at] = alive[--living];
+        }
+        check_marks();
+    }
+    CHECK(living > 100 && sites[SITES - 1] && seen.peak > seen.total);
+}
+
+TEST(a_heap_that_grows_keeps_nothing)
+{
+    pyprof__allocating_thread *self = counting_begins();
+    for (int i = 0; i < 1000; i++) count(self, 1, i % SITES, 100);
+    CHECK_INT(pyprof__heap.epoch, 7);
+    count(self, 0, 0, 100);
+    count(self, 1, 1, 100);
+    count(self, 1, 2, 1);
+    CHECK_INT(pyprof__heap.epoch, 8);
+    check_marks();
 }
 
 // ---- hooks that were lost: all blocks are dropped while other threads go on ------------------------------------------
@@ -83,12 +204,10 @@ static void *drops(void *unused)
 
 static int is_passed_over(uint64_t i)   // it is in the table, and the filter says that it is not
 {
-    const void *address = (const void *)(uintptr_t)block(i);
-    uint64_t hash = pyprof__block_hash(address);
-    pyprof__shard *shard = pyprof__shard_of(hash);
+    pyprof__shard *shard = pyprof__shard_of(block(i));
     int passed;
     pyprof__heap_lock(&shard->lock);
-    passed = pyprof__shard_find(shard, hash) && !pyprof__is_known(address);
+    passed = pyprof__shard_find(shard, pyprof__block_here(block(i))) && !pyprof__is_known(block(i));
     pyprof__unlock(&shard->lock);
     return passed;
 }
