@@ -42,7 +42,7 @@ class Worker(threading.Thread):
             self.error = sys.exc_info()[1]
         self.began, self.ended = begin, clock()
         self.wall, self.cpu, self.delay = self.ended - begin, time.thread_time() - cpu, run_delay() - delay
-        self.blur = 0.1 * self.delay / self.wall
+        self.blur = 0.3 * self.delay / self.wall
 
     def end(self):
         self.join()
