@@ -3533,24 +3533,41 @@ static pyprof__bool pyprof__is_mapped(uint64_t address)   // 0 = certainly not
     return syscall(SYS_mincore, page, (size_t)1, &resident) == 0 || errno != ENOMEM;
 }
 
+// ThreadSanitizer knows memory that comes and goes only by the C library's calls. To it, the next use of an
+// address would be a race with the one before.
+#if defined(__SANITIZE_THREAD__)
+#define PYPROF__MAP(size, access, flags) mmap(NULL, size, access, flags, -1, 0)
+#define PYPROF__UNMAP(pages, size) munmap(pages, size)
+#else
+#define PYPROF__MAP(size, access, flags) (void *)syscall(SYS_mmap, NULL, size, access, flags, -1, 0ul)
+#define PYPROF__UNMAP(pages, size) syscall(SYS_munmap, pages, size)
+#endif
+
 static void *pyprof__pages(size_t size)   // zeroed; takes no memory until it is touched. NULL = none
 {
-    void *pages = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0ul);
+    void *pages = PYPROF__MAP(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     return pages == MAP_FAILED ? NULL : pages;
+}
+
+static void pyprof__pages_free(void *pages, size_t size)
+{
+    if (pages) PYPROF__UNMAP(pages, size);
 }
 
 // Contents stay; NULL = no memory, and nothing has changed.
 static void *pyprof__pages_resize(void *pages, size_t size, size_t wanted)
 {
+#if defined(__SANITIZE_THREAD__)
+    void *moved = pyprof__pages(wanted);
+    if (!moved) return NULL;
+    memcpy(moved, pages, size < wanted ? size : wanted);
+    pyprof__pages_free(pages, size);
+    return moved;
+#else
     // MREMAP_MAYMOVE: declared only with _GNU_SOURCE
     void *moved = (void *)syscall(SYS_mremap, pages, size, wanted, 1ul);
     return moved == MAP_FAILED ? NULL : moved;
-}
-
-static void pyprof__pages_free(void *pages, size_t size)
-{
-    if (pages) syscall(SYS_munmap, pages, size);
+#endif
 }
 
 // Gives the memory back; the pages then read as zeros.
@@ -15632,16 +15649,8 @@ PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   //
     return found != NULL;
 }
 
-// ThreadSanitizer does not see that pages are given back by a system call of ours: it takes the next use of
-// their addresses for a race with the last reading of them.
-#if defined(__SANITIZE_THREAD__)
-#define PYPROF__LAST_LOOK __attribute__((no_sanitize_thread))
-#else
-#define PYPROF__LAST_LOOK
-#endif
-
 // Takes the blocks of a shard out of the filter.
-PYPROF__LAST_LOOK static void pyprof__shard_unfilter(const pyprof__shard *shard)
+static void pyprof__shard_unfilter(const pyprof__shard *shard)
 {
     uint32_t i;
     for (i = 0; i < shard->waiting + shard->capacity; i++) {
@@ -47679,7 +47688,8 @@ PYPROF__SMALL_END
 #undef PYPROF__WHOLE
 #undef PYPROF__MORE
 #undef PYPROF__HTML_WRITER
-#undef PYPROF__LAST_LOOK
+#undef PYPROF__MAP
+#undef PYPROF__UNMAP
 #undef PYPROF__PRAGMA
 #undef PYPROF__LEAN_BEGIN
 #undef PYPROF__LEAN_END
