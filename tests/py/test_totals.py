@@ -52,7 +52,7 @@ kept = []
 
 
 def recorded(**config):
-    with bind.record(rate_hz=1000, **config) as r:
+    with bind.record(rate_hz=1000, max_cpu=100., **config) as r:   # on a busy machine, too, no tick is left out
         stop = threading.Event()
         with bind.running(stop.wait, name='idle'):   # waits all the time
             with bind.running(sleepy, name='twin', count=2):
