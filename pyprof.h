@@ -13995,7 +13995,7 @@ static pyprof__bool pyprof__is_file_at(const char *path, const char *end)
 {
     size_t size = strlen(path), length = strlen(end);
     return size >= length && strcmp(path + size - length, end) == 0
-        && (size == length || path[size - length - 1] == '/' || path[size - length - 1] == '\\');
+        && (size == length || path[size - length - 1] == '/');
 }
 
 static pyprof__bool pyprof__is_idle_function(const char *file, const char *name)
@@ -14017,7 +14017,7 @@ static pyprof__bool pyprof__is_idle_stack(const pyprof__codes *codes, const pypr
         const pyprof__code *code = &PYPROF__AT(const pyprof__code, codes->codes, spot->code);
         const char *file = pyprof__string(&codes->strings, code->file);
         if (pyprof__is_idle_function(file, pyprof__string(&codes->strings, code->name))) return 1;
-        if (!strstr(file, "multiprocessing")) break;
+        if (!strstr(file, "multiprocessing/")) break;
     }
     return 0;
 }
@@ -14411,11 +14411,12 @@ static void pyprof__delays_read(pyprof__sweeper *sweeper)
     uint64_t now = sweeper->list.now_ns;
     size_t i;
     int count = 0;
-    for (i = 0; i < sweeper->list.listed.count && count < PYPROF__DELAYS; i++) {
+    for (i = 0; i < sweeper->list.listed.count; i++) {
         pyprof__thread *thread = pyprof__listed(&sweeper->list, i);
         int ran = thread->cpu_ns != thread->delay_cpu_ns, soon = thread->delay_due || sweeper->late;
         if (thread->tick != sweeper->list.tick || thread->shared_tid || thread->put_off) continue;
-        if (ran && now - thread->delay_at >= (soon ? PYPROF__DELAY_SOON_NS : PYPROF__DELAY_NS)) {
+        if (ran && count < PYPROF__DELAYS
+            && now - thread->delay_at >= (soon ? PYPROF__DELAY_SOON_NS : PYPROF__DELAY_NS)) {
             thread->delay_ns = pyprof__run_delay(sweeper->target.origin.proc, thread->native);
             sweeper->counts_delays |= thread->delay_ns != 0;
             thread->delay_known = sweeper->counts_delays;
@@ -15099,8 +15100,8 @@ enum { PYPROF__DOMAINS = 3, PYPROF__PLACES = 8, PYPROF__NESTED = 32, PYPROF__SHA
 #endif
 
 // One live block. Its address identifies it: the shard gives 8 bits, `what` the others. The site is never 0.
-//      what   37 bits of the address, 22 bits site, 2 bits domain, 3 bits of the size     0 = free entry
-//      more   36 bits of the size, 28 bits birth (in units of 16 ms)
+//      bits of `what`   37 of the address, 22 site, 2 domain, 3 of the size     0 = free entry
+//      bits of `more`   36 of the size, 28 birth (in units of 16 ms)
 typedef struct { uint64_t what, more; } pyprof__entry;
 typedef struct {
     uint32_t lock, count, capacity, steps;
