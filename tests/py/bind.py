@@ -486,22 +486,12 @@ def strict_json(data):
         if len(result) != len(items):
             keys = [key for key, _ in items]
             raise ValueError('keys twice: %r' % [key for key in result if keys.count(key) > 1][:5])
-        for key in result:
-            key.encode('utf-8')
         return result
 
-    def strings(value):
-        if isinstance(value, str):
-            value.encode('utf-8')
-        elif isinstance(value, list):
-            for one in value:
-                strings(one)
-        elif isinstance(value, dict):
-            for one in value.values():
-                strings(one)
-
-    result = json.loads(data.decode('utf-8'), parse_constant=refuse, object_pairs_hook=pairs)
-    strings(result)
+    text = data.decode('utf-8')   # which holds no half of a pair: it takes an escape
+    result = json.loads(text, parse_constant=refuse, object_pairs_hook=pairs)
+    if re.search(r'\\u[dD][89a-fA-F]', text):
+        json.dumps(result, ensure_ascii=False).encode('utf-8')
     return result
 
 

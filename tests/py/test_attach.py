@@ -106,7 +106,7 @@ def recorder_dump(pid):
 def no_impossible_stacks_from_outside():
     steps = trace_run()
     recorder = bind.Outside(rate_hz=5000)
-    with running(churn_main, 0, bind.length(20, 3), name='churn', count=2):
+    with running(churn_main, 0, bind.length(20, 2), name='churn', count=2):
         pass
     profile = recorder.stop()
     stats = profile.stats()

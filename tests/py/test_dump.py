@@ -531,7 +531,7 @@ def programs_that_begin_or_end():
     """A dump at any moment of their life gives a profile, or says that the process has ended, or Python not begun or ended."""
     results = {}
     chance = random.Random(4)
-    for i in range(bind.length(500, 50)):
+    for i in range(bind.length(500, 24)):
         process = subprocess.Popen([sys.executable, '-S', '-c', 'pass' if i % 2 else 'import threading; '
                                     't = threading.Thread(target=print); t.start(); t.join()'], stdout=subprocess.DEVNULL)
         if i % 3:

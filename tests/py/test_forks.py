@@ -33,8 +33,8 @@ def fork_while_sampling():
         balanced(r.profile.stats())
         bind.equal(len(bind.tasks()), 1, 'threads of the child at the end')
 
-    with running(spin, 1.5, name='worker'):
-        for _ in range(5):
+    with running(spin, bind.length(1.5, 0.6), name='worker'):
+        for _ in range(bind.length(5, 2)):
             bind.equal(in_child(child), 0, 'exit status of the child')
     elapsed = time.perf_counter() - begin
     profile = session.stop()

@@ -473,14 +473,15 @@ def deep_recursion_is_cut_at_1024():
         ident = workers[0].thread.ident
         profile = bind.dump_profile()
         stack = truths()[ident]
-        bind.check(len(stack) > 20000, 'only %d frames', len(stack))
+        bind.check(len(stack) > deep, 'only %d frames', len(stack))
         bind.equal(profile.stats().truncated, 1, 'truncated')
         bind.equal(told(profile)[ident], stack[-1024:])
         for item in profile.visit(bind.ITEM_STACK):
             if item.thread.ident == ident:
                 bind.check(len(item.stack) in (1024, 1025), 'depth %d', len(item.stack))
 
-    deep_worker(20000, check)
+    deep = bind.length(20000, 6000)
+    deep_worker(deep, check)
 
 
 @bind.test
@@ -492,7 +493,7 @@ def deep_recursion_whole():
             bind.equal(profile.stats().truncated, 0, 'truncated')
             bind.equal(told(profile)[ident], truths()[ident])
 
-    deep = bind.length(20000, 7000)
+    deep = bind.length(20000, 3000)
     deep_worker(deep, check)
 
 
@@ -553,7 +554,7 @@ def dump_leaves_nothing_behind():
 def dump_while_a_session_runs():
     def check(workers):
         with bind.record(rate_hz=2000):
-            for _ in range(50):
+            for _ in range(bind.length(50, 20)):
                 compare(bind.released)
                 compare(bind.held)
 

@@ -406,12 +406,12 @@ def embedded(mode, count):
 
 @bind.test
 def a_session_in_each_life():
-    embedded('lives', bind.length(12, 6))
+    embedded('lives', bind.length(12, 4))
 
 
 @bind.test
 def a_session_across_lives():
-    count = bind.length(6, 4)
+    count = bind.length(6, 3)
     told = embedded('across', count)
     print(told)
     bind.equal(told['seen'] + told['lost'], count, 'lives whose allocations were seen, or told to be lost')
@@ -435,7 +435,7 @@ def a_session_between_lives():
 @bind.test(limit=60)
 def sessions_beside_lives_that_end():
     """No call is asked of an interpreter that is ending or not yet up: it would print, run Python code, or crash."""
-    embedded('beside', bind.length(12, 8))
+    embedded('beside', bind.length(12, 5))
 
 
 # --- fork -------------------------------------------------------------------------------------------------------------

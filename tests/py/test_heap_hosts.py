@@ -41,6 +41,7 @@ def names_of_code_that_is_gone():
 
 
 WIDE = bind.length(3000, 1000)   # lines that allocate, and nothing else
+WIDES = bind.length(40, 20)      # functions of such lines
 
 
 def wide(number):
@@ -54,7 +55,7 @@ def wide(number):
 def snapshots_while_stacks_are_new():
     """Whoever reads the tree while it grows sees whole nodes only: nothing gets lost, and nothing stands in a wrong place."""
     sys.setswitchinterval(0.0002)
-    functions, kept, done = [wide(i) for i in range(40)], [shelf(WIDE) for _ in range(2)], threading.Event()
+    functions, kept, done = [wide(i) for i in range(WIDES)], [shelf(WIDE) for _ in range(2)], threading.Event()
     session = start(timeline_s=-1)
 
     def look():
@@ -77,7 +78,7 @@ def snapshots_while_stacks_are_new():
     found = {(row.name, row.line): row.self[ALLOC_BLOCKS] for row in every
              if row.name.startswith('wide_') and row.line > 1}
     bind.equal({key: count for key, count in found.items() if count != 1}, {}, 'lines with more or fewer blocks than one')
-    bind.equal(len(found), 40 * WIDE, 'lines')
+    bind.equal(len(found), WIDES * WIDE, 'lines')
     total, domains = profile.info().total, table(profile.info().domains)
     bind.equal([sum(column) for column in zip(*domains)], four(list(total)), 'the domains and the tree')
 

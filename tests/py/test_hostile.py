@@ -109,8 +109,8 @@ def through_every_writer(count):
 
 
 @bind.test
-def two_thousand_hostile_names():
-    through_every_writer(2000)
+def many_hostile_names():
+    through_every_writer(bind.length(2000, 700))
 
 
 @bind.test(long=True, limit=600)
@@ -121,7 +121,7 @@ def a_hundred_thousand_hostile_names():
 @bind.test
 def hostile_options():
     """Titles and filters come from elsewhere, too."""
-    profile = hostile_profile(10)
+    profile = hostile_profile(bind.length(10, 2))
     for title in map(encoded, names(len(PARTS))):
         for format, suffix, key, _ in table():
             if suffix in ('.json', '.svg', '.speedscope.json', '.folded', '.txt'):

@@ -14,7 +14,7 @@ from recording import balanced, running
 def hunt(seconds, threads, **config):
     steps = trace_run()
     with bind.record(**config) as r:
-        with running(churn_main, 0, bind.length(seconds, seconds / 4), name='churn', count=threads):
+        with running(churn_main, 0, bind.length(seconds, seconds / 6), name='churn', count=threads):
             pass
     stats = r.profile.stats()
     wrong = impossible(r.profile, steps, known_lines())

@@ -151,7 +151,7 @@ def wrong_stacks_are_refused():
         dice = random.Random(name)
         deep = [(key[2], stack) for key, stack in stacks.items() if rules.check(stack) == grammar.GOOD
                 and rules.find(stack[-1])[0] and sum(rules.find(frame)[0] is not None for frame in stack) > 3]
-        for is_main, stack in dice.sample(deep, min(6, len(deep))):
+        for is_main, stack in dice.sample(deep, min(bind.length(6, 3), len(deep))):
             wrong = Refusals(rules, stack, 'main' if is_main else 'thread')
             wrong.refused(stack, grammar.GOOD)
             wrong.roots()
@@ -199,8 +199,8 @@ def names_of_dead_code_are_refused():
 
 def recorded(name, mode):
     if name == 'deep' and not bind.LONG:   # each frame is read, of each stack: with 100,000 that can take a minute
-        workloads.DEPTH = 9999
-        workloads.NAMED[name].most = 10003
+        workloads.DEPTH = 4999
+        workloads.NAMED[name].most = 5003
     try:
         result = oracle.perform({'workload': name, 'mode': mode, 'condition': 'quiet', 'seconds': SECONDS, 'rate': 1000,
                                  'faults': 0})

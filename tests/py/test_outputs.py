@@ -417,7 +417,7 @@ def deep_stacks():
         return down(n - 1) if n else bind.dump_profile(max_depth=65000)
 
     result = []
-    for depth in bind.several(7000, 3000, 20000):
+    for depth in bind.several(3000, 7000, 20000):
         sys.setrecursionlimit(depth + 1000)
         threading.stack_size(1000 << 20)
         thread = threading.Thread(target=lambda: result.append(down(depth)))

@@ -277,7 +277,7 @@ def up_to_200000_blocks_each_is_a_trace():
 
 @bind.test
 def more_blocks_are_brought_together():
-    for blocks_of in ([200] * 1000 + [1], [1000] * 999 + [1, 1], [10**9, 1, 1, 50], [3] * 100000):
+    for blocks_of in bind.several([200] * 1000 + [1], [1000] * 999 + [1, 1], [10**9, 1, 1, 50], [3] * 100000):
         profile, blocks, size = many(blocks_of)
         bind.check(blocks > 200000, 'too few')
         snapshot = load(profile)

@@ -593,7 +593,7 @@ def forks_beside_threads():
     for thread in threads:
         thread.start()
     try:
-        for i in range(bind.length(200, 50)):
+        for i in range(bind.length(200, 20)):
             in_a_child(lambda: child(i))
     finally:
         over.append(1)

@@ -85,7 +85,7 @@ try "what cannot be shown" wrong
 cat >"$dir/app.py" <<'END'
 import sys, threading, time
 def spin():
-    while True: sum(range(200))
+    while True: sum(range(20000)); time.sleep(0.002)
 def \u8a08\u7b97\u3059\u308b\u95a2\u6570():
     while True: time.sleep(0.02)
 threading.Thread(target=spin, daemon=True, name="\u7dda-\U0001f40d").start()
@@ -246,7 +246,7 @@ family() { # a command whose child works: both are rows of the table of processe
     cat >"$dir/family.py" <<'END'
 import os, time
 def in_child():
-    while True: sum(range(200))
+    while True: sum(range(20000)); time.sleep(0.002)
 if os.fork(): os.wait()
 else: in_child()
 END

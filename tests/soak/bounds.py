@@ -127,7 +127,7 @@ def endless(count, counted):
 @soak.program(limit=900, short=0.03)
 def bounds(scale):
     """Two hundred thousand code objects through 4 MiB."""
-    half = max(int(100000 * scale), 500)
+    half = max(int(100000 * scale), 300)
     counted = soak.Counted()
     endless(min(half, 2000), counted)
     levels, begin = soak.Levels(), time.perf_counter()

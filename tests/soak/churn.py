@@ -170,7 +170,7 @@ def samples_of_churn(count, seen, **config):
 @soak.program(limit=900, short=0.03)
 def churn(scale):
     """A million samples."""
-    half = max(int(500000 * scale), 5000)
+    half = max(int(500000 * scale), 3000)
     counted, seen, before = soak.Counted(), Seen(), sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     samples_of_churn(min(half, 20000), Seen())
