@@ -34,13 +34,15 @@ SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -f
 FLAGS = $(DEBUG) $(WARNINGS) $(SANITIZER) $(CFLAGS)
 # make test compiles libraries with -O1 and all else with -O0, in a half and a quarter of the time, and with line numbers alone for
 # debuggers (CFLAGS=-g: all). All of them share one object of the upper sections of the header, see tests/inside.py, and the examples
-# that run are linked to the object of the C tests. So it is with a sanitizer. make test-long has all of it -O2, and compiles the
-# libraries and the command as whoever installs them.
+# that run are linked to the object of the C tests. So it is with a sanitizer. make test-long has all of the header -O2, and compiles
+# the libraries and the command as whoever installs them.
 OPTIMIZE = $(if $(SANITIZE),-O1,-O2)
 DEBUG = $(if $(filter -O1,$(OPTIMIZE)),-g1,-g)
 COMMAND = $(CC) $(OPTIMIZE) $(FLAGS)
 COMPILE = $(if $(V),,@echo '  cc $@'; )$(COMMAND)
-QUICK_COMMAND = $(if $(SANITIZE)$(TEST_LONG),$(COMMAND),$(CC) -O0 $(FLAGS))
+TEST_COMMAND = $(CC) -O0 $(FLAGS)
+TEST_COMPILE = $(if $(V),,@echo '  cc $@'; )$(TEST_COMMAND)
+QUICK_COMMAND = $(if $(filter-out -O1,$(if $(TEST_LONG),$(OPTIMIZE))),$(COMMAND),$(TEST_COMMAND))
 QUICK_COMPILE = $(if $(V),,@echo '  cc $@'; )$(QUICK_COMMAND)
 LINKED = $(if $(filter -O1,$(OPTIMIZE))$(TEST_LONG),$(BUILD)/inside.o)
 UPPER = $(if $(and $(TEST_LONG),$(filter-out -O1,$(OPTIMIZE))),,$(BUILD)/upper.o)
@@ -174,8 +176,9 @@ tsan: ## the same under ThreadSanitizer
 # A test is a process and leaves its memory to its end; leaks are found by the counting allocators of test_writers and test_memory.
 ASAN_PY := $(if $(findstring address,$(SANITIZE)),$(BUILD)/libpyprof_test.so $(HEAP))
 sanitized: $(C_TESTS) $(filter $(BUILD)/host,$(CAN_BUILD)) $(ASAN_PY) $(BARE)
-	@ASAN_OPTIONS=detect_leaks=0 TEST_SLOW=5 $$(setarch -R true 2>/dev/null && echo setarch -R) tests/run.sh -t 600 $(RUN_C) "bash tests/sh/demo.sh $(BUILD)" \
-	    $(if $(ASAN_PY),"CC='$(CC)' T='$(T)' bash tests/heap_asan.sh $(BARE) $(BUILD)")
+	@ASAN_OPTIONS=detect_leaks=0 TEST_SLOW=5 $$(setarch -R true 2>/dev/null && echo setarch -R) tests/run.sh -t 600 -j $$((1 + $$(nproc))) \
+	    $(if $(ASAN_PY),$(foreach t,$(wildcard tests/py/test_heap*.py),"CC='$(CC)' T='$(T)' bash tests/heap_asan.sh $(BARE) $(BUILD) $(t)")) \
+	    $(RUN_C) "bash tests/sh/demo.sh $(BUILD)"
 
 valgrind: ## C tests under valgrind
 	@tests/deps.sh $@
@@ -290,9 +293,9 @@ WHOLE := $(patsubst tests/%.c,$(BUILD)/%,$(shell grep -l '^.define PYPROF_IMPLEM
 $(filter-out $(WHOLE),$(C_TESTS)): $(BUILD)/inside.o
 $(BUILD)/test_assert: examples/pyprof_assert.h
 $(WHOLE): $(UPPER)
-$(WHOLE): QUICK_COMPILE += $(if $(UPPER),$(ONE_PART) -DTEST_HEADER='"lower.h"')
+$(WHOLE): TEST_COMPILE = $(QUICK_COMPILE) $(if $(UPPER),$(ONE_PART) -DTEST_HEADER='"lower.h"')
 $(BUILD)/test_%: tests/test_%.c
-	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
+	$(TEST_COMPILE) -std=c11 -I$(BUILD) $(filter %.c %.o,$^) -o $@ $(LIBS)
 $(BUILD)/interop_make: tests/interop/make.c tests/test_writers.c tests/test_memory_writers.c $(BUILD)/inside.o
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) -DINTEROP_MEMORY -c $< -o $@.o
 	$(QUICK_COMPILE) -std=c11 -I$(BUILD) $< $@.o $(BUILD)/inside.o -o $@ $(LIBS)

@@ -1,10 +1,10 @@
 #!/bin/bash
-# The memory hooks under AddressSanitizer, which has to be in the process before Python: tests/heap_asan.sh PYTHON BUILD_DIR
+# The memory hooks under AddressSanitizer, which has to be in the process before Python: tests/heap_asan.sh PYTHON BUILD_DIR TEST_FILE
 set -eu
 
 asan=$(${CC:-cc} -print-file-name=libasan.so)
 if [ ! -e "$asan" ]; then
-    echo "skip  memory hooks under AddressSanitizer: ${CC:-cc} has no libasan.so"
+    echo "skip  $3 under AddressSanitizer: ${CC:-cc} has no libasan.so"
     exit
 fi
 python=$("$1" -c 'import sys; print(sys.executable)') # "$1" may be a script, which is not to be checked
@@ -14,6 +14,4 @@ tests=('*storm*' 'every_kind*' 'leaks*' 'out_*' '*_full' '*hooks*' '*gil*' '*lif
 [ -z "${T:-}" ] || tests=() # it selects
 export LD_PRELOAD=$asan ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 unset TEST_LONG # make test-long has the long forms; here they would take ten times as long
-failed=0
-for file in tests/py/test_heap*.py; do "$python" "$file" "$2" "${tests[@]}" || failed=1; done
-exit $failed
+exec "$python" "$3" "$2" "${tests[@]}"

@@ -221,7 +221,7 @@ def only_the_sampler_is_tuned(mode):
             bind.eventually(samplers, 'the sampler')
             known.update(samplers())
             bind.equal(len(known), 1, 'samplers')
-            for _ in range(bind.length(15, 5)):
+            for _ in range(bind.length(15, 3)):
                 time.sleep(0.1)
                 bind.equal(mine(), before, 'placement of threads, meanwhile')
                 sampler = set(os.sched_getaffinity(min(known)))
@@ -270,7 +270,7 @@ def coarse_clocks():
 # --- the cost of a sweep ----------------------------------------------------------------------------------------------
 
 
-def copied_in_a_sweep(rate, of_bytes=0, stretches=8):
+def copied_in_a_sweep(rate, of_bytes=0, stretches=bind.length(8, 5)):
     """Guarded copies, or their bytes, of each sweep. A lone thread is busy, and its stack grows and shrinks: the least of
     some stretches."""
     found = [ctypes.c_uint64() for _ in range(3)]
@@ -690,6 +690,7 @@ def lost_time_stays_in_the_totals(mode):
             hooks.pyprof_test_faults(rate, FAIL, 5)
             time.sleep(2.5)
             hooks.pyprof_test_faults(0, 0, 0)
+            bind.enough(threads[0].is_alive(), 'the thread had ended: the machine is busy')
             elapsed = time.perf_counter() - begin
             profile = session.stop()
         stats = profile.stats()
@@ -703,7 +704,7 @@ def lost_time_stays_in_the_totals(mode):
         if rate < 0.1:
             bind.near(wall, elapsed, 0.02, 0.01 + late(profile), 'wall time')
         if rate < 0.1 and stats.rejected > 30:   # with a third of all reads failing hardly any walk reaches the root
-            check(share_deep > 0.5, 'only %.3f of the lost time lies below the outer frames: %r', share_deep, lost)
+            bind.enough(share_deep > 0.5, 'only %.3f of the lost time lies below the outer frames: %r', share_deep, lost)
 
 
 # --- starvation -------------------------------------------------------------------------------------------------------
@@ -849,7 +850,7 @@ def faults_at_any_time():
 
     stop = threading.Event()
     with running(churn, name='churn'), setting(stop):
-        for rate in (0.001, 0.01, 0.1, 0.5, 1.0):
+        for rate in (0.001, 0.01, 0.1, 0.5, 1.0)[::bind.length(1, 2)]:
             for seed in range(bind.length(20, 1)):
                 for kinds in (FAIL, SHORT, GARBAGE, 7):
                     hooks.pyprof_test_faults(rate, kinds, seed)

@@ -721,7 +721,7 @@ def a_sandbox_that_ends_the_sampler_thread():
     code = b''.join(struct.pack('=HBBI', *line) for line in (
         (0x20, 0, 0, 0), (0x15, 0, 1, number or 0), (0x06, 0, 0, 0), (0x06, 0, 0, 0x7fff0000)))   # SECCOMP_RET_KILL_THREAD, _ALLOW
     session = bind.Session(rate_hz=1000, heap=0)
-    time.sleep(0.05)
+    bind.eventually(lambda: session.stats().samples > 10, 'samples', 20)
     threads = bind.tasks()
     libc = ctypes.CDLL(None, use_errno=True)
     if number is None or libc.prctl(38, 1, 0, 0, 0) != 0 or libc.syscall(

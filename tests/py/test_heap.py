@@ -329,7 +329,7 @@ def sampled_blocks_that_grow():
 @bind.test
 def sampled_lines_in_tens_of_thousands():
     """The doubts of each line are its own, however many there are; those of blocks that others free go, too."""
-    lines, interval, code = 20000, 1000, {}
+    lines, interval, code = bind.length(20000, 10000), 1000, {}
     text = 'def f%d():\n' + '    kept.append(b"x" * size)\n' * 100 + 'f%d()\n'
     body = compile(''.join(text % (i, i) for i in range(lines // 100)), 'lines.py', 'exec')
     missed = math.exp(-3)   # of blocks of three intervals

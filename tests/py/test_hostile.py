@@ -122,7 +122,7 @@ def a_hundred_thousand_hostile_names():
 def hostile_options():
     """Titles and filters come from elsewhere, too."""
     profile = hostile_profile(bind.length(10, 2))
-    for title in map(encoded, names(len(PARTS))):
+    for title in list(map(encoded, names(len(PARTS))))[::bind.length(1, 3)]:
         for format, suffix, key, _ in table():
             if suffix in ('.json', '.svg', '.speedscope.json', '.folded', '.txt'):
                 data = profile.write(format, title=title)

@@ -46,7 +46,7 @@ def recorded(names, grows, only=()):
 @bind.test
 def merged_totals_agree_in_all_formats():
     first, second = test_totals.recorded(heap=bind.HEAP_EXACT), test_totals.recorded()
-    for as_one in 0, 1:
+    for as_one in bind.several(0, 1):
         merged = first.merged(second, as_one=as_one)
         for metric in bind.SAMPLES, bind.WALL_NS, bind.CPU_NS, bind.LIVE_BYTES:
             bind.equal(merged.info().total[metric], first.info().total[metric] + second.info().total[metric], 'metric %d' % metric)

@@ -252,8 +252,8 @@ def mappings_that_leak():
         document = recorded(COURSES, heap)[0]
         told = {leak['function'][2:]: (leak['growth'], leak['error_bytes']) for leak in document['memory']['leaks']
                 if leak['function'].startswith('f_')}
-        bind.equal({name: told[name][0] for name in told if name != 'replaces'},
-                   {'leaks': 'growing', 'caches': 'plateau', 'commits': 'growing'}, heap)
+        growth = {name: told[name][0] for name in told if name != 'replaces'}   # in time: on a busy machine turns come late
+        bind.enough(growth == {'leaks': 'growing', 'caches': 'plateau', 'commits': 'growing'}, '%s: %r', heap, told)
         bind.check(told.get('replaces', ('steady', 0))[0] in ('steady', 'plateau', 'unsure'), '%s: %r', heap, told)
         bind.check(all(error < MIB // 4 for _, error in told.values()), 'errors, %s: %r', heap, told)
         if heap == 'sampled':

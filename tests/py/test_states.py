@@ -432,9 +432,9 @@ def collections_asked_for():
     stacks = gc_stacks(profile, 'worker')
     print(worker.result, worker.wall, [([frame.name for frame in item.stack[-3:]], item.self[WALL_NS]) for item in stacks])
     bind.check(worker.result > 0.2 * worker.wall, 'only %.3f s of collections', worker.result)
-    same(sum(item.self[WALL_NS] for item in stacks) / 1e9 / worker.wall, worker.result / worker.wall, '<GC>')
+    same(sum(item.self[WALL_NS] for item in stacks) / 1e9 / worker.wall, worker.result / worker.wall, '<GC>', worker.blur)
     above = sum(item.self[WALL_NS] for item in stacks if item.stack[-2].name == 'collect_some') / 1e9
-    same(above / worker.wall, worker.result / worker.wall, '<GC> below collect_some')
+    same(above / worker.wall, worker.result / worker.wall, '<GC> below collect_some', worker.blur)
     bind.equal({item.stack[-1].kind for item in stacks}, {bind.KIND_PSEUDO}, 'the kind of <GC>')
     row = next(row for row in profile.top(include_idle=1) if row.name == '<GC>')
     bind.equal(row.self[WALL_NS], sum(item.self[WALL_NS] for item in profile.visit(bind.ITEM_STACK) if item.stack[-1].name == '<GC>'), 'its row')
@@ -947,9 +947,9 @@ def a_pause_is_in_no_column():
     for name, metric in (('sleeper', WALL_NS), ('sleeper', WAIT_NS), ('sleeper', IDLE_NS)) + ((('spinner', GIL_NS),) if GIL else ()):
         one = worker if name == 'sleeper' else spinner
         recorded_s = paused - one.began + one.ended - resumed
-        bind.near(r.profile.thread(name).total[metric] / 1e9, recorded_s, 0.03, 0.02 + late, 'metric %d of %s' % (metric, name))
+        bind.near(r.profile.thread(name).total[metric] / 1e9, recorded_s, 0.03 + one.blur, 0.02 + late, 'metric %d of %s' % (metric, name))
     leaves = r.profile.leaves('sleeper')
-    bind.near(leaves['[sleep]'] / 1e9, paused - worker.began + worker.ended - resumed, 0.03, 0.02 + late, 'the leaf')
+    bind.near(leaves['[sleep]'] / 1e9, paused - worker.began + worker.ended - resumed, 0.03 + worker.blur, 0.02 + late, 'the leaf')
     bind.check(all(item.self[WALL_NS] < 1.3e9 * 1.03 + late * 1e9 for item in r.profile.visit(bind.ITEM_STATE)), 'an entry that goes over the pause')
 
 
