@@ -5135,7 +5135,10 @@ typedef struct {
     pyprof__array blocks, bytes, plans;
     pyprof__array before;                  // the bytes of the last epoch; empty if too many to keep
     pyprof__index index;
-    uint32_t epoch, owner, last;           // last: the block used last
+    uint32_t epoch, owner;
+    // The block read last: where it lies, 0 = none, and the offset of its bytes in this epoch.
+    uint64_t last;
+    uint32_t last_offset;
     uint64_t turn;                         // counts the owners' turns, and the parts of a turn
     int lost;                              // the plan lacks blocks that were touched in this turn
     // Position in the owner's plan; blocks of this epoch that had not been fetched ahead.
@@ -5153,7 +5156,7 @@ static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, cons
     mirror->origin = origin;
     mirror->pool = pool;
     mirror->epoch = 1;
-    mirror->last = mirror->owner = PYPROF__NONE;
+    mirror->owner = PYPROF__NONE;
     pyprof__array_init(&mirror->blocks, sizeof(pyprof__block));
     pyprof__array_init(&mirror->bytes, 1);
     pyprof__array_init(&mirror->before, 1);
@@ -5165,7 +5168,7 @@ static void pyprof__mirror_clear(pyprof__mirror *mirror)
 {
     size_t i;
     mirror->blocks.count = 0;
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     mirror->lost = 1;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < mirror->plans.count; i++) {
@@ -5381,33 +5384,47 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 {
     const pyprof__block *block;
-    uint32_t id = mirror->last;
-    if (id == PYPROF__NONE || PYPROF__AT(pyprof__block, mirror->blocks, id).base != base)
-        id = pyprof__mirror_expect(mirror, base);
-    mirror->last = id;
+    uint32_t id;
+    if (mirror->last == base) return (const char *)mirror->bytes.data + mirror->last_offset;
+    mirror->last = 0;
+    id = pyprof__mirror_expect(mirror, base);
     if (id == PYPROF__NONE) return NULL;
     if (PYPROF__AT(pyprof__block, mirror->blocks, id).epoch != mirror->epoch) pyprof__mirror_miss(mirror, id);
     block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
-    return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL
-        : (const char *)mirror->bytes.data + block->offset;
+    if (block->epoch != mirror->epoch || block->offset == PYPROF__NONE) return NULL;
+    mirror->last = base;
+    mirror->last_offset = block->offset;
+    return (const char *)mirror->bytes.data + block->offset;
 }
 
-// 1 = all bytes were read.
-static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
+// Reads bytes that lie in several blocks.
+static pyprof__bool pyprof__read_across(pyprof__mirror *mirror, char *to, uint64_t from, size_t size)
 {
-    char *out = (char *)to;
-    if (!pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK)) return 0;
-    if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
         size_t n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
         const char *bytes = pyprof__mirror_fetch(mirror, from - offset);
         if (!bytes) return 0;
-        memcpy(out, bytes + offset, n);
-        out += n;
+        memcpy(to, bytes + offset, n);
+        to += n;
         from += n;
         size -= n;
     }
+    return 1;
+}
+
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
+{
+    size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
+    const char *bytes;
+    if (!pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK)) return 0;
+    if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
+    if (offset + size > PYPROF__BLOCK) return pyprof__read_across(mirror, (char *)to, from, size);
+    bytes = pyprof__mirror_fetch(mirror, from - offset);
+    if (!bytes) return 0;
+    if (size == sizeof(uint64_t)) memcpy(to, bytes + offset, sizeof(uint64_t));   // most are: without a call
+    else memcpy(to, bytes + offset, size);
     return 1;
 }
 
@@ -5473,7 +5490,7 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
     }
     mirror->owner = owner;
     mirror->cursor = 0;
-    mirror->last = PYPROF__NONE;   // so that the new owner's plan begins with its own first block
+    mirror->last = 0;   // so that the new owner's plan begins with its own first block
     mirror->turn++;
     mirror->lost = 0;
     if (owner < mirror->plans.count)
@@ -5492,7 +5509,7 @@ static pyprof__plan *pyprof__mirror_plan(pyprof__mirror *mirror)
 static uint32_t pyprof__mirror_part(pyprof__mirror *mirror)
 {
     const pyprof__plan *plan = pyprof__mirror_plan(mirror);
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     mirror->turn++;
     return plan ? (uint32_t)plan->next.count : PYPROF__NONE;
 }
@@ -5522,7 +5539,7 @@ static pyprof__bool pyprof__mirror_keep(pyprof__mirror *mirror, uint32_t from, u
         ((uint32_t *)plan->next.data)[plan->next.count++] = id;
     }
     mirror->cursor = end;
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     return 1;
 }
 
@@ -5622,7 +5639,7 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
     }
     mirror->blocks.count = kept;
     mirror->before.count = 0;   // the offsets are no longer those of its bytes
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < kept; i++)
         if (!pyprof__index_add(mirror->pool, &mirror->index,
@@ -8773,12 +8790,15 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
     if (hash != ~(uint64_t)0) return fingerprint;
     n = size < sizeof room ? (size_t)size : sizeof room;
     bytes = pyprof__peek(mirror, room, object + data_at, n);
-    for (i = 0; i < n && bytes; i += sizeof word) {
-        word = 0;
-        memcpy(&word, bytes + i, n - i < sizeof word ? n - i : sizeof word);
+    if (!bytes) return fingerprint;
+    for (i = 0; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, bytes + i, sizeof word);
         fingerprint = pyprof__mix(fingerprint, word);
     }
-    return fingerprint;
+    if (i == n) return fingerprint;
+    word = 0;
+    memcpy(&word, bytes + i, n - i);
+    return pyprof__mix(fingerprint, word);
 }
 
 // Was its code compiled at run time? That of frozen modules stays as long as that of a file.
@@ -43049,7 +43069,6 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present, events;
-    memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1)
