@@ -27919,10 +27919,36 @@ static void pyprof__rows_of_all_threads(pyprof__rows *rows)
     }
 }
 
+static int pyprof__by_thread_rate(const void *a, const void *b)   // the largest first
+{
+    const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
+    if (x->rate < y->rate || x->rate > y->rate) return x->rate > y->rate ? -1 : 1;
+    return x->recorded < y->recorded ? -1 : 1;
+}
+
+static int pyprof__by_thread_number(const void *a, const void *b)
+{
+    const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
+    return x->recorded < y->recorded ? -1 : x->recorded > y->recorded;
+}
+
+// In the order of their numbers. If there are too many, those with the smallest values are left out: time, but
+// not idle time; or the sum.
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
+    const pyprof__report_table *table = rows->table;
+    pyprof__report_row *row;
+    size_t i, k;
     pyprof__rows_of_all_threads(rows);
+    if (rows->rows.count <= table->most) return;
+    row = (pyprof__report_row *)rows->rows.data;
+    for (i = 0; i < rows->rows.count; i++)
+        for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++)
+            if (table->columns->metric != PYPROF_WALL_NS || k == 0) row[i].rate += (double)row[i].values[k];
+            else if (table->columns[k].metric == PYPROF_IDLE_NS) row[i].rate -= (double)row[i].values[k];
+    qsort(row, rows->rows.count, sizeof *row, pyprof__by_thread_rate);
     pyprof__rows_cut(rows);
+    qsort(row, rows->rows.count, sizeof *row, pyprof__by_thread_number);
 }
 
 // ---- tables of waits, of C functions, of the GIL ----------------------------------------------------------
