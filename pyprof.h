@@ -27932,8 +27932,8 @@ static int pyprof__by_thread_number(const void *a, const void *b)
     return x->recorded < y->recorded ? -1 : x->recorded > y->recorded;
 }
 
-// In the order of their numbers. If there are too many, those with the smallest values are left out: time, but
-// not idle time; or the sum.
+// In the order of their numbers. If there are too many, those with the smallest values are left out: time
+// without idle time, or the sum.
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
     const pyprof__report_table *table = rows->table;
@@ -27944,7 +27944,7 @@ static void pyprof__rows_of_threads(pyprof__rows *rows)
     row = (pyprof__report_row *)rows->rows.data;
     for (i = 0; i < rows->rows.count; i++)
         for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++)
-            if (table->columns->metric != PYPROF_WALL_NS || k == 0) row[i].rate += (double)row[i].values[k];
+            if (k == 0 || table->columns->metric != PYPROF_WALL_NS) row[i].rate += (double)row[i].values[k];
             else if (table->columns[k].metric == PYPROF_IDLE_NS) row[i].rate -= (double)row[i].values[k];
     qsort(row, rows->rows.count, sizeof *row, pyprof__by_thread_rate);
     pyprof__rows_cut(rows);
