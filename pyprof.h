@@ -2584,12 +2584,17 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_sendto, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmsg, "send", PYPROF__WAITS_FD, 0 },
     { SYS_sendmmsg, "send", PYPROF__WAITS_FD, 0 },
     { SYS_sendfile, "send", PYPROF__WAITS_FD, 0 }, { SYS_splice, "splice", PYPROF__WAITS_FD, 0 },
+    { SYS_tee, "splice", PYPROF__WAITS_FD, 0 }, { SYS_vmsplice, "splice", PYPROF__WAITS_FD, 0 },
     { SYS_copy_file_range, "copy", PYPROF__WAITS_FD, 0 },
     { SYS_accept, "accept", PYPROF__WAITS_ACCEPT, 1 }, { SYS_accept4, "accept", PYPROF__WAITS_ACCEPT, 1 },
     { SYS_connect, "connect", PYPROF__WAITS_CONNECT, 0 },
     { SYS_ppoll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_pselect6, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_pwait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_wait4, "wait child", PYPROF__WAITS_PLAIN, 0 }, { SYS_waitid, "wait child", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_clone, "wait child", PYPROF__WAITS_PLAIN, 0 },   // as vfork: until the child executes a program
+#ifdef SYS_clone3
+    { SYS_clone3, "wait child", PYPROF__WAITS_PLAIN, 0 },
+#endif
     { SYS_rt_sigtimedwait, "wait signal", PYPROF__WAITS_PLAIN, 1 },
     { SYS_rt_sigsuspend, "wait signal", PYPROF__WAITS_PLAIN, 1 },
     { SYS_fsync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_fdatasync, "fsync", PYPROF__WAITS_FD, 0 },
@@ -2600,15 +2605,24 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
     { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
     { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 },
-    { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 }, { SYS_renameat2, "rename", PYPROF__WAITS_PATH, 0 },
+    { SYS_linkat, "link", PYPROF__WAITS_PATH, 0 }, { SYS_symlinkat, "link", PYPROF__WAITS_PATH, 0 },
+    { SYS_readlinkat, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_faccessat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_truncate, "truncate", PYPROF__WAITS_PATH, 0 }, { SYS_execve, "exec", PYPROF__WAITS_PATH, 0 },
+#ifdef SYS_statx
+    { SYS_statx, "stat", PYPROF__WAITS_PATH, 0 },
+#endif
     { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 },
     { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 }, { SYS_mremap, "mremap", PYPROF__WAITS_PLAIN, 0 },
     { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
     { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_semop, "semaphore", PYPROF__WAITS_PLAIN, 0 },
     { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msgsnd, "message queue", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mq_timedreceive, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mq_timedsend, "message queue", PYPROF__WAITS_PLAIN, 0 },
     { SYS_io_getevents, "aio", PYPROF__WAITS_PLAIN, 0 },
 #ifdef SYS_io_uring_enter
     { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
@@ -2617,11 +2631,14 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 },
-    { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_lstat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_access, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_readlink, "stat", PYPROF__WAITS_PATH, 0 },
     { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 },
-    { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 }, { SYS_rmdir, "unlink", PYPROF__WAITS_PATH, 0 },
+    { SYS_vfork, "wait child", PYPROF__WAITS_PLAIN, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
 #endif
+    { SYS_restart_syscall, "wait", PYPROF__WAITS_PLAIN, 0 },   // by a name that the kernel hides
 };
 
 // RUNS: it runs, or could run.
@@ -2667,6 +2684,22 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
+// After a process was stopped and goes on (Ctrl-Z, a debugger, a frozen container), the kernel shows waits with
+// a time limit by a number that all of them share. The registers still have the arguments of the first call,
+// and the kernel's function tells which one it was: of a lock, of a poll, or, in any other, a sleep.
+static void pyprof__call_restarted(pyprof__proc *proc, int64_t tid, pyprof__call *call)
+{
+    static const struct { const char *function; long number; } calls[] = {
+        { "futex_", SYS_futex }, { "__futex_wait", SYS_futex }, { "do_futex", SYS_futex },
+        { "poll_schedule_timeout", SYS_ppoll }, { "do_sys_poll", SYS_ppoll }, { "do_poll", SYS_ppoll },
+        { "do_restart_poll", SYS_ppoll }, { "", SYS_nanosleep },
+    };
+    size_t i = 0;
+    if (!pyprof__function_read(proc, tid, call->function, sizeof call->function)) return;
+    while (strncmp(call->function, calls[i].function, strlen(calls[i].function)) != 0) i++;
+    call->number = calls[i].number;
+}
+
 // The call or function that blocks it. The kernel shows the call of a thread, or the function in which it
 // waits, only after the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
@@ -2684,6 +2717,7 @@ static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyp
     memset(call, 0, sizeof *call);
     call->number = strtol(at, &at, 10);
     for (i = 0; i < 6 && *at == ' ' && call->number >= 0; i++) call->argument[i] = strtoull(at + 1, &at, 16);
+    if (call->number == SYS_restart_syscall) pyprof__call_restarted(proc, tid, call);
     return PYPROF__CALL_BLOCKED;
 }
 
