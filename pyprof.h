@@ -29570,6 +29570,7 @@ static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, u
     if (!*name) { pyprof__word(words, "something unknown"); return; }
     if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
     else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
+    else if (strcmp(name, "[wait child]") == 0) pyprof__word(words, "a child process");
     else if (*name == '[' && strcmp(name, "[GIL]") != 0) {
         at = words->size;
         pyprof__word_name(words, name + 1, 120);
