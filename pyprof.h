@@ -1574,11 +1574,21 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
 // already.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
+// The descriptor at a number of at least `least`, if one is free. None of ours may be one of the three standard
+// ones, which a program may have closed: what it prints would go there.
+static int pyprof__fd_from(int fd, int least)
+{
+    int high = fd >= 0 && fd < least ? fcntl(fd, F_DUPFD_CLOEXEC, least) : -1;
+    if (high < 0) return fd;
+    close(fd);
+    return high;
+}
+
 static int pyprof__open(int folder, const char *path, int flags)   // a new file gets mode 0600
 {
     int fd;
     PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
-    return fd;
+    return pyprof__fd_from(fd, 3);
 }
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
@@ -1785,14 +1795,12 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 {
     char text[8192], path[40], *ids = NULL;
     struct stat info;
-    int foreign, low, high, error, is_open = pyprof__proc_is_open(proc);
+    int foreign, low, error, is_open = pyprof__proc_is_open(proc);
     if (is_open < 0) return;
     if (is_open) close(proc->fd);
     low = pyprof__open(AT_FDCWD, pyprof__proc_path(proc, path, sizeof path), O_RDONLY | O_DIRECTORY);
     error = errno;
-    high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
-    if (high >= 0) close(low);
-    proc->fd = high >= 0 ? high : low;
+    proc->fd = pyprof__fd_from(low, PYPROF__PROC_FD);
     if (low < 0)
         pyprof__proc_lacks(proc, error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
@@ -5074,7 +5082,7 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
         snprintf(name, sizeof name, "task/%lld/mem", (long long)origin->tid);
         place = method == PYPROF__BY_MEM ? pyprof__proc_place(proc, name, path, sizeof path) : 0;
         origin->fd = method == PYPROF__BY_MEM ? pyprof__open(place, path, O_RDONLY)
-            : (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
+            : pyprof__fd_from((int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */), 3);
         if (origin->fd < 0 || !pyprof__stat(origin->fd, &info)) return 0;
         origin->inode = (uint64_t)info.st_ino;
     }
@@ -44161,8 +44169,9 @@ static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run own
 {
     struct sockaddr_un name;
     struct stat info;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), taken;
+    int fd = pyprof__fd_from(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 3), taken;
     if (fd < 0) return 1;
+    fd = pyprof__fd_from(fd, PYPROF__PROC_FD);
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
     snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(),
@@ -44277,6 +44286,7 @@ static pyprof__bool pyprof__out_fall_back(void)
     out->fallen = 1;
     out->told = out->stream = 0;
     pyprof__out_default(out->base, sizeof out->base);
+    pyprof__out_release();
     pyprof__out_take();
     pyprof__out_first(path);
     return pyprof__out_try(path) == PYPROF_OK;
