@@ -1574,8 +1574,8 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
 // already.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
-// The descriptor at a number of at least `least`, if one is free. None of ours may be one of the three standard
-// ones, which a program may have closed: what it prints would go there.
+// The descriptor at a number of at least `least`, if one is free. None of ours may be one of the three
+// standard ones, which a program may have closed: what it prints would go there.
 static int pyprof__fd_from(int fd, int least)
 {
     int high = fd >= 0 && fd < least ? fcntl(fd, F_DUPFD_CLOEXEC, least) : -1;
@@ -2646,7 +2646,7 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_vfork, "wait child", PYPROF__WAITS_PLAIN, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
 #endif
-    { SYS_restart_syscall, "wait", PYPROF__WAITS_PLAIN, 0 },   // by a name that the kernel hides
+    { SYS_restart_syscall, "wait", PYPROF__WAITS_PLAIN, 0 },   // after a stop, if the kernel hides names
 };
 
 // RUNS: it runs, or could run.
@@ -2692,9 +2692,9 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
-// After a process was stopped and goes on (Ctrl-Z, a debugger, a frozen container), the kernel shows waits with
-// a time limit by a number that all of them share. The registers still have the arguments of the first call,
-// and the kernel's function tells which one it was: of a lock, of a poll, or, in any other, a sleep.
+// After a process was stopped and goes on (Ctrl-Z, a debugger, a frozen container), the kernel shows waits
+// with a time limit by a number that all of them share. The registers still have the arguments of the first
+// call, and the kernel's function tells which one it was: of a lock, of a poll, or, in any other, a sleep.
 static void pyprof__call_restarted(pyprof__proc *proc, int64_t tid, pyprof__call *call)
 {
     static const struct { const char *function; long number; } calls[] = {
