@@ -29391,7 +29391,7 @@ static void pyprof__alike_join(const pyprof__findings *f, pyprof__alike *alike, 
     pyprof__alike *first = NULL;
     size_t i;
     for (i = 0; i < count; i++) {
-        int alone = (double)alike[i].busy * 100 >= (double)f->duration * PYPROF__LEAST_ALONE;
+        int alone = (double)alike[i].busy * 100 >= (double)f->duration * (double)PYPROF__LEAST_ALONE;
         if (first && first->name != alike[i].name) first = NULL;
         if (alone) continue;
         if (!first) { first = &alike[i]; continue; }
