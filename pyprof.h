@@ -17301,9 +17301,11 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
     for (; at < end && !scan->other; at++) {
         const Elf64_Sym *symbol = (const Elf64_Sym *)(uintptr_t)scan->symbols + ELF64_R_SYM(at->r_info);
+        const char *name;
         uint64_t leads_to;
-        if (!ELF64_R_SYM(at->r_info)
-            || strcmp((const char *)(uintptr_t)(scan->names + symbol->st_name), "malloc") != 0) continue;
+        if (!ELF64_R_SYM(at->r_info)) continue;
+        name = (const char *)(uintptr_t)(scan->names + symbol->st_name);
+        if (name[0] != 'm' || name[1] != 'a' || strcmp(name, "malloc") != 0) continue;   // mostly two letters
         leads_to = pyprof__at(scan->object->bias + at->r_offset);
         if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin)
             continue;
@@ -31266,6 +31268,12 @@ static void pyprof__put_op(pyprof__sink *s, char op, uint64_t value, int bytes)
     for (*to++ = op; bytes > 0; bytes--, value >>= 8) *to++ = (char)(value & 255u);
 }
 
+// Room for so many bytes, so that they stay together in the buffer
+static void pyprof__put_room(pyprof__sink *s, size_t size)
+{
+    if (sizeof s->buffer - s->used <= size) pyprof__flush(s);
+}
+
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
 // Values are separated by a comma and a gap: one space, or the gap set by pyprof__emit_gap, which also
 // precedes a first value. Keys are trusted text, NULL in a list; a foreign key goes through pyprof__emit_key,
@@ -36041,23 +36049,53 @@ static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all
     return traces > 0 ? traces : 1;
 }
 
+// The traces of one stack
+typedef struct {
+    uint32_t node, kept;                     // kept: number of its frames in the memo + 1; 0 = not yet written
+    int64_t domain, frames;
+} pyprof__pickled;
+
+static void pyprof__pickle_trace(pyprof__pickler *p, pyprof__pickled *stack, int64_t size, int again)
+{
+    if (p->items == 4) pyprof__put(p->sink, "(");
+    pyprof__pickle_int(p->sink, stack->domain);
+    pyprof__pickle_int(p->sink, size);
+    if (stack->kept) pyprof__pickle_get(p->sink, stack->kept - 1);
+    else {
+        stack->frames = pyprof__pickle_frames(p, stack->node);
+        if (again) stack->kept = pyprof__pickle_keep(p) + 1;
+    }
+    if (p->items == 4) pyprof__pickle_int(p->sink, stack->frames);
+    pyprof__put(p->sink, p->items == 4 ? "t" : "\x87");
+}
+
+// Further traces of one size. All have the same bytes: a program has many more blocks than stacks.
+static void pyprof__pickle_traces_again(pyprof__pickler *p, pyprof__pickled *stack, int64_t size,
+                                        int64_t traces)
+{
+    char text[64];                           // the longest has 27 bytes
+    size_t from, length;
+    if (traces <= 0) return;
+    pyprof__put_room(p->sink, sizeof text);
+    from = p->sink->used;
+    pyprof__pickle_trace(p, stack, size, 1);
+    length = p->sink->used - from;
+    memcpy(text, p->sink->buffer + from, length);
+    while (--traces > 0) pyprof__put_bytes(p->sink, text, length);
+}
+
 static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t bytes, int64_t traces)
 {
-    int64_t domain = 0, frames = 0, i;
-    uint32_t kept = 0;
+    int64_t size = bytes / traces, larger = bytes % traces;   // so many traces are larger by a byte
+    pyprof__pickled stack;
+    memset(&stack, 0, sizeof stack);
     for (; pyprof__function_of(p->profile, node)->kind == PYPROF_KIND_NATIVE; node =
          pyprof__parent_of(p->profile, node))
-        domain = PYPROF__PICKLE_NATIVE;
-    for (i = 0; i < traces; i++) {
-        if (p->items == 4) pyprof__put(p->sink, "(");
-        pyprof__pickle_int(p->sink, domain);
-        pyprof__pickle_int(p->sink, bytes / traces + (i < bytes % traces));
-        if (i) pyprof__pickle_get(p->sink, kept);
-        else frames = pyprof__pickle_frames(p, node);
-        if (i == 0 && traces > 1) kept = pyprof__pickle_keep(p);
-        if (p->items == 4) pyprof__pickle_int(p->sink, frames);
-        pyprof__put(p->sink, p->items == 4 ? "t" : "\x87");
-    }
+        stack.domain = PYPROF__PICKLE_NATIVE;
+    stack.node = node;
+    pyprof__pickle_trace(p, &stack, size + (larger > 0), traces > 1);
+    pyprof__pickle_traces_again(p, &stack, size + 1, larger - 1);
+    pyprof__pickle_traces_again(p, &stack, size, larger > 0 ? traces - larger : traces - 1);
 }
 
 // The blocks of a node; bytes without a block, which estimates may have, count as one. -1 = negative
