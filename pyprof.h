@@ -3874,8 +3874,8 @@ static void pyprof__pool_budget(pyprof__pool *pool, pyprof__budget *budget)
     if (budget) __atomic_fetch_add(&budget->used, pool->used, __ATOMIC_RELAXED);
 }
 
-// Zeroed memory; NULL = no memory, or the limit of the pool or of its budget is reached.
-static void *pyprof__alloc(pyprof__pool *pool, size_t size)
+// Not zeroed; NULL = no memory, or the limit of the pool or of its budget is reached.
+static void *pyprof__alloc_raw(pyprof__pool *pool, size_t size)
 {
     void *memory;
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used
@@ -3888,7 +3888,13 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)
     }
     // pyprof_get_stats reads it on other threads.
     __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
-    memset(memory, 0, size);
+    return memory;
+}
+
+static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // the same, zeroed
+{
+    void *memory = pyprof__alloc_raw(pool, size);
+    if (memory) memset(memory, 0, size);
     return memory;
 }
 
@@ -3928,14 +3934,16 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
 static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
     // The first reservation of a larger array is exact: a copy never grows.
-    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16,
+        used = array->count * array->item;
     void *data;
     if (need <= array->capacity) return 1;
     while (capacity < need) capacity += capacity / 2 + 8;
-    data = pyprof__alloc(pool, capacity * array->item);
+    data = pyprof__alloc_raw(pool, capacity * array->item);
     if (!data) return 0;
     if (need * array->item >= 1u << 18) pyprof__pages_touch(data, need * array->item);
-    if (array->count) memcpy(data, array->data, array->count * array->item);
+    if (used) memcpy(data, array->data, used);
+    memset((char *)data + used, 0, capacity * array->item - used);
     pyprof__free(pool, array->data, array->capacity * array->item);
     array->data = data;
     array->capacity = capacity;
@@ -22000,6 +22008,7 @@ typedef struct pyprof__selection {
     size_t count;                                  // nodes
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
+    int metrics[PYPROF_METRIC_COUNT], used;        // the used ones
     unsigned char *chosen;                         // per node: its own values are part of the selection
     int states;                                    // pyprof_states: their time is the selected part of it
     pyprof__state_rule rules[PYPROF_METRIC_COUNT];
@@ -22163,6 +22172,9 @@ static int64_t pyprof__state_value(const pyprof__selection *selection, const pyp
 static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
 {
     const pyprof__state_rule *rule = &selection->rules[metric];
+    const pyprof__pieces *column = &selection->profile->model.columns[rule->value];
+    int plain = !rule->less && rule->states != PYPROF_STATES_NATIVE;   // the value is that of the column
+    size_t end = plain && column->count < selection->count ? column->count : selection->count;
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -22170,11 +22182,14 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->self[metric] = self;
     selection->total[metric] = total;
     if (!self || !total) return 0;
-    for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
+    for (i = 0; i < end; i++)
+        if (selection->chosen[i])
+            self[i] = total[i] = plain ? PYPROF__IN(const int64_t, *column, i)
+                : pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
-        total[pyprof__parent_of(selection->profile, i)] += total[i];
+        if (total[i]) total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
+    selection->metrics[selection->used++] = (int)metric;
     return 1;
 }
 
@@ -22751,21 +22766,21 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
                                       uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
-    int by_total = group == PYPROF_GROUP_THREAD, metric;
+    const int *metrics = selection->metrics;
+    int by_total = group == PYPROF_GROUP_THREAD, i;
     pyprof_row *row = pyprof__table_row(table, profile, owner, group);
     pyprof__group_key key;
     if (!row) return 0;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->self[metric] += by_total ? pyprof__total(selection, metric, node)
-            : pyprof__self(selection, metric, node);
+    for (i = 0; i < selection->used; i++)
+        row->self[metrics[i]] += (by_total ? selection->total : selection->self)[metrics[i]][node];
     if (owner != node && group != PYPROF__GROUP_LABEL) return 1;
     row = pyprof__table_row(table, profile, node, group);
     key = pyprof__key_of(profile, node, group);
     if (!row) return 0;
     if (group != PYPROF_GROUP_LEAF && !pyprof__is_outermost(profile, node, group, &key)) return 1;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node)
-            : pyprof__total(selection, metric, node);
+    for (i = 0; i < selection->used; i++)
+        row->total[metrics[i]]
+            += (group == PYPROF_GROUP_LEAF ? selection->self : selection->total)[metrics[i]][node];
     return 1;
 }
 
@@ -22789,9 +22804,9 @@ static void pyprof__table_changed_only(pyprof__table *table)
 
 static pyprof__bool pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 {
-    int metric;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        if (pyprof__total(selection, metric, node)) return 1;
+    int i;
+    for (i = 0; i < selection->used; i++)
+        if (selection->total[selection->metrics[i]][node]) return 1;
     return 0;
 }
 
@@ -42243,17 +42258,61 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     return result;
 }
 
+// The bytes of a file, for another one with the same contents
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array bytes;
+    int lost, whole;               // lost: there was no memory for them
+} pyprof__contents;
+
+typedef struct { pyprof__file file; pyprof__contents *kept; } pyprof__saved;   // kept: NULL = not needed
+
+static void pyprof__contents_init(pyprof__contents *kept, const pyprof_profile *profile)
+{
+    pyprof__pool_init(&kept->pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&kept->bytes, 1);
+    kept->lost = kept->whole = 0;
+}
+
+static void pyprof__contents_add(pyprof__contents *kept, const void *data, size_t size)
+{
+    kept->lost |= !pyprof__array_reserve(&kept->pool, &kept->bytes, size);
+    if (kept->lost) return;
+    memcpy((char *)kept->bytes.data + kept->bytes.count, data, size);
+    kept->bytes.count += size;
+}
+
 // A pyprof_write_fn; errno has the reason.
 static int pyprof__to_file(void *user, const void *data, size_t size)
 {
-    return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
+    const pyprof__saved *to = (const pyprof__saved *)user;
+    if (to->kept && !to->kept->whole) pyprof__contents_add(to->kept, data, size);
+    return pyprof__file_write(&to->file, (const char *)data, size);
 }
 
+// The contents: those that were kept, or made now
+static pyprof_result pyprof__save_contents(pyprof__saved *to, const pyprof_profile *profile,
+                                           const pyprof_output *output, int format)
+{
+    pyprof__contents *kept = to->kept;
+    pyprof_result result;
+    if (kept && kept->whole)
+        return pyprof__to_file(to, kept->bytes.data, kept->bytes.count) ? PYPROF_ERR_IO : PYPROF_OK;
+    if (kept) {
+        kept->bytes.count = 0;   // of an attempt that failed
+        kept->lost = 0;
+    }
+    result = pyprof__write_profile(profile, output, format, pyprof__to_file, to);
+    if (kept) kept->whole = result == PYPROF_OK && !kept->lost;
+    return result;
+}
+
+// kept: the contents, of this call or of an earlier one; NULL = there is no other file with them
 static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path,
-                                       const pyprof_output *output)
+                                       const pyprof_output *output, pyprof__contents *kept)
 {
     pyprof_output none;
-    pyprof__file file;
+    pyprof__saved to;
     pyprof__quiet quiet;
     pyprof_result result;
     size_t row;
@@ -42270,14 +42329,15 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
     pyprof__quiet_begin(&quiet);
-    result = pyprof__file_open(&file, path);
+    to.kept = kept;
+    result = pyprof__file_open(&to.file, path);
     if (result == PYPROF_OK) {
         errno = 0;
-        file.hasty = profile->checkpoint > 0;   // the next one follows soon
-        result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
+        to.file.hasty = profile->checkpoint > 0;   // the next one follows soon
+        result = pyprof__save_contents(&to, profile, output, format);
         if (result == PYPROF_ERR_IO)
             pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-        result = pyprof__file_close(&file, path, result);
+        result = pyprof__file_close(&to.file, path, result);
     }
     pyprof__quiet_end(&quiet);
     return result;
@@ -44286,19 +44346,20 @@ static pyprof__bool pyprof__out_fall_back(void)
 }
 
 // ---- writing ----------------------------------------------------------------------
-static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
+static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output,
+                             pyprof__contents *kept)
 {
     char path[PYPROF__OUT_PATH], error[sizeof pyprof__details[0].text];
     pyprof_result result;
     pyprof__out_path(path, name);
-    result = pyprof__save_path(profile, path, output);
+    result = pyprof__save_path(profile, path, output, kept);
     if (result == PYPROF_ERR_IO) {
         pyprof__copy_text(error, sizeof error, pyprof__error_text());
         if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
         else {
             pyprof__out_path(path, name);
             pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
-            result = pyprof__save_path(profile, path, output);
+            result = pyprof__save_path(profile, path, output, kept);
         }
     }
     if (result != PYPROF_OK) {
@@ -44311,12 +44372,16 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
 static void pyprof__env_memory(const pyprof_profile *profile)
 {
     pyprof_output text;
+    pyprof__contents kept;
+    int ends = !(profile->checkpoint > 0);
     memset(&text, 0, sizeof text);
     text.metric = PYPROF_LIVE_BYTES;
-    pyprof__env_save(profile, "memory_snapshot.txt", &text);
-    pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
-    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text);
-    if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
+    pyprof__contents_init(&kept, profile);
+    pyprof__env_save(profile, "memory_snapshot.txt", &text, ends ? &kept : NULL);
+    pyprof__env_save(profile, "memory_snapshot.pkl", NULL, NULL);
+    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text, NULL);
+    if (ends) pyprof__env_save(profile, "memory_final.txt", &text, &kept);   // with the same contents
+    pyprof__array_free(&kept.pool, &kept.bytes);
 }
 
 // A SIGCHLD handler that waits for a child must find the lock free: while a thread has the lock, it runs no
@@ -44383,7 +44448,7 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
         snprintf(name, sizeof name, "profile.%s", word);
         snprintf(suffix, sizeof suffix, ".%.70s", word);
         output.format = pyprof__format_by_suffix(suffix);
-        pyprof__env_save(profile, name, &output);
+        pyprof__env_save(profile, name, &output, NULL);
         if (out->suffix[0] || out->stream) return;
     }
     if (profile->model.heap.mode) pyprof__env_memory(profile);
@@ -44460,7 +44525,7 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
     // If Python has just shut down, they are already written, but for the moments since.
     written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
-    if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+    if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
     pyprof__mutex_give(&pyprof__writing);
 }
 
@@ -44481,7 +44546,7 @@ static void pyprof__write_session(pyprof *token, int final)
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
-        if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+        if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
         if (final && from_env) pyprof__g.ended_ns = 0;
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
@@ -45813,7 +45878,7 @@ PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char 
     }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
-    result = pyprof__save_path(profile, path, output);
+    result = pyprof__save_path(profile, path, output, NULL);
     pyprof__cancel_back(cancel);
     return result;
 }
