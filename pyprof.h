@@ -5143,7 +5143,10 @@ typedef struct {
     pyprof__array blocks, bytes, plans;
     pyprof__array before;                  // the bytes of the last epoch; empty if too many to keep
     pyprof__index index;
-    uint32_t epoch, owner, last;           // last: the block used last
+    uint32_t epoch, owner;
+    // The block read last: where it lies, 0 = none, and the offset of its bytes in this epoch.
+    uint64_t last;
+    uint32_t last_offset;
     uint64_t turn;                         // counts the owners' turns, and the parts of a turn
     int lost;                              // the plan lacks blocks that were touched in this turn
     // Position in the owner's plan; blocks of this epoch that had not been fetched ahead.
@@ -5161,7 +5164,7 @@ static void pyprof__mirror_init(pyprof__mirror *mirror, pyprof__pool *pool, cons
     mirror->origin = origin;
     mirror->pool = pool;
     mirror->epoch = 1;
-    mirror->last = mirror->owner = PYPROF__NONE;
+    mirror->owner = PYPROF__NONE;
     pyprof__array_init(&mirror->blocks, sizeof(pyprof__block));
     pyprof__array_init(&mirror->bytes, 1);
     pyprof__array_init(&mirror->before, 1);
@@ -5173,7 +5176,7 @@ static void pyprof__mirror_clear(pyprof__mirror *mirror)
 {
     size_t i;
     mirror->blocks.count = 0;
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     mirror->lost = 1;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < mirror->plans.count; i++) {
@@ -5389,33 +5392,47 @@ static uint32_t pyprof__mirror_expect(pyprof__mirror *mirror, uint64_t base)
 static const char *pyprof__mirror_fetch(pyprof__mirror *mirror, uint64_t base)
 {
     const pyprof__block *block;
-    uint32_t id = mirror->last;
-    if (id == PYPROF__NONE || PYPROF__AT(pyprof__block, mirror->blocks, id).base != base)
-        id = pyprof__mirror_expect(mirror, base);
-    mirror->last = id;
+    uint32_t id;
+    if (mirror->last == base) return (const char *)mirror->bytes.data + mirror->last_offset;
+    mirror->last = 0;
+    id = pyprof__mirror_expect(mirror, base);
     if (id == PYPROF__NONE) return NULL;
     if (PYPROF__AT(pyprof__block, mirror->blocks, id).epoch != mirror->epoch) pyprof__mirror_miss(mirror, id);
     block = &PYPROF__AT(pyprof__block, mirror->blocks, id);
-    return block->epoch != mirror->epoch || block->offset == PYPROF__NONE ? NULL
-        : (const char *)mirror->bytes.data + block->offset;
+    if (block->epoch != mirror->epoch || block->offset == PYPROF__NONE) return NULL;
+    mirror->last = base;
+    mirror->last_offset = block->offset;
+    return (const char *)mirror->bytes.data + block->offset;
 }
 
-// 1 = all bytes were read.
-static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
+// Reads bytes that lie in several blocks.
+static pyprof__bool pyprof__read_across(pyprof__mirror *mirror, char *to, uint64_t from, size_t size)
 {
-    char *out = (char *)to;
-    if (!pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK)) return 0;
-    if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
     while (size > 0) {
         size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
         size_t n = size < PYPROF__BLOCK - offset ? size : PYPROF__BLOCK - offset;
         const char *bytes = pyprof__mirror_fetch(mirror, from - offset);
         if (!bytes) return 0;
-        memcpy(out, bytes + offset, n);
-        out += n;
+        memcpy(to, bytes + offset, n);
+        to += n;
         from += n;
         size -= n;
     }
+    return 1;
+}
+
+// 1 = all bytes were read.
+static pyprof__bool pyprof__read(pyprof__mirror *mirror, void *to, uint64_t from, size_t size)
+{
+    size_t offset = (size_t)(from & (PYPROF__BLOCK - 1));
+    const char *bytes;
+    if (!pyprof__is_address(mirror->origin, from, size + PYPROF__BLOCK)) return 0;
+    if (mirror->direct) { memcpy(to, (const void *)(uintptr_t)from, size); return 1; }
+    if (offset + size > PYPROF__BLOCK) return pyprof__read_across(mirror, (char *)to, from, size);
+    bytes = pyprof__mirror_fetch(mirror, from - offset);
+    if (!bytes) return 0;
+    if (size == sizeof(uint64_t)) memcpy(to, bytes + offset, sizeof(uint64_t));   // most are: without a call
+    else memcpy(to, bytes + offset, size);
     return 1;
 }
 
@@ -5481,7 +5498,7 @@ static void pyprof__mirror_own(pyprof__mirror *mirror, uint32_t owner)
     }
     mirror->owner = owner;
     mirror->cursor = 0;
-    mirror->last = PYPROF__NONE;   // so that the new owner's plan begins with its own first block
+    mirror->last = 0;   // so that the new owner's plan begins with its own first block
     mirror->turn++;
     mirror->lost = 0;
     if (owner < mirror->plans.count)
@@ -5500,7 +5517,7 @@ static pyprof__plan *pyprof__mirror_plan(pyprof__mirror *mirror)
 static uint32_t pyprof__mirror_part(pyprof__mirror *mirror)
 {
     const pyprof__plan *plan = pyprof__mirror_plan(mirror);
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     mirror->turn++;
     return plan ? (uint32_t)plan->next.count : PYPROF__NONE;
 }
@@ -5530,7 +5547,7 @@ static pyprof__bool pyprof__mirror_keep(pyprof__mirror *mirror, uint32_t from, u
         ((uint32_t *)plan->next.data)[plan->next.count++] = id;
     }
     mirror->cursor = end;
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     return 1;
 }
 
@@ -5630,7 +5647,7 @@ static void pyprof__mirror_tidy(pyprof__mirror *mirror)
     }
     mirror->blocks.count = kept;
     mirror->before.count = 0;   // the offsets are no longer those of its bytes
-    mirror->last = PYPROF__NONE;
+    mirror->last = 0;
     pyprof__index_free(mirror->pool, &mirror->index);
     for (i = 0; i < kept; i++)
         if (!pyprof__index_add(mirror->pool, &mirror->index,
@@ -8781,12 +8798,15 @@ static uint64_t pyprof__fingerprint_of(pyprof__mirror *mirror, uint64_t fingerpr
     if (hash != ~(uint64_t)0) return fingerprint;
     n = size < sizeof room ? (size_t)size : sizeof room;
     bytes = pyprof__peek(mirror, room, object + data_at, n);
-    for (i = 0; i < n && bytes; i += sizeof word) {
-        word = 0;
-        memcpy(&word, bytes + i, n - i < sizeof word ? n - i : sizeof word);
+    if (!bytes) return fingerprint;
+    for (i = 0; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, bytes + i, sizeof word);
         fingerprint = pyprof__mix(fingerprint, word);
     }
-    return fingerprint;
+    if (i == n) return fingerprint;
+    word = 0;
+    memcpy(&word, bytes + i, n - i);
+    return pyprof__mix(fingerprint, word);
 }
 
 // Was its code compiled at run time? That of frozen modules stays as long as that of a file.
@@ -29030,6 +29050,8 @@ enum {
     PYPROF__MOST_ERROR = 50,           // of a share: half of its 95 % interval
     PYPROF__MOST_LOST = 5,             // of the samples asked for
     PYPROF__MOST_FINDINGS = 20,        // findings that are kept
+    PYPROF__LEAST_ALONE = 10,          // of the recorded time: a thread that is busy for less joins others
+    PYPROF__LEAST_HOLDER = 50,         // of the time that a thread waited for the GIL: another one had it
     PYPROF__LEAST_VERDICT = 2,         // of the recorded time: a thread beside the first has a verdict
     PYPROF__LEAST_SAID = 5             // of a thread's busy time: its parts in the verdict
 };
@@ -29157,7 +29179,7 @@ enum {                                 // parts of time
 };
 enum { PYPROF__APART_NOT, PYPROF__APART_IMPORT, PYPROF__APART_GC, PYPROF__APART_ANY };
 
-typedef struct {                       // of a thread, at one place
+typedef struct {                       // of a thread or those alike, at one place
     uint32_t thread;
     uint32_t function, line;           // where it was: the innermost Python frame, or its substitute
     uint32_t leaf;                     // function of the leaf below it, PYPROF__NONE = none
@@ -29171,6 +29193,9 @@ typedef struct {                       // of a thread, at one place
 
 typedef struct { uint32_t thread; int64_t busy; } pyprof__busy_thread;
 
+// of: the thread whose number stands for all that are alike; members: their number
+typedef struct { uint64_t name; int64_t busy; uint32_t thread, of, members, padding; } pyprof__alike;
+
 typedef struct {
     pyprof__pool pool;
     const pyprof_profile *profile;
@@ -29179,6 +29204,7 @@ typedef struct {
     int64_t duration;                  // ns recorded
     pyprof__array spent;               // pyprof__spent, by thread
     pyprof__array places;              // per node: its thread, and the node of the program's own code
+    pyprof__array alike;                 // pyprof__alike, by the number of the thread
     pyprof__array busy;                // pyprof__busy_thread: threads that were busy, the busiest first
     pyprof__array found;               // pyprof__finding: the most worth first
     int failed;                        // no memory
@@ -29191,6 +29217,7 @@ static void pyprof__findings_free(pyprof__findings *f)
 {
     pyprof__array_free(&f->pool, &f->spent);
     pyprof__array_free(&f->pool, &f->places);
+    pyprof__array_free(&f->pool, &f->alike);
     pyprof__array_free(&f->pool, &f->busy);
     pyprof__array_free(&f->pool, &f->found);
     pyprof__selection_free(&f->selection);
@@ -29201,10 +29228,26 @@ static const pyprof__function *pyprof__found_function(const pyprof__findings *f,
     return &PYPROF__AT(const pyprof__function, f->profile->model.functions, id);
 }
 
-static const char *pyprof__thread_name(const pyprof__findings *f, uint32_t thread)
+static const pyprof__alike *pyprof__alike_of(const pyprof__findings *f, uint32_t thread)
+{
+    return &PYPROF__AT(const pyprof__alike, f->alike, thread);
+}
+
+// "worker", or of several threads "Thread-* (serve) (40 threads)".
+static void pyprof__word_thread(pyprof__words *words, const pyprof__findings *f, uint32_t thread)
 {
     const char *name = pyprof__text(f->profile, pyprof__recorded_of(f->profile, thread)->name);
-    return *name ? name : "a thread without a name";
+    uint32_t members = pyprof__alike_of(f, thread)->members;
+    char text[128];
+    size_t size = 0;
+    if (!*name) name = members > 1 ? "without a name" : "a thread without a name";
+    if (members < 2) { pyprof__word_name(words, name, 60); return; }
+    for (; *name && size + 1 < sizeof text; name++)
+        if (*name < '0' || *name > '9') text[size++] = *name;
+        else if (size == 0 || text[size - 1] != '*') text[size++] = '*';
+    text[size] = 0;
+    pyprof__word_name(words, text, 60);
+    pyprof__word(words, " (%lu threads)", (unsigned long)members);
 }
 
 // Handle._run of asyncio/events.py calls what the event loop has to do next.
@@ -29260,6 +29303,77 @@ static pyprof__bool pyprof__places_make(pyprof__findings *f)
     return 1;
 }
 
+// ---- threads that come and go -----------------------------------------------------------------------------
+// Of threads that live for one request or one task, each is too little to say anything about. So threads that
+// are not busy enough to be judged alone are taken as one, if they are of one process, and their names differ
+// in digits only.
+static uint64_t pyprof__alike_name(const pyprof__findings *f, uint32_t thread)
+{
+    const pyprof__recorded_thread *recorded = pyprof__recorded_of(f->profile, thread);
+    const char *name = pyprof__text(f->profile, recorded->name);
+    uint64_t hash = pyprof__mix(1, recorded->process);
+    int digits = 0;
+    for (; *name; name++) {
+        int digit = *name >= '0' && *name <= '9';
+        if (!digit || !digits) hash = pyprof__mix(hash, digit ? '0' : (unsigned char)*name);
+        digits = digit;
+    }
+    return hash;
+}
+
+static int pyprof__by_alike(const void *a, const void *b)   // those of one name, the busiest first
+{
+    const pyprof__alike *x = (const pyprof__alike *)a, *y = (const pyprof__alike *)b;
+    if (x->name != y->name) return x->name < y->name ? -1 : 1;
+    if (x->busy != y->busy) return x->busy > y->busy ? -1 : 1;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static int pyprof__by_number(const void *a, const void *b)
+{
+    const pyprof__alike *x = (const pyprof__alike *)a, *y = (const pyprof__alike *)b;
+    return x->thread < y->thread ? -1 : x->thread > y->thread;
+}
+
+static void pyprof__alike_join(const pyprof__findings *f, pyprof__alike *alike, size_t count)
+{
+    pyprof__alike *first = NULL;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        int alone = (double)alike[i].busy * 100 >= (double)f->duration * PYPROF__LEAST_ALONE;
+        if (first && first->name != alike[i].name) first = NULL;
+        if (alone) continue;
+        if (!first) { first = &alike[i]; continue; }
+        alike[i].of = first->thread;
+        first->members++;
+    }
+}
+
+static void pyprof__alike_make(pyprof__findings *f)
+{
+    size_t count = f->profile->model.threads.count, i;
+    pyprof__alike *alike;
+    if (!pyprof__array_reserve(&f->pool, &f->alike, count)) { f->failed = 1; return; }
+    alike = (pyprof__alike *)f->alike.data;
+    if (!alike) return;
+    memset(alike, 0, count * sizeof *alike);
+    for (i = 0; i < count; i++) {
+        alike[i].name = pyprof__alike_name(f, (uint32_t)i);
+        alike[i].thread = alike[i].of = (uint32_t)i;
+        alike[i].members = 1;
+    }
+    for (i = 1; i < f->selection.count; i++) {
+        uint32_t thread = PYPROF__AT(const pyprof__node_place, f->places, i).thread;
+        if (thread != PYPROF__NONE)
+            alike[thread].busy += pyprof__self(&f->selection, PYPROF_WALL_NS, (uint32_t)i)
+                - pyprof__self(&f->selection, PYPROF_IDLE_NS, (uint32_t)i);
+    }
+    qsort(alike, count, sizeof *alike, pyprof__by_alike);
+    pyprof__alike_join(f, alike, count);
+    qsort(alike, count, sizeof *alike, pyprof__by_number);
+    f->alike.count = count;
+}
+
 static int pyprof__by_spent(const void *a, const void *b)
 {
     return memcmp(a, b, offsetof(pyprof__spent, values));
@@ -29306,7 +29420,7 @@ static void pyprof__spent_add(pyprof__findings *f, uint32_t node)
     spent = (pyprof__spent *)pyprof__push(&f->pool, &f->spent);
     if (!spent) { f->failed = 1; return; }
     own = place->own ? pyprof__location_of(profile, place->own) : at;
-    spent->thread = place->thread;
+    spent->thread = pyprof__alike_of(f, place->thread)->of;
     spent->function = at->function;
     spent->line = (uint32_t)at->place.line;
     spent->leaf = PYPROF__NONE;
@@ -29580,8 +29694,16 @@ static void pyprof__word_share(pyprof__words *words, const pyprof__finding *find
 static void pyprof__title_begin(pyprof__words *words, const pyprof__findings *f, pyprof__finding *finding)
 {
     pyprof__words_begin(words, finding->title, sizeof finding->title);
-    if (finding->thread != PYPROF__NONE) pyprof__word_name(words, pyprof__thread_name(f, finding->thread),
-                                                           60);
+    if (finding->thread != PYPROF__NONE) pyprof__word_thread(words, f, finding->thread);
+}
+
+// " of the 9.50 s that the thread was busy."
+static void pyprof__word_busy(pyprof__words *words, const pyprof__thread_times *times)
+{
+    int many = times->thread != PYPROF__NONE && pyprof__alike_of(times->f, times->thread)->members > 1;
+    pyprof__word(words, " of the ");
+    pyprof__word_time(words, (double)times->busy);
+    pyprof__word(words, many ? " that these threads were busy." : " that the thread was busy.");
 }
 
 // ---- rules: running ---------------------------------------------------------------------------------------
@@ -29654,9 +29776,7 @@ static void pyprof__rule_hot(const pyprof__thread_times *times, const pyprof__po
     pyprof__word_most(&words, times, share);
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_time(&words, (double)share->value);
-    pyprof__word(&words, " of the ");
-    pyprof__word_time(&words, (double)times->busy);
-    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_busy(&words, times);
     pyprof__word_lines(&words, times, share);
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
     if (native && share->sums[PYPROF__SPENT_NOGIL] * 2 > share->value)
@@ -29701,9 +29821,7 @@ static void pyprof__rule_hot_call(const pyprof__thread_times *times, const pypro
     pyprof__word_place_of(&words, f, call->at->own, call->at->own_line);
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_time(&words, (double)call->value);
-    pyprof__word(&words, " of the ");
-    pyprof__word_time(&words, (double)times->busy);
-    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_busy(&words, times);
     for (i = 0; i < count; i++) {
         int64_t value = pyprof__part_of_call(times, call, functions[i].at->function);
         if (!pyprof__reaches(value, call->value, 10)) continue;
@@ -29865,9 +29983,7 @@ static void pyprof__rule_wait(const pyprof__thread_times *times, const pyprof__p
     if (share->at->loop) pyprof__word(&words, ": its event loop stands still");
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_time(&words, (double)share->value);
-    pyprof__word(&words, " of the ");
-    pyprof__word_time(&words, (double)times->busy);
-    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_busy(&words, times);
     if (share->at->function != share->at->own) {
         pyprof__word(&words, " The call is in ");
         pyprof__word_place_of(&words, f, share->at->function, share->at->line);
@@ -29949,22 +30065,38 @@ static void pyprof__rule_starved(const pyprof__thread_times *times)
 }
 
 // ---- rules: the GIL ---------------------------------------------------------------------------------------
-// The thread that had the GIL while this one waited for it; PYPROF__NONE = unknown.
-static uint32_t pyprof__gil_holder(const pyprof__findings *f, uint32_t waiter, int64_t *ns)
+// The thread, with those alike, that had the GIL for the most of the time for which this one waited for it;
+// PYPROF__NONE = unknown.
+static uint32_t pyprof__gil_holder(pyprof__findings *f, uint32_t waiter, int64_t *ns)
 {
     const pyprof__array *rivals = &f->profile->model.rivals;
+    size_t threads = f->profile->model.threads.count, bytes = threads * sizeof(int64_t), i;
+    int64_t *held = (int64_t *)pyprof__alloc(&f->pool, bytes);
     uint32_t holder = PYPROF__NONE;
-    size_t i;
     *ns = 0;
+    if (!held) { f->failed = 1; return holder; }
     for (i = 0; i < rivals->count; i++) {
         const pyprof__rivals *pair = &PYPROF__AT(const pyprof__rivals, *rivals, i);
-        if (pair->waiter != waiter || (int64_t)pair->ns <= *ns
-            || pair->holder >= f->profile->model.threads.count)
-            continue;
-        *ns = (int64_t)pair->ns;
-        holder = pair->holder;
+        if (pair->waiter >= threads || pair->holder >= threads
+            || pyprof__alike_of(f, pair->waiter)->of != waiter) continue;
+        held[pyprof__alike_of(f, pair->holder)->of] += (int64_t)pair->ns;
     }
+    for (i = 0; i < threads; i++)
+        if (held[i] > *ns) { *ns = held[i]; holder = (uint32_t)i; }
+    pyprof__free(&f->pool, held, bytes);
     return holder;
+}
+
+// The longest time for which a thread or one alike held the GIL while another thread waited.
+static uint64_t pyprof__longest_hold(const pyprof__findings *f, uint32_t holder)
+{
+    uint64_t longest = 0;
+    uint32_t i;
+    for (i = 0; i < f->alike.count; i++) {
+        uint64_t hold_ns = pyprof__recorded_of(f->profile, i)->hold_ns;
+        if (pyprof__alike_of(f, i)->of == holder && hold_ns > longest) longest = hold_ns;
+    }
+    return longest;
 }
 
 static void pyprof__word_holder(pyprof__finding *finding, pyprof__words *title, pyprof__words *evidence,
@@ -29973,7 +30105,7 @@ static void pyprof__word_holder(pyprof__finding *finding, pyprof__words *title, 
     pyprof__thread_times times;
     pyprof__portion deeds[PYPROF__MOST_PORTIONS];
     pyprof__words advice;
-    const pyprof__recorded_thread *recorded = pyprof__recorded_of(f->profile, holder);
+    uint64_t hold_ns = pyprof__longest_hold(f, holder);
     if (!pyprof__times_of(&times, f, holder)
         || !pyprof__largest(&times, PYPROF__PORTION_BY_DEED, PYPROF__SPENT_BLOCK, deeds, 1)) return;
     pyprof__found_at(f, finding, deeds->at->own, deeds->at->own_line);
@@ -29984,12 +30116,14 @@ static void pyprof__word_holder(pyprof__finding *finding, pyprof__words *title, 
         pyprof__word(title, ", called in ");
     }
     pyprof__word_place_of(title, f, deeds->at->own, deeds->at->own_line);
-    pyprof__word(evidence, " Of the time for which that thread made others wait, ");
+    pyprof__word(evidence, pyprof__alike_of(f, holder)->members > 1
+                 ? " Of the time for which those threads made others wait, "
+                 : " Of the time for which that thread made others wait, ");
     pyprof__word_percent(evidence, pyprof__percent(deeds->value, times.sums[PYPROF__SPENT_BLOCK]));
     pyprof__word(evidence, " is there.");
-    if (recorded->hold_ns) {
-        pyprof__word(evidence, " It held the GIL for up to ");
-        pyprof__word_time(evidence, (double)recorded->hold_ns);
+    if (hold_ns) {
+        pyprof__word(evidence, " The GIL was held for up to ");
+        pyprof__word_time(evidence, (double)hold_ns);
         pyprof__word(evidence, " at a time.");
     }
     pyprof__words_begin(&advice, finding->advice, sizeof finding->advice);
@@ -30021,10 +30155,15 @@ static void pyprof__rule_gil(const pyprof__thread_times *times)
     pyprof__word(&evidence, " in all.");
     if (holder == PYPROF__NONE) return;
     pyprof__word(&title, ": ");
-    pyprof__word_name(&title, pyprof__thread_name(f, holder), 60);
+    pyprof__word_thread(&title, f, holder);
     pyprof__word(&title, " holds it");
-    pyprof__word_name(&evidence, " ", 1);
-    pyprof__word_name(&evidence, pyprof__thread_name(f, holder), 60);
+    if (!pyprof__reaches(ns, waited, PYPROF__LEAST_HOLDER)) {
+        pyprof__word(&title, " for ");
+        pyprof__word_percent(&title, pyprof__percent(ns, waited));
+        pyprof__word(&title, " of that");
+    }
+    pyprof__word(&evidence, " ");
+    pyprof__word_thread(&evidence, f, holder);
     pyprof__word(&evidence, " had it for ");
     pyprof__word_time(&evidence, (double)ns);
     pyprof__word(&evidence, " of that.");
@@ -30123,9 +30262,7 @@ static void pyprof__rule_import(const pyprof__thread_times *times)
                                                   times->importing, PYPROF__LEAST_IMPORT, "imports modules",
                                                   &words);
     if (!finding) return;
-    pyprof__word(&words, " of the ");
-    pyprof__word_time(&words, (double)times->busy);
-    pyprof__word(&words, " that the thread was busy.");
+    pyprof__word_busy(&words, times);
     pyprof__word_packages(&words, times, times->importing);
     pyprof__words_begin(&words, finding->advice, sizeof finding->advice);
     pyprof__word(&words, "Import what is not always needed only in the functions that need it.");
@@ -30920,12 +31057,14 @@ static pyprof__bool pyprof__findings_make(pyprof__findings *f, const pyprof_prof
     f->duration = (int64_t)profile->model.recorded_ns;
     pyprof__array_init(&f->spent, sizeof(pyprof__spent));
     pyprof__array_init(&f->places, sizeof(pyprof__node_place));
+    pyprof__array_init(&f->alike, sizeof(pyprof__alike));
     pyprof__array_init(&f->busy, sizeof(pyprof__busy_thread));
     pyprof__array_init(&f->found, sizeof(pyprof__finding));
     if (!pyprof__select(&f->selection, profile, filter, PYPROF_STATES_ALL)) return 0;
     if (profile->is_diff) return 1;
     if (!pyprof__places_make(f)) return 0;
-    pyprof__spent_make(f);
+    pyprof__alike_make(f);
+    if (!f->failed) pyprof__spent_make(f);
     if (!f->failed) pyprof__rules_of_threads(f);
     if (!f->failed) pyprof__rule_serial(f);
     if (!f->failed) pyprof__rules_memory(f);
@@ -30998,8 +31137,9 @@ static void pyprof__verdict_part(pyprof__words *words, const pyprof__thread_time
         pyprof__word(words, " waiting for the GIL");
         holder = pyprof__gil_holder(times->f, times->thread, &ns);
         if (holder == PYPROF__NONE) break;
-        pyprof__word(words, ", held by ");
-        pyprof__word_name(words, pyprof__thread_name(times->f, holder), 60);
+        pyprof__word(words, pyprof__reaches(ns, value, PYPROF__LEAST_HOLDER) ? ", held by "
+                     : ", held by several, most by ");
+        pyprof__word_thread(words, times->f, holder);
     }
 }
 
@@ -31040,7 +31180,7 @@ static pyprof__bool pyprof__verdict(pyprof__findings *f, size_t i, char *text, s
     if (i && !pyprof__reaches(busy->busy, f->duration, PYPROF__LEAST_VERDICT)) return 0;
     if (!pyprof__times_of(&times, f, busy->thread)) return 0;
     pyprof__words_begin(&words, text, capacity);
-    pyprof__word_name(&words, pyprof__thread_name(f, times.thread), 60);
+    pyprof__word_thread(&words, f, times.thread);
     pyprof__word(&words, " ");
     pyprof__word_time(&words, (double)times.busy);
     if (times.wall > times.busy) {
@@ -43147,7 +43287,6 @@ static void pyprof__tick_once(pyprof__sampler *sampler, pyprof__schedule *schedu
     pyprof__tick tick;
     uint64_t retried = sweeper->retried;
     int i, present, events;
-    memset(&tick, 0, sizeof tick);
     pyprof__schedule_collect(schedule, pyprof__now(), &tick);
     sweeper->late = tick.late > PYPROF__PROMPT_NS || tick.count > 1;
     sweeper->turns = (size_t)(schedule->period * (tick.count ? tick.periods[tick.count - 1] : 1)

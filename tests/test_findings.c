@@ -693,6 +693,83 @@ TEST(the_same_of_several_threads_is_one_finding)
     result_free(&got);
 }
 
+// Forty threads of one request each, and one that takes the requests: each of the forty is busy for little of the time.
+static void requests(scene *s, int threads, int samples)
+{
+    scene_begin(s);
+    idle(s, 1000);
+    for (int i = 0; i < threads; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "Thread-%d (serve)", i * 7 + 2);
+        scene_thread(s, name);
+        run(s, frame(s, "answer", 12), samples);
+        idle(s, 10);
+    }
+}
+
+TEST(threads_of_one_request_each_are_one)
+{
+    scene s;
+    requests(&s, 40, 20);
+    result got = scene_end(&s);
+    const pyprof__finding *one = find(&got, PYPROF_FINDING_HOT);
+    CHECK(one != NULL);
+    CHECK_STR(one->title, "Thread-* (serve) (40 threads) runs in answer (shop.py:12) for 100 % of its running time");
+    CHECK(one->saved == 40 * 200 * (int64_t)ms);
+    char text[400];
+    CHECK(pyprof__verdict(&got.f, 0, text, sizeof text));
+    CHECK_STR(text, "Thread-* (serve) (40 threads) 8.00 s, and 4.00 s idle: 100 % running: answer :12 100 %.");
+    CHECK(!pyprof__verdict(&got.f, 1, text, sizeof text));
+    result_free(&got);
+}
+
+TEST(busy_threads_and_threads_of_other_names_stay_alone)
+{
+    scene s;
+    requests(&s, 2, 100);   // 10 % of the recording each: busy enough
+    scene_thread(&s, "reader-1");
+    run(&s, frame(&s, "read", 14), 60);
+    scene_thread(&s, "writer-1");
+    run(&s, frame(&s, "write", 15), 50);
+    scene_thread(&s, "Thread-99 (serve)");
+    run(&s, frame(&s, "answer", 12), 40);
+    result got = scene_end(&s);
+    const char *names[] = { "Thread-2 (serve) 1.00 s", "Thread-9 (serve) 1.00 s", "reader-1 0.60 s", "writer-1 0.50 s", "Thread-99 (serve) 0.40 s" };
+    char text[400];
+    for (size_t i = 0; i < 5; i++) {
+        CHECK(pyprof__verdict(&got.f, i, text, sizeof text));
+        CHECK_INT(strncmp(text, names[i], strlen(names[i])), 0);
+    }
+    result_free(&got);
+}
+
+// Each of three threads that come and go had the GIL for a fifth of the time for which another one waited.
+static void held_by_three(int others, const char *title)
+{
+    scene s;
+    requests(&s, 3, 50);
+    scene_thread(&s, "taker");
+    wait_in(&s, leaf(&s, frame(&s, "take", 5), "[GIL]", PYPROF_KIND_WAIT), 500, PYPROF_GIL_WAIT_NS);
+    spread(&s, 500);
+    for (uint32_t i = 0; i < 4; i++) {
+        pyprof__rivals *pair = pyprof__push(&s.r.pool, &s.r.model.rivals);
+        CHECK(pair != NULL);
+        *pair = (pyprof__rivals){ s.thread, i, i ? 1000 * ms : (uint64_t)others * ms };
+    }
+    result got = scene_end(&s);
+    const pyprof__finding *one = find(&got, PYPROF_FINDING_GIL);
+    CHECK(one != NULL);
+    CHECK_STR(one->title, title);
+    CHECK(strstr(one->evidence, others > 3000 ? " MainThread had it for 3.50 s of that." : " Thread-* (serve) (3 threads) had it for 3.00 s of that.") != NULL);
+    result_free(&got);
+}
+
+TEST(the_holders_of_the_gil_are_summed)
+{
+    held_by_three(1500, "taker waits 50 % (+-3) of its time for the GIL: Thread-* (serve) (3 threads) holds it");
+    held_by_three(3500, "taker waits 50 % (+-3) of its time for the GIL: MainThread holds it");
+}
+
 TEST(healthy_programs_have_none)   // they wait for work, or what they do takes little of the time
 {
     for (int i = 0; i < 5; i++) {
