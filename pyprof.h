@@ -17333,7 +17333,8 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
         uint64_t leads_to;
         if (!ELF64_R_SYM(at->r_info)) continue;
         name = (const char *)(uintptr_t)(scan->names + symbol->st_name);
-        if (name[0] != 'm' || name[1] != 'a' || strcmp(name, "malloc") != 0) continue;   // mostly two letters
+        // Mostly two letters are enough.
+        if (name[0] != 'm' || name[1] != 'a' || strcmp(name, "malloc") != 0) continue;
         leads_to = pyprof__at(scan->object->bias + at->r_offset);
         if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin)
             continue;
@@ -36206,7 +36207,7 @@ static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all
 
 // The traces of one stack
 typedef struct {
-    uint32_t node, kept;                     // kept: number of its frames in the memo + 1; 0 = not yet written
+    uint32_t node, kept;                     // kept: number of its frames in the memo + 1; 0 = not written
     int64_t domain, frames;
 } pyprof__pickled;
 
