@@ -1574,11 +1574,21 @@ static int pyprof__cpu_here(int64_t cpu_word)   // of the calling thread
 // already.
 #define PYPROF__AGAIN(result, call) do { (result) = (call); } while ((result) < 0 && errno == EINTR)
 
+// The descriptor at a number of at least `least`, if one is free. None of ours may be one of the three
+// standard ones, which a program may have closed: what it prints would go there.
+static int pyprof__fd_from(int fd, int least)
+{
+    int high = fd >= 0 && fd < least ? fcntl(fd, F_DUPFD_CLOEXEC, least) : -1;
+    if (high < 0) return fd;
+    close(fd);
+    return high;
+}
+
 static int pyprof__open(int folder, const char *path, int flags)   // a new file gets mode 0600
 {
     int fd;
     PYPROF__AGAIN(fd, openat(folder, path, flags | O_CLOEXEC, 0600));
-    return fd;
+    return pyprof__fd_from(fd, 3);
 }
 
 static int pyprof__close(int fd) { return close(fd) != 0 && errno != EINTR ? -1 : 0; }
@@ -1785,14 +1795,12 @@ static void pyprof__proc_look(pyprof__proc *proc)   // under the lock
 {
     char text[8192], path[40], *ids = NULL;
     struct stat info;
-    int foreign, low, high, error, is_open = pyprof__proc_is_open(proc);
+    int foreign, low, error, is_open = pyprof__proc_is_open(proc);
     if (is_open < 0) return;
     if (is_open) close(proc->fd);
     low = pyprof__open(AT_FDCWD, pyprof__proc_path(proc, path, sizeof path), O_RDONLY | O_DIRECTORY);
     error = errno;
-    high = low >= 0 ? fcntl(low, F_DUPFD_CLOEXEC, PYPROF__PROC_FD) : -1;
-    if (high >= 0) close(low);
-    proc->fd = high >= 0 ? high : low;
+    proc->fd = pyprof__fd_from(low, PYPROF__PROC_FD);
     if (low < 0)
         pyprof__proc_lacks(proc, error == EMFILE || error == ENFILE
                            ? "no file descriptor is free to read /proc: what threads wait for is unknown"
@@ -2584,12 +2592,17 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_sendto, "send", PYPROF__WAITS_FD, 0 }, { SYS_sendmsg, "send", PYPROF__WAITS_FD, 0 },
     { SYS_sendmmsg, "send", PYPROF__WAITS_FD, 0 },
     { SYS_sendfile, "send", PYPROF__WAITS_FD, 0 }, { SYS_splice, "splice", PYPROF__WAITS_FD, 0 },
+    { SYS_tee, "splice", PYPROF__WAITS_FD, 0 }, { SYS_vmsplice, "splice", PYPROF__WAITS_FD, 0 },
     { SYS_copy_file_range, "copy", PYPROF__WAITS_FD, 0 },
     { SYS_accept, "accept", PYPROF__WAITS_ACCEPT, 1 }, { SYS_accept4, "accept", PYPROF__WAITS_ACCEPT, 1 },
     { SYS_connect, "connect", PYPROF__WAITS_CONNECT, 0 },
     { SYS_ppoll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_pselect6, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_pwait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_wait4, "wait child", PYPROF__WAITS_PLAIN, 0 }, { SYS_waitid, "wait child", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_clone, "wait child", PYPROF__WAITS_PLAIN, 0 },   // as vfork: until the child executes a program
+#ifdef SYS_clone3
+    { SYS_clone3, "wait child", PYPROF__WAITS_PLAIN, 0 },
+#endif
     { SYS_rt_sigtimedwait, "wait signal", PYPROF__WAITS_PLAIN, 1 },
     { SYS_rt_sigsuspend, "wait signal", PYPROF__WAITS_PLAIN, 1 },
     { SYS_fsync, "fsync", PYPROF__WAITS_FD, 0 }, { SYS_fdatasync, "fsync", PYPROF__WAITS_FD, 0 },
@@ -2600,15 +2613,24 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_ftruncate, "truncate", PYPROF__WAITS_FD, 0 },
     { SYS_fallocate, "allocate", PYPROF__WAITS_FD, 0 },
     { SYS_openat, "open", PYPROF__WAITS_PATH, 0 }, { SYS_unlinkat, "unlink", PYPROF__WAITS_PATH, 0 },
-    { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdirat, "mkdir", PYPROF__WAITS_PATH, 0 }, { SYS_renameat2, "rename", PYPROF__WAITS_PATH, 0 },
+    { SYS_linkat, "link", PYPROF__WAITS_PATH, 0 }, { SYS_symlinkat, "link", PYPROF__WAITS_PATH, 0 },
+    { SYS_readlinkat, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_faccessat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_truncate, "truncate", PYPROF__WAITS_PATH, 0 }, { SYS_execve, "exec", PYPROF__WAITS_PATH, 0 },
+#ifdef SYS_statx
+    { SYS_statx, "stat", PYPROF__WAITS_PATH, 0 },
+#endif
     { SYS_mmap, "mmap", PYPROF__WAITS_PLAIN, 0 }, { SYS_munmap, "munmap", PYPROF__WAITS_PLAIN, 0 },
     { SYS_madvise, "madvise", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mprotect, "mprotect", PYPROF__WAITS_PLAIN, 0 }, { SYS_brk, "brk", PYPROF__WAITS_PLAIN, 0 },
-    { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msync, "msync", PYPROF__WAITS_PLAIN, 0 }, { SYS_mremap, "mremap", PYPROF__WAITS_PLAIN, 0 },
     { SYS_sync, "sync", PYPROF__WAITS_PLAIN, 0 }, { SYS_getrandom, "getrandom", PYPROF__WAITS_PLAIN, 0 },
     { SYS_semtimedop, "semaphore", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_semop, "semaphore", PYPROF__WAITS_PLAIN, 0 },
     { SYS_msgrcv, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_msgsnd, "message queue", PYPROF__WAITS_PLAIN, 0 },
     { SYS_mq_timedreceive, "message queue", PYPROF__WAITS_PLAIN, 0 },
+    { SYS_mq_timedsend, "message queue", PYPROF__WAITS_PLAIN, 0 },
     { SYS_io_getevents, "aio", PYPROF__WAITS_PLAIN, 0 },
 #ifdef SYS_io_uring_enter
     { SYS_io_uring_enter, "io_uring", PYPROF__WAITS_PLAIN, 0 },
@@ -2617,11 +2639,14 @@ static const struct { long number; const char *verb; pyprof__waits form; int idl
     { SYS_poll, "poll", PYPROF__WAITS_POLL, 1 }, { SYS_select, "select", PYPROF__WAITS_SELECT, 1 },
     { SYS_epoll_wait, "epoll", PYPROF__WAITS_EPOLL, 1 },
     { SYS_pause, "wait signal", PYPROF__WAITS_PLAIN, 1 }, { SYS_open, "open", PYPROF__WAITS_PATH, 0 },
-    { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_stat, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_lstat, "stat", PYPROF__WAITS_PATH, 0 },
+    { SYS_access, "stat", PYPROF__WAITS_PATH, 0 }, { SYS_readlink, "stat", PYPROF__WAITS_PATH, 0 },
     { SYS_rename, "rename", PYPROF__WAITS_PATH, 0 }, { SYS_unlink, "unlink", PYPROF__WAITS_PATH, 0 },
-    { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 },
+    { SYS_mkdir, "mkdir", PYPROF__WAITS_PATH, 0 }, { SYS_rmdir, "unlink", PYPROF__WAITS_PATH, 0 },
+    { SYS_vfork, "wait child", PYPROF__WAITS_PLAIN, 0 },
     { SYS_newfstatat, "stat", PYPROF__WAITS_PATH, 0 },
 #endif
+    { SYS_restart_syscall, "wait", PYPROF__WAITS_PLAIN, 0 },   // after a stop, if the kernel hides names
 };
 
 // RUNS: it runs, or could run.
@@ -2667,6 +2692,22 @@ static void pyprof__call_lacks(pyprof__proc *proc, int error, const pyprof__call
                            : PYPROF__NO_CALLS PYPROF__NO_NAME);
 }
 
+// After a process was stopped and goes on (Ctrl-Z, a debugger, a frozen container), the kernel shows waits
+// with a time limit by a number that all of them share. The registers still have the arguments of the first
+// call, and the kernel's function tells which one it was: of a lock, of a poll, or, in any other, a sleep.
+static void pyprof__call_restarted(pyprof__proc *proc, int64_t tid, pyprof__call *call)
+{
+    static const struct { const char *function; long number; } calls[] = {
+        { "futex_", SYS_futex }, { "__futex_wait", SYS_futex }, { "do_futex", SYS_futex },
+        { "poll_schedule_timeout", SYS_ppoll }, { "do_sys_poll", SYS_ppoll }, { "do_poll", SYS_ppoll },
+        { "do_restart_poll", SYS_ppoll }, { "", SYS_nanosleep },
+    };
+    size_t i = 0;
+    if (!pyprof__function_read(proc, tid, call->function, sizeof call->function)) return;
+    while (strncmp(call->function, calls[i].function, strlen(calls[i].function)) != 0) i++;
+    call->number = calls[i].number;
+}
+
 // The call or function that blocks it. The kernel shows the call of a thread, or the function in which it
 // waits, only after the thread has left its CPU.
 static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyprof__call *call)
@@ -2684,6 +2725,7 @@ static pyprof__call_state pyprof__call_read(pyprof__proc *proc, int64_t tid, pyp
     memset(call, 0, sizeof *call);
     call->number = strtol(at, &at, 10);
     for (i = 0; i < 6 && *at == ' ' && call->number >= 0; i++) call->argument[i] = strtoull(at + 1, &at, 16);
+    if (call->number == SYS_restart_syscall) pyprof__call_restarted(proc, tid, call);
     return PYPROF__CALL_BLOCKED;
 }
 
@@ -5048,7 +5090,7 @@ static pyprof__bool pyprof__origin_try(pyprof__origin *origin, pyprof__proc *pro
         snprintf(name, sizeof name, "task/%lld/mem", (long long)origin->tid);
         place = method == PYPROF__BY_MEM ? pyprof__proc_place(proc, name, path, sizeof path) : 0;
         origin->fd = method == PYPROF__BY_MEM ? pyprof__open(place, path, O_RDONLY)
-            : (int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */);
+            : pyprof__fd_from((int)syscall(SYS_memfd_create, "pyprof", 1u /* MFD_CLOEXEC */), 3);
         if (origin->fd < 0 || !pyprof__stat(origin->fd, &info)) return 0;
         origin->inode = (uint64_t)info.st_ino;
     }
@@ -27937,10 +27979,36 @@ static void pyprof__rows_of_all_threads(pyprof__rows *rows)
     }
 }
 
+static int pyprof__by_thread_rate(const void *a, const void *b)   // the largest first
+{
+    const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
+    if (x->rate < y->rate || x->rate > y->rate) return x->rate > y->rate ? -1 : 1;
+    return x->recorded < y->recorded ? -1 : 1;
+}
+
+static int pyprof__by_thread_number(const void *a, const void *b)
+{
+    const pyprof__report_row *x = (const pyprof__report_row *)a, *y = (const pyprof__report_row *)b;
+    return x->recorded < y->recorded ? -1 : x->recorded > y->recorded;
+}
+
+// In the order of their numbers. If there are too many, those with the smallest values are left out: time
+// without idle time, or the sum.
 static void pyprof__rows_of_threads(pyprof__rows *rows)
 {
+    const pyprof__report_table *table = rows->table;
+    pyprof__report_row *row;
+    size_t i, k;
     pyprof__rows_of_all_threads(rows);
+    if (rows->rows.count <= table->most) return;
+    row = (pyprof__report_row *)rows->rows.data;
+    for (i = 0; i < rows->rows.count; i++)
+        for (k = 0; k < PYPROF__COLUMNS && table->columns[k].cell; k++)
+            if (k == 0 || table->columns->metric != PYPROF_WALL_NS) row[i].rate += (double)row[i].values[k];
+            else if (table->columns[k].metric == PYPROF_IDLE_NS) row[i].rate -= (double)row[i].values[k];
+    qsort(row, rows->rows.count, sizeof *row, pyprof__by_thread_rate);
     pyprof__rows_cut(rows);
+    qsort(row, rows->rows.count, sizeof *row, pyprof__by_thread_number);
 }
 
 // ---- tables of waits, of C functions, of the GIL ----------------------------------------------------------
@@ -29668,6 +29736,7 @@ static void pyprof__word_leaf(pyprof__words *words, const pyprof__findings *f, u
     if (!*name) { pyprof__word(words, "something unknown"); return; }
     if (strncmp(name, "<native> ", 9) == 0) pyprof__word_name(words, name + 9, 60);
     else if (strcmp(name, "[futex]") == 0) pyprof__word(words, "a lock");
+    else if (strcmp(name, "[wait child]") == 0) pyprof__word(words, "a child process");
     else if (*name == '[' && strcmp(name, "[GIL]") != 0) {
         at = words->size;
         pyprof__word_name(words, name + 1, 120);
@@ -44364,8 +44433,9 @@ static pyprof__bool pyprof__out_claim(const char *base)   // 0 = another run own
 {
     struct sockaddr_un name;
     struct stat info;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), taken;
+    int fd = pyprof__fd_from(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 3), taken;
     if (fd < 0) return 1;
+    fd = pyprof__fd_from(fd, PYPROF__PROC_FD);
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
     snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "pyprof-%u-%016llx", (unsigned)geteuid(),
@@ -44480,6 +44550,7 @@ static pyprof__bool pyprof__out_fall_back(void)
     out->fallen = 1;
     out->told = out->stream = 0;
     pyprof__out_default(out->base, sizeof out->base);
+    pyprof__out_release();
     pyprof__out_take();
     pyprof__out_first(path);
     return pyprof__out_try(path) == PYPROF_OK;

@@ -215,7 +215,7 @@ TEST(waits_by_what_they_are_for)
     waits("[open]", 500, PYPROF_FINDING_FILE, "MainThread waits 50 % (+-3) of its time for open in price (shop.py:5)");
     waits("[futex]", 500, PYPROF_FINDING_LOCK, "MainThread waits 50 % (+-3) of its time for a lock in price (shop.py:5)");
     waits("[flock file /a]", 500, PYPROF_FINDING_LOCK, "MainThread waits 50 % (+-3) of its time for flock file /a in price (shop.py:5)");
-    waits("[wait child]", 500, PYPROF_FINDING_CHILD, "MainThread waits 50 % (+-3) of its time for wait child in price (shop.py:5)");
+    waits("[wait child]", 500, PYPROF_FINDING_CHILD, "MainThread waits 50 % (+-3) of its time for a child process in price (shop.py:5)");
     waits("[getrandom]", 500, PYPROF_FINDING_WAIT, "MainThread waits 50 % (+-3) of its time for getrandom in price (shop.py:5)");
     waits("[read pipe]", 1000, PYPROF_FINDING_PEER, "MainThread waits 100 % of its time for read pipe in price (shop.py:5)");
 }

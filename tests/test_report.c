@@ -115,6 +115,56 @@ TEST(threads)
     }
 }
 
+static int64_t weight_of(const pyprof__report_table *table, const pyprof__report_row *one)   // of a thread
+{
+    int64_t sum = one->values[0];
+    for (size_t k = 1; k < PYPROF__COLUMNS && table->columns[k].cell; k++) {
+        if (table->columns[0].metric != PYPROF_WALL_NS) sum += one->values[k];
+        else if (table->columns[k].metric == PYPROF_IDLE_NS) sum -= one->values[k];
+    }
+    return sum;
+}
+
+// Half of the rows: none that is left out matters more than one that is there; the order stays.
+static size_t check_half_of_threads(const char *heading)
+{
+    pyprof__report_table table = table_of(heading);
+    char shown[1000] = "";
+    int64_t least = INT64_MAX;
+    size_t all;
+    table.most = 1000;
+    make(&table);
+    all = rows.rows.count;
+    pyprof__rows_free(&rows);
+    if (all < 2 || all > sizeof shown) return 0;
+    table.most = all / 2;
+    make(&table);
+    CHECK(rows.rows.count == all / 2 && rows.more == all - all / 2);
+    for (size_t i = 0; i < rows.rows.count; i++) {
+        CHECK(i == 0 || row(i - 1)->recorded < row(i)->recorded);
+        shown[row(i)->recorded] = 1;
+        if (weight_of(&table, row(i)) < least) least = weight_of(&table, row(i));
+    }
+    pyprof__rows_free(&rows);
+    table.most = 1000;
+    make(&table);
+    for (size_t i = 0; i < rows.rows.count; i++)
+        CHECK(shown[row(i)->recorded] || weight_of(&table, row(i)) <= least);
+    pyprof__rows_free(&rows);
+    return 1;
+}
+
+TEST(of_many_threads_the_ones_that_matter_are_shown)
+{
+    size_t halved = 0;
+    for (uint64_t n = 0; n < RECORDINGS; n++) {
+        open_report(some_profile(n));
+        halved += check_half_of_threads("\nThreads") + check_half_of_threads("\nThe GIL") + check_half_of_threads("\nMemory by the thread");
+        close_report();
+    }
+    CHECK(halved > 10);
+}
+
 static int is_of(const pyprof__report_row *a, uint32_t node, int group)   // does the node belong to that row?
 {
     const pyprof__location *at = pyprof__location_of(profile, node);

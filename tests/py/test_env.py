@@ -540,6 +540,50 @@ def a_closed_stderr():
 
 
 @bind.test
+def standard_streams_that_are_closed():
+    """Nothing of ours takes their places: Python sees them closed, the program's own files get the same numbers, also with few allowed."""
+    body = ('import os, resource, sys, time\n'
+            'if __name__ == "__main__": main(0.15)\n'
+            'print("to standard output")\n'
+            'own = [os.open("app.py", os.O_RDONLY) for i in range(%d)]\n'
+            'fds = []\n'
+            'for fd in range(%d):\n'
+            '    try: fds.append((fd, os.readlink("/proc/self/fd/%%d" %% fd)))\n'
+            '    except OSError: pass\n'
+            'open("seen", "w").write(repr((sys.stdin is None, sys.stdout is None, sys.stderr is None, own, fds)))\n')
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'out'))
+        for limit, closed in (1024, '>&-'), (1024, '<&- >&- 2>&-'), (100, '>&-'):
+            seen = []
+            for variables in dict(PROFILING=None, LD_PRELOAD=None), dict(PYPROF_OUT=os.path.join(folder, 'out', 'run')):
+                with open(os.path.join(folder, 'app.py'), 'w') as file:
+                    file.write(WORK + body % ((3, 200) if limit > 200 else (1, 3)))   # few: ours are low, too
+                command = 'exec "$0" app.py </dev/null >/dev/null 2>/dev/null %s' % closed
+                process = subprocess.run(['sh', '-c', 'ulimit -n %d; %s' % (limit, command), sys.executable], cwd=folder,
+                                         env=environment(**variables))
+                with open(os.path.join(folder, 'seen')) as file:
+                    seen.append((process.returncode, file.read()))
+                os.unlink(os.path.join(folder, 'seen'))
+            bind.equal(seen[1], seen[0], '%s: profiled and not' % closed)
+            check_files(folder)
+
+
+@bind.test
+def files_that_go_elsewhere_claim_one_name():
+    """The claim of the name that cannot be written is given up."""
+    body = ('import os\n'
+            'def targets():\n'
+            '    for fd in os.listdir("/proc/self/fd"):\n'
+            '        try: yield os.readlink("/proc/self/fd/" + fd)\n'
+            '        except OSError: pass\n'
+            'print(sum(target.startswith("socket:") for target in targets()))\n')
+    with bind.folder() as folder:
+        os.mkdir(os.path.join(folder, 'elsewhere'))
+        done = run(folder, body, PYPROF_OUT=os.path.join(folder, 'nowhere', 'run'), TMPDIR=os.path.join(folder, 'elsewhere'))
+        bind.equal(done.out.strip(), '1', 'sockets')
+
+
+@bind.test
 def the_program_is_not_disturbed():
     """Its own threads, descriptors, signals and output are as without; only one more thread."""
     body = ('import os, signal\n'

@@ -345,6 +345,54 @@ def a_terminal(stack, folder):
     return Wait(lambda: os.read(slave, 1), lambda: os.write(master, b'.'), r'\[read tty( /dev/pts/\d+)?\]', None)
 
 
+@bind.test
+def waits_that_go_on_after_a_stop():
+    """After SIGSTOP and SIGCONT the kernel shows timed waits by a number that they share; they are told as before, idle as before."""
+    def library_sleep():
+        ctypes.CDLL(None).usleep(3000000)
+
+    with contextlib.ExitStack() as stack:
+        poll = select.poll()
+        poll.register(pipe_of(stack)[0], select.POLLIN)
+        block = {'poll': lambda: poll.poll(3000), 'lock': lambda: held.acquire(timeout=3),
+                 'sleep': library_sleep}
+        held = threading.Lock()
+        held.acquire()
+        workers = [Worker(name, stand, one) for name, one in block.items()]
+        for worker in workers:
+            worker.start()
+        time.sleep(0.2)   # until all of them wait
+        subprocess.check_call(['sh', '-c', '(sleep 0.2; kill -CONT %d) & sleep 0.1; kill -STOP %d' % ((os.getpid(),) * 2)])
+        time.sleep(0.5)   # it was stopped, and goes on
+        with bind.record(rate_hz=200) as r:
+            time.sleep(0.7)
+        for worker in workers:
+            worker.end()
+    profile = r.profile
+    for name, pattern, idle in ('poll', r'\[poll pipe\]', 0), ('lock', r'\[futex\]', 0), ('sleep', r'\[sleep\]', 1):
+        leaves, wall = profile.leaves(name), profile.thread(name).total[WALL_NS]
+        print(name, dict(leaves), profile.shares(name))
+        same(matching(leaves, pattern) / wall, 1, 'the leaf of %s, of %r' % (name, dict(leaves)))
+        same(profile.shares(name)['idle'], idle, 'how much %s is idle' % name)
+
+
+@bind.test
+def a_child_that_has_not_executed_yet():
+    """posix_spawn waits until its child executes a program: here until the child could open its standard input."""
+    with bind.folder() as folder:
+        path = os.path.join(folder, 'input.fifo')
+        os.mkfifo(path)
+        opener = subprocess.Popen(['sh', '-c', 'sleep 0.7; exec true > "$1"', 'sh', path])
+        with bind.record(rate_hz=200) as r:
+            stand(lambda: os.waitpid(os.posix_spawn('/bin/true', ['true'], os.environ,
+                                                    file_actions=[(os.POSIX_SPAWN_OPEN, 0, path, os.O_RDONLY, 0)]), 0))
+        opener.wait()
+    leaves = r.profile.leaves('MainThread')
+    print(dict(leaves))
+    bind.enough(matching(leaves, r'\[wait child\]') / 1e9 > 0.3, 'the leaf, of %r', dict(leaves))
+    bind.check(not matching(leaves, r'\[system call \d+\]'), 'a call without a name: %r', dict(leaves))
+
+
 VERBS = (r'\[(futex|sleep|read|write|(read|write) (pipe|tty|eventfd)|pipe|open|recv|recv or accept|accept|connect|I/O|send|poll|epoll|'
          r'wait child|flock|lock|blocked|kernel \w+)\]')   # what the names of kernel functions tell: no file, no peer
 
