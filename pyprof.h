@@ -3916,8 +3916,8 @@ static void pyprof__pool_budget(pyprof__pool *pool, pyprof__budget *budget)
     if (budget) __atomic_fetch_add(&budget->used, pool->used, __ATOMIC_RELAXED);
 }
 
-// Zeroed memory; NULL = no memory, or the limit of the pool or of its budget is reached.
-static void *pyprof__alloc(pyprof__pool *pool, size_t size)
+// Not zeroed; NULL = no memory, or the limit of the pool or of its budget is reached.
+static void *pyprof__alloc_raw(pyprof__pool *pool, size_t size)
 {
     void *memory;
     if (size == 0 || pool->used > pool->limit || size > pool->limit - pool->used
@@ -3930,7 +3930,13 @@ static void *pyprof__alloc(pyprof__pool *pool, size_t size)
     }
     // pyprof_get_stats reads it on other threads.
     __atomic_store_n(&pool->used, pool->used + size, __ATOMIC_RELAXED);
-    memset(memory, 0, size);
+    return memory;
+}
+
+static void *pyprof__alloc(pyprof__pool *pool, size_t size)   // the same, zeroed
+{
+    void *memory = pyprof__alloc_raw(pool, size);
+    if (memory) memset(memory, 0, size);
     return memory;
 }
 
@@ -3970,14 +3976,16 @@ static void pyprof__array_init(pyprof__array *array, size_t item)
 static pyprof__bool pyprof__array_reserve(pyprof__pool *pool, pyprof__array *array, size_t extra)
 {
     // The first reservation of a larger array is exact: a copy never grows.
-    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16;
+    size_t need = array->count + extra, capacity = array->capacity ? array->capacity : need > 16 ? need : 16,
+        used = array->count * array->item;
     void *data;
     if (need <= array->capacity) return 1;
     while (capacity < need) capacity += capacity / 2 + 8;
-    data = pyprof__alloc(pool, capacity * array->item);
+    data = pyprof__alloc_raw(pool, capacity * array->item);
     if (!data) return 0;
     if (need * array->item >= 1u << 18) pyprof__pages_touch(data, need * array->item);
-    if (array->count) memcpy(data, array->data, array->count * array->item);
+    if (used) memcpy(data, array->data, used);
+    memset((char *)data + used, 0, capacity * array->item - used);
     pyprof__free(pool, array->data, array->capacity * array->item);
     array->data = data;
     array->capacity = capacity;
@@ -17363,9 +17371,12 @@ static void pyprof__object_relocations(pyprof__object_scan *scan, uint64_t table
     const Elf64_Rela *at = (const Elf64_Rela *)(uintptr_t)table, *end = at + size / sizeof *at;
     for (; at < end && !scan->other; at++) {
         const Elf64_Sym *symbol = (const Elf64_Sym *)(uintptr_t)scan->symbols + ELF64_R_SYM(at->r_info);
+        const char *name;
         uint64_t leads_to;
-        if (!ELF64_R_SYM(at->r_info)
-            || strcmp((const char *)(uintptr_t)(scan->names + symbol->st_name), "malloc") != 0) continue;
+        if (!ELF64_R_SYM(at->r_info)) continue;
+        name = (const char *)(uintptr_t)(scan->names + symbol->st_name);
+        // Mostly two letters are enough.
+        if (name[0] != 'm' || name[1] != 'a' || strcmp(name, "malloc") != 0) continue;
         leads_to = pyprof__at(scan->object->bias + at->r_offset);
         if (leads_to - pyprof__objects.ours.begin < pyprof__objects.ours.end - pyprof__objects.ours.begin)
             continue;
@@ -22060,6 +22071,7 @@ typedef struct pyprof__selection {
     size_t count;                                  // nodes
     int64_t *self[PYPROF_METRIC_COUNT], *total[PYPROF_METRIC_COUNT];   // NULL = never used
     int64_t all[PYPROF_METRIC_COUNT];
+    int metrics[PYPROF_METRIC_COUNT], used;        // the used ones
     unsigned char *chosen;                         // per node: its own values are part of the selection
     int states;                                    // pyprof_states: their time is the selected part of it
     pyprof__state_rule rules[PYPROF_METRIC_COUNT];
@@ -22223,6 +22235,9 @@ static int64_t pyprof__state_value(const pyprof__selection *selection, const pyp
 static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_metric metric)
 {
     const pyprof__state_rule *rule = &selection->rules[metric];
+    const pyprof__pieces *column = &selection->profile->model.columns[rule->value];
+    int plain = !rule->less && rule->states != PYPROF_STATES_NATIVE;   // the value is that of the column
+    size_t end = plain && column->count < selection->count ? column->count : selection->count;
     size_t bytes = selection->count * sizeof(int64_t);
     int64_t *self = (int64_t *)pyprof__alloc(&selection->pool, bytes),
         *total = (int64_t *)pyprof__alloc(&selection->pool, bytes);
@@ -22230,11 +22245,14 @@ static pyprof__bool pyprof__select_column(pyprof__selection *selection, pyprof_m
     selection->self[metric] = self;
     selection->total[metric] = total;
     if (!self || !total) return 0;
-    for (i = 0; i < selection->count; i++)
-        if (selection->chosen[i]) self[i] = total[i] = pyprof__state_value(selection, rule, i);
+    for (i = 0; i < end; i++)
+        if (selection->chosen[i])
+            self[i] = total[i] = plain ? PYPROF__IN(const int64_t, *column, i)
+                : pyprof__state_value(selection, rule, i);
     for (i = (uint32_t)selection->count; i-- > 1;)
-        total[pyprof__parent_of(selection->profile, i)] += total[i];
+        if (total[i]) total[pyprof__parent_of(selection->profile, i)] += total[i];
     selection->all[metric] = total[0];
+    selection->metrics[selection->used++] = (int)metric;
     return 1;
 }
 
@@ -22811,21 +22829,21 @@ static pyprof__bool pyprof__table_add(pyprof__table *table, const pyprof__select
                                       uint32_t owner, int group)   // 0 = no memory
 {
     const pyprof_profile *profile = selection->profile;
-    int by_total = group == PYPROF_GROUP_THREAD, metric;
+    const int *metrics = selection->metrics;
+    int by_total = group == PYPROF_GROUP_THREAD, i;
     pyprof_row *row = pyprof__table_row(table, profile, owner, group);
     pyprof__group_key key;
     if (!row) return 0;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->self[metric] += by_total ? pyprof__total(selection, metric, node)
-            : pyprof__self(selection, metric, node);
+    for (i = 0; i < selection->used; i++)
+        row->self[metrics[i]] += (by_total ? selection->total : selection->self)[metrics[i]][node];
     if (owner != node && group != PYPROF__GROUP_LABEL) return 1;
     row = pyprof__table_row(table, profile, node, group);
     key = pyprof__key_of(profile, node, group);
     if (!row) return 0;
     if (group != PYPROF_GROUP_LEAF && !pyprof__is_outermost(profile, node, group, &key)) return 1;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        row->total[metric] += group == PYPROF_GROUP_LEAF ? pyprof__self(selection, metric, node)
-            : pyprof__total(selection, metric, node);
+    for (i = 0; i < selection->used; i++)
+        row->total[metrics[i]]
+            += (group == PYPROF_GROUP_LEAF ? selection->self : selection->total)[metrics[i]][node];
     return 1;
 }
 
@@ -22849,9 +22867,9 @@ static void pyprof__table_changed_only(pyprof__table *table)
 
 static pyprof__bool pyprof__any_total(const pyprof__selection *selection, uint32_t node)
 {
-    int metric;
-    for (metric = 1; metric < PYPROF_METRIC_COUNT; metric++)
-        if (pyprof__total(selection, metric, node)) return 1;
+    int i;
+    for (i = 0; i < selection->used; i++)
+        if (selection->total[selection->metrics[i]][node]) return 1;
     return 0;
 }
 
@@ -24687,15 +24705,27 @@ static pyprof__bool pyprof__series_eases(const pyprof__series *series)
     return late * time_before < before / 2 * time;
 }
 
-// Growing: to the end, without slowing down. Plateau: not to the end, and hardly by chance. Any other place
-// is undecided or steady. With fewer than four marks there is no verdict.
+// Did it take a fifth of the time, and a second? What grows for less is the program's start, or one step of
+// its work in which the recording happened to end.
+static pyprof__bool pyprof__series_lasts(const pyprof__series *series)
+{
+    size_t last = series->count - 1, begin = 0;
+    double growth = pyprof__series_growth(series, 0), time;
+    while (begin < last && pyprof__series_growth(series, begin + 1) > 0.9 * growth) begin++;
+    time = series->at[last] - series->at[begin];
+    return time >= 1 && time * 5 >= series->at[last] - series->at[0];
+}
+
+// Growing: to the end, without slowing down, and for long enough. Plateau: not to the end, and hardly by
+// chance. Any other place is undecided or steady. With fewer than four marks there is no verdict.
 static int pyprof__series_judge(const pyprof__series *series, size_t marks)
 {
     int stopped, goes_on;
     if (marks < 4) return PYPROF_GROWTH_STEADY;
     stopped = pyprof__series_stopped(series);
     goes_on = pyprof__series_goes_on(series);
-    if (goes_on && !(stopped && pyprof__series_eases(series))) return PYPROF_GROWTH_GROWING;
+    if (goes_on && !(stopped && pyprof__series_eases(series)))
+        return pyprof__series_lasts(series) ? PYPROF_GROWTH_GROWING : PYPROF_GROWTH_UNSURE;
     if (!pyprof__series_grew(series, 0, 1.96) || !pyprof__series_stays(series)) return PYPROF_GROWTH_STEADY;
     return stopped && !goes_on ? PYPROF_GROWTH_PLATEAU : PYPROF_GROWTH_UNSURE;
 }
@@ -29093,7 +29123,6 @@ enum {
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
-    PYPROF__LEAST_GROWING_MS = 1000,   // recorded time: what grows all through a shorter one is a start
     PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
     PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
@@ -30752,18 +30781,17 @@ static pyprof__finding *pyprof__found_memory(pyprof__findings *f, int kind, int6
     return finding;
 }
 
-// Is it told that this place grows, and how fast? Not of the first second of a program, and not of importlib:
-// modules stay, and there is an end of them.
-static pyprof__bool pyprof__leak_is_told(const pyprof__findings *f, const pyprof_leak *leak)
+// Is it told that this place grows, and how fast? Not of importlib: modules stay, and there is an end of
+// them.
+static pyprof__bool pyprof__leak_is_told(const pyprof_leak *leak)
 {
     return leak->growth == PYPROF_GROWTH_GROWING && !pyprof__is_importlib(leak->file)
-        && f->duration >= (int64_t)PYPROF__LEAST_GROWING_MS * 1000000
         && leak->grown_bytes >= (int64_t)PYPROF__LEAST_GROWN_KIB * 1024;
 }
 
 static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
 {
-    int growing = pyprof__leak_is_told(f, leak);
+    int growing = pyprof__leak_is_told(leak);
     pyprof__finding *finding;
     pyprof__words words;
     if (!growing && leak->growth != PYPROF_GROWTH_PLATEAU) return;
@@ -31204,7 +31232,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
     for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
-        if (!pyprof__leak_is_told(f, leak)) continue;
+        if (!pyprof__leak_is_told(leak)) continue;
         pyprof__word(words, said++ ? "; " : " Growing: ");
         pyprof__word_name(words, leak->qualname, 60);
         if (leak->line) pyprof__word(words, " :%ld", (long)leak->line);
@@ -31473,6 +31501,12 @@ static void pyprof__put_op(pyprof__sink *s, char op, uint64_t value, int bytes)
     to = s->buffer + s->used;
     s->used += (size_t)bytes + 1;
     for (*to++ = op; bytes > 0; bytes--, value >>= 8) *to++ = (char)(value & 255u);
+}
+
+// Room for so many bytes, so that they stay together in the buffer
+static void pyprof__put_room(pyprof__sink *s, size_t size)
+{
+    if (sizeof s->buffer - s->used <= size) pyprof__flush(s);
 }
 
 // ---- JSON: one emitter of commas, keys and brackets -------------------------------------------------------
@@ -36250,23 +36284,53 @@ static int64_t pyprof__pickle_traces(int64_t before, int64_t blocks, int64_t all
     return traces > 0 ? traces : 1;
 }
 
+// The traces of one stack
+typedef struct {
+    uint32_t node, kept;                     // kept: number of its frames in the memo + 1; 0 = not written
+    int64_t domain, frames;
+} pyprof__pickled;
+
+static void pyprof__pickle_trace(pyprof__pickler *p, pyprof__pickled *stack, int64_t size, int again)
+{
+    if (p->items == 4) pyprof__put(p->sink, "(");
+    pyprof__pickle_int(p->sink, stack->domain);
+    pyprof__pickle_int(p->sink, size);
+    if (stack->kept) pyprof__pickle_get(p->sink, stack->kept - 1);
+    else {
+        stack->frames = pyprof__pickle_frames(p, stack->node);
+        if (again) stack->kept = pyprof__pickle_keep(p) + 1;
+    }
+    if (p->items == 4) pyprof__pickle_int(p->sink, stack->frames);
+    pyprof__put(p->sink, p->items == 4 ? "t" : "\x87");
+}
+
+// Further traces of one size. All have the same bytes: a program has many more blocks than stacks.
+static void pyprof__pickle_traces_again(pyprof__pickler *p, pyprof__pickled *stack, int64_t size,
+                                        int64_t traces)
+{
+    char text[64];                           // the longest has 27 bytes
+    size_t from, length;
+    if (traces <= 0) return;
+    pyprof__put_room(p->sink, sizeof text);
+    from = p->sink->used;
+    pyprof__pickle_trace(p, stack, size, 1);
+    length = p->sink->used - from;
+    memcpy(text, p->sink->buffer + from, length);
+    while (--traces > 0) pyprof__put_bytes(p->sink, text, length);
+}
+
 static void pyprof__pickle_stack(pyprof__pickler *p, uint32_t node, int64_t bytes, int64_t traces)
 {
-    int64_t domain = 0, frames = 0, i;
-    uint32_t kept = 0;
+    int64_t size = bytes / traces, larger = bytes % traces;   // so many traces are larger by a byte
+    pyprof__pickled stack;
+    memset(&stack, 0, sizeof stack);
     for (; pyprof__function_of(p->profile, node)->kind == PYPROF_KIND_NATIVE; node =
          pyprof__parent_of(p->profile, node))
-        domain = PYPROF__PICKLE_NATIVE;
-    for (i = 0; i < traces; i++) {
-        if (p->items == 4) pyprof__put(p->sink, "(");
-        pyprof__pickle_int(p->sink, domain);
-        pyprof__pickle_int(p->sink, bytes / traces + (i < bytes % traces));
-        if (i) pyprof__pickle_get(p->sink, kept);
-        else frames = pyprof__pickle_frames(p, node);
-        if (i == 0 && traces > 1) kept = pyprof__pickle_keep(p);
-        if (p->items == 4) pyprof__pickle_int(p->sink, frames);
-        pyprof__put(p->sink, p->items == 4 ? "t" : "\x87");
-    }
+        stack.domain = PYPROF__PICKLE_NATIVE;
+    stack.node = node;
+    pyprof__pickle_trace(p, &stack, size + (larger > 0), traces > 1);
+    pyprof__pickle_traces_again(p, &stack, size + 1, larger - 1);
+    pyprof__pickle_traces_again(p, &stack, size, larger > 0 ? traces - larger : traces - 1);
 }
 
 // The blocks of a node; bytes without a block, which estimates may have, count as one. -1 = negative
@@ -42414,17 +42478,61 @@ static pyprof_result pyprof__write_profile(const pyprof_profile *profile, const 
     return result;
 }
 
+// The bytes of a file, for another one with the same contents
+typedef struct {
+    pyprof__pool pool;
+    pyprof__array bytes;
+    int lost, whole;               // lost: there was no memory for them
+} pyprof__contents;
+
+typedef struct { pyprof__file file; pyprof__contents *kept; } pyprof__saved;   // kept: NULL = not needed
+
+static void pyprof__contents_init(pyprof__contents *kept, const pyprof_profile *profile)
+{
+    pyprof__pool_init(&kept->pool, &profile->pool.allocator, UINT64_MAX);
+    pyprof__array_init(&kept->bytes, 1);
+    kept->lost = kept->whole = 0;
+}
+
+static void pyprof__contents_add(pyprof__contents *kept, const void *data, size_t size)
+{
+    kept->lost |= !pyprof__array_reserve(&kept->pool, &kept->bytes, size);
+    if (kept->lost) return;
+    memcpy((char *)kept->bytes.data + kept->bytes.count, data, size);
+    kept->bytes.count += size;
+}
+
 // A pyprof_write_fn; errno has the reason.
 static int pyprof__to_file(void *user, const void *data, size_t size)
 {
-    return pyprof__file_write((const pyprof__file *)user, (const char *)data, size);
+    const pyprof__saved *to = (const pyprof__saved *)user;
+    if (to->kept && !to->kept->whole) pyprof__contents_add(to->kept, data, size);
+    return pyprof__file_write(&to->file, (const char *)data, size);
 }
 
+// The contents: those that were kept, or made now
+static pyprof_result pyprof__save_contents(pyprof__saved *to, const pyprof_profile *profile,
+                                           const pyprof_output *output, int format)
+{
+    pyprof__contents *kept = to->kept;
+    pyprof_result result;
+    if (kept && kept->whole)
+        return pyprof__to_file(to, kept->bytes.data, kept->bytes.count) ? PYPROF_ERR_IO : PYPROF_OK;
+    if (kept) {
+        kept->bytes.count = 0;   // of an attempt that failed
+        kept->lost = 0;
+    }
+    result = pyprof__write_profile(profile, output, format, pyprof__to_file, to);
+    if (kept) kept->whole = result == PYPROF_OK && !kept->lost;
+    return result;
+}
+
+// kept: the contents, of this call or of an earlier one; NULL = there is no other file with them
 static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char *path,
-                                       const pyprof_output *output)
+                                       const pyprof_output *output, pyprof__contents *kept)
 {
     pyprof_output none;
-    pyprof__file file;
+    pyprof__saved to;
     pyprof__quiet quiet;
     pyprof_result result;
     size_t row;
@@ -42441,14 +42549,15 @@ static pyprof_result pyprof__save_path(const pyprof_profile *profile, const char
     if (result == PYPROF_OK) result = pyprof__metric_check(profile, output, row);
     if (result != PYPROF_OK) return result;
     pyprof__quiet_begin(&quiet);
-    result = pyprof__file_open(&file, path);
+    to.kept = kept;
+    result = pyprof__file_open(&to.file, path);
     if (result == PYPROF_OK) {
         errno = 0;
-        file.hasty = profile->checkpoint > 0;   // the next one follows soon
-        result = pyprof__write_profile(profile, output, format, pyprof__to_file, &file);
+        to.file.hasty = profile->checkpoint > 0;   // the next one follows soon
+        result = pyprof__save_contents(&to, profile, output, format);
         if (result == PYPROF_ERR_IO)
             pyprof__fail(PYPROF_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-        result = pyprof__file_close(&file, path, result);
+        result = pyprof__file_close(&to.file, path, result);
     }
     pyprof__quiet_end(&quiet);
     return result;
@@ -44458,19 +44567,20 @@ static pyprof__bool pyprof__out_fall_back(void)
 }
 
 // ---- writing ----------------------------------------------------------------------
-static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output)
+static void pyprof__env_save(const pyprof_profile *profile, const char *name, const pyprof_output *output,
+                             pyprof__contents *kept)
 {
     char path[PYPROF__OUT_PATH], error[sizeof pyprof__details[0].text];
     pyprof_result result;
     pyprof__out_path(path, name);
-    result = pyprof__save_path(profile, path, output);
+    result = pyprof__save_path(profile, path, output, kept);
     if (result == PYPROF_ERR_IO) {
         pyprof__copy_text(error, sizeof error, pyprof__error_text());
         if (!pyprof__out_fall_back()) pyprof__fail(result, "%s", error);
         else {
             pyprof__out_path(path, name);
             pyprof__say(1, "pyprof: %s; the files go to %s\n", error, path);
-            result = pyprof__save_path(profile, path, output);
+            result = pyprof__save_path(profile, path, output, kept);
         }
     }
     if (result != PYPROF_OK) {
@@ -44483,12 +44593,16 @@ static void pyprof__env_save(const pyprof_profile *profile, const char *name, co
 static void pyprof__env_memory(const pyprof_profile *profile)
 {
     pyprof_output text;
+    pyprof__contents kept;
+    int ends = !(profile->checkpoint > 0);
     memset(&text, 0, sizeof text);
     text.metric = PYPROF_LIVE_BYTES;
-    pyprof__env_save(profile, "memory_snapshot.txt", &text);
-    pyprof__env_save(profile, "memory_snapshot.pkl", NULL);
-    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text);
-    if (!(profile->checkpoint > 0)) pyprof__env_save(profile, "memory_final.txt", &text);
+    pyprof__contents_init(&kept, profile);
+    pyprof__env_save(profile, "memory_snapshot.txt", &text, ends ? &kept : NULL);
+    pyprof__env_save(profile, "memory_snapshot.pkl", NULL, NULL);
+    if (pyprof__env_has_svg()) pyprof__env_save(profile, "memory.svg", &text, NULL);
+    if (ends) pyprof__env_save(profile, "memory_final.txt", &text, &kept);   // with the same contents
+    pyprof__array_free(&kept.pool, &kept.bytes);
 }
 
 // A SIGCHLD handler that waits for a child must find the lock free: while a thread has the lock, it runs no
@@ -44555,7 +44669,7 @@ static void pyprof__env_formats_write(const pyprof_profile *profile)
         snprintf(name, sizeof name, "profile.%s", word);
         snprintf(suffix, sizeof suffix, ".%.70s", word);
         output.format = pyprof__format_by_suffix(suffix);
-        pyprof__env_save(profile, name, &output);
+        pyprof__env_save(profile, name, &output, NULL);
         if (out->suffix[0] || out->stream) return;
     }
     if (profile->model.heap.mode) pyprof__env_memory(profile);
@@ -44632,7 +44746,7 @@ static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, i
     // If Python has just shut down, they are already written, but for the moments since.
     written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
-    if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+    if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
     pyprof__mutex_give(&pyprof__writing);
 }
 
@@ -44653,7 +44767,7 @@ static void pyprof__write_session(pyprof *token, int final)
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
-        if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL);
+        if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
         if (final && from_env) pyprof__g.ended_ns = 0;
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
@@ -45985,7 +46099,7 @@ PYPROF__DEF pyprof_result pyprof_save(const pyprof_profile *profile, const char 
     }
     pthread_testcancel();   // cancel here or not at all: otherwise a half-written file would stay
     cancel = pyprof__cancel_off();
-    result = pyprof__save_path(profile, path, output);
+    result = pyprof__save_path(profile, path, output, NULL);
     pyprof__cancel_back(cancel);
     return result;
 }

@@ -74,7 +74,7 @@ enum { GROWING = PYPROF_GROWTH_GROWING, PLATEAU = PYPROF_GROWTH_PLATEAU, STEADY 
 
 TEST(courses_of_exact_recordings)
 {
-    double line[17], cache[17], late[17], flat[17], step[17], falling[17], creeping[17], stairs[17], dip[17];
+    double line[17], cache[17], late[17], flat[17], step[17], falling[17], creeping[17], stairs[17], dip[17], hasty[17];
     for (int i = 0; i < 17; i++) {
         line[i] = 1000 * i;
         cache[i] = i < 6 ? 1000 * i : 6000;
@@ -84,6 +84,7 @@ TEST(courses_of_exact_recordings)
         falling[i] = 100000 - 1000 * i;
         creeping[i] = 1e9 + 64 * i;        // as floats these are the same from mark to mark
         stairs[i] = 1000 * (i / 2);
+        hasty[i] = i < 13 ? 5000 : 5000 + 1000 * (i - 13);   // in the last three seconds of sixteen
         dip[i] = 1000 * i + (i % 2 ? 2500 : 0);   // a leak below work that comes and goes
     }
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, line, 0), GROWING);
@@ -100,6 +101,7 @@ TEST(courses_of_exact_recordings)
     CHECK_INT(leaks[0].grown_bytes, 6000);
     CHECK_INT(leaks[0].bytes_per_s, 0);
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, late, 0), GROWING);
+    CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, hasty, 0), UNSURE);     // one step of the work
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, flat, 1e12), STEADY);
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, step, 0), UNSURE);      // it may stay up there: too early to say
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, falling, 0), STEADY);
@@ -108,6 +110,21 @@ TEST(courses_of_exact_recordings)
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 16, dip, 0), GROWING);
     CHECK_INT(verdict(PYPROF_HEAP_EXACT, 4, line, 0), GROWING);
     for (uint32_t marks = 0; marks < 4; marks++) CHECK_INT(verdict(PYPROF_HEAP_EXACT, marks, line, 0), STEADY);
+}
+
+TEST(growth_for_less_than_a_second_is_unsure)
+{
+    double line[17];
+    for (int i = 0; i < 17; i++) line[i] = 1000 * i;
+    for (uint64_t apart = 60; apart <= 70; apart += 10) {
+        heap_begin(PYPROF_HEAP_EXACT, 16);
+        for (uint64_t i = 0; i < 16; i++) r.model.heap.mark_ns[i] = r.model.start_ns + (i + 1) * apart * ms;
+        r.model.last_ns = r.model.start_ns + 17 * apart * ms;
+        place("App.f", 21, line, 0);
+        find_leaks(NULL);
+        CHECK(leak_count == 1);
+        CHECK_INT(leaks[0].growth, apart == 60 ? UNSURE : GROWING);
+    }
 }
 
 TEST(a_mark_at_the_very_end)   // is the end, and no interval without growth

@@ -334,6 +334,59 @@ TEST(pickle_shares_traces_out)
     CHECK_INT(pyprof__pickle_traces(INT64_MAX / 2, INT64_MAX / 2, INT64_MAX), 100000);
 }
 
+// A trace is made once for each stack and size, and copied: wherever the buffer ends.
+TEST(pickle_copies_traces)
+{
+    static const char trace[] = "(" "J" "rpyp" "K\x04" "j\x2c\x01\0\0" "K\x02" "t";
+    enum { SIZE = sizeof trace - 1, TIMES = 9 };
+    pyprof__sink *sink = calloc(1, sizeof *sink);
+    for (size_t used = sizeof sink->buffer - 200; used < sizeof sink->buffer; used++) {
+        output_text out = { calloc(1, 1), 0 };
+        pyprof__sink_begin(sink, append, &out);
+        pyprof__pickler p = { .sink = sink, .items = 4 };
+        pyprof__pickled stack = { .kept = 301, .domain = PYPROF__PICKLE_NATIVE, .frames = 2 };
+        sink->used = used;
+        pyprof__pickle_traces_again(&p, &stack, 4, 0);
+        pyprof__pickle_traces_again(&p, &stack, 4, TIMES);
+        pyprof__flush(sink);
+        CHECK_INT(out.size, used + TIMES * SIZE);
+        for (size_t i = 0; i < TIMES; i++) CHECK(!memcmp(out.data + used + i * SIZE, trace, SIZE));
+        free(out.data);
+    }
+    free(sink);
+}
+
+// Byte for byte what a trace of its own for each block would say
+TEST(pickle_shares_bytes_out)
+{
+    pyprof__sink *sink = calloc(1, sizeof *sink);
+    pyprof_profile *profile = exact();
+    for (int64_t bytes = 0; bytes < 20; bytes++) {
+        for (int64_t traces = 1; traces < 8; traces++) {
+            output_text out = { calloc(1, 1), 0 };
+            pyprof__pickler p = { .sink = sink, .profile = profile, .items = 3 };
+            int64_t sum = 0, seen = 0;
+            CHECK_INT(pyprof__cursor_begin(&p.cursor, profile), PYPROF_OK);
+            pyprof__sink_begin(sink, append, &out);
+            pyprof__pickle_stack(&p, 0, bytes, traces);
+            pyprof__flush(sink);
+            pyprof__cursor_end(&p.cursor);
+            // Each starts with the domain and its size; it ends with a tuple of three.
+            for (size_t i = 0; i + 4 < out.size; i++) {
+                if (memcmp(out.data + i, "K\0K", 3) != 0 || (i && out.data[i - 1] != '\x87')) continue;
+                int64_t size = out.data[i + 3];
+                CHECK_INT(size, bytes / traces + (seen < bytes % traces));
+                sum += size;
+                seen++;
+            }
+            CHECK_INT(seen, traces);
+            CHECK_INT(sum, bytes);
+            free(out.data);
+        }
+    }
+    free(sink);
+}
+
 TEST(pickle_rejects_unsupported_options)
 {
     recording r;
@@ -405,6 +458,42 @@ TEST(the_same_twice)
         output_text one = written_as(exact(), format), two = written_as(exact(), format);
         CHECK(one.size == two.size && !memcmp(one.data, two.data, one.size));
     }
+}
+
+static output_text saved(const pyprof_profile *profile, const char *path, pyprof__contents *kept)
+{
+    pyprof_output text = { .metric = PYPROF_LIVE_BYTES };
+    output_text out = { calloc(1, 100000), 0 };
+    CHECK_INT(pyprof__save_path(profile, path, &text, kept), PYPROF_OK);
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    out.size = fread(out.data, 1, 99999, file);
+    fclose(file);
+    CHECK_INT(remove(path), 0);
+    return out;
+}
+
+static pyprof__bool alike(output_text a, output_text b) { return a.size == b.size && !memcmp(a.data, b.data, a.size); }
+
+// Another profile shows that the second file was not made anew.
+TEST(a_second_file_with_the_same_contents)
+{
+    char dir[] = "/tmp/pyprof-test-XXXXXX", path[64];
+    output_text first, second;
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/x.txt", dir);
+    second = saved(exact(), path, NULL);
+    for (int room = 1; room >= 0; room--) {
+        pyprof__contents kept;
+        pyprof__contents_init(&kept, sampled());
+        if (!room) kept.pool.limit = 1000;   // not enough: it is made twice
+        first = saved(sampled(), path, &kept);
+        CHECK(first.size > 1000 && alike(first, saved(sampled(), path, NULL)) && !alike(first, second));
+        CHECK(alike(saved(exact(), path, &kept), room ? first : second));
+        pyprof__array_free(&kept.pool, &kept.bytes);
+        CHECK_INT(kept.pool.used, 0);
+    }
+    CHECK_INT(rmdir(dir), 0);
 }
 
 TEST(folders_can_be_left_out)
