@@ -24705,15 +24705,15 @@ static pyprof__bool pyprof__series_eases(const pyprof__series *series)
     return late * time_before < before / 2 * time;
 }
 
-// Did it take a fifth of the time, and a second? What grows for less is the program's start, or one step of
-// its work in which the recording happened to end.
+// Did it take a fifth of the time, and half a second? What grows for less is one step of the program's work,
+// in which the recording happened to end.
 static pyprof__bool pyprof__series_lasts(const pyprof__series *series)
 {
     size_t last = series->count - 1, begin = 0;
     double growth = pyprof__series_growth(series, 0), time;
     while (begin < last && pyprof__series_growth(series, begin + 1) > 0.9 * growth) begin++;
     time = series->at[last] - series->at[begin];
-    return time >= 1 && time * 5 >= series->at[last] - series->at[0];
+    return time >= 0.5 && time * 5 >= series->at[last] - series->at[0];
 }
 
 // Growing: to the end, without slowing down, and for long enough. Plateau: not to the end, and hardly by
@@ -29123,6 +29123,7 @@ enum {
     PYPROF__LEAST_CHURN_TIMES = 10,    // times the memory at the peak: allocated by one line
     PYPROF__LEAST_GROWN_KIB = 1024,    // memory that grew at one place
     PYPROF__LEAST_GROWN = 5,           // of the memory at the peak: the same
+    PYPROF__LEAST_GROWING_MS = 1000,   // recorded time: what grows all through a shorter one is a start
     PYPROF__LEAST_GAUGES = 10,         // times at which the process's memory is known
     PYPROF__LEAST_PEAK_KIB = 16384,    // memory at the peak above the median over time
     PYPROF__LEAST_PEAK = 50,           // of the memory at the peak: the same
@@ -30781,17 +30782,18 @@ static pyprof__finding *pyprof__found_memory(pyprof__findings *f, int kind, int6
     return finding;
 }
 
-// Is it told that this place grows, and how fast? Not of importlib: modules stay, and there is an end of
-// them.
-static pyprof__bool pyprof__leak_is_told(const pyprof_leak *leak)
+// Is it told that this place grows, and how fast? Not of the first second of a program, and not of importlib:
+// modules stay, and there is an end of them.
+static pyprof__bool pyprof__leak_is_told(const pyprof__findings *f, const pyprof_leak *leak)
 {
     return leak->growth == PYPROF_GROWTH_GROWING && !pyprof__is_importlib(leak->file)
+        && f->duration >= (int64_t)PYPROF__LEAST_GROWING_MS * 1000000
         && leak->grown_bytes >= (int64_t)PYPROF__LEAST_GROWN_KIB * 1024;
 }
 
 static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
 {
-    int growing = pyprof__leak_is_told(leak);
+    int growing = pyprof__leak_is_told(f, leak);
     pyprof__finding *finding;
     pyprof__words words;
     if (!growing && leak->growth != PYPROF_GROWTH_PLATEAU) return;
@@ -31232,7 +31234,7 @@ static void pyprof__verdict_growth(pyprof__words *words, pyprof__findings *f)
     if (!pyprof__leaks_make(&leaks, f->profile, f->filter)) f->failed = 1;
     for (i = 0; i < leaks.leaks.count && said < 2 && !f->failed; i++) {
         const pyprof_leak *leak = &PYPROF__AT(const pyprof_leak, leaks.leaks, i);
-        if (!pyprof__leak_is_told(leak)) continue;
+        if (!pyprof__leak_is_told(f, leak)) continue;
         pyprof__word(words, said++ ? "; " : " Growing: ");
         pyprof__word_name(words, leak->qualname, 60);
         if (leak->line) pyprof__word(words, " :%ld", (long)leak->line);
