@@ -127,7 +127,7 @@ demo: ## profile real Python work in a program that embeds Python
 	    sh -c 'echo $$$$ >$(BUILD)/demo.pid; PROFILING=1 PYPROF_OUT=$(BUILD)/demo exec $(BUILD)/host examples/dedup.py' || exit; \
 	    wait; echo; echo 'The same program while it ran, by pyprof record --pid and pyprof dump --pid:'; head -n 12 $(BUILD)/demo_outside.txt
 
-test: ## the tests, with one Python: nine minutes of CPU time
+test: ## the tests, with one Python, in five minutes on two idle CPUs
 	@tests/deps.sh $@
 	@$(MAKE) test-here OPTIMIZE=-O1
 
