@@ -29402,7 +29402,7 @@ static uint64_t pyprof__alike_name(const pyprof__findings *f, uint32_t thread)
     return hash;
 }
 
-static int pyprof__by_alike(const void *a, const void *b)   // those of one name, the busiest first
+static int pyprof__by_alike(const void *a, const void *b)   // by name, the busiest first
 {
     const pyprof__alike *x = (const pyprof__alike *)a, *y = (const pyprof__alike *)b;
     if (x->name != y->name) return x->name < y->name ? -1 : 1;

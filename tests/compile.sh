@@ -56,7 +56,7 @@ one_error() { # exactly one error, and it is ours
 matrix() { # COMPILER C++COMPILER
     local std flags include
     has "$1" || { skip "$1" "not installed"; return; }
-    # What a compiler warns of with -O2 it finds in one dialect of each language; where only the text differs, it is parsed.
+    # All warnings of -O2 come in one dialect of each language; where only the text differs, it is parsed.
     check "$1 -std=c11 -O2, implementation" $1 $c -std=c11 -O2 -c implementation.c -o $1-c11.o
     check "$1 -std=gnu11, implementation" $1 $c -std=gnu11 -c implementation.c -o $1-gnu11.o
     check "$1 -std=c17, implementation" $1 $c -std=c17 $parse implementation.c
