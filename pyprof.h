@@ -30807,7 +30807,7 @@ static void pyprof__rule_leak(pyprof__findings *f, const pyprof_leak *leak)
     finding->line = leak->line;
     finding->error = leak->grown_bytes > 0 ? pyprof__percent(leak->error_bytes, leak->grown_bytes) : 0;
     pyprof__title_begin(&words, f, finding);
-    pyprof__word(&words, growing ? "Memory from " : "Memory from ");
+    pyprof__word(&words, "Memory from ");
     pyprof__word_place(&words, finding->name, finding->file, finding->line);
     if (growing) {
         pyprof__word(&words, " grows by ");

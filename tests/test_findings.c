@@ -743,9 +743,24 @@ TEST(busy_threads_and_threads_of_other_names_stay_alone)
     result_free(&got);
 }
 
-// Each of three threads that come and go had the GIL for a fifth of the time for which another one waited.
-static void held_by_three(int others, const char *title)
+TEST(threads_of_other_processes_stay_alone)
 {
+    scene s;
+    requests(&s, 2, 50);
+    AT(pyprof__recorded_thread, s.r.model.threads, 2).process = AT(pyprof__recorded_thread, s.r.model.threads, 1).process + 1;
+    result got = scene_end(&s);
+    char text[400];
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(pyprof__verdict(&got.f, i, text, sizeof text));
+        CHECK(strstr(text, i ? "Thread-9 (serve) 0.50 s" : "Thread-2 (serve) 0.50 s") == text);
+    }
+    result_free(&got);
+}
+
+// While a thread waited for the GIL for 5 s, the main thread had it for `ms_main`, and each of three that come and go for `ms_each`.
+static void held_by_three(int ms_main, int ms_each, const char *holder, const char *evidence, const char *verdict)
+{
+    char title[200];
     scene s;
     requests(&s, 3, 50);
     scene_thread(&s, "taker");
@@ -754,20 +769,27 @@ static void held_by_three(int others, const char *title)
     for (uint32_t i = 0; i < 4; i++) {
         pyprof__rivals *pair = pyprof__push(&s.r.pool, &s.r.model.rivals);
         CHECK(pair != NULL);
-        *pair = (pyprof__rivals){ s.thread, i, i ? 1000 * ms : (uint64_t)others * ms };
+        *pair = (pyprof__rivals){ s.thread, i, (uint64_t)(i ? ms_each : ms_main) * ms };
     }
     result got = scene_end(&s);
     const pyprof__finding *one = find(&got, PYPROF_FINDING_GIL);
     CHECK(one != NULL);
+    snprintf(title, sizeof title, "taker waits 50 %% (+-3) of its time for the GIL: %s", holder);
     CHECK_STR(one->title, title);
-    CHECK(strstr(one->evidence, others > 3000 ? " MainThread had it for 3.50 s of that." : " Thread-* (serve) (3 threads) had it for 3.00 s of that.") != NULL);
+    CHECK(strstr(one->evidence, evidence) != NULL);
+    char text[400];
+    CHECK(pyprof__verdict(&got.f, 0, text, sizeof text));
+    CHECK(strstr(text, verdict) != NULL);
     result_free(&got);
 }
 
 TEST(the_holders_of_the_gil_are_summed)
 {
-    held_by_three(1500, "taker waits 50 % (+-3) of its time for the GIL: Thread-* (serve) (3 threads) holds it");
-    held_by_three(3500, "taker waits 50 % (+-3) of its time for the GIL: MainThread holds it");
+    held_by_three(1500, 1000, "Thread-* (serve) (3 threads) holds it", " Thread-* (serve) (3 threads) had it for 3.00 s of that.",
+                  "50 % waiting for the GIL, held by Thread-* (serve) (3 threads)");
+    held_by_three(3500, 500, "MainThread holds it", " MainThread had it for 3.50 s of that.", "50 % waiting for the GIL, held by MainThread");
+    held_by_three(500, 700, "Thread-* (serve) (3 threads) holds it for 42 % of that", " Thread-* (serve) (3 threads) had it for 2.10 s of that.",
+                  "50 % waiting for the GIL, held by several, most by Thread-* (serve) (3 threads)");
 }
 
 TEST(healthy_programs_have_none)   // they wait for work, or what they do takes little of the time
