@@ -3898,7 +3898,7 @@ static void pyprof__pool_init(pyprof__pool *pool, const pyprof_allocator *alloca
 static pyprof__bool pyprof__budget_take(pyprof__budget *budget, size_t size)
 {
     uint64_t before = budget ? __atomic_fetch_add(&budget->used, size, __ATOMIC_RELAXED) : 0;
-    if (!budget || before + size <= budget->limit) return 1;
+    if (!budget || before + size <= __atomic_load_n(&budget->limit, __ATOMIC_RELAXED)) return 1;
     __atomic_fetch_sub(&budget->used, size, __ATOMIC_RELAXED);
     return 0;
 }
@@ -42660,18 +42660,21 @@ typedef struct {                 // the recording of a descendant
 
 // What a session that follows children has, by its slot.
 typedef struct {
-    // Guards the members below that one; taken after pyprof__control, before pyprof__lock.
-    pyprof__mutex lock;
+    // These stay when a session begins: calls with the token of an earlier one, and its samplers, may
+    // use them then.
+    pyprof__mutex lock;          // taken after pyprof__control, before pyprof__lock
+    int on;                      // the session follows children; changes under pyprof__control
+    int joining;                 // a caller joins the thread: another one waits before it ends the session
+    pyprof__budget budget;       // max_bytes of all its processes
+    // These begin anew; the lock guards those up to the family.
     pyprof__array kin;           // pyprof__kin, in the order in which they were found
     uint64_t processes, missed, unknown;   // see pyprof_stats
     uint64_t own_cpu_ns;         // of its thread
     uint32_t opening;            // number of descendants in which a thread looks for Python
-    int on;                      // the session follows children
     int headless;                // the root runs no Python, or did not when the session began
     pyprof__family family;       // belongs to the thread
     uint64_t busy_ns;            // until then processes are expected to begin
     pyprof_config config;
-    pyprof__budget budget;       // max_bytes of all its processes
     pyprof__pool pool;
     pyprof__sampler *stand_in;   // of a session that is headless: samples nothing
     uint32_t word;               // futex word: changes when there is something to do
@@ -44087,7 +44090,9 @@ static pyprof__following *pyprof__following_lock(const pyprof *token)
     pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
     if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return NULL;
     pyprof__mutex_take(&following->lock);
-    return following;
+    if (__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return following;
+    pyprof__mutex_give(&following->lock);   // the session ended meanwhile
+    return NULL;
 }
 
 static void pyprof__following_unlock(pyprof__following *following)
@@ -45657,16 +45662,13 @@ static pyprof_result pyprof__following_start(int slot, int headless)
     pyprof__following *following = &pyprof__g.followings[slot];
     pyprof__session *session = &pyprof__g.sessions[slot];
     int64_t pid = session->config.pid ? session->config.pid : pyprof__own_pid();
-    // of samplers of an earlier session that have not ended yet
-    uint64_t used = PYPROF__GET(following->budget.used);
     int error;
-    memset(following, 0, sizeof *following);
+    memset(&following->kin, 0, sizeof *following - offsetof(pyprof__following, kin));
     following->config = session->config;
     following->config.children = following->config.heap = 0;
     following->config.duration_s = 0;
     following->config.checkpoint = NULL;
-    following->budget.used = used;
-    following->budget.limit = session->config.max_bytes;
+    PYPROF__SET(following->budget.limit, session->config.max_bytes);
     pyprof__pool_init(&following->pool, &session->config.allocator, UINT64_MAX);
     pyprof__array_init(&following->kin, sizeof(pyprof__kin));
     if (!pyprof__family_open(&following->family, &session->config.allocator, pid, pyprof__own_pid()))
@@ -45686,20 +45688,32 @@ static pyprof_result pyprof__following_start(int slot, int headless)
                         strerror(error));
 }
 
-// Ends the thread that follows children for the session of this token, if it does. Without locks.
+// Ends the thread that follows children for the session of this token, if it does. Without locks; under
+// pyprof__control the token stays that of a session, and its start is over.
 static void pyprof__following_quit(const pyprof *token)
 {
-    int slot = pyprof__token_slot(token);
-    pyprof__following *following = slot < 0 ? NULL : &pyprof__g.followings[slot];
+    pyprof__following *following;
     pyprof__bool is_session;
-    if (!following || !__atomic_load_n(&following->on, __ATOMIC_ACQUIRE)) return;
+    int joins = 0;
+    pyprof__control_lock();
+    following = pyprof__following_lock(token);
     pyprof__sessions_lock();
     is_session = pyprof__session_of(token) != NULL;
     pyprof__sessions_unlock();
-    if (!is_session) return;
-    __atomic_store_n(&following->quit, 1, __ATOMIC_RELEASE);
-    pyprof__wake(&following->word);
-    if (__atomic_exchange_n(&following->joinable, 0, __ATOMIC_ACQ_REL)) pthread_join(following->thread, NULL);
+    if (following && is_session) {
+        __atomic_store_n(&following->quit, 1, __ATOMIC_RELEASE);
+        pyprof__wake(&following->word);
+        joins = following->joinable;
+        following->joinable = 0;
+        if (joins) __atomic_store_n(&following->joining, 1, __ATOMIC_RELAXED);
+    }
+    pyprof__following_unlock(following);
+    pyprof__control_unlock();
+    if (joins) {
+        pthread_join(following->thread, NULL);
+        __atomic_store_n(&following->joining, 0, __ATOMIC_RELEASE);
+    }
+    while (following && __atomic_load_n(&following->joining, __ATOMIC_ACQUIRE)) pyprof__nap(20000);
 }
 
 // The session of that slot has ended, and with it those of its processes. Under pyprof__control.

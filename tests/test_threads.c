@@ -821,6 +821,53 @@ TEST_LIMIT(processes_come_and_go_under_four_sessions, 120)
     printf("%d events\n", __atomic_load_n(&told, __ATOMIC_RELAXED));
 }
 
+// Calls with the token of a session that begins, ends or has ended, while the next one begins in its place.
+static pyprof *last_token;
+static int tokens_end, stopped;
+
+static void *token_main(void *argument)
+{
+    unsigned seed = (unsigned)(uintptr_t)argument;
+    pyprof_stats stats;
+    pyprof *token;
+    while (!__atomic_load_n(&tokens_end, __ATOMIC_ACQUIRE)) {
+        token = __atomic_load_n(&last_token, __ATOMIC_ACQUIRE);
+        pyprof_get_stats(token, &stats);
+        if (rand_r(&seed) % 16 == 0) pyprof_reset(token);
+        if (rand_r(&seed) % 256 == 0 && pyprof_stop(token, NULL) == PYPROF_OK) __atomic_add_fetch(&stopped, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static void token_given(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    (void)user, (void)event, (void)detail;
+    __atomic_store_n(&last_token, session, __ATOMIC_RELEASE);   // pyprof_start may not have returned
+}
+
+TEST_LIMIT(a_token_is_used_while_the_next_session_begins, 120)
+{
+    pyprof_config config = { .children = 1, .rate_hz = 1000, .timeline_s = -1, .on_event = { token_given, NULL } };
+    pthread_t threads[3];
+    pyprof *session = NULL;
+    int starts = TOOLED ? 100 : 400;
+    tree = tree_start(0);
+    if (tree_is_refused()) SKIP("not even a child can be read here");
+    config.pid = tree;
+    for (int i = 0; i < 3; i++) CHECK_INT(pthread_create(&threads[i], NULL, token_main, (void *)(uintptr_t)(i + 1)), 0);
+    for (int i = 0; i < starts; i++) {
+        CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+        __atomic_store_n(&last_token, session, __ATOMIC_RELEASE);
+        usleep((unsigned)(i % 8) * 300);
+        if (pyprof_stop(session, NULL) == PYPROF_OK) __atomic_add_fetch(&stopped, 1, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&tokens_end, 1, __ATOMIC_RELEASE);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    tree_end(tree);
+    CHECK_INT(stopped, starts);
+    no_thread_is_left();
+}
+
 // At the limits: so many processes are recorded, the others count as missed, and the session tells that.
 static void processes_limited(uint64_t max_bytes, const char *words, uint64_t most)
 {
