@@ -850,7 +850,7 @@ TEST_LIMIT(a_token_is_used_while_the_next_session_begins, 120)
     pyprof_config config = { .children = 1, .rate_hz = 1000, .timeline_s = -1, .on_event = { token_given, NULL } };
     pthread_t threads[3];
     pyprof *session = NULL;
-    int starts = TOOLED ? 100 : 400;
+    int starts = 100;
     tree = tree_start(0);
     if (tree_is_refused()) SKIP("not even a child can be read here");
     config.pid = tree;
