@@ -1223,6 +1223,14 @@ static char *pyprof__detail_new(void)   // NULL = all entries are taken
     return NULL;
 }
 
+// After this thread's end another one may take the entry, without a lock or a join: it must see this text
+// before it writes its own.
+static void pyprof__detail_written(void)
+{
+    uint32_t *owner = &pyprof__details[pyprof__own.detail - 1].tid;
+    __atomic_store_n(owner, __atomic_load_n(owner, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
+}
+
 static const char *pyprof__error_text(void)
 {
     const char *text = pyprof__detail_find();
@@ -1237,8 +1245,10 @@ static pyprof_result pyprof__fail(pyprof_result result, const char *format, ...)
     va_list list;
     if (!text) text = pyprof__detail_new();
     va_start(list, format);
-    if (text) vsnprintf(text, sizeof pyprof__details[0].text, format, list);
-    else pyprof__own.detail = (uint8_t)(PYPROF__DETAILS + (unsigned)result);
+    if (text) {
+        vsnprintf(text, sizeof pyprof__details[0].text, format, list);
+        pyprof__detail_written();
+    } else pyprof__own.detail = (uint8_t)(PYPROF__DETAILS + (unsigned)result);
     va_end(list);
     return result;
 }
@@ -16056,6 +16066,7 @@ static int64_t pyprof__hand_over(int64_t *counter)
 static void pyprof__allocating_end(pyprof__allocating_thread *self)
 {
     size_t i;
+    (void)__atomic_load_n(&self->busy, __ATOMIC_ACQUIRE);   // all that it has counted: see pyprof__be_idle
     for (i = 0; i < PYPROF_DOMAIN_COUNT; i++) {
         PYPROF__BUMP(pyprof__heap.ended[i].alloc_bytes, pyprof__hand_over(&self->in[i].alloc_bytes));
         PYPROF__BUMP(pyprof__heap.ended[i].alloc_blocks, pyprof__hand_over(&self->in[i].alloc_blocks));
@@ -16136,6 +16147,7 @@ static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t tracking)
         __atomic_store_n(&pyprof__heap.threads, self, __ATOMIC_RELEASE);
     }
     if (self) {
+        (void)__atomic_load_n(&self->busy, __ATOMIC_ACQUIRE);   // see pyprof__be_idle
         PYPROF__SET(self->tid, (uint64_t)tid);
         self->holder = (uint64_t)tid;
         self->tracking = tracking;
@@ -16745,6 +16757,13 @@ static inline pyprof__allocating_thread *pyprof__own_record(uint32_t tracking)
         : pyprof__own_renew(tracking);
 }
 
+// A thread that takes over this record, when this one has ended, sees all that it wrote there until now: no
+// lock and no join orders them.
+static inline void pyprof__be_idle(pyprof__allocating_thread *self)
+{
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+}
+
 // Sampled mode: the thread's countdown is over, or has not begun yet. Is this block to be noted? Begins the
 // next countdown.
 __attribute__((noinline))
@@ -16762,6 +16781,7 @@ static pyprof__bool pyprof__countdown(pyprof__allocating_thread *self, size_t si
         self->drawn = (uint64_t)pyprof__draw(&self->random, PYPROF__GET(pyprof__heap.interval)) + 1;
         pyprof__own.left = (int64_t)self->drawn;
     }
+    pyprof__be_idle(self);   // it is: see there
     return over;
 }
 
@@ -16773,11 +16793,6 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uin
     if (tracking == PYPROF__GET(pyprof__hot.tracking)) return 1;
     PYPROF__SET(self->busy, 0);
     return 0;
-}
-
-static inline void pyprof__be_idle(pyprof__allocating_thread *self)
-{
-    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
 }
 
 // Notes a new block: its site, its entry in the table, its counters.
@@ -16799,10 +16814,10 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
         return;
     }
     pyprof__count_in(self, site, size, domain, birth);
-    pyprof__be_idle(self);
     self->recent[self->recent_at].block = block;
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
+    pyprof__be_idle(self);
 }
 
 // ---- waking at an allocation -------------------------------------------------------------------

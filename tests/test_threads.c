@@ -580,6 +580,82 @@ TEST(the_owner_of_the_locks_ends)
     hosts_stop();
 }
 
+// ---- threads that end, and leave what they had to others -------------------------------------------------------------
+// No lock and no join orders them: what an ended thread had, the next one takes because the kernel knows that thread no longer.
+static int64_t leaver_tid;
+
+static void *leaver_main(void *error)
+{
+    int64_t tid = pyprof__gettid();
+    void *kept[40];
+    for (int i = 0; i < 40; i++) {
+        fake_allocator top;
+        PyMem_GetAllocator(0, &top);
+        kept[i] = top.malloc(top.context, 100000);
+        if (i % 2) top.free(top.context, kept[i]);
+    }
+    if (error) CHECK_INT(pyprof_save(NULL, "", NULL), PYPROF_ERR_ARGUMENT);
+    __atomic_store_n(&leaver_tid, tid, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+static void leaver_comes_and_goes(void *error)
+{
+    pthread_attr_t detached;
+    pthread_t thread;
+    int64_t tid;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    __atomic_store_n(&leaver_tid, 0, __ATOMIC_RELAXED);
+    CHECK_INT(pthread_create(&thread, &detached, leaver_main, error), 0);
+    while (!(tid = __atomic_load_n(&leaver_tid, __ATOMIC_RELAXED)) || pyprof__thread_exists(tid)) usleep(100);
+}
+
+static size_t records(void)
+{
+    size_t count = 0;
+    pyprof__heap_lock(&pyprof__heap.threads_lock);
+    for (const pyprof__allocating_thread *self = pyprof__heap.threads; self; self = self->next) count++;
+    pyprof__unlock(&pyprof__heap.threads_lock);
+    return count;
+}
+
+TEST(the_text_of_an_ended_thread_is_taken_over)
+{
+    int error = 1;
+    // This thread has all the others.
+    for (int i = 1; i < PYPROF__DETAILS; i++) __atomic_store_n(&pyprof__details[i].tid, (uint32_t)pyprof__gettid(), __ATOMIC_RELAXED);
+    for (int i = 0; i < 3; i++) {
+        leaver_comes_and_goes(&error);
+        CHECK_INT(__atomic_load_n(&pyprof__details[0].tid, __ATOMIC_RELAXED), __atomic_load_n(&leaver_tid, __ATOMIC_RELAXED));
+    }
+}
+
+static void record_is_taken_over(int heap)
+{
+    pyprof_config config = { .heap = heap, .heap_interval_bytes = 50000 };
+    pyprof *session = NULL;
+    fake_init();
+    take_gil(fake_states[0]);
+    CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+    drop_gil();
+    CHECK_INT(stats_of(session).heap_state, PYPROF_HEAP_STATE_ON);
+    leaver_comes_and_goes(NULL);
+    size_t before = records();
+    for (int i = 0; i < 3; i++) {
+        pyprof__sessions_lock();
+        pyprof__heap_reap();
+        pyprof__sessions_unlock();
+        leaver_comes_and_goes(NULL);
+    }
+    CHECK_INT(records(), before);
+    CHECK(stats_of(session).heap_samples >= 4);
+    CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+}
+
+TEST(the_record_of_an_ended_thread_is_taken_over_exact) { record_is_taken_over(PYPROF_HEAP_EXACT); }
+TEST(the_record_of_an_ended_thread_is_taken_over_sampled) { record_is_taken_over(PYPROF_HEAP_SAMPLED); }
+
 // ---- cancellation ----------------------------------------------------------------------------------------------------
 static void *cancelled_main(void *path)
 {
