@@ -794,8 +794,9 @@ PYPROF_API pyprof_result pyprof_leaks(const pyprof_profile *profile, const pypro
                                       pyprof_leak *rows, size_t row_size, size_t capacity, size_t *count);
 // Reads every thread once, without a session. pid 0 = this process, or the core file of options->core.
 //   threads  any, waits     GIL  not needed
-//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised); of
-//            another process: NO_PROCESS, DENIED; of a core file: IO, FORMAT
+//   returns  OK, ARGUMENT, MEMORY, NO_PYTHON, UNSUPPORTED, STATE (the interpreter is not initialised), BUSY
+//            (no thread can be started); of another process: NO_PROCESS, DENIED, BUSY (its memory is
+//            blocked); of a core file: IO, FORMAT
 PYPROF_API pyprof_result pyprof_dump(int64_t pid, const pyprof_dump_options *options,
                                      pyprof_profile **profile);
 // Where was the block that contains this address allocated? In sampled mode only sampled blocks are known,
@@ -42787,7 +42788,7 @@ static void pyprof__after_fork(void)
     pyprof__heap_forked();
     pyprof__proc_forked();
     pyprof__thread_forked();
-    pyprof__g.pid = pyprof__own_pid();
+    PYPROF__SET(pyprof__g.pid, pyprof__own_pid());
     pyprof__is_sampler = 0;
     pyprof__g.going_on = goes_on;
     if (goes_on) pyprof__stir_arm();
@@ -42822,11 +42823,20 @@ static pyprof__session *pyprof__session_of(const pyprof *token)
     return &pyprof__g.sessions[slot];
 }
 
+// The session of PROFILING=1 in this process; NULL = none. Any thread may end it at any time; its token then
+// gives PYPROF_ERR_STATE.
+static pyprof *pyprof__env_token(void)
+{
+    pyprof *token = __atomic_load_n(&pyprof__g.env_session, __ATOMIC_ACQUIRE);
+    return token && PYPROF__GET(pyprof__g.env_pid) == pyprof__own_pid() ? token : NULL;
+}
+
 // In a forked child: a session that has not started there yet will not start.
 static void pyprof__again_cancel(const pyprof *token)
 {
     uint64_t bits = (uint64_t)(uintptr_t)token, slot = (bits >> 1 & 127) - 1;
-    if (bits & 1 && slot < PYPROF__SESSIONS && pyprof__g.again[slot] == bits >> 8)
+    if (bits & 1 && slot < PYPROF__SESSIONS
+        && __atomic_load_n(&pyprof__g.again[slot], __ATOMIC_RELAXED) == bits >> 8)
         __atomic_store_n(&pyprof__g.again[slot], 0, __ATOMIC_RELEASE);
 }
 
@@ -43803,7 +43813,8 @@ static pyprof_result pyprof__session_open(pyprof__sampler *sampler, const pyprof
     uint64_t use;
     if (!again)
         for (*slot = 0; *slot < PYPROF__SESSIONS
-             && (pyprof__g.sessions[*slot].use & 1 || pyprof__g.again[*slot]); ++*slot) {}
+             && (pyprof__g.sessions[*slot].use & 1
+                 || __atomic_load_n(&pyprof__g.again[*slot], __ATOMIC_ACQUIRE)); ++*slot) {}
     if (*slot == PYPROF__SESSIONS)
         return pyprof__fail(PYPROF_ERR_BUSY, "all %d sessions are in use", PYPROF__SESSIONS);
     session = &pyprof__g.sessions[*slot];
@@ -44762,11 +44773,13 @@ static pyprof__bool pyprof__env_any(const pyprof_profile *profile)
 // Writes the final files of a session that has ended; they replace all checkpoints.
 static void pyprof__write_end(pyprof_profile *profile, const char *checkpoint, int from_env)
 {
+    uint64_t ended_ns;
     int written;
     pyprof__mutex_take(&pyprof__writing);
+    ended_ns = PYPROF__GET(pyprof__g.ended_ns);
     if (from_env) pyprof__env_children(profile);
     // If Python has just shut down, they are already written, but for the moments since.
-    written = pyprof__g.ended_ns && profile->model.last_ns < pyprof__g.ended_ns + PYPROF__ENDING_NS;
+    written = ended_ns && profile->model.last_ns < ended_ns + PYPROF__ENDING_NS;
     if (from_env && !written && pyprof__env_any(profile)) pyprof__env_write(profile);
     if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
     pyprof__mutex_give(&pyprof__writing);
@@ -44784,13 +44797,13 @@ static void pyprof__write_session(pyprof *token, int final)
     pyprof__sessions_lock();
     session = pyprof__session_of(token);
     if (session) memcpy(checkpoint, session->checkpoint, sizeof checkpoint);
-    from_env = session && token == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
+    from_env = session && token == pyprof__env_token();
     pyprof__sessions_unlock();
     if (session && pyprof__take(token, 0, 0, &profile) == PYPROF_OK) {
         if (!final) profile->checkpoint = (double)pyprof__clock(CLOCK_REALTIME) / 1e9;
         if (from_env) pyprof__env_children(profile);
         if (checkpoint[0]) pyprof__save_path(profile, checkpoint, NULL, NULL);
-        if (final && from_env) pyprof__g.ended_ns = 0;
+        if (final && from_env) PYPROF__SET(pyprof__g.ended_ns, 0);
         if (from_env && (!final || pyprof__env_any(profile))) {
             profile->before = pyprof__g.env_before;
             pyprof__env_write(profile);
@@ -44900,7 +44913,7 @@ static void *pyprof__writer_main(void *unused)
     while (!__atomic_load_n(&writer->quit, __ATOMIC_ACQUIRE)) {
         uint32_t seen = __atomic_load_n(&writer->word, __ATOMIC_ACQUIRE),
             asked = __atomic_load_n(&writer->asked, __ATOMIC_ACQUIRE);
-        uint64_t now = pyprof__now(), due, polled;
+        uint64_t now = pyprof__now(), due, polled, (*poll)(uint64_t);
         pyprof *token;
         if (asked != writer->done) {
             pyprof__await_first();
@@ -44910,7 +44923,8 @@ static void *pyprof__writer_main(void *unused)
             __atomic_store_n(&writer->done, asked, __ATOMIC_RELEASE);
             continue;
         }
-        polled = writer->poll ? writer->poll(now) : UINT64_MAX;
+        poll = __atomic_load_n(&writer->poll, __ATOMIC_ACQUIRE);
+        polled = poll ? poll(now) : UINT64_MAX;
         pyprof__sessions_lock();
         token = now < quiet ? NULL : pyprof__writing_due(now, &due);
         pyprof__sessions_unlock();
@@ -44978,7 +44992,8 @@ static void pyprof__leave(void)
     int error = errno, asleep_ms = 0, ms;
     struct timespec used = { 0, 0 }, before = { 0, 0 };
     uint32_t asked;
-    if (pyprof__g.pid != pyprof__own_pid() || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
+    if (PYPROF__GET(pyprof__g.pid) != pyprof__own_pid()
+        || !__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)
         || __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()
         || pyprof__is_gone_at_once()) return;
     asked = __atomic_add_fetch(&writer->asked, 1, __ATOMIC_ACQ_REL);
@@ -44987,10 +45002,13 @@ static void pyprof__leave(void)
          && (int32_t)(__atomic_load_n(&writer->done, __ATOMIC_ACQUIRE) - asked) < 0; ms++) {
         // The CPU clock of a thread by its id, in the kernel's form: ~tid << 3, plus 6 for a thread's
         // scheduler time.
-        clockid_t clock = (clockid_t)((~(uint32_t)writer->tid) << 3 | 6);
+        int64_t tid = __atomic_load_n(&writer->tid, __ATOMIC_ACQUIRE);
+        clockid_t clock = (clockid_t)((~(uint32_t)tid) << 3 | 6);
+        // Another thread has stopped the last session that it wrote.
+        if (!__atomic_load_n(&writer->running, __ATOMIC_ACQUIRE)) break;
         pyprof__nap(1000000);
         if (syscall(SYS_clock_gettime, clock, &used) == 0 && used.tv_nsec != before.tv_nsec) asleep_ms = 0;
-        else if (++asleep_ms % 16 == 0 && !pyprof__own_task_sleeps(writer->tid)) asleep_ms = 0;
+        else if (++asleep_ms % 16 == 0 && !pyprof__own_task_sleeps(tid)) asleep_ms = 0;
         before = used;
     }
     errno = error;
@@ -45755,18 +45773,20 @@ static void pyprof__following_close(int slot)
 // At exit: writes the sessions of PROFILING=1 and those with a checkpoint as they are then.
 static void pyprof__at_exit(void)
 {
+    pyprof *token;
     // This may run in a signal handler that interrupted our own code.
     if (pyprof__inside || pyprof__mutex_is_mine(&pyprof__control) || pyprof__mutex_is_mine(&pyprof__lock)
         || pyprof__mutex_is_mine(&pyprof__writing)) {
         pyprof__leave();
         return;
     }
-    if (pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid()
-        && pyprof_stop(pyprof__g.env_session, NULL) == PYPROF_ERR_MEMORY && !pyprof__g.out.told)
+    token = pyprof__env_token();
+    if (token && pyprof_stop(token, NULL) == PYPROF_ERR_MEMORY && !pyprof__g.out.told)
         pyprof__say(1, "pyprof: no memory at the end: nothing is written of what was recorded since the last "
                        "file\n");
     // The writer has ended: see pyprof__is_alone.
-    if (pyprof__g.writer.quit && pyprof__g.pid == pyprof__own_pid()) pyprof__write_all_now();
+    if (__atomic_load_n(&pyprof__g.writer.quit, __ATOMIC_ACQUIRE)
+        && PYPROF__GET(pyprof__g.pid) == pyprof__own_pid()) pyprof__write_all_now();
     else pyprof__leave();
 }
 
@@ -45806,7 +45826,8 @@ static pyprof_result pyprof__start(const pyprof_config *config, int slot, uint64
     pyprof_result result;
     int alive, other = PYPROF__WHOLE && pyprof__is_other(config->pid), headless = 0;
     pyprof__control_lock();
-    if (again && pyprof__g.again[slot] != again) {   // it was stopped meanwhile
+    // It was stopped meanwhile.
+    if (again && __atomic_load_n(&pyprof__g.again[slot], __ATOMIC_ACQUIRE) != again) {
         pyprof__control_unlock();
         return pyprof__fail(PYPROF_ERR_STATE, "the session was stopped before it began in this process");
     }
@@ -45856,8 +45877,11 @@ static void pyprof__start_writing(pyprof *token, const char *checkpoint)
     if (session) pyprof__copy_text(session->checkpoint, sizeof session->checkpoint, checkpoint);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
-    if (session && !pyprof__writer_start(pyprof__writer_main))
+    if (session && !pyprof__writer_start(pyprof__writer_main)) {
+        pyprof__sessions_lock();   // the session goes on: under pyprof__control none ends
         pyprof__degrade(&session->recorder, "no checkpoints: their thread could not be started");
+        pyprof__sessions_unlock();
+    }
     pyprof__control_unlock();
     pyprof__exits_watch();
 }
@@ -45872,15 +45896,17 @@ static void *pyprof__again_main(void *unused)
     __atomic_store_n(&pyprof__g.writer.tid, pyprof__gettid(), __ATOMIC_RELEASE);
     pyprof__nap(2000000);   // the child may still exec
     for (i = 0; i < PYPROF__SESSIONS; i++) {
-        pyprof_config config = pyprof__g.sessions[i].config;
+        pyprof_config config;
         char checkpoint[1024], filter[256];
         pyprof *token;
-        uint64_t again = pyprof__g.again[i];
+        uint64_t again = __atomic_load_n(&pyprof__g.again[i], __ATOMIC_ACQUIRE);
         if (!again) continue;
+        config = pyprof__g.sessions[i].config;   // as it was at the fork: nobody else gets that slot
         if (config.thread_filter) config.thread_filter = strcpy(filter, pyprof__g.sessions[i].thread_filter);
         pyprof__checkpoint_name(&config, 1, checkpoint, sizeof checkpoint);
         if (pyprof__start(&config, i, again, &token) == PYPROF_OK) {
-            if (token == pyprof__g.env_session && pyprof__g.forked) pyprof__g.forked(token);
+            if (token == __atomic_load_n(&pyprof__g.env_session, __ATOMIC_ACQUIRE) && pyprof__g.forked)
+                pyprof__g.forked(token);
             pyprof__start_writing(token, checkpoint);
         }
         __atomic_store_n(&pyprof__g.again[i], 0, __ATOMIC_RELEASE);
@@ -45954,7 +45980,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     following = pyprof__following_lock(session);
     pyprof__sessions_lock();
     found = pyprof__session_of(session);
-    from_env = found && session == pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid();
+    from_env = found && session == pyprof__env_token();
     if (found) {
         sampler = found->sampler;
         sampler->stopping++;
@@ -45965,7 +45991,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
         pyprof__heap_leave(found);
         pyprof__session_over(found);
         if (!found->torn) pyprof__recorder_close(&found->recorder);
-        if (from_env) pyprof__g.env_session = NULL;
+        if (from_env) __atomic_store_n(&pyprof__g.env_session, NULL, __ATOMIC_RELEASE);
     } else {
         pyprof__again_cancel(session);
         result = pyprof__no_session(session);
@@ -46668,6 +46694,7 @@ static pyprof__bool pyprof__dump_await(pyprof__dump_job *job)
     pyprof__sampler *sampler = &job->sampler;
     uint32_t opening = PYPROF__STAGE_OPENING;
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
+    const pthread_t thread = sampler->thread;   // which frees the job as soon as it is left
     while (pyprof__is_other(job->session.config.pid)
            && !pyprof__stage_passes(sampler, PYPROF__STAGE_OPENING, pyprof__now() + 50000000)) {
         int64_t tid = __atomic_load_n(&sampler->tid, __ATOMIC_ACQUIRE);
@@ -46675,10 +46702,10 @@ static pyprof__bool pyprof__dump_await(pyprof__dump_job *job)
         if (pyprof__now() < end) continue;
         if (!__atomic_compare_exchange_n(&sampler->stage, &opening, (uint32_t)PYPROF__STAGE_LEAVES, 0,
                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) break;
-        pthread_detach(sampler->thread);
+        pthread_detach(thread);
         return 0;
     }
-    pthread_join(sampler->thread, NULL);
+    pthread_join(thread, NULL);
     return 1;
 }
 
@@ -47014,7 +47041,7 @@ static void pyprof__env_announce(void)
 // ---- switching while it runs: PYPROF_TRIGGER ----------------------------------------------
 static void pyprof__trigger_act(const char *word)
 {
-    pyprof *session = pyprof__g.env_session;
+    pyprof *session = pyprof__env_token();
     pyprof_result result = PYPROF_OK;
     if (pyprof__word_is(word, " start ")) result = pyprof_resume(session);
     else if (pyprof__word_is(word, " stop ")) {
@@ -47115,20 +47142,21 @@ static void pyprof__env_adopt(pyprof *started)
 {
     pyprof__session *session;
     pyprof__sessions_lock();
-    pyprof__g.env_session = started;
-    pyprof__g.env_pid = pyprof__own_pid();
+    PYPROF__SET(pyprof__g.env_pid, pyprof__own_pid());
+    __atomic_store_n(&pyprof__g.env_session, started, __ATOMIC_RELEASE);
     session = pyprof__session_of(started);
     if (session) session->writes = 1;
     pyprof__sessions_unlock();
-    pyprof__g.writer.poll = pyprof__env_poll;
+    // The writer may run already, for a checkpoint: it finds all that the variables ask for.
+    __atomic_store_n(&pyprof__g.writer.poll, &pyprof__env_poll, __ATOMIC_RELEASE);
 }
 
 // Python begins to shut down: right after that a host may end the process in a way that pyprof cannot see.
 static void pyprof__env_ending(void)
 {
-    if (!pyprof__g.env_session || pyprof__g.env_pid != pyprof__own_pid()) return;
+    if (!pyprof__env_token()) return;
     pyprof__leave();
-    pyprof__g.ended_ns = pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0;
+    PYPROF__SET(pyprof__g.ended_ns, pyprof__g.out.told && !pyprof__g.out.failed ? pyprof__now() : 0);
 }
 
 // In a forked child that goes on: new names, and the writer takes over the session.
@@ -47157,7 +47185,7 @@ PYPROF__DEF pyprof_result pyprof_start_from_env(pyprof **session)
     if (result == PYPROF_ERR_DISABLED) return result;
     pyprof__tree_join();
     pyprof__g.out.mute = fcntl(2, F_GETFD) < 0;
-    if (result == PYPROF_OK && pyprof__g.env_session && pyprof__g.env_pid == pyprof__own_pid())
+    if (result == PYPROF_OK && pyprof__env_token())
         result = pyprof__fail(PYPROF_ERR_STATE, "PROFILING=1 has started a session already");
     if (result == PYPROF_OK) result = pyprof__env_config(&config);
     if (result == PYPROF_OK) result = pyprof__env_begin(&config, &started);
@@ -47923,7 +47951,7 @@ static void pyprof__child_begins(int64_t pid)
     pyprof__children *children = &pyprof__g.children;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != pyprof__own_pid()) return;
+    if (PYPROF__GET(pyprof__g.pid) != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0 && children->list[i - 1].pid != pid; i--) {}
     // A handler, or another thread, may have waited for it already.
@@ -47939,7 +47967,7 @@ static void pyprof__child_ended(int64_t pid, int status)
     pyprof__child *child;
     sigset_t before;
     uint32_t i;
-    if (pyprof__g.pid != pyprof__own_pid()) return;
+    if (PYPROF__GET(pyprof__g.pid) != pyprof__own_pid()) return;
     pyprof__children_lock(&before);
     for (i = children->count; i > 0
          && (children->list[i - 1].pid != pid || children->list[i - 1].ended); i--) {}

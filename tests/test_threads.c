@@ -656,6 +656,61 @@ static void record_is_taken_over(int heap)
 TEST(the_record_of_an_ended_thread_is_taken_over_exact) { record_is_taken_over(PYPROF_HEAP_EXACT); }
 TEST(the_record_of_an_ended_thread_is_taken_over_sampled) { record_is_taken_over(PYPROF_HEAP_SAMPLED); }
 
+// ---- the end of the process, while others call -----------------------------------------------------------------------
+static void *saving_main(void *path)   // starts and ends the thread that writes files, again and again
+{
+    pyprof_config config = { .rate_hz = 1000, .max_bytes = 4 << 20, .timeline_s = -1, .checkpoint = (const char *)path, .checkpoint_s = 0.1 };
+    pyprof *session;
+    for (;;) {
+        if (pyprof_start(&config, &session) == PYPROF_OK) CHECK_INT(pyprof_stop(session, NULL), PYPROF_OK);
+        if (pyprof__env_token()) pyprof_stop(pyprof__env_token(), NULL);
+    }
+    return NULL;
+}
+
+// Called last. The rest of exit under ThreadSanitizer takes a second, and refuses threads that have ended and that nobody has
+// joined yet.
+static int reported;
+#if TOOLED
+void __tsan_on_report(void *report);
+void __tsan_on_report(void *report) { __atomic_store_n(&reported, report != NULL, __ATOMIC_RELAXED); }
+#endif
+static void leaves(void) { syscall(SYS_exit_group, __atomic_load_n(&reported, __ATOMIC_RELAXED)); }
+
+static void exits_in_the_middle(int profiling)
+{
+    static char folder[] = "/tmp/pyprof-test-XXXXXX", path[64];
+    pthread_t threads[3];
+    pid_t pids[4];
+    int status;
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/%%p.json", folder);
+    setenv("PROFILING", "1", 1);
+    setenv("PYPROF_OUT", folder, 1);
+    setenv("PYPROF_QUIET", "1", 1);
+    setenv("PYPROF_FORMATS", "json", 1);
+    fake_init();
+    host_begins(0);
+    for (unsigned i = 0; i < 4; i++) {   // each end needs a process
+        if ((pids[i] = fork()) != 0) continue;
+        atexit(leaves);
+        for (int k = 0; k < 3; k++) CHECK_INT(pthread_create(&threads[k], NULL, saving_main, path), 0);
+        usleep(10000);
+        if (profiling) CHECK_INT(pyprof_start_from_env(NULL), PYPROF_OK);
+        usleep(i * 3777);
+        exit(0);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(waitpid(pids[i], &status, 0), pids[i]);
+        CHECK_INT(status, 0);
+    }
+    snprintf(path, sizeof path, "rm -r %s", folder);
+    CHECK_INT(system(path), 0);
+}
+
+TEST(exit_while_threads_start_and_stop) { exits_in_the_middle(0); }
+TEST(exit_while_threads_end_what_profiling_started) { exits_in_the_middle(1); }
+
 // ---- cancellation ----------------------------------------------------------------------------------------------------
 static void *cancelled_main(void *path)
 {
