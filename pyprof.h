@@ -45946,15 +45946,32 @@ PYPROF__DEF pyprof_result pyprof_start(const pyprof_config *config, pyprof **ses
     return result;
 }
 
-// pyprof_stop waits for the callback of its session, because the callback may use objects that the host frees
-// next. It holds no lock meanwhile: the callback may wait for anything that another thread does here. If the
+static pyprof__bool pyprof__calls_back(const pyprof__sampler *sampler, const pyprof *token)
+{
+    return __atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token
+        && !pyprof__sampler_is_gone(sampler);
+}
+
+// Does a callback of this session run? Those of the processes that it follows have its token, too.
+static pyprof__bool pyprof__any_calls_back(const pyprof__sampler *sampler, const pyprof *token, int follows)
+{
+    int i, any = pyprof__calls_back(sampler, token);
+    if (any || !follows) return any;
+    pyprof__control_lock();
+    for (i = 0; i < PYPROF__OTHERS; i++)
+        any |= pyprof__g.others[i] && pyprof__calls_back(pyprof__g.others[i], token);
+    pyprof__control_unlock();
+    return any;
+}
+
+// pyprof_stop waits for the callbacks of its session, because they may use objects that the host frees next.
+// It holds no lock meanwhile: the callback may wait for anything that another thread does here. If the
 // callback waits for the GIL, against the rule, and this thread holds the GIL, neither would ever go on: then
 // it stops waiting.
-static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token)
+static void pyprof__await_callback(const pyprof__sampler *sampler, const pyprof *token, int follows)
 {
     uint64_t end = pyprof__now() + PYPROF__TEST_PATIENCE;
-    while (__atomic_load_n(&sampler->delivering, __ATOMIC_ACQUIRE) == (uint64_t)(uintptr_t)token
-           && !pyprof__sampler_is_gone(sampler)) {
+    while (pyprof__any_calls_back(sampler, token, follows)) {
         pyprof__nap(20000);
         if (pyprof__now() < end) continue;
         if (pyprof__caller_holds_gil()) return;
@@ -46003,7 +46020,7 @@ PYPROF__DEF pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile)
     if (found && following) pyprof__following_close(slot);
     if (PYPROF__WHOLE && unhook) pyprof__heap_request();
     pyprof__control_unlock();
-    if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session);
+    if (found && !pyprof__is_sampler) pyprof__await_callback(sampler, session, following != NULL);
     blocked = !pyprof__sampler_await(sampler) && !pyprof__is_of_own(sampler);
     if (found && following && !pyprof__is_sampler) pyprof__others_await();
     pyprof__control_lock();

@@ -999,6 +999,47 @@ TEST_LIMIT(a_token_is_used_while_the_next_session_begins, 120)
     no_thread_is_left();
 }
 
+// The one that ends the session waits for the callbacks of all its processes: what they use may be freed next.
+static int kin_in, kin_out, stop_over;
+
+static void kin_waits(void *user, pyprof *session, pyprof_event event, const char *detail)
+{
+    (void)user, (void)session, (void)event, (void)detail;
+    if (__atomic_load_n(&pyprof__g.sessions[0].sampler->tid, __ATOMIC_ACQUIRE) == pyprof__gettid()) return;   // of the root
+    __atomic_add_fetch(&kin_in, 1, __ATOMIC_RELAXED);
+    while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE)) usleep(100);
+    __atomic_add_fetch(&kin_out, 1, __ATOMIC_RELAXED);
+}
+
+static void *kin_stop_main(void *session)
+{
+    CHECK_INT(pyprof_stop((pyprof *)session, NULL), PYPROF_OK);
+    CHECK_INT(__atomic_load_n(&kin_out, __ATOMIC_RELAXED), __atomic_load_n(&kin_in, __ATOMIC_RELAXED));
+    __atomic_store_n(&stop_over, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+TEST(the_callback_of_a_child_is_waited_for)
+{
+    pyprof_config config = { .children = 1, .rate_hz = 1000, .on_event = { kin_waits, NULL } };
+    pyprof *session = NULL;
+    pthread_t stopper;
+    tree = tree_start(2);
+    if (tree_is_refused()) SKIP("not even a child can be read here");
+    config.pid = tree;
+    CHECK_INT(pyprof_start(&config, &session), PYPROF_OK);
+    while (stats_of(session).processes < 3) usleep(1000);
+    __atomic_store_n(&no_way, 7, __ATOMIC_RELAXED);   // all degrade
+    while (__atomic_load_n(&kin_in, __ATOMIC_RELAXED) < 2) usleep(1000);
+    CHECK_INT(pthread_create(&stopper, NULL, kin_stop_main, session), 0);
+    while (pyprof_get_stats(session, &(pyprof_stats){ 0 }) == PYPROF_OK) usleep(100);
+    usleep(400000);   // longer than its patience with threads that get no CPU
+    CHECK_INT(__atomic_load_n(&stop_over, __ATOMIC_ACQUIRE), 0);
+    __atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+    pthread_join(stopper, NULL);
+    tree_end(tree);
+}
+
 // At the limits: so many processes are recorded, the others count as missed, and the session tells that.
 static void processes_limited(uint64_t max_bytes, const char *words, uint64_t most)
 {
