@@ -717,6 +717,8 @@ PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
 PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options,
                                          pyprof_profile **profile);
 // Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
+// The clocks of threads are read at both ends of a pause, about 1 us a thread, so parts shorter than a period
+// are told in full.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
 PYPROF_API pyprof_result pyprof_resume(pyprof *session);
@@ -19434,9 +19436,11 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
 //   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
 //      out of that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no further sample takes what is in the shares:
+// When the recording is copied or ended, no further sample takes what is in the shares:
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
+// A pause takes step 9, too, and the clock is read again when the recording resumes: the next sample takes
+// from all that the shares have got, so parts that are shorter than a period are told in full.
 //
 // The moment of a share's latest sample; NULL = no longer on the time line, or no memory.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
@@ -20052,8 +20056,8 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
     }
 }
 
-// stops: no later sweep counts those ticks; blind: nothing can be read now.
-static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+// Step 9 for all. stops: no later sweep counts those ticks; blind: nothing can be read now.
+static void pyprof__record_rest(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
@@ -20062,7 +20066,6 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
-    if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     if (!pyprof__is_auto(recorder->config))
         recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
@@ -20076,9 +20079,14 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
         model->stats.asked += due;
     }
     if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(recorder);
     model->recorded_ns += wall;
     recorder->last_ns = model->last_ns = now;
+}
+
+static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+{
+    if (!recorder->paused) pyprof__record_rest(recorder, stops, blind);
+    pyprof__accounts_settle(recorder);
 }
 
 // Is duration_s over? Then the recorder pauses by itself.
@@ -20105,15 +20113,33 @@ static void pyprof__recorder_over(pyprof__recorder *recorder, long long pid)
     snprintf(recorder->event_detail, sizeof recorder->event_detail, "process %lld ended", pid);
 }
 
-// Leaves out the time since the last tick, which belongs to no sample.
 static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
-    pyprof__accounts_pause(recorder);
+    pyprof__record_rest(recorder, 1, 0);
     recorder->paused = 1;
+}
+
+// The account goes on where the pause began, with the clock as it is now. Waits for a CPU are counted from
+// the next look on.
+static void pyprof__account_resume(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now)
+{
+    uint64_t cpu;
+    if (account->spell != recorder->spells || (account->tick != recorder->tick && !account->cold)) return;
+    cpu = pyprof__thread_cpu(recorder->target->origin.proc, (int64_t)account->native);
+    if (cpu == 0 || cpu < account->cpu_ns) return;
+    account->spell++;
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+    account->due = recorder->due;
+    account->thinned = recorder->thinned;
+    account->metered = 0;
 }
 
 static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
 {
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_resume(recorder, pyprof__account_at(recorder, i), now);
     recorder->paused = 0;
     recorder->last_ns = recorder->awake_ns = now;
     recorder->spells++;
