@@ -717,6 +717,8 @@ PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
 PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options,
                                          pyprof_profile **profile);
 // Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
+// The clocks of threads are read at both ends of a pause, about 1 us a thread, so parts shorter than a period
+// are told in full.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
 PYPROF_API pyprof_result pyprof_resume(pyprof *session);
@@ -4983,6 +4985,9 @@ typedef struct {
 #endif
 #ifndef PYPROF__TEST_DECIDE   // called before (0) and after the states of `threads` threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
+#endif
+#ifndef PYPROF__TEST_AGREES   // whether two copies of a running thread, or its two clocks, agree
+#define PYPROF__TEST_AGREES(agrees) (agrees)
 #endif
 #ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
 #define PYPROF__TEST_WINDOW() ((void)0)
@@ -13983,7 +13988,8 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     // Step 8.
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     // Step 9.
-    agrees = cause == 0 && pyprof__links_agree(sweeper, thread) && pyprof__task_agrees(sweeper, &walk, thread)
+    agrees = cause == 0 && PYPROF__TEST_AGREES(pyprof__links_agree(sweeper, thread))
+        && pyprof__task_agrees(sweeper, &walk, thread)
         && (!gc_size || (pyprof__copy(&sweeper->target.origin, after, gc_from, gc_size)
                          && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
@@ -14006,6 +14012,29 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
+// A thread that lost its CPU in the middle of a call stands still, and no copy converges: the frame that it
+// enters is not linked yet. Its clock proves that it stood still while it was walked, as in a window.
+// *stood: its clock at the last such walk. 1 = no more attempts: its stack is accepted, or it has stood still
+// since the last walk, which gave none.
+static pyprof__bool pyprof__walk_still(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t *stood)
+{
+    uint64_t before = thread->cpu_ns, now = pyprof__used_cpu(sweeper, thread), last = *stood;
+    int still;
+    *stood = now;
+    if (now == 0) return 0;
+    thread->cpu_ns = now;
+    pyprof__walk_alone(sweeper, thread, thread->slot);
+    still = PYPROF__TEST_AGREES(pyprof__did_not_run(sweeper, thread));
+    if (still && thread->cause == 0) {
+        pyprof__accept(sweeper, thread, 0);
+        return 1;
+    }
+    if (!still) pyprof__doubt(sweeper, thread);
+    thread->cpu_ns = before;
+    if (thread->cause == 0) thread->cause = PYPROF__WALK_MOVED;
+    return still && now == last && thread->cause != PYPROF__WALK_AGAIN;
+}
+
 // The converging copy, part two (part one, steps 1 to 6, is pyprof__mirror_twice in COPY):
 //   7. Copy the blocks that the last attempt touched, by steps 1 to 5.
 //   8. Walk the frames in these copies, and note them without looking at their code.
@@ -14013,9 +14042,10 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
 //      the next attempt.
 //   10. Read the code of the frames, and check afterwards that the code objects are still the same.
 //   11. The chain must end at the thread's known outermost frame.
-// Attempts are repeated up to PYPROF__TRIES times.
+// Attempts are repeated up to PYPROF__TRIES times, and after every eight of them the thread may stand still.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
+    uint64_t stood = 0;
     int attempt;
     sweeper->twin_count = thread->twins.count;   // what was read last time
     if (thread->twins.count)
@@ -14023,11 +14053,12 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
+        if (attempt % 8 == 7 && pyprof__walk_still(sweeper, thread, &stood)) break;
         // The stack matters more than the task.
         thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);
         sweeper->retried += thread->cause != 0;
     }
-    if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
+    if (thread->cause == 0 && thread->pending) pyprof__accept(sweeper, thread, 1);
     thread->twins.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
     if (sweeper->twin_count)
@@ -19421,9 +19452,11 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
 //   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
 //      out of that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no further sample takes what is in the shares:
+// When the recording is copied or ended, no further sample takes what is in the shares:
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
+// A pause takes step 9, too, and the clock is read again when the recording resumes: the next sample takes
+// from all that the shares have got, so parts that are shorter than a period are told in full.
 //
 // The moment of a share's latest sample; NULL = no longer on the time line, or no memory.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
@@ -20039,8 +20072,8 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
     }
 }
 
-// stops: no later sweep counts those ticks; blind: nothing can be read now.
-static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+// Step 9 for all. stops: no later sweep counts those ticks; blind: nothing can be read now.
+static void pyprof__record_rest(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
@@ -20049,7 +20082,6 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
-    if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     if (!pyprof__is_auto(recorder->config))
         recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
@@ -20063,9 +20095,14 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
         model->stats.asked += due;
     }
     if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(recorder);
     model->recorded_ns += wall;
     recorder->last_ns = model->last_ns = now;
+}
+
+static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+{
+    if (!recorder->paused) pyprof__record_rest(recorder, stops, blind);
+    pyprof__accounts_settle(recorder);
 }
 
 // Is duration_s over? Then the recorder pauses by itself.
@@ -20092,15 +20129,33 @@ static void pyprof__recorder_over(pyprof__recorder *recorder, long long pid)
     snprintf(recorder->event_detail, sizeof recorder->event_detail, "process %lld ended", pid);
 }
 
-// Leaves out the time since the last tick, which belongs to no sample.
 static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
-    pyprof__accounts_pause(recorder);
+    pyprof__record_rest(recorder, 1, 0);
     recorder->paused = 1;
+}
+
+// The account goes on where the pause began, with the clock as it is now. Waits for a CPU are counted from
+// the next look on.
+static void pyprof__account_resume(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now)
+{
+    uint64_t cpu;
+    if (account->spell != recorder->spells || (account->tick != recorder->tick && !account->cold)) return;
+    cpu = pyprof__thread_cpu(recorder->target->origin.proc, (int64_t)account->native);
+    if (cpu == 0 || cpu < account->cpu_ns) return;
+    account->spell++;
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+    account->due = recorder->due;
+    account->thinned = recorder->thinned;
+    account->metered = 0;
 }
 
 static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
 {
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_resume(recorder, pyprof__account_at(recorder, i), now);
     recorder->paused = 0;
     recorder->last_ns = recorder->awake_ns = now;
     recorder->spells++;
@@ -48104,6 +48159,7 @@ PYPROF__SMALL_END
 #undef PYPROF__NO_CALLS
 #undef PYPROF__TOLD_KIND
 #undef PYPROF__NO_NAME
+#undef PYPROF__TEST_AGREES
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_DECIDE
