@@ -19009,6 +19009,7 @@ typedef struct {
     uint64_t spells;             // number of pauses and gaps so far
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
+    int met;                     // it has looked at the threads: at once, because a session can be short
     uint64_t awake_ns, awake_due;   // when it began, or resumed after a pause or a gap; its ticks until then
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
@@ -19942,6 +19943,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
 {
     pyprof_stats *stats = &recorder->model.stats;
     recorder->tick++;
+    if (!recorder->due_now) return;   // the first look
     recorder->ticks_late++;
     recorder->late_sum += tick->late;
     stats->late_mean_ns = recorder->late_sum / recorder->ticks_late;
@@ -20172,10 +20174,12 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     // A snapshot may have been taken in the meantime.
     uint64_t now = tick->now > recorder->last_ns ? tick->now : recorder->last_ns;
     size_t i;
+    int first = !recorder->met;
     if (recorder->paused) return;
+    recorder->met = 1;
     recorder->took_ns += tick->present ? sweeper->took_ns : 0;
     pyprof__record_due(recorder, tick);
-    if (!recorder->due_now) return;
+    if (!recorder->due_now && !first) return;
     // No thread could be seen: these ticks are counted later.
     if (sweeper->blind || (tick->present && !sweeper->listed)) {
         if (!pyprof__is_over(recorder, now)) return;
@@ -43057,11 +43061,12 @@ typedef struct {
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
     int chooses;                    // see pyprof__schedule
+    int first;                      // one of them has not looked at the threads yet
 } pyprof__demand;
 
 static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
-    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0 };
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = sampler->sessions[i];
@@ -43072,6 +43077,7 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         wanted.opcodes |= session->config.opcodes;
         if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->recorder.paused) continue;
+        wanted.first |= !session->recorder.met && !session->torn;
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
         wanted.chooses |= pyprof__is_auto(&session->config);
@@ -43153,7 +43159,7 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     tick->skipped = tick->skipped_periods = tick->count = 0;
     tick->now = now;
     tick->rate = schedule->rate;
-    tick->late = now - schedule->deadline;
+    tick->late = now > schedule->deadline ? now - schedule->deadline : 0;
     tick->last = schedule->last;
     schedule->last = now;
     if (behind > PYPROF__DUE - 2) {
@@ -43628,9 +43634,10 @@ static void *pyprof__sampler_main(void *argument)
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
-        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
+        if (pyprof__now() < until && !wanted.first)
+            pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
         pyprof__heap_tick(sampler, pyprof__now());
-        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline)
+        if (wanted.first || (wanted.rate > 0 && pyprof__now() >= schedule.deadline))
             pyprof__tick_once(sampler, &schedule, &names);
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;
