@@ -1008,6 +1008,9 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_BEGIN
 #endif
+
+// Of functions that every allocation runs: part of their callers, also of those that are made small.
+#define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
@@ -6134,7 +6137,7 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
 
 // A reference without its tags: from 3.14 on, references in frames have tags in their low bits
 // (Include/internal/pycore_stackref.h).
-static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
+PYPROF__HOT uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
 
 // An int's number of 30-bit digits, from the word long_size; *sign: 0 = positive, otherwise its sign bits
 static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
@@ -15334,7 +15337,6 @@ static struct {
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
-#define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 // For a counter that only one thread changes.
@@ -15362,7 +15364,7 @@ static void pyprof__pulse_begin(void)
     PYPROF__SET(pyprof__pulse, page);
 }
 
-static inline pyprof__bool pyprof__is_bare_child(void)
+PYPROF__HOT pyprof__bool pyprof__is_bare_child(void)
 {
     const uint32_t *page = PYPROF__GET(pyprof__pulse);
     return page && !PYPROF__GET(*page);
@@ -15409,7 +15411,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     errno = error;
 }
 
-static inline void pyprof__heap_lock(uint32_t *lock)
+PYPROF__HOT void pyprof__heap_lock(uint32_t *lock)
 {
     if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
@@ -15536,8 +15538,8 @@ static uint64_t pyprof__entry_size(const pyprof__entry *entry)
 }
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-static void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
-                               uint32_t birth)
+PYPROF__HOT void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
+                                    uint32_t birth)
 {
     entry->what = here | (uint64_t)site << 37 | (uint64_t)domain << 59
         | size >> 36 << 61;
@@ -15623,6 +15625,11 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
+PYPROF__HOT void pyprof__home_fetch(const pyprof__shard *shard, const pyprof__entry *entry)
+{
+    __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
+}
+
 // Enters all waiting blocks. 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
@@ -15632,6 +15639,7 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     while (count * 100 > (uint64_t)shard->capacity * 77)
         if (!pyprof__shard_grow(shard)) break;
     if (count * 100 > (uint64_t)shard->capacity * 95) return 0;
+    for (i = PYPROF__FRONT / 2; i < shard->waiting; i++) pyprof__home_fetch(shard, &shard->front[i]);
     for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
     shard->waiting = 0;
     return 1;
@@ -15653,13 +15661,9 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t her
 }
 
 // Later entries move up to close the gap.
-static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
+static void pyprof__shard_unput(pyprof__shard *shard, const pyprof__entry *entry)
 {
     uint32_t hole, at, home;
-    if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) {
-        *entry = shard->front[--shard->waiting];
-        return;
-    }
     for (hole = at = (uint32_t)(entry - shard->entries);;) {
         at = at + 1 == shard->capacity ? 0 : at + 1;
         if (!shard->entries[at].what) break;
@@ -15672,6 +15676,13 @@ static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
     shard->count--;
 }
 
+PYPROF__HOT void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
+{
+    if ((uintptr_t)entry - (uintptr_t)shard->front < sizeof shard->front)
+        *entry = shard->front[--shard->waiting];
+    else pyprof__shard_unput(shard, entry);
+}
+
 // A count that has reached 255 never changes again.
 static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 {
@@ -15682,27 +15693,35 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 }
 
 // Exact mode has no use for the filter of blocks: every block is looked up.
-static void pyprof__block_filter(uint64_t address, int by)
+PYPROF__HOT void pyprof__block_filter(uint64_t address, int by)
 {
     if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(address), by);
 }
 
 // 0 = no room, or this tracking has ended.
-PYPROF__HOT int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
+PYPROF__HOT int pyprof__shard_add(pyprof__shard *shard, const void *block, const pyprof__entry *entry,
+                                  uint32_t tracking)
 {
-    pyprof__shard *shard = pyprof__shard_of(block);
+    uint32_t waiting;
     int added = 0;
     pyprof__heap_lock(&shard->lock);
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
-        shard->front[shard->waiting++] = *entry;
-        // Its home is in the CPU's cache when it is entered there.
-        __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
+        waiting = shard->waiting++;
+        shard->front[waiting] = *entry;
+        // A block that has waited so long will be entered: its home is in the CPU's cache by then.
+        if (waiting >= PYPROF__FRONT / 2)
+            pyprof__home_fetch(shard, &shard->front[waiting - PYPROF__FRONT / 2]);
         pyprof__block_filter((uint64_t)(uintptr_t)block, 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
     return added;
+}
+
+static int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
+{
+    return pyprof__shard_add(pyprof__shard_of(block), block, entry, tracking);
 }
 
 PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = the block was not noted
@@ -16386,6 +16405,19 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     }
 }
 
+// The same. Most stacks are on one page.
+PYPROF__HOT uint32_t pyprof__overlap_rest(const pyprof__chain *chain, uint32_t left, uint64_t *at,
+                                          uint64_t base)
+{
+    const pyprof__layout *layout = &pyprof__heap.layout;
+    if (!left || chain->near[left] != left || *at != chain->stand[left].previous
+        || layout->frame_instr != layout->frame_previous + sizeof *at
+        || layout->instr_form != PYPROF__INSTR_POINTER) return pyprof__overlap_run(chain, left, at, base);
+    if (!pyprof__stands_same(&chain->stand[left - 1], left, *at, 1)) return left;
+    *at = chain->stand[0].previous;
+    return 0;
+}
+
 // A run that matches to the chain's end: is the whole chain still valid? The chain of a stack that is too
 // deep begins at the frame where it was cut. It keeps that frame as long as three quarters of the allowed
 // frames or more are in the chain, and not too many. Otherwise each call and each return would move the cut,
@@ -16487,7 +16519,7 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
         : pyprof__at32(at + layout->frame_instr);
     stand.previous = outer = pyprof__at(at + layout->frame_previous);
-    if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
+    if (!code || pyprof__overlap_rest(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
     self->depth = top + 1;
     if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code)
         return chain->site[top];
@@ -16603,7 +16635,7 @@ PYPROF__HOT pyprof__bool pyprof__count_live(pyprof__allocating_thread *self, int
             PYPROF__BUMP(pyprof__heap.epoch, 1);
         }
     }
-    if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
+    if ((uint64_t)(unflushed + keeps) > 2 * (uint64_t)keeps) pyprof__flush_live(self);
     return rises;
 }
 
@@ -16785,14 +16817,15 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
+    pyprof__shard *shard = pyprof__shard_of(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
     if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
         || !pyprof__get_busy(self, tracking)) return;
-    __builtin_prefetch(pyprof__shard_of(block), 1);
+    __builtin_prefetch(shard, 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
     pyprof__entry_make(&entry, pyprof__block_here(block), size, domain, site, birth);
-    if (!pyprof__block_add(block, &entry, tracking)) {
+    if (!pyprof__shard_add(shard, block, &entry, tracking)) {
         if (tracking == PYPROF__GET(pyprof__hot.tracking))
             __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
