@@ -15188,12 +15188,13 @@ typedef struct {
 typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;
 // births: the sum of the blocks' times of birth, in units of PYPROF__BIRTH ms.
 typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;
+// The first 64 bytes are what most allocations and frees touch.
 typedef struct {
+    uint32_t epoch, owner;               // owner: number of a life
     pyprof__flow in, out;                // counted by the owner only
+    uint64_t temp;
     pyprof__flow gone;                   // blocks that other threads freed
-    uint64_t temp, peak_bytes, peak_blocks;
-    // peak_*: the live blocks when the heap's epoch became this one; owner: number of a life.
-    uint32_t epoch, owner;
+    uint64_t peak_bytes, peak_blocks;    // the live blocks when the heap's epoch became this one
 } pyprof__heap_site;
 
 // The two fields of a frame that tell where it stands: the frame that called it, and its instruction.
@@ -15269,6 +15270,8 @@ typedef struct {
     pyprof__python_api api;
     uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
+    // Of frames: the instruction is an address; that, and the field after `previous`.
+    int pointers, pairs;
     uint64_t start_ns;
     pyprof__origin origin;
     pyprof__mirror mirror;       // reads directly
@@ -15285,6 +15288,7 @@ typedef struct {
     uint32_t code_epoch;         // changes when a known code object dies
     uint32_t *buckets;           // first site of each bucket, 0 = none
     pyprof__segment segments[PYPROF__SEGMENTS];
+    uintptr_t places[PYPROF__SEGMENTS];   // of each segment, as if it began with site 0
     int doubtful;                // the segments have doubts: they were made for sampled mode
     uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__thread_life *lives;
@@ -15919,15 +15923,20 @@ static uint32_t pyprof__heap_code(pyprof__allocating_thread *self, uint64_t addr
 }
 
 // ---- sites ---------------------------------------------------------------------------------
-static inline pyprof__segment *pyprof__segment_of(uint32_t site)
+PYPROF__HOT uint32_t pyprof__segment_number(uint32_t site)
 {
-    return &pyprof__heap.segments[20 - __builtin_clz(site | PYPROF__SITES_LEAST / 2)];
+    return 20 - (uint32_t)__builtin_clz(site | PYPROF__SITES_LEAST / 2);
 }
 
-static inline pyprof__heap_site *pyprof__site_at(uint32_t site)
+static inline pyprof__segment *pyprof__segment_of(uint32_t site)
 {
-    const pyprof__segment *segment = pyprof__segment_of(site);
-    return &segment->sites[site - segment->first];
+    return &pyprof__heap.segments[pyprof__segment_number(site)];
+}
+
+PYPROF__HOT pyprof__heap_site *pyprof__site_at(uint32_t site)
+{
+    return (pyprof__heap_site *)(pyprof__heap.places[pyprof__segment_number(site)]
+                                 + site * sizeof(pyprof__heap_site));
 }
 
 static inline pyprof__site_key *pyprof__site_key_at(uint32_t site)
@@ -15983,6 +15992,7 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__heap_site *si
 {
     segment->first = first;
     segment->count = count;
+    pyprof__heap.places[segment - pyprof__heap.segments] = (uintptr_t)sites - first * sizeof *sites;
     segment->keys = (pyprof__site_key *)(void *)(sites + count);
     segment->history = (float *)(void *)(segment->keys + count);
     segment->doubts = pyprof__heap.doubtful
@@ -16396,10 +16406,9 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     const pyprof__layout *layout = &pyprof__heap.layout;
     size_t i = left;
     for (;;) {
-        if (layout->instr_form != PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 0, 0);
-        else if (layout->frame_instr != layout->frame_previous + sizeof *at)
-            i = pyprof__overlap_run_by(chain, i, at, 1, 0);
-        else i = pyprof__overlap_run_by(chain, i, at, 1, 1);
+        if (pyprof__heap.pairs) i = pyprof__overlap_run_by(chain, i, at, 1, 1);
+        else if (pyprof__heap.pointers) i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 0, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
@@ -16409,10 +16418,8 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 PYPROF__HOT uint32_t pyprof__overlap_rest(const pyprof__chain *chain, uint32_t left, uint64_t *at,
                                           uint64_t base)
 {
-    const pyprof__layout *layout = &pyprof__heap.layout;
-    if (!left || chain->near[left] != left || *at != chain->stand[left].previous
-        || layout->frame_instr != layout->frame_previous + sizeof *at
-        || layout->instr_form != PYPROF__INSTR_POINTER) return pyprof__overlap_run(chain, left, at, base);
+    if (!pyprof__heap.pairs || !left || chain->near[left] != left || *at != chain->stand[left].previous)
+        return pyprof__overlap_run(chain, left, at, base);
     if (!pyprof__stands_same(&chain->stand[left - 1], left, *at, 1)) return left;
     *at = chain->stand[0].previous;
     return 0;
@@ -16439,7 +16446,7 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint
                               pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
+    const int pointer = pyprof__heap.pointers;
     uint64_t code, instruction, previous;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
@@ -16505,7 +16512,7 @@ static void pyprof__chain_near(pyprof__chain *chain, uint32_t i)
 
 // The most common case: the thread has gone on in one of the innermost frames of its last stack, and no frame
 // below has. 0 = it is another case.
-static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+PYPROF__HOT uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__chain *chain = &self->chain;
@@ -16516,7 +16523,7 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     while (top > least && chain->frame[top - 1] != at) top--;
     if (top-- == least) return 0;
     code = pyprof__untagged(pyprof__at(at + layout->frame_code));
-    stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
+    stand.instruction = pyprof__heap.pointers ? pyprof__at(at + layout->frame_instr)
         : pyprof__at32(at + layout->frame_instr);
     stand.previous = outer = pyprof__at(at + layout->frame_previous);
     if (!code || pyprof__overlap_rest(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
@@ -16557,7 +16564,7 @@ static uint32_t pyprof__own_site_anew(pyprof__allocating_thread *self, uint64_t 
 }
 
 // The site of the allocation that is being made.
-static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
+PYPROF__HOT uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     uint64_t thread = pyprof__own_state(domain), at = 0, base = 0;
@@ -16653,8 +16660,8 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
     __atomic_fetch_add(&flow->births, births, __ATOMIC_RELAXED);
 }
 
-static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
-                             uint32_t birth)
+PYPROF__HOT void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
+                                  uint32_t birth)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
@@ -16813,13 +16820,13 @@ static inline void pyprof__be_idle(pyprof__allocating_thread *self)
 }
 
 // Notes a new block: its site, its entry in the table, its counters.
-static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
+PYPROF__HOT void pyprof__note_here(int domain, const void *block, size_t size, uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
     pyprof__shard *shard = pyprof__shard_of(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
+    if (!block || !self || (((uintptr_t)block & 7) | (uint64_t)size >> 39)
         || !pyprof__get_busy(self, tracking)) return;
     __builtin_prefetch(shard, 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
@@ -16836,6 +16843,12 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
     self->recent[self->recent_at].block = block;
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
+}
+
+__attribute__((noinline))
+static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
+{
+    pyprof__note_here(domain, block, size, tracking);
 }
 
 // ---- waking at an allocation -------------------------------------------------------------------
@@ -16958,9 +16971,14 @@ __attribute__((noinline))
 static void *pyprof__slow_malloc(const pyprof__pymem *below, int domain, size_t size)
 {
     pyprof__hooked call;
+    void *block;
     if (pyprof__inside) return below->malloc(below->context, size);
     pyprof__go_in(&call, domain, size);
-    return pyprof__come_out(&call, below->malloc(below->context, size), size);
+    block = below->malloc(below->context, size);
+    pyprof__own.left = call.left;
+    if (call.tracking) pyprof__note_here(domain, block, size, call.tracking);
+    pyprof__inside = 0;
+    return block;
 }
 
 __attribute__((noinline))
@@ -18425,6 +18443,9 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
+    pyprof__heap.pointers = runtime->layout.instr_form == PYPROF__INSTR_POINTER;
+    pyprof__heap.pairs = pyprof__heap.pointers
+        && runtime->layout.frame_instr == runtime->layout.frame_previous + sizeof(uint64_t);
     // A late thread may still be beginning in the last tracking.
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     pyprof__heap_lock(&pyprof__heap.names_lock);
