@@ -15542,8 +15542,8 @@ static uint64_t pyprof__entry_size(const pyprof__entry *entry)
 }
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-PYPROF__HOT void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
-                                    uint32_t birth)
+PYPROF__HOT void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain,
+                                    uint32_t site, uint32_t birth)
 {
     entry->what = here | (uint64_t)site << 37 | (uint64_t)domain << 59
         | size >> 36 << 61;
@@ -16193,7 +16193,7 @@ static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t tracking)
 }
 
 // ---- the stack of the thread that allocates -----------------------------------------------------
-static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
+PYPROF__HOT uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
     // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
@@ -16418,10 +16418,14 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
 PYPROF__HOT uint32_t pyprof__overlap_rest(const pyprof__chain *chain, uint32_t left, uint64_t *at,
                                           uint64_t base)
 {
-    if (!pyprof__heap.pairs || !left || chain->near[left] != left || *at != chain->stand[left].previous)
+    const pyprof__stand *known = &chain->stand[left];
+    if (!pyprof__heap.pointers || !left || chain->near[left] != left || *at != known->previous)
         return pyprof__overlap_run(chain, left, at, base);
-    if (!pyprof__stands_same(&chain->stand[left - 1], left, *at, 1)) return left;
+    if (!(pyprof__heap.pairs ? pyprof__stands_same(known - 1, left, *at, 1)
+          : pyprof__stands_same(known - 1, left, *at, 0))) return left;
     *at = chain->stand[0].previous;
+    if (*at && *at != base && pyprof__is_shim(*at, pyprof__heap.layout.frame_owner))
+        *at = pyprof__at(*at + pyprof__heap.layout.frame_previous);
     return 0;
 }
 
