@@ -4976,6 +4976,9 @@ typedef struct {
 #ifndef PYPROF__TEST_DECIDE   // called before (0) and after the states of `threads` threads are decided
 #define PYPROF__TEST_DECIDE(threads) ((void)0)
 #endif
+#ifndef PYPROF__TEST_AGREES   // whether two copies of a running thread, or its two clocks, agree
+#define PYPROF__TEST_AGREES(agrees) (agrees)
+#endif
 #ifndef PYPROF__TEST_WINDOW          // called between the first and the last copy of a window
 #define PYPROF__TEST_WINDOW() ((void)0)
 #endif
@@ -13975,7 +13978,8 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     // Step 8.
     cause = pyprof__walk_from(&walk, thread->address, thread->base);
     // Step 9.
-    agrees = cause == 0 && pyprof__links_agree(sweeper, thread) && pyprof__task_agrees(sweeper, &walk, thread)
+    agrees = cause == 0 && PYPROF__TEST_AGREES(pyprof__links_agree(sweeper, thread))
+        && pyprof__task_agrees(sweeper, &walk, thread)
         && (!gc_size || (pyprof__copy(&sweeper->target.origin, after, gc_from, gc_size)
                          && memcmp(before, after, gc_size) == 0));
     pyprof__mirror_own(&sweeper->mirror, PYPROF__NONE);
@@ -13998,6 +14002,29 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
     return pyprof__codes_confirm(sweeper, codes) || cause ? cause : PYPROF__WALK_CODE;
 }
 
+// A thread that lost its CPU in the middle of a call stands still, and no copy converges: the frame that it
+// enters is not linked yet. Its clock proves that it stood still while it was walked, as in a window.
+// *stood: its clock at the last such walk. 1 = no more attempts: its stack is accepted, or it has stood still
+// since the last walk, which gave none.
+static pyprof__bool pyprof__walk_still(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t *stood)
+{
+    uint64_t before = thread->cpu_ns, now = pyprof__used_cpu(sweeper, thread), last = *stood;
+    int still;
+    *stood = now;
+    if (now == 0) return 0;
+    thread->cpu_ns = now;
+    pyprof__walk_alone(sweeper, thread, thread->slot);
+    still = PYPROF__TEST_AGREES(pyprof__did_not_run(sweeper, thread));
+    if (still && thread->cause == 0) {
+        pyprof__accept(sweeper, thread, 0);
+        return 1;
+    }
+    if (!still) pyprof__doubt(sweeper, thread);
+    thread->cpu_ns = before;
+    if (thread->cause == 0) thread->cause = PYPROF__WALK_MOVED;
+    return still && now == last && thread->cause != PYPROF__WALK_AGAIN;
+}
+
 // The converging copy, part two (part one, steps 1 to 6, is pyprof__mirror_twice in COPY):
 //   7. Copy the blocks that the last attempt touched, by steps 1 to 5.
 //   8. Walk the frames in these copies, and note them without looking at their code.
@@ -14005,9 +14032,10 @@ static pyprof__walk_result pyprof__converge_once(pyprof__sweeper *sweeper, pypro
 //      the next attempt.
 //   10. Read the code of the frames, and check afterwards that the code objects are still the same.
 //   11. The chain must end at the thread's known outermost frame.
-// Attempts are repeated up to PYPROF__TRIES times.
+// Attempts are repeated up to PYPROF__TRIES times, and after every eight of them the thread may stand still.
 static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, size_t slot)
 {
+    uint64_t stood = 0;
     int attempt;
     sweeper->twin_count = thread->twins.count;   // what was read last time
     if (thread->twins.count)
@@ -14015,11 +14043,12 @@ static void pyprof__converge(pyprof__sweeper *sweeper, pyprof__thread *thread, s
     thread->cause = PYPROF__WALK_MOVED;
     sweeper->doubtful.count = 0;
     for (attempt = 0; attempt < PYPROF__TRIES && thread->cause; attempt++) {
+        if (attempt % 8 == 7 && pyprof__walk_still(sweeper, thread, &stood)) break;
         // The stack matters more than the task.
         thread->cause = pyprof__converge_once(sweeper, thread, slot, attempt < PYPROF__TRIES / 2);
         sweeper->retried += thread->cause != 0;
     }
-    if (thread->cause == 0) pyprof__accept(sweeper, thread, 1);
+    if (thread->cause == 0 && thread->pending) pyprof__accept(sweeper, thread, 1);
     thread->twins.count = 0;
     if (!pyprof__array_reserve(&sweeper->pool, &thread->twins, sweeper->twin_count)) return;
     if (sweeper->twin_count)
@@ -48102,6 +48131,7 @@ PYPROF__SMALL_END
 #undef PYPROF__NO_CALLS
 #undef PYPROF__TOLD_KIND
 #undef PYPROF__NO_NAME
+#undef PYPROF__TEST_AGREES
 #undef PYPROF__TEST_READ
 #undef PYPROF__TEST_WINDOW
 #undef PYPROF__TEST_DECIDE

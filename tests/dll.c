@@ -11,8 +11,9 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-// ---- faults, by chance: reads of foreign memory that fail (1), come short (2) or return garbage (4) ------------------
-static struct { double rate; unsigned kinds, window_ns, slow_ns, coarse; uint64_t random; } test_fault;
+// ---- faults, by chance: reads of foreign memory that fail (1), come short (2) or return garbage (4), and copies of a
+// thread's frames that do not agree (8) --------------------------------------------------------------------------------
+static struct { double rate, apart; unsigned kinds, window_ns, slow_ns, coarse; uint64_t random; } test_fault;
 
 static uint64_t test_random(void)
 {
@@ -33,6 +34,11 @@ static void test_wait(uint64_t ns)
 
 static struct { uint64_t calls, bytes; } test_copies;   // guarded copies so far: each is a system call
 
+static int test_chance(double rate)
+{
+    return rate > 0 && (double)(test_random() >> 11) / 9007199254740992.0 < rate;
+}
+
 static size_t test_read(void *to, size_t size, size_t done)
 {
     uint64_t kind;
@@ -40,7 +46,7 @@ static size_t test_read(void *to, size_t size, size_t done)
     __atomic_add_fetch(&test_copies.calls, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&test_copies.bytes, size, __ATOMIC_RELAXED);
     if (test_fault.slow_ns) test_wait(test_random() % test_fault.slow_ns);
-    if (!(test_fault.rate > 0) || (double)(test_random() >> 11) / 9007199254740992.0 >= test_fault.rate) return done;
+    if (!test_chance(test_fault.rate)) return done;
     do kind = (uint64_t)1 << test_random() % 3; while (!(kind & test_fault.kinds));
     if (kind == 1 || size == 0) return 0;
     if (kind == 2) return done ? test_random() % done : 0;
@@ -53,6 +59,7 @@ EXPORT void pyprof_test_faults(double rate, unsigned kinds, uint64_t seed);
 void pyprof_test_faults(double rate, unsigned kinds, uint64_t seed)
 {
     test_fault.rate = kinds & 7 ? rate : 0;
+    test_fault.apart = kinds & 8 ? rate : 0;
     test_fault.kinds = kinds;
     test_fault.random = seed;
 }
@@ -102,6 +109,7 @@ EXPORT void pyprof_test_coarse(unsigned on);
 void pyprof_test_coarse(unsigned on) { test_fault.coarse = on; }
 
 #define PYPROF__TEST_READ(to, size, done) test_read(to, size, done)
+#define PYPROF__TEST_AGREES(agrees) ((agrees) && !test_chance(test_fault.apart))
 #define PYPROF__TEST_WINDOW() test_window()
 #define PYPROF__TEST_DECIDE(threads) test_decide(threads)
 #define PYPROF__TEST_FINE(fine) ((fine) && !test_fault.coarse)
