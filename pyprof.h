@@ -717,6 +717,8 @@ PYPROF_API pyprof_result pyprof_stop(pyprof *session, pyprof_profile **profile);
 PYPROF_API pyprof_result pyprof_snapshot(pyprof *session, const pyprof_snapshot_options *options,
                                          pyprof_profile **profile);
 // Pausing twice and resuming a running session are allowed. A pause is not part of the recorded time.
+// The clocks of threads are read at both ends of a pause, about 1 us a thread, so parts shorter than a period
+// are told in full.
 //   threads  any, waits     GIL  not needed     returns  OK, ARGUMENT, STATE
 PYPROF_API pyprof_result pyprof_pause(pyprof *session);
 PYPROF_API pyprof_result pyprof_resume(pyprof *session);
@@ -19049,6 +19051,7 @@ typedef struct {
     uint64_t spells;             // number of pauses and gaps so far
     double phase;                // of its own rate within the sampler's
     uint64_t tick, last_ns;      // its ticks; when the last one was
+    int met;                     // it has looked at the threads: at once, because a session can be short
     uint64_t awake_ns, awake_due;   // when it began, or resumed after a pause or a gap; its ticks until then
     uint64_t ticks_late, late_sum;
 } pyprof__recorder;
@@ -19492,9 +19495,11 @@ static void pyprof__record_gil(pyprof__recorder *recorder, pyprof__followed_thre
 //   7. Tail: counted once the thread has ended: when the OS thread is met again, or in step 10.
 //   8. Outside: an OS thread used CPU time between two of its thread states. Half a period and the tail come
 //      out of that; the rest goes to <between samples>.
-// When the recording is copied, paused or ended, no further sample takes what is in the shares:
+// When the recording is copied or ended, no further sample takes what is in the shares:
 //   9. End: the clock is read once more, and due ticks are counted.
 //   10. Settle: each share goes to the latest sample of its kind, or, if there is none, to <between samples>.
+// A pause takes step 9, too, and the clock is read again when the recording resumes: the next sample takes
+// from all that the shares have got, so parts that are shorter than a period are told in full.
 //
 // The moment of a share's latest sample; NULL = no longer on the time line, or no memory.
 static pyprof__moment *pyprof__share_moment(pyprof__recorder *recorder, const pyprof__share *share)
@@ -19980,6 +19985,7 @@ static void pyprof__record_stats(pyprof__recorder *recorder, const pyprof__sweep
 {
     pyprof_stats *stats = &recorder->model.stats;
     recorder->tick++;
+    if (!recorder->due_now) return;   // the first look
     recorder->ticks_late++;
     recorder->late_sum += tick->late;
     stats->late_mean_ns = recorder->late_sum / recorder->ticks_late;
@@ -20110,8 +20116,8 @@ static void pyprof__accounts_pause(pyprof__recorder *recorder)
     }
 }
 
-// stops: no later sweep counts those ticks; blind: nothing can be read now.
-static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+// Step 9 for all. stops: no later sweep counts those ticks; blind: nothing can be read now.
+static void pyprof__record_rest(pyprof__recorder *recorder, int stops, int blind)
 {
     pyprof__model *model = &recorder->model;
     uint64_t now = pyprof__now(), wall = now - recorder->last_ns;
@@ -20120,7 +20126,6 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
     // Ticks at which the sampler had its CPU but saw nothing.
     uint64_t asked = model->stats.asked, counted = recorder->due_now;
     size_t i;
-    if (recorder->paused) { pyprof__accounts_settle(recorder); return; }
     if (!stops || due < 3 || wall < 50000000) due = 0;   // not late
     if (!pyprof__is_auto(recorder->config))
         recorder->thinned += (uint64_t)((double)wall * (recorder->config->rate_hz - pace) / 1e9);
@@ -20134,9 +20139,14 @@ static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
         model->stats.asked += due;
     }
     if (due && wall > model->stats.late_max_ns) model->stats.late_max_ns = wall;
-    pyprof__accounts_settle(recorder);
     model->recorded_ns += wall;
     recorder->last_ns = model->last_ns = now;
+}
+
+static void pyprof__record_end(pyprof__recorder *recorder, int stops, int blind)
+{
+    if (!recorder->paused) pyprof__record_rest(recorder, stops, blind);
+    pyprof__accounts_settle(recorder);
 }
 
 // Is duration_s over? Then the recorder pauses by itself.
@@ -20163,15 +20173,33 @@ static void pyprof__recorder_over(pyprof__recorder *recorder, long long pid)
     snprintf(recorder->event_detail, sizeof recorder->event_detail, "process %lld ended", pid);
 }
 
-// Leaves out the time since the last tick, which belongs to no sample.
 static void pyprof__recorder_pause(pyprof__recorder *recorder)
 {
-    pyprof__accounts_pause(recorder);
+    pyprof__record_rest(recorder, 1, 0);
     recorder->paused = 1;
+}
+
+// The account goes on where the pause began, with the clock as it is now. Waits for a CPU are counted from
+// the next look on.
+static void pyprof__account_resume(pyprof__recorder *recorder, pyprof__thread_account *account, uint64_t now)
+{
+    uint64_t cpu;
+    if (account->spell != recorder->spells || (account->tick != recorder->tick && !account->cold)) return;
+    cpu = pyprof__thread_cpu(recorder->target->origin.proc, (int64_t)account->native);
+    if (cpu == 0 || cpu < account->cpu_ns) return;
+    account->spell++;
+    account->cpu_ns = cpu;
+    account->look_ns = now;
+    account->due = recorder->due;
+    account->thinned = recorder->thinned;
+    account->metered = 0;
 }
 
 static void pyprof__recorder_resume(pyprof__recorder *recorder, uint64_t now)
 {
+    size_t i;
+    for (i = 0; i < recorder->accounts.count; i++)
+        pyprof__account_resume(recorder, pyprof__account_at(recorder, i), now);
     recorder->paused = 0;
     recorder->last_ns = recorder->awake_ns = now;
     recorder->spells++;
@@ -20188,10 +20216,12 @@ static void pyprof__record(pyprof__recorder *recorder, pyprof__sweeper *sweeper,
     // A snapshot may have been taken in the meantime.
     uint64_t now = tick->now > recorder->last_ns ? tick->now : recorder->last_ns;
     size_t i;
+    int first = !recorder->met;
     if (recorder->paused) return;
+    recorder->met = 1;
     recorder->took_ns += tick->present ? sweeper->took_ns : 0;
     pyprof__record_due(recorder, tick);
-    if (!recorder->due_now) return;
+    if (!recorder->due_now && !first) return;
     // No thread could be seen: these ticks are counted later.
     if (sweeper->blind || (tick->present && !sweeper->listed)) {
         if (!pyprof__is_over(recorder, now)) return;
@@ -43064,11 +43094,12 @@ typedef struct {
     uint32_t max_depth;
     int stay, by_signal, opcodes;   // see pyprof__sweeper
     int chooses;                    // see pyprof__schedule
+    int first;                      // one of them has not looked at the threads yet
 } pyprof__demand;
 
 static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
 {
-    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0 };
+    pyprof__demand wanted = { 0, 0, 0, 1, 0, 0, 0, 0, 0 };
     int i;
     for (i = 0; i < PYPROF__SESSIONS; i++) {
         const pyprof__session *session = sampler->sessions[i];
@@ -43079,6 +43110,7 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         wanted.opcodes |= session->config.opcodes;
         if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->recorder.paused) continue;
+        wanted.first |= !session->recorder.met && !session->torn;
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
         wanted.chooses |= pyprof__is_auto(&session->config);
@@ -43160,7 +43192,7 @@ static void pyprof__schedule_collect(pyprof__schedule *schedule, uint64_t now, p
     tick->skipped = tick->skipped_periods = tick->count = 0;
     tick->now = now;
     tick->rate = schedule->rate;
-    tick->late = now - schedule->deadline;
+    tick->late = now > schedule->deadline ? now - schedule->deadline : 0;
     tick->last = schedule->last;
     schedule->last = now;
     if (behind > PYPROF__DUE - 2) {
@@ -43635,9 +43667,10 @@ static void *pyprof__sampler_main(void *argument)
             alone_due = pyprof__now() + pyprof__second;
         }
         if (until > alone_due) until = alone_due;
-        if (pyprof__now() < until) pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
+        if (pyprof__now() < until && !wanted.first)
+            pyprof__sweeper_sleep(sweeper, &sampler->wake, schedule.seen, until);
         pyprof__heap_tick(sampler, pyprof__now());
-        if (wanted.rate > 0 && pyprof__now() >= schedule.deadline)
+        if (wanted.first || (wanted.rate > 0 && pyprof__now() >= schedule.deadline))
             pyprof__tick_once(sampler, &schedule, &names);
         else if (wanted.rate > 0 && schedule.stride > 1) pyprof__govern(sampler, &schedule, pyprof__now());
         if (pyprof__now() < house.due) continue;

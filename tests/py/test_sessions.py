@@ -13,6 +13,16 @@ from bind import CPU_NS, SAMPLES, WALL_NS
 from recording import balanced, late, running, share, spin, spin_hot, spin_on_cpu, thread_of
 
 
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def burn_outside(seconds):
+    burn(seconds)
+
+
 @bind.test
 def pause_and_resume():
     session = bind.Session(rate_hz=1000)
@@ -39,6 +49,59 @@ def pause_and_resume():
     for sample in profile.json()['samples']:
         bind.check(not paused_at + 0.01 < sample['timestamp'] < resumed_at - 0.01, 'a sample during the pause')
     balanced(profile.stats())
+
+
+@bind.test
+def parts_shorter_than_a_period():
+    """A host records a part of each frame: 4 ms of 8, 200 times, at 100 Hz. Few parts have a sample."""
+    done = threading.Event()
+    with running(done.wait, name='waits') as threads:
+        session = bind.Session(rate_hz=100)
+        spin(0.1)
+        session.pause()
+        begin = session.snapshot()
+        wall, cpu = [0, 0], [0, 0]   # without the calls, and with them: beside busy processes they take long
+        clocks = time.perf_counter, time.thread_time
+        for _ in range(200):
+            with_calls = [clock() for clock in clocks]
+            session.resume()
+            without = [clock() for clock in clocks]
+            burn(0.004)
+            wall[0], cpu[0] = (total + clock() - at for total, clock, at in zip((wall[0], cpu[0]), clocks, without))
+            session.pause()
+            wall[1], cpu[1] = (total + clock() - at for total, clock, at in zip((wall[1], cpu[1]), clocks, with_calls))
+            burn_outside(0.004)
+        profile = session.stop()
+        done.set()
+    balanced(profile.stats())
+
+    def told(name, metric):
+        return (thread_of(profile, name).total[metric] - thread_of(begin, name).total[metric]) / 1e9
+
+    expected = ('MainThread', CPU_NS, cpu), ('MainThread', WALL_NS, wall), ('waits', WALL_NS, wall)
+    for name, metric, (least, most) in expected:
+        bind.near(told(name, metric), (least + most) / 2, 0.03, 0.02 + late(profile) + (most - least) / 2, name)
+    bind.near(told('waits', CPU_NS), 0, 0, 0.01, 'its CPU time')
+    outside = sum(item.self[CPU_NS] for item in profile.visit(bind.ITEM_STACK)
+                  if any(frame.name == 'burn_outside' for frame in item.stack))
+    bind.near(outside / 1e9, 0, 0, 0.02, 'CPU time of the pauses')
+
+
+@bind.test
+def sessions_shorter_than_a_period():
+    """A harness records each test, 5 ms at 20 Hz. The clocks are read at once, so the CPU time is told, though without
+    a sample not its place."""
+    told = cpu = 0
+    for _ in range(40):
+        session = bind.Session(rate_hz=20)
+        before = time.thread_time()
+        burn(0.005)
+        cpu += time.thread_time() - before
+        profile = session.stop()
+        told += sum(item.total[CPU_NS] for item in profile.visit(bind.ITEM_THREAD)) / 1e9
+        balanced(profile.stats())
+    bind.check(told < 1.5 * cpu + 0.02, 'CPU time is %.3f s, not %.3f', told, cpu)
+    bind.enough(told > 0.7 * cpu, 'CPU time is %.3f s, not %.3f', told, cpu)
 
 
 @bind.test
