@@ -1011,6 +1011,9 @@ const char pyprof_IMPLEMENTATION_is_in_two_files = 1;
 #if defined(PYPROF_MINIMAL)
 PYPROF__SMALL_BEGIN
 #endif
+
+// Of functions that every allocation runs: part of their callers, also of those that are made small.
+#define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__NONE 0xffffffffu      // no id: of a string, node, thread...
 
 typedef int pyprof__bool;             // 1 = yes, or the call succeeded; 0 = no, or it failed
@@ -6150,7 +6153,7 @@ static uint32_t pyprof__layout_refine(pyprof__layout *layout, uint32_t minor, co
 
 // A reference without its tags: from 3.14 on, references in frames have tags in their low bits
 // (Include/internal/pycore_stackref.h).
-static uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
+PYPROF__HOT uint64_t pyprof__untagged(uint64_t reference) { return reference & ~(uint64_t)3; }
 
 // An int's number of 30-bit digits, from the word long_size; *sign: 0 = positive, otherwise its sign bits
 static uint64_t pyprof__layout_digits(const pyprof__layout *layout, int64_t size, uint64_t *sign)
@@ -15227,12 +15230,13 @@ typedef struct {
 typedef struct { uint32_t parent, next; uint32_t code; int32_t instruction; } pyprof__site_key;
 // births: the sum of the blocks' times of birth, in units of PYPROF__BIRTH ms.
 typedef struct { uint64_t bytes, blocks, births; } pyprof__flow;
+// The first 64 bytes are what most allocations and frees touch.
 typedef struct {
+    uint32_t epoch, owner;               // owner: number of a life
     pyprof__flow in, out;                // counted by the owner only
+    uint64_t temp;
     pyprof__flow gone;                   // blocks that other threads freed
-    uint64_t temp, peak_bytes, peak_blocks;
-    // peak_*: the live blocks when the heap's epoch became this one; owner: number of a life.
-    uint32_t epoch, owner;
+    uint64_t peak_bytes, peak_blocks;    // the live blocks when the heap's epoch became this one
 } pyprof__heap_site;
 
 // The two fields of a frame that tell where it stands: the frame that called it, and its instruction.
@@ -15308,6 +15312,8 @@ typedef struct {
     pyprof__python_api api;
     uint64_t runtime;            // the address of _PyRuntime
     pyprof__layout layout;
+    // Of frames: the instruction is an address; that, and the field after `previous`.
+    int pointers, pairs;
     uint64_t start_ns;
     pyprof__origin origin;
     pyprof__mirror mirror;       // reads directly
@@ -15324,6 +15330,7 @@ typedef struct {
     uint32_t code_epoch;         // changes when a known code object dies
     uint32_t *buckets;           // first site of each bucket, 0 = none
     pyprof__segment segments[PYPROF__SEGMENTS];
+    uintptr_t places[PYPROF__SEGMENTS];   // of each segment, as if it began with site 0
     int doubtful;                // the segments have doubts: they were made for sampled mode
     uint32_t site_count, site_limit;   // number 0 is the root
     pyprof__thread_life *lives;
@@ -15376,7 +15383,6 @@ static struct {
 } pyprof__ranges;
 static pyprof__tracker pyprof__heap;
 
-#define PYPROF__HOT static inline __attribute__((always_inline))
 #define PYPROF__GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define PYPROF__SET(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 // For a counter that only one thread changes.
@@ -15404,7 +15410,7 @@ static void pyprof__pulse_begin(void)
     PYPROF__SET(pyprof__pulse, page);
 }
 
-static inline pyprof__bool pyprof__is_bare_child(void)
+PYPROF__HOT pyprof__bool pyprof__is_bare_child(void)
 {
     const uint32_t *page = PYPROF__GET(pyprof__pulse);
     return page && !PYPROF__GET(*page);
@@ -15451,7 +15457,7 @@ static void pyprof__heap_wait(uint32_t *lock)
     errno = error;
 }
 
-static inline void pyprof__heap_lock(uint32_t *lock)
+PYPROF__HOT void pyprof__heap_lock(uint32_t *lock)
 {
     if (!pyprof__try_lock(lock)) pyprof__heap_wait(lock);
 }
@@ -15578,8 +15584,8 @@ static uint64_t pyprof__entry_size(const pyprof__entry *entry)
 }
 static uint32_t pyprof__entry_birth(const pyprof__entry *entry) { return (uint32_t)(entry->more >> 36); }
 
-static void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain, uint32_t site,
-                               uint32_t birth)
+PYPROF__HOT void pyprof__entry_make(pyprof__entry *entry, uint64_t here, uint64_t size, int domain,
+                                    uint32_t site, uint32_t birth)
 {
     entry->what = here | (uint64_t)site << 37 | (uint64_t)domain << 59
         | size >> 36 << 61;
@@ -15665,6 +15671,11 @@ static pyprof__bool pyprof__shard_grow(pyprof__shard *shard)
     return entries != NULL;
 }
 
+PYPROF__HOT void pyprof__home_fetch(const pyprof__shard *shard, const pyprof__entry *entry)
+{
+    __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
+}
+
 // Enters all waiting blocks. 0 = no room.
 __attribute__((noinline))
 static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
@@ -15674,6 +15685,7 @@ static pyprof__bool pyprof__shard_settle(pyprof__shard *shard)
     while (count * 100 > (uint64_t)shard->capacity * 77)
         if (!pyprof__shard_grow(shard)) break;
     if (count * 100 > (uint64_t)shard->capacity * 95) return 0;
+    for (i = PYPROF__FRONT / 2; i < shard->waiting; i++) pyprof__home_fetch(shard, &shard->front[i]);
     for (i = 0; i < shard->waiting; i++) pyprof__shard_put(shard, &shard->front[i]);
     shard->waiting = 0;
     return 1;
@@ -15695,13 +15707,9 @@ PYPROF__HOT pyprof__entry *pyprof__shard_find(pyprof__shard *shard, uint64_t her
 }
 
 // Later entries move up to close the gap.
-static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
+static void pyprof__shard_unput(pyprof__shard *shard, const pyprof__entry *entry)
 {
     uint32_t hole, at, home;
-    if (entry >= shard->front && entry < shard->front + PYPROF__FRONT) {
-        *entry = shard->front[--shard->waiting];
-        return;
-    }
     for (hole = at = (uint32_t)(entry - shard->entries);;) {
         at = at + 1 == shard->capacity ? 0 : at + 1;
         if (!shard->entries[at].what) break;
@@ -15714,6 +15722,13 @@ static void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
     shard->count--;
 }
 
+PYPROF__HOT void pyprof__shard_remove(pyprof__shard *shard, pyprof__entry *entry)
+{
+    if ((uintptr_t)entry - (uintptr_t)shard->front < sizeof shard->front)
+        *entry = shard->front[--shard->waiting];
+    else pyprof__shard_unput(shard, entry);
+}
+
 // A count that has reached 255 never changes again.
 static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 {
@@ -15724,27 +15739,35 @@ static void pyprof__filter_change(unsigned char *filter, uint64_t at, int by)
 }
 
 // Exact mode has no use for the filter of blocks: every block is looked up.
-static void pyprof__block_filter(uint64_t address, int by)
+PYPROF__HOT void pyprof__block_filter(uint64_t address, int by)
 {
     if (PYPROF__GET(pyprof__hot.mask)) pyprof__filter_change(pyprof__filter, pyprof__filter_at(address), by);
 }
 
 // 0 = no room, or this tracking has ended.
-PYPROF__HOT int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
+PYPROF__HOT int pyprof__shard_add(pyprof__shard *shard, const void *block, const pyprof__entry *entry,
+                                  uint32_t tracking)
 {
-    pyprof__shard *shard = pyprof__shard_of(block);
+    uint32_t waiting;
     int added = 0;
     pyprof__heap_lock(&shard->lock);
     if (tracking == PYPROF__GET(pyprof__hot.tracking)
         && (shard->waiting < PYPROF__FRONT || pyprof__shard_settle(shard))) {
-        shard->front[shard->waiting++] = *entry;
-        // Its home is in the CPU's cache when it is entered there.
-        __builtin_prefetch(&shard->entries[pyprof__home(shard, entry)], 1);
+        waiting = shard->waiting++;
+        shard->front[waiting] = *entry;
+        // A block that has waited so long will be entered: its home is in the CPU's cache by then.
+        if (waiting >= PYPROF__FRONT / 2)
+            pyprof__home_fetch(shard, &shard->front[waiting - PYPROF__FRONT / 2]);
         pyprof__block_filter((uint64_t)(uintptr_t)block, 1);
         added = 1;
     }
     pyprof__unlock(&shard->lock);
     return added;
+}
+
+static int pyprof__block_add(const void *block, const pyprof__entry *entry, uint32_t tracking)
+{
+    return pyprof__shard_add(pyprof__shard_of(block), block, entry, tracking);
 }
 
 PYPROF__HOT int pyprof__block_take(const void *block, pyprof__entry *entry)   // 0 = the block was not noted
@@ -15942,15 +15965,20 @@ static uint32_t pyprof__heap_code(pyprof__allocating_thread *self, uint64_t addr
 }
 
 // ---- sites ---------------------------------------------------------------------------------
-static inline pyprof__segment *pyprof__segment_of(uint32_t site)
+PYPROF__HOT uint32_t pyprof__segment_number(uint32_t site)
 {
-    return &pyprof__heap.segments[20 - __builtin_clz(site | PYPROF__SITES_LEAST / 2)];
+    return 20 - (uint32_t)__builtin_clz(site | PYPROF__SITES_LEAST / 2);
 }
 
-static inline pyprof__heap_site *pyprof__site_at(uint32_t site)
+static inline pyprof__segment *pyprof__segment_of(uint32_t site)
 {
-    const pyprof__segment *segment = pyprof__segment_of(site);
-    return &segment->sites[site - segment->first];
+    return &pyprof__heap.segments[pyprof__segment_number(site)];
+}
+
+PYPROF__HOT pyprof__heap_site *pyprof__site_at(uint32_t site)
+{
+    return (pyprof__heap_site *)(pyprof__heap.places[pyprof__segment_number(site)]
+                                 + site * sizeof(pyprof__heap_site));
 }
 
 static inline pyprof__site_key *pyprof__site_key_at(uint32_t site)
@@ -16006,6 +16034,7 @@ static void pyprof__segment_fill(pyprof__segment *segment, pyprof__heap_site *si
 {
     segment->first = first;
     segment->count = count;
+    pyprof__heap.places[segment - pyprof__heap.segments] = (uintptr_t)sites - first * sizeof *sites;
     segment->keys = (pyprof__site_key *)(void *)(sites + count);
     segment->history = (float *)(void *)(segment->keys + count);
     segment->doubts = pyprof__heap.doubtful
@@ -16208,7 +16237,7 @@ static pyprof__allocating_thread *pyprof__allocating_begin(uint32_t tracking)
 }
 
 // ---- the stack of the thread that allocates -----------------------------------------------------
-static uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
+PYPROF__HOT uint64_t pyprof__own_state(int domain)   // the address of the thread's state; 0 = none
 {
     void *state = NULL;
     // Otherwise the current state may be another thread's, unless the caller holds the GIL, as MEM and OBJ
@@ -16421,13 +16450,27 @@ static uint32_t pyprof__overlap_run(const pyprof__chain *chain, uint32_t left, u
     const pyprof__layout *layout = &pyprof__heap.layout;
     size_t i = left;
     for (;;) {
-        if (layout->instr_form != PYPROF__INSTR_POINTER) i = pyprof__overlap_run_by(chain, i, at, 0, 0);
-        else if (layout->frame_instr != layout->frame_previous + sizeof *at)
-            i = pyprof__overlap_run_by(chain, i, at, 1, 0);
-        else i = pyprof__overlap_run_by(chain, i, at, 1, 1);
+        if (pyprof__heap.pairs) i = pyprof__overlap_run_by(chain, i, at, 1, 1);
+        else if (pyprof__heap.pointers) i = pyprof__overlap_run_by(chain, i, at, 1, 0);
+        else i = pyprof__overlap_run_by(chain, i, at, 0, 0);
         if (!*at || *at == base || !pyprof__is_shim(*at, layout->frame_owner)) return (uint32_t)i;
         *at = pyprof__at(*at + layout->frame_previous);
     }
+}
+
+// The same. Most stacks are on one page.
+PYPROF__HOT uint32_t pyprof__overlap_rest(const pyprof__chain *chain, uint32_t left, uint64_t *at,
+                                          uint64_t base)
+{
+    const pyprof__stand *known = &chain->stand[left];
+    if (!pyprof__heap.pointers || !left || chain->near[left] != left || *at != known->previous)
+        return pyprof__overlap_run(chain, left, at, base);
+    if (!(pyprof__heap.pairs ? pyprof__stands_same(known - 1, left, *at, 1)
+          : pyprof__stands_same(known - 1, left, *at, 0))) return left;
+    *at = chain->stand[0].previous;
+    if (*at && *at != base && pyprof__is_shim(*at, pyprof__heap.layout.frame_owner))
+        *at = pyprof__at(*at + pyprof__heap.layout.frame_previous);
+    return 0;
 }
 
 // A run that matches to the chain's end: is the whole chain still valid? The chain of a stack that is too
@@ -16451,7 +16494,7 @@ static void pyprof__own_chain(pyprof__allocating_thread *self, uint64_t at, uint
                               pyprof__overlap *o)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
-    const int pointer = layout->instr_form == PYPROF__INSTR_POINTER;
+    const int pointer = pyprof__heap.pointers;
     uint64_t code, instruction, previous;
     uint32_t most = pyprof__heap.max_depth;
     int whole = 1;
@@ -16517,7 +16560,7 @@ static void pyprof__chain_near(pyprof__chain *chain, uint32_t i)
 
 // The most common case: the thread has gone on in one of the innermost frames of its last stack, and no frame
 // below has. 0 = it is another case.
-static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
+PYPROF__HOT uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, uint64_t at, uint64_t base)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     pyprof__chain *chain = &self->chain;
@@ -16528,10 +16571,10 @@ static inline uint32_t pyprof__own_site_near(pyprof__allocating_thread *self, ui
     while (top > least && chain->frame[top - 1] != at) top--;
     if (top-- == least) return 0;
     code = pyprof__untagged(pyprof__at(at + layout->frame_code));
-    stand.instruction = layout->instr_form == PYPROF__INSTR_POINTER ? pyprof__at(at + layout->frame_instr)
+    stand.instruction = pyprof__heap.pointers ? pyprof__at(at + layout->frame_instr)
         : pyprof__at32(at + layout->frame_instr);
     stand.previous = outer = pyprof__at(at + layout->frame_previous);
-    if (!code || pyprof__overlap_run(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
+    if (!code || pyprof__overlap_rest(chain, top, &outer, base) != 0 || (outer && outer != base)) return 0;
     self->depth = top + 1;
     if (chain->stand[top].instruction == stand.instruction && chain->code[top] == code)
         return chain->site[top];
@@ -16569,7 +16612,7 @@ static uint32_t pyprof__own_site_anew(pyprof__allocating_thread *self, uint64_t 
 }
 
 // The site of the allocation that is being made.
-static uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
+PYPROF__HOT uint32_t pyprof__own_site(pyprof__allocating_thread *self, int domain)
 {
     const pyprof__layout *layout = &pyprof__heap.layout;
     uint64_t thread = pyprof__own_state(domain), at = 0, base = 0;
@@ -16647,7 +16690,7 @@ PYPROF__HOT pyprof__bool pyprof__count_live(pyprof__allocating_thread *self, int
             PYPROF__BUMP(pyprof__heap.epoch, 1);
         }
     }
-    if (unflushed > keeps || unflushed < -keeps) pyprof__flush_live(self);
+    if ((uint64_t)(unflushed + keeps) > 2 * (uint64_t)keeps) pyprof__flush_live(self);
     return rises;
 }
 
@@ -16665,8 +16708,8 @@ static void pyprof__flow_gone(pyprof__flow *flow, uint64_t bytes, uint64_t block
     __atomic_fetch_add(&flow->births, births, __ATOMIC_RELAXED);
 }
 
-static void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
-                             uint32_t birth)
+PYPROF__HOT void pyprof__count_in(pyprof__allocating_thread *self, uint32_t at, uint64_t size, int domain,
+                                  uint32_t birth)
 {
     pyprof__heap_site *site = pyprof__site_at(at);
     pyprof__weight weight = pyprof__weigh(size);
@@ -16828,18 +16871,19 @@ static inline pyprof__bool pyprof__get_busy(pyprof__allocating_thread *self, uin
 }
 
 // Notes a new block: its site, its entry in the table, its counters.
-static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
+PYPROF__HOT void pyprof__note_here(int domain, const void *block, size_t size, uint32_t tracking)
 {
     pyprof__allocating_thread *self = pyprof__own.self;
     pyprof__entry entry;
+    pyprof__shard *shard = pyprof__shard_of(block);
     uint32_t site, birth = PYPROF__GET(pyprof__heap.clock_ms) / PYPROF__BIRTH;
-    if (!block || !self || ((uintptr_t)block & 7) || (uint64_t)size >> 39
+    if (!block || !self || (((uintptr_t)block & 7) | (uint64_t)size >> 39)
         || !pyprof__get_busy(self, tracking)) return;
-    __builtin_prefetch(pyprof__shard_of(block), 1);
+    __builtin_prefetch(shard, 1);
     self->native = domain == PYPROF_DOMAIN_NATIVE ? pyprof__heap.code_malloc : (uint32_t)PYPROF__SPOT_NATIVE;
     site = pyprof__own_site(self, domain);
     pyprof__entry_make(&entry, pyprof__block_here(block), size, domain, site, birth);
-    if (!pyprof__block_add(block, &entry, tracking)) {
+    if (!pyprof__shard_add(shard, block, &entry, tracking)) {
         if (tracking == PYPROF__GET(pyprof__hot.tracking))
             __atomic_fetch_add(&pyprof__heap.dropped, 1, __ATOMIC_RELAXED);
         pyprof__be_idle(self);
@@ -16850,6 +16894,12 @@ static void pyprof__note(int domain, const void *block, size_t size, uint32_t tr
     self->recent[self->recent_at].spent = self->spent + self->drawn - (uint64_t)pyprof__own.left;
     self->recent_at = (self->recent_at + 1) % PYPROF__RECENT;
     pyprof__be_idle(self);
+}
+
+__attribute__((noinline))
+static void pyprof__note(int domain, const void *block, size_t size, uint32_t tracking)
+{
+    pyprof__note_here(domain, block, size, tracking);
 }
 
 // ---- waking at an allocation -------------------------------------------------------------------
@@ -16972,9 +17022,14 @@ __attribute__((noinline))
 static void *pyprof__slow_malloc(const pyprof__pymem *below, int domain, size_t size)
 {
     pyprof__hooked call;
+    void *block;
     if (pyprof__inside) return below->malloc(below->context, size);
     pyprof__go_in(&call, domain, size);
-    return pyprof__come_out(&call, below->malloc(below->context, size), size);
+    block = below->malloc(below->context, size);
+    pyprof__own.left = call.left;
+    if (call.tracking) pyprof__note_here(domain, block, size, call.tracking);
+    pyprof__inside = 0;
+    return block;
 }
 
 __attribute__((noinline))
@@ -18439,6 +18494,9 @@ static pyprof_result pyprof__heap_start(const pyprof__heap_wish *wish, const pyp
     pyprof__heap_python();
     pyprof__heap.runtime = runtime->address;
     pyprof__heap.layout = runtime->layout;
+    pyprof__heap.pointers = runtime->layout.instr_form == PYPROF__INSTR_POINTER;
+    pyprof__heap.pairs = pyprof__heap.pointers
+        && runtime->layout.frame_instr == runtime->layout.frame_previous + sizeof(uint64_t);
     // A late thread may still be beginning in the last tracking.
     pyprof__heap_lock(&pyprof__heap.threads_lock);
     pyprof__heap_lock(&pyprof__heap.names_lock);
