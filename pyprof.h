@@ -43135,7 +43135,9 @@ static pyprof__demand pyprof__sessions_want(const pyprof__sampler *sampler)
         wanted.opcodes |= session->config.opcodes;
         if (session->config.max_depth > wanted.max_depth) wanted.max_depth = session->config.max_depth;
         if (session->recorder.paused) continue;
-        wanted.first |= !session->recorder.met && !session->torn;
+        // Memory first: what is allocated until all hooks are in is not seen.
+        wanted.first |= !session->recorder.met && !session->torn
+            && (!session->config.heap || PYPROF__GET(pyprof__heap.users));
         if (wanted.rate <= 0 || session->config.max_cpu < wanted.max_cpu)
             wanted.max_cpu = session->config.max_cpu;
         wanted.chooses |= pyprof__is_auto(&session->config);
