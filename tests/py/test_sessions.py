@@ -13,14 +13,8 @@ from bind import CPU_NS, SAMPLES, WALL_NS
 from recording import balanced, late, running, share, spin, spin_hot, spin_on_cpu, thread_of
 
 
-def burn(seconds):
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
-
-
-def burn_outside(seconds):
-    burn(seconds)
+def outside(seconds):
+    spin_on_cpu(seconds)
 
 
 @bind.test
@@ -66,11 +60,11 @@ def parts_shorter_than_a_period():
             with_calls = [clock() for clock in clocks]
             session.resume()
             without = [clock() for clock in clocks]
-            burn(0.004)
+            spin_on_cpu(0.004)
             wall[0], cpu[0] = (total + clock() - at for total, clock, at in zip((wall[0], cpu[0]), clocks, without))
             session.pause()
             wall[1], cpu[1] = (total + clock() - at for total, clock, at in zip((wall[1], cpu[1]), clocks, with_calls))
-            burn_outside(0.004)
+            outside(0.004)
         profile = session.stop()
         done.set()
     balanced(profile.stats())
@@ -82,9 +76,9 @@ def parts_shorter_than_a_period():
     for name, metric, (least, most) in expected:
         bind.near(told(name, metric), (least + most) / 2, 0.03, 0.02 + late(profile) + (most - least) / 2, name)
     bind.near(told('waits', CPU_NS), 0, 0, 0.01, 'its CPU time')
-    outside = sum(item.self[CPU_NS] for item in profile.visit(bind.ITEM_STACK)
-                  if any(frame.name == 'burn_outside' for frame in item.stack))
-    bind.near(outside / 1e9, 0, 0, 0.02, 'CPU time of the pauses')
+    paused = sum(item.self[CPU_NS] for item in profile.visit(bind.ITEM_STACK)
+                  if any(frame.name == 'outside' for frame in item.stack))
+    bind.near(paused / 1e9, 0, 0, 0.02, 'CPU time of the pauses')
 
 
 @bind.test
@@ -95,7 +89,7 @@ def sessions_shorter_than_a_period():
     for _ in range(40):
         session = bind.Session(rate_hz=20)
         before = time.thread_time()
-        burn(0.005)
+        spin_on_cpu(0.005)
         cpu += time.thread_time() - before
         profile = session.stop()
         told += sum(item.total[CPU_NS] for item in profile.visit(bind.ITEM_THREAD)) / 1e9
