@@ -823,7 +823,8 @@ def ticks_without_clocks_of_threads_are_told():
         bind.eventually(lambda: session.stats().missed > 20, 'missed ticks')
     stats = [session.stop().stats() for session in (early, late)]
     print([(each.samples, each.missed, each.asked, each.degraded) for each in stats])
-    bind.check(stats[0].samples > 3 and stats[1].samples == 0, 'samples')
+    # A sweep that was under way when the second one began may still have read the clocks.
+    bind.check(stats[1].samples <= 3 < stats[0].samples, 'samples')
     for each in stats:
         bind.check(each.missed > 20 and b'CPU clocks' in each.degraded, 'missed %d: %r', each.missed, each.degraded)
 
