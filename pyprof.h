@@ -10530,6 +10530,8 @@ typedef struct {
     // when it left the CPU, by the scheduler's clock; its own CPU clock at that reading, 0 = not read
     uint64_t left, left_cpu_ns;
     uint32_t ran_state, ran_leaf; // state and leaf at off_ns, for ticks that are counted late
+    // It wants a CPU, or waited until now: leaf and state of that wait; PYPROF__NONE = no doubt
+    uint32_t woken_leaf, woken_state;
     // How long it has waited for a CPU so far, if that is known; its CPU clock and the time at that reading;
     // it has wanted a CPU since. See pyprof__delays_read.
     uint64_t delay_ns, delay_cpu_ns, delay_at;
@@ -10792,7 +10794,7 @@ static pyprof__thread *pyprof__thread_slot(pyprof__threads *list, uint64_t addre
     slot->known_ns = slot->off_ns = list->now_ns;
     slot->decided = slot->seen_running = 0;
     slot->state = 0;
-    slot->native_leaf = PYPROF__NONE;
+    slot->native_leaf = slot->woken_leaf = PYPROF__NONE;
     slot->started = 0;
     slot->tick = 0;
     return slot;
@@ -14244,21 +14246,49 @@ static void pyprof__spell_assume(pyprof__sweeper *sweeper, pyprof__thread *threa
     pyprof__spell_begin(thread, now, 1);
 }
 
-// Up to 3.10 time.sleep is a select. If the arguments of the call cannot be read, the name of the function
-// decides. A C function get() that waits for a lock is that of a queue: it waits for work.
-static void pyprof__wait_by_callee(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
+// The last part of the name of the C function that its innermost frame calls; "" = none is known.
+static const char *pyprof__callee_name(pyprof__sweeper *sweeper, const pyprof__thread *thread)
 {
     const char *name, *last;
-    uint32_t callee = 0;
-    int locks = wait->futex || wait->some_futex;
-    if ((!wait->some_poll && !locks) || thread->cause || thread->stack.spots.count == 0) return;
+    uint32_t callee;
+    if (thread->cause || thread->stack.spots.count == 0) return "";
     callee = pyprof__spot_callee(&sweeper->codes, &sweeper->mirror,
                                  PYPROF__AT(uint32_t, thread->stack.spots, 0));
     name = callee ? pyprof__string(&sweeper->codes.strings, callee - 1) : "";
     last = strrchr(name, '.');
-    if (strcmp(last ? last + 1 : name, locks ? "get" : "sleep") != 0) return;
+    return last ? last + 1 : name;
+}
+
+// Up to 3.10 time.sleep is a select. If the arguments of the call cannot be read, the name of the function
+// decides. A C function get() that waits for a lock is that of a queue: it waits for work.
+static void pyprof__wait_by_callee(pyprof__sweeper *sweeper, const pyprof__thread *thread, pyprof__wait *wait)
+{
+    int locks = wait->futex || wait->some_futex;
+    if (!wait->some_poll && !locks) return;
+    if (strcmp(pyprof__callee_name(sweeper, thread), locks ? "get" : "sleep") != 0) return;
     if (!locks) memcpy(wait->verb, "sleep", 6);
     wait->idle = 1;
+}
+
+// C functions that wait as long as they are told to, and how.
+static const struct { const char *function, *verb; int idle; } pyprof__timed[] = {
+    { "sleep", "sleep", 1 }, { "acquire", "futex", 0 }, { "get", "futex", 1 },
+    { "select", "poll", 0 }, { "poll", "poll", 0 },
+};
+
+// A thread in such a function that could run again may have waited until this tick: the kernel may end a wait
+// up to 50 us later than asked (PR_SET_TIMERSLACK), and ends each one that is due when any timer of its CPU
+// goes off, the sampler's too. So a tick does not find a thread in short waits on the sampler's CPU.
+static void pyprof__woken(pyprof__sweeper *sweeper, pyprof__thread *thread)
+{
+    const char *name = pyprof__callee_name(sweeper, thread);
+    size_t i = 0;
+    while (i < PYPROF__COUNT(pyprof__timed) && strcmp(pyprof__timed[i].function, name) != 0) i++;
+    if (i == PYPROF__COUNT(pyprof__timed)) return;
+    thread->woken_leaf = pyprof__named_spot(&sweeper->codes, PYPROF_KIND_WAIT, pyprof__timed[i].verb);
+    thread->woken_state = PYPROF__IS_WAITING;
+    if (pyprof__timed[i].idle || pyprof__is_idle_stack(&sweeper->codes, &thread->stack))
+        thread->woken_state |= PYPROF__IS_IDLE;
 }
 
 // Examines what a thread that seems to stand still waits for. 1 = known.
@@ -14286,6 +14316,7 @@ static pyprof__bool pyprof__spell(pyprof__sweeper *sweeper, pyprof__thread *thre
         if (!wanted_gil && !pyprof__is_still(sweeper, thread)) { thread->waiting = 0; return 0; }   // it runs
         thread->spell = wanted_gil ? PYPROF__WANTS_GIL : PYPROF__WANTS_CPU;
         if (wanted_gil) thread->spell_leaf = pyprof__gil_leaf(sweeper);
+        else pyprof__woken(sweeper, thread);
         break;
     case PYPROF__CALL_BLOCKED:
         pyprof__wait_describe(&sweeper->target.origin, thread->native, &call, &wait);
@@ -14336,7 +14367,7 @@ static void pyprof__state_waits(pyprof__sweeper *sweeper, pyprof__thread *thread
 static void pyprof__state_of(pyprof__sweeper *sweeper, pyprof__thread *thread, uint64_t now, int queued)
 {
     const pyprof__gil *gil = pyprof__gil_of(&sweeper->list, thread->interp);
-    thread->leaf = PYPROF__NONE;
+    thread->leaf = thread->woken_leaf = PYPROF__NONE;
     thread->rival = PYPROF__NONE;
     thread->state = pyprof__running_state(thread, gil);
     if (queued) pyprof__spell_assume(sweeper, thread, now);
@@ -14434,7 +14465,7 @@ static void pyprof__state_weigh(pyprof__sweeper *sweeper, pyprof__thread *thread
         if (wants) {
             thread->state = pyprof__running_state(thread, gil);
             thread->waiting = 0;
-            thread->leaf = PYPROF__NONE;
+            thread->leaf = thread->woken_leaf = PYPROF__NONE;
         }
         thread->elsewhere = sweeper->hopped;
         return;
@@ -14644,7 +14675,7 @@ static void pyprof__forget_stacks(pyprof__threads *list)
         pyprof__stack_clear(&thread->stack);
         pyprof__stack_clear(&thread->trial);
         thread->proven_cpu_ns = thread->spell_ns = 0;
-        thread->native_leaf = PYPROF__NONE;
+        thread->native_leaf = thread->woken_leaf = PYPROF__NONE;
         thread->stable = 0;
         pyprof__thread_warm(list, thread);
         thread->version++;
@@ -19940,6 +19971,16 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
+// Did a thread that could run wait until now? Yes if, until it last had a CPU, most of its time without one is
+// not what the kernel counts as waits for a CPU.
+static pyprof__bool pyprof__was_woken(const pyprof__thread_account *account, const pyprof__thread *thread,
+                                      uint64_t now)
+{
+    int64_t off = thread->off_ns < now ? (int64_t)(now - thread->off_ns) : 0;
+    if (thread->woken_leaf == PYPROF__NONE || !(thread->state & PYPROF__WANTS_CPU)) return 0;
+    return !account->metered || account->waits.ns - off > account->queued.ns;
+}
+
 // A look at a thread can account for two moments: ticks at which it still ran (told.ran), then ticks since it
 // stands where it stands now (told.stood).
 static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thread *thread, size_t slot,
@@ -19949,6 +19990,7 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
     pyprof__followed_thread *followed = pyprof__followed_of(recorder, slot);
     pyprof__thread_account *account = NULL;
     uint64_t before;
+    int woken;
     pyprof__told told;
     pyprof__moment moment;
     if (followed && pyprof__followed_take(recorder, followed, thread, now))
@@ -19980,9 +20022,10 @@ static void pyprof__record_thread(pyprof__recorder *recorder, const pyprof__thre
         moment.end_ns = now;
     }
     if (!told.stood) return;
+    woken = pyprof__was_woken(account, thread, now);
     moment.count = (uint32_t)told.stood;
-    moment.state = thread->state;
-    moment.node = pyprof__sample_node(recorder, followed, thread, thread->leaf);
+    moment.state = woken ? thread->woken_state : thread->state;
+    moment.node = pyprof__sample_node(recorder, followed, thread, woken ? thread->woken_leaf : thread->leaf);
     pyprof__record_sample(recorder, account, followed, thread, &moment, now - recorder->last_ns);
 }
 

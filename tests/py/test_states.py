@@ -12,6 +12,7 @@ import queue
 import random
 import re
 import resource
+import select
 import sys
 import tempfile
 import threading
@@ -100,6 +101,49 @@ def naps_beside_busy_processes():
             of = profile.shares('napper')
             same(of['cpu_wait'], worker.delay / worker.wall, 'how much it waits for a CPU')
             same(of['idle'], 1 - (worker.cpu + worker.delay) / worker.wall, 'how much it sleeps')
+
+
+def wait_briefly(seconds, wait):
+    end = clock() + seconds
+    while clock() < end:
+        wait()
+
+
+def timed_waits():
+    lock = threading.Lock()
+    lock.acquire()
+    reader, writer = os.pipe()
+    return {'[sleep': lambda: time.sleep(0.00001), '[futex': lambda: lock.acquire(timeout=0.00001),
+            '[poll': lambda: select.select([reader], [], [], 0.00001)}, (reader, writer)
+
+
+def short_waits(**config):
+    """The timer of a tick ends every wait of its CPU that is due within the 50 us by which the kernel may be late, so that ticks
+    find no thread in such waits. What they were is told all the same, and how long."""
+    waits, files = timed_waits()
+    for leaf, wait in waits.items():
+        worker = Worker('worker', wait_briefly, 1.5, wait)
+        profile = recorded(worker, rate_hz=100, **config)
+        of, leaves = profile.shares('worker'), profile.leaves('worker')
+        same(of['unknown'], 0, '%s: the worker, unknown' % leaf)
+        same(of['gil_wait'], 0, '%s: the worker, waits for the GIL' % leaf)
+        same(of['idle'] if leaf == '[sleep' else of['wait'] - of['cpu_wait'], 1 - (worker.cpu + worker.delay) / worker.wall,
+             '%s: how much it waits, but not for a CPU' % leaf)
+        there = sum(time for name, time in leaves.items() if name.startswith(leaf))
+        same(there / sum(leaves.values()), 1 - (worker.cpu + worker.delay) / worker.wall, '%s, of %r' % (leaf, dict(leaves)))
+    for file in files:
+        os.close(file)
+
+
+@bind.test
+def short_waits_have_their_names():
+    short_waits()
+
+
+@bind.test(long=True, limit=90)
+def short_waits_beside_busy_processes():
+    with hogs.hogs(True, each=2, apart=True):
+        short_waits()
 
 
 def produce(seconds, shared, consumers):
