@@ -19971,8 +19971,8 @@ static void pyprof__record_sample(pyprof__recorder *recorder, pyprof__thread_acc
     pyprof__sample_keep(account, moment, thread->cause ? 0 : account->moment);
 }
 
-// Did a thread that could run wait until now? Yes if, until it last had a CPU, most of its time without one is
-// not what the kernel counts as waits for a CPU.
+// Did a thread that could run wait until now? Yes if, until it last had a CPU, most of its time without one
+// is not what the kernel counts as waits for a CPU.
 static pyprof__bool pyprof__was_woken(const pyprof__thread_account *account, const pyprof__thread *thread,
                                       uint64_t now)
 {

@@ -665,16 +665,16 @@ def a_stopped_process_leaves_a_gap(mode):
     bind.near(longest / 1e9, 0, 0, 0.5, 'the longest sample')
 
 
-def deep(n, seconds):
+def deep(n, seconds, done=None):
     if n:
-        deep(n - 1, seconds)
+        deep(n - 1, seconds, done)
     else:
-        churn_leaves(seconds)
+        churn_leaves(seconds, done)
 
 
-def churn_leaves(seconds):
+def churn_leaves(seconds, done):
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while time.perf_counter() < end and not (done and done.is_set()):
         one_round()
 
 
@@ -708,10 +708,13 @@ def lost_time_is_below_the_outer_frames():
     os.sched_setaffinity(0, [here])
     session = bind.Session(rate_hz=400, capture=CAPTURE_COPY, max_cpu=1e6)
     os.sched_setaffinity(0, [there])
-    with running(deep, 40, 1.5, name='deep'):
+    done = threading.Event()
+    with running(deep, 40, 6, done, name='deep'), setting(done):
         time.sleep(0.4)
         hooks.pyprof_test_faults(1, APART, 5)   # nothing that is read of a running thread agrees
-        time.sleep(0.8)
+        end = time.monotonic() + 5
+        while session.stats().rejected < 100 and time.monotonic() < end:   # a busy machine may leave it little time
+            time.sleep(0.1)
         hooks.pyprof_test_faults(0, 0, 0)
     profile = session.stop()
     balanced(profile.stats())
