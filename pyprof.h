@@ -14272,8 +14272,8 @@ static void pyprof__wait_by_callee(pyprof__sweeper *sweeper, const pyprof__threa
 
 // C functions that wait as long as they are told to, and how.
 static const struct { const char *function, *verb; int idle; } pyprof__timed[] = {
-    { "sleep", "sleep", 1 }, { "acquire", "futex", 0 }, { "get", "futex", 1 },
-    { "select", "poll", 0 }, { "poll", "poll", 0 },
+    { "sleep", "sleep", 1 }, { "usleep", "sleep", 1 }, { "nanosleep", "sleep", 1 }, { "acquire", "futex", 0 },
+    { "get", "futex", 1 }, { "select", "poll", 0 }, { "poll", "poll", 0 },
 };
 
 // A thread in such a function that could run again may have waited until this tick: the kernel may end a wait
@@ -30661,14 +30661,14 @@ static pyprof__bool pyprof__only_asks(const pyprof__thread_times *times, uint32_
     return pyprof__reaches(asked, run, PYPROF__LEAST_POLL_ASKED);
 }
 
-// A function that polls is not hot, too: what it runs, it would save.
-static void pyprof__found_polling(pyprof__findings *f, pyprof__finding *poll)
+// A function that polls is not hot, too: what it runs, it would save. all: its event loop is not, either.
+static void pyprof__found_polling(pyprof__findings *f, pyprof__finding *poll, int all)
 {
     pyprof__finding *found = (pyprof__finding *)f->found.data;
     size_t i, kept = 0, count = f->found.count - 1;   // the last is this one
     for (i = 0; i < count; i++) {
         if (found[i].kind == PYPROF_FINDING_HOT && found[i].thread == poll->thread
-            && found[i].name == poll->name && found[i].file == poll->file) {
+            && (all || (found[i].name == poll->name && found[i].file == poll->file))) {
             if (found[i].saved > poll->saved) poll->saved = found[i].saved;
             continue;
         }
@@ -30680,13 +30680,35 @@ static void pyprof__found_polling(pyprof__findings *f, pyprof__finding *poll)
     f->found.count = kept + 1;
 }
 
+// So much of the time that the thread ran (saved of run) it asked there, by that function.
+// NULL = it is not worth a finding
+static pyprof__finding *pyprof__found_asking(const pyprof__thread_times *times, const pyprof__spent *most,
+                                             uint32_t question, int64_t saved, int64_t run,
+                                             const char *evidence)
+{
+    pyprof__findings *f = times->f;
+    pyprof__finding *finding = pyprof__found_time(times, PYPROF_FINDING_POLL, saved, run);
+    pyprof__words words;
+    if (!finding) return NULL;
+    pyprof__found_at(f, finding, most->own, most->own_line);
+    pyprof__title_begin(&words, f, finding);
+    pyprof__word(&words, " polls in ");
+    pyprof__word_place_of(&words, f, most->own, most->own_line);
+    pyprof__word(&words, ": it asks again and again, by ");
+    pyprof__word_leaf(&words, f, question);
+    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
+    pyprof__word_share(&words, finding);
+    pyprof__word(&words, evidence);
+    pyprof__word_polling(finding);
+    return finding;
+}
+
 static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
 {
     pyprof__findings *f = times->f;
     int64_t asked = 0, run = 0;
     const pyprof__spent *most = NULL;
     pyprof__finding *finding;
-    pyprof__words words;
     size_t i;
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
@@ -30699,19 +30721,52 @@ static void pyprof__rule_poll_awake(const pyprof__thread_times *times)
     }
     if (!most || !pyprof__reaches(asked, run, PYPROF__LEAST_POLL_SPIN)
         || !pyprof__only_asks(times, most->own)) return;
-    finding = pyprof__found_time(times, PYPROF_FINDING_POLL, asked, run);
-    if (!finding) return;
-    pyprof__found_at(f, finding, most->own, most->own_line);
-    pyprof__title_begin(&words, f, finding);
-    pyprof__word(&words, " polls in ");
-    pyprof__word_place_of(&words, f, most->own, most->own_line);
-    pyprof__word(&words, ": it asks again and again, by ");
-    pyprof__word_leaf(&words, f, pyprof__question_of(f, most));
-    pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
-    pyprof__word_share(&words, finding);
-    pyprof__word(&words, " of its running time is in such functions, which return at once.");
-    pyprof__word_polling(finding);
-    pyprof__found_polling(f, finding);
+    finding = pyprof__found_asking(times, most, pyprof__question_of(f, most), asked, run,
+                                   " of its running time is in such functions, which return at once.");
+    if (finding) pyprof__found_polling(f, finding, 0);
+}
+
+// Did own code call asyncio.sleep?
+static pyprof__bool pyprof__awaits_sleep(const pyprof__findings *f, const pyprof__spent *spent)
+{
+    const pyprof__function *called = spent->called ? pyprof__found_function(f, spent->called) : NULL;
+    return called && spent->loop && strcmp(pyprof__text(f->profile, called->qualname), "sleep") == 0
+        && pyprof__is_file_at(pyprof__text(f->profile, called->file), "asyncio/tasks.py");
+}
+
+// An event loop that never waits, because a task only sleeps again and again, for no time (asyncio.sleep(0))
+// or too little: what it costs is the loop.
+static void pyprof__rule_loop_spins(const pyprof__thread_times *times)
+{
+    pyprof__findings *f = times->f;
+    const pyprof__spent *most = NULL;
+    pyprof__finding *finding;
+    int64_t run = 0, task = 0, asked = 0, other = 0;
+    size_t i;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        if (!spent->apart && pyprof__awaits_sleep(f, spent)
+            && (!most || spent->values[PYPROF__SPENT_RUN] > most->values[PYPROF__SPENT_RUN])) most = spent;
+    }
+    if (!most) return;
+    for (i = 0; i < times->count; i++) {
+        const pyprof__spent *spent = &times->spent[i];
+        int64_t value = spent->values[PYPROF__SPENT_RUN];
+        if (spent->apart || value <= 0) continue;
+        run += value;
+        if (spent->own == most->own) {
+            task += value;
+            if (pyprof__awaits_sleep(f, spent) || pyprof__question_of(f, spent)) asked += value;
+        } else if (!spent->called || !strstr(pyprof__text(f->profile, pyprof__found_function(f,
+                       spent->called)->file), "/asyncio/")) other += value;
+    }
+    if (!pyprof__reaches(asked, task, PYPROF__LEAST_POLL_ASKED)
+        || !pyprof__reaches(run - other, run, PYPROF__LEAST_POLL_ALONE)
+        || !pyprof__reaches(times->wall - times->sums[PYPROF__SPENT_IDLE], times->wall,
+                            PYPROF__LEAST_POLL_ALONE)) return;
+    finding = pyprof__found_asking(times, most, most->called, run - other, run,
+                                   " of its running time is its event loop, which turns for this.");
+    if (finding) pyprof__found_polling(f, finding, 1);
 }
 
 static void pyprof__rule_small_waits(const pyprof__thread_times *times)
@@ -31296,6 +31351,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__rule_import(&times);
         pyprof__rule_gc(&times);
         pyprof__rule_poll_awake(&times);
+        pyprof__rule_loop_spins(&times);
         pyprof__rule_small_waits(&times);
     }
     if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),

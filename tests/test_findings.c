@@ -420,6 +420,38 @@ TEST(polling_awake)
     asks(401, "MainThread polls in next_job (shop.py:17): it asks again and again, by select.select");
 }
 
+// A task that does little but sleep for no time: the event loop, which is code of others, takes the CPU.
+static void loop_spins(int asks, int works, int others, int idles, const char *title)
+{
+    scene s;
+    scene_begin(&s);
+    uint32_t starts = add_frame(&s.r, s.main, source, "serve", 30, 31);
+    uint32_t once = add_frame(&s.r, starts, "/usr/lib/python3.12/asyncio/base_events.py", "BaseEventLoop._run_once", 1900, 1950);
+    uint32_t handle = add_frame(&s.r, once, "/usr/lib/python3.12/asyncio/events.py", "Handle._run", 80, 84);
+    uint32_t task = add_frame(&s.r, handle, source, "drain", 40, 42);
+    run(&s, add_frame(&s.r, task, "/usr/lib/python3.12/asyncio/tasks.py", "sleep", 640, 656), asks);
+    run(&s, task, works);
+    run(&s, frame(&s, "report", 60), others);
+    run(&s, once, 1000 - asks - works - others - idles);
+    wait_in(&s, leaf(&s, once, "[epoll]", PYPROF_KIND_WAIT), idles, PYPROF_IDLE_NS);
+    result got = scene_end(&s);
+    const pyprof__finding *poll = find(&got, PYPROF_FINDING_POLL);
+    CHECK((poll != NULL) == (title != NULL));
+    if (poll && title) CHECK_STR(poll->title, title);
+    if (poll) CHECK(!find(&got, PYPROF_FINDING_HOT) && poll->saved == (1000 - others - idles) * 10 * (int64_t)ms);
+    result_free(&got);
+}
+
+TEST(an_event_loop_that_spins)
+{
+    const char *title = "MainThread polls in drain (shop.py:42): it asks again and again, by sleep";
+    loop_spins(40, 60, 200, 0, title);
+    loop_spins(40, 61, 200, 0, NULL);   // it works
+    loop_spins(40, 60, 201, 0, NULL);   // so does other code
+    loop_spins(40, 60, 0, 200, title);
+    loop_spins(40, 60, 0, 201, NULL);   // the loop waits
+}
+
 // Work between the questions is no polling; a function that polls is not hot, too.
 TEST(a_function_that_asks_and_works)
 {
