@@ -30627,16 +30627,36 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
     pyprof__word_polling(finding);
 }
 
-// Functions that return at once; a thread that runs in them much asks again and again.
-static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t function)
+// Functions that return at once; a thread that runs in them much asks again and again. Those of a library by
+// the end of their file. C functions (no file) are only known by how the program calls them: "lock.acquire".
+static const struct { const char *file; const char *names[14]; } pyprof__questions[] = {
+    { "", { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns", "poll",
+            "get_nowait", "sched_yield", "sleep", "done", "locked", "qsize", "acquire" } },
+    { "queue.py", { "empty", "get_nowait", "qsize" } },
+    { "queues.py", { "empty", "get_nowait", "qsize" } },            // asyncio, multiprocessing
+    { "threading.py", { "is_set", "isSet", "is_alive" } },
+    { "locks.py", { "is_set", "locked" } },                         // asyncio
+    { "synchronize.py", { "is_set" } }, { "process.py", { "is_alive" } },   // multiprocessing
+    { "connection.py", { "poll" } }, { "subprocess.py", { "poll" } }, { "selectors.py", { "select" } },
+    { "futures/_base.py", { "done" } }, { "asyncio/futures.py", { "done" } },
+};
+
+static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t id)
 {
-    static const char *const questions[] = { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns",
-        "perf_counter_ns", "select", "poll", "get_nowait", "sched_yield", "sleep", "is_set", "isSet", "empty",
-        "done", "is_alive", "locked", "qsize", "acquire" };
-    const char *name = pyprof__text(f->profile, pyprof__found_function(f, function)->qualname);
-    const char *dot = strrchr(name, '.');
-    size_t i;
-    for (i = 0; dot && i < PYPROF__COUNT(questions); i++) if (strcmp(dot + 1, questions[i]) == 0) return 1;
+    const pyprof__function *function = pyprof__found_function(f, id);
+    const char *name = pyprof__text(f->profile, function->name), *last = strrchr(name, '.');
+    const char *file = pyprof__text(f->profile, function->file);
+    int native = function->kind == PYPROF_KIND_NATIVE;
+    size_t i, k;
+    if (native) {   // "<native> select.select"; "<native>" = unknown
+        name += strcspn(name, " ");
+        if (strcmp(name, " select.select") == 0 || strcmp(name, " select") == 0) return 1;
+        name = last ? last + 1 : name + (*name == ' ');
+    }
+    for (i = native ? 0 : 1; i < (native ? 1 : PYPROF__COUNT(pyprof__questions)); i++)
+        for (k = 0; k < PYPROF__COUNT(pyprof__questions[i].names) && pyprof__questions[i].names[k]; k++)
+            if (strcmp(pyprof__questions[i].names[k], name) == 0
+                && (native || pyprof__is_file_at(file, pyprof__questions[i].file))) return 1;
     return 0;
 }
 

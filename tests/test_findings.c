@@ -420,6 +420,29 @@ TEST(polling_awake)
     asks(401, "MainThread polls in next_job (shop.py:17): it asks again and again, by select.select");
 }
 
+// What returns at once is known by its file or, of a C function, by the names by which the program calls it.
+TEST(questions)
+{
+    static const struct { const char *file, *name; int asks; } rows[] = {
+        { NULL, "<native> select.select", 1 }, { NULL, "<native> select", 1 }, { NULL, "<native> frame.select", 0 },
+        { NULL, "<native> lock.acquire", 1 }, { NULL, "<native> monotonic", 1 }, { NULL, "<native> np.empty", 0 }, { NULL, "<native>", 0 },
+        { "/usr/lib/python3.12/queue.py", "Queue.empty", 1 }, { "/usr/lib/python3.8/queue.py", "empty", 1 },
+        { "/usr/lib/python3.8/threading.py", "is_set", 1 }, { "/usr/lib/python3.12/queue.py", "Queue.get", 0 },
+        { "/usr/lib/python3/dist-packages/frames/frame.py", "Frame.select", 0 }, { "/usr/lib/python3/dist-packages/frames/frame.py", "empty", 0 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        scene s;
+        scene_begin(&s);
+        uint32_t at = frame(&s, "next_job", 17);
+        run(&s, rows[i].file ? add_frame(&s.r, at, rows[i].file, rows[i].name, 10, 11) : leaf(&s, at, rows[i].name, PYPROF_KIND_NATIVE), 800);
+        spread(&s, 200);
+        result got = scene_end(&s);
+        if ((find(&got, PYPROF_FINDING_POLL) != NULL) != rows[i].asks) printf("%s:\n", rows[i].name);
+        CHECK((find(&got, PYPROF_FINDING_POLL) != NULL) == rows[i].asks);
+        result_free(&got);
+    }
+}
+
 // A task that does little but sleep for no time: the event loop, which is code of others, takes the CPU.
 static void loop_spins(int asks, int works, int others, int idles, const char *title)
 {
