@@ -30700,8 +30700,7 @@ static void pyprof__found_polling(pyprof__findings *f, pyprof__finding *poll, in
     f->found.count = kept + 1;
 }
 
-// So much of the time that the thread ran (saved of run) it asked there, by that function.
-// NULL = it is not worth a finding
+// So much of the time that the thread ran (saved of run) it asked there, by that function. NULL = no finding.
 static pyprof__finding *pyprof__found_asking(const pyprof__thread_times *times, const pyprof__spent *most,
                                              uint32_t question, int64_t saved, int64_t run,
                                              const char *evidence)
@@ -30755,8 +30754,8 @@ static pyprof__bool pyprof__awaits_sleep(const pyprof__findings *f, const pyprof
 }
 
 // An event loop that never waits, because a task only sleeps again and again, for no time (asyncio.sleep(0))
-// or too little: what it costs is the loop.
-static void pyprof__rule_loop_spins(const pyprof__thread_times *times)
+// or too little: what it costs is the loop. 1 = found.
+static pyprof__bool pyprof__rule_loop_spins(const pyprof__thread_times *times)
 {
     pyprof__findings *f = times->f;
     const pyprof__spent *most = NULL;
@@ -30768,7 +30767,7 @@ static void pyprof__rule_loop_spins(const pyprof__thread_times *times)
         if (!spent->apart && pyprof__awaits_sleep(f, spent)
             && (!most || spent->values[PYPROF__SPENT_RUN] > most->values[PYPROF__SPENT_RUN])) most = spent;
     }
-    if (!most) return;
+    if (!most) return 0;
     for (i = 0; i < times->count; i++) {
         const pyprof__spent *spent = &times->spent[i];
         int64_t value = spent->values[PYPROF__SPENT_RUN];
@@ -30783,10 +30782,11 @@ static void pyprof__rule_loop_spins(const pyprof__thread_times *times)
     if (!pyprof__reaches(asked, task, PYPROF__LEAST_POLL_ASKED)
         || !pyprof__reaches(run - other, run, PYPROF__LEAST_POLL_ALONE)
         || !pyprof__reaches(times->wall - times->sums[PYPROF__SPENT_IDLE], times->wall,
-                            PYPROF__LEAST_POLL_ALONE)) return;
+                            PYPROF__LEAST_POLL_ALONE)) return 0;
     finding = pyprof__found_asking(times, most, most->called, run - other, run,
                                    " of its running time is its event loop, which turns for this.");
     if (finding) pyprof__found_polling(f, finding, 1);
+    return finding != NULL;
 }
 
 static void pyprof__rule_small_waits(const pyprof__thread_times *times)
@@ -31370,8 +31370,7 @@ static void pyprof__rules_of_threads(pyprof__findings *f)
         pyprof__rule_gil(&times);
         pyprof__rule_import(&times);
         pyprof__rule_gc(&times);
-        pyprof__rule_poll_awake(&times);
-        pyprof__rule_loop_spins(&times);
+        if (!pyprof__rule_loop_spins(&times)) pyprof__rule_poll_awake(&times);
         pyprof__rule_small_waits(&times);
     }
     if (f->busy.count) qsort(f->busy.data, f->busy.count, sizeof(pyprof__busy_thread),

@@ -443,16 +443,26 @@ TEST(questions)
     }
 }
 
+static uint32_t loop_of(scene *s)
+{
+    return add_frame(&s->r, add_frame(&s->r, s->main, source, "serve", 30, 31), "/usr/lib/python3.12/asyncio/base_events.py",
+                     "BaseEventLoop._run_once", 1900, 1950);
+}
+
+static uint32_t task_of(scene *s, uint32_t loop)
+{
+    return add_frame(&s->r, add_frame(&s->r, loop, "/usr/lib/python3.12/asyncio/events.py", "Handle._run", 80, 84), source, "drain", 40, 42);
+}
+
+static uint32_t sleep_of(scene *s, uint32_t task) { return add_frame(&s->r, task, "/usr/lib/python3.12/asyncio/tasks.py", "sleep", 640, 656); }
+
 // A task that does little but sleep for no time: the event loop, which is code of others, takes the CPU.
 static void loop_spins(int asks, int works, int others, int idles, const char *title)
 {
     scene s;
     scene_begin(&s);
-    uint32_t starts = add_frame(&s.r, s.main, source, "serve", 30, 31);
-    uint32_t once = add_frame(&s.r, starts, "/usr/lib/python3.12/asyncio/base_events.py", "BaseEventLoop._run_once", 1900, 1950);
-    uint32_t handle = add_frame(&s.r, once, "/usr/lib/python3.12/asyncio/events.py", "Handle._run", 80, 84);
-    uint32_t task = add_frame(&s.r, handle, source, "drain", 40, 42);
-    run(&s, add_frame(&s.r, task, "/usr/lib/python3.12/asyncio/tasks.py", "sleep", 640, 656), asks);
+    uint32_t once = loop_of(&s), task = task_of(&s, once);
+    run(&s, sleep_of(&s, task), asks);
     run(&s, task, works);
     run(&s, frame(&s, "report", 60), others);
     run(&s, once, 1000 - asks - works - others - idles);
@@ -473,6 +483,21 @@ TEST(an_event_loop_that_spins)
     loop_spins(40, 60, 201, 0, NULL);   // so does other code
     loop_spins(40, 60, 0, 200, title);
     loop_spins(40, 60, 0, 201, NULL);   // the loop waits
+}
+
+TEST(a_task_that_asks_and_sleeps_is_one_finding)
+{
+    scene s;
+    scene_begin(&s);
+    uint32_t once = loop_of(&s), task = task_of(&s, once);
+    run(&s, add_frame(&s.r, task, "/usr/lib/python3.12/queue.py", "Queue.empty", 100, 108), 400);
+    run(&s, sleep_of(&s, task), 100);
+    run(&s, once, 500);
+    result got = scene_end(&s);
+    int polls = 0;
+    for (size_t i = 0; i < got.f.found.count; i++) polls += AT(pyprof__finding, got.f.found, i).kind == PYPROF_FINDING_POLL;
+    CHECK(polls == 1 && find(&got, PYPROF_FINDING_POLL)->saved == 10000 * (int64_t)ms);
+    result_free(&got);
 }
 
 // Work between the questions is no polling; a function that polls is not hot, too.
