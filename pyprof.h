@@ -30717,7 +30717,7 @@ static pyprof__finding *pyprof__found_asking(const pyprof__thread_times *times, 
     pyprof__word_leaf(&words, f, question);
     pyprof__words_begin(&words, finding->evidence, sizeof finding->evidence);
     pyprof__word_share(&words, finding);
-    pyprof__word(&words, evidence);
+    pyprof__word(&words, "%s", evidence);
     pyprof__word_polling(finding);
     return finding;
 }
