@@ -278,7 +278,10 @@ def another_process():
         child.stdout.close()
     bind.equal((session.profile.info()['pid'], session.profile.stats()['ended']), (child.pid, True))
     with pyprof.start(1000) as own:
-        burn(0.02)
+        for _ in range(200):
+            burn(0.02)
+            if own.stats()['samples'] > 10:
+                break
     bind.equal({row['process'] for row in session.profile.top()}, {None})
     rows = {row['name']: row['process'] for row in pyprof.merge([session.profile, own.profile]).top(1000)}
     bind.check(rows['only_there'].endswith(' (%d)' % child.pid) and rows['burn'].endswith(' (%d)' % os.getpid()), '%r', rows)
