@@ -30627,14 +30627,14 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
     pyprof__word_polling(finding);
 }
 
-// Functions that return at once; a thread that runs in them much asks again and again. Those of a library by
-// the end of their file. C functions (no file) are only known by how the program calls them: "lock.acquire".
+// Functions that return at once; a thread that runs in them much asks again and again. A function of a library
+// is known by the end of its file, a C function (no file) only by how the program calls it: "lock.acquire".
 static const struct { const char *file; const char *names[14]; } pyprof__questions[] = {
     { "", { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns", "poll",
             "get_nowait", "sched_yield", "sleep", "done", "locked", "qsize", "acquire" } },
     { "queue.py", { "empty", "get_nowait", "qsize" } },
     { "queues.py", { "empty", "get_nowait", "qsize" } },            // asyncio, multiprocessing
-    { "threading.py", { "is_set", "isSet", "is_alive" } },
+    { "threading.py", { "is_set", "isSet", "is_alive", "acquire" } },
     { "locks.py", { "is_set", "locked" } },                         // asyncio
     { "synchronize.py", { "is_set" } }, { "process.py", { "is_alive" } },   // multiprocessing
     { "connection.py", { "poll" } }, { "subprocess.py", { "poll" } }, { "selectors.py", { "select" } },
@@ -30653,10 +30653,12 @@ static pyprof__bool pyprof__is_question(const pyprof__findings *f, uint32_t id)
         if (strcmp(name, " select.select") == 0 || strcmp(name, " select") == 0) return 1;
         name = last ? last + 1 : name + (*name == ' ');
     }
-    for (i = native ? 0 : 1; i < (native ? 1 : PYPROF__COUNT(pyprof__questions)); i++)
-        for (k = 0; k < PYPROF__COUNT(pyprof__questions[i].names) && pyprof__questions[i].names[k]; k++)
-            if (strcmp(pyprof__questions[i].names[k], name) == 0
-                && (native || pyprof__is_file_at(file, pyprof__questions[i].file))) return 1;
+    for (i = 0; i < PYPROF__COUNT(pyprof__questions); i++) {
+        const char *end = pyprof__questions[i].file, *const *names = pyprof__questions[i].names;
+        if (native ? *end != 0 : !*end || !pyprof__is_file_at(file, end)) continue;
+        for (k = 0; k < PYPROF__COUNT(pyprof__questions[i].names) && names[k]; k++)
+            if (strcmp(names[k], name) == 0) return 1;
+    }
     return 0;
 }
 

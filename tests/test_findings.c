@@ -420,7 +420,7 @@ TEST(polling_awake)
     asks(401, "MainThread polls in next_job (shop.py:17): it asks again and again, by select.select");
 }
 
-// What returns at once is known by its file or, of a C function, by the names by which the program calls it.
+// A function that returns at once is known by its file or, if it is a C function, by how the program calls it.
 TEST(questions)
 {
     static const struct { const char *file, *name; int asks; } rows[] = {
@@ -428,6 +428,7 @@ TEST(questions)
         { NULL, "<native> lock.acquire", 1 }, { NULL, "<native> monotonic", 1 }, { NULL, "<native> np.empty", 0 }, { NULL, "<native>", 0 },
         { "/usr/lib/python3.12/queue.py", "Queue.empty", 1 }, { "/usr/lib/python3.8/queue.py", "empty", 1 },
         { "/usr/lib/python3.8/threading.py", "is_set", 1 }, { "/usr/lib/python3.12/queue.py", "Queue.get", 0 },
+        { "/usr/lib/python3.12/threading.py", "Semaphore.acquire", 1 },
         { "/usr/lib/python3/dist-packages/frames/frame.py", "Frame.select", 0 }, { "/usr/lib/python3/dist-packages/frames/frame.py", "empty", 0 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -119,7 +119,7 @@ def timed_waits():
 
 def short_waits(**config):
     """The timer of a tick ends every wait of its CPU that is due within the 50 us by which the kernel may be late, so that ticks
-    find no thread in such waits. What they were is told all the same, and how long."""
+    find no thread in such waits. Their kind and their time are told all the same."""
     waits, files = timed_waits()
     for leaf, wait in waits.items():
         worker = Worker('worker', wait_briefly, 1.5, wait)
