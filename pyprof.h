@@ -30627,8 +30627,9 @@ static void pyprof__rule_poll_asleep(const pyprof__thread_times *times)
     pyprof__word_polling(finding);
 }
 
-// Functions that return at once; a thread that runs in them much asks again and again. A function of a library
-// is known by the end of its file, a C function (no file) only by how the program calls it: "lock.acquire".
+// Functions that return at once; a thread that runs in them much asks again and again. A function of a
+// library is known by the end of its file, a C function (no file) by how the program calls it,
+// "lock.acquire".
 static const struct { const char *file; const char *names[14]; } pyprof__questions[] = {
     { "", { "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns", "poll",
             "get_nowait", "sched_yield", "sleep", "done", "locked", "qsize", "acquire" } },
