@@ -498,6 +498,7 @@ TEST(a_task_that_asks_and_sleeps_is_one_finding)
     int polls = 0;
     for (size_t i = 0; i < got.f.found.count; i++) polls += AT(pyprof__finding, got.f.found, i).kind == PYPROF_FINDING_POLL;
     CHECK(polls == 1 && find(&got, PYPROF_FINDING_POLL)->saved == 10000 * (int64_t)ms);
+    CHECK(find(&got, PYPROF_FINDING_POLL)->others == 0);   // not of two threads
     result_free(&got);
 }
 
